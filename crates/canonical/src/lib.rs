@@ -1,0 +1,17 @@
+//! The words that every Proofroom crate shares: digests, typed identifiers, time, secrets, levels
+//! and strict JSON. Pure: no I/O, no clock, no randomness of its own.
+
+#![forbid(unsafe_code)]
+
+mod digest;
+mod id;
+pub mod json;
+mod level;
+mod sensitive;
+mod time;
+
+pub use digest::{Digest, DigestError, Hasher};
+pub use id::{IdError, Nonce, RunId, SessionId};
+pub use level::{EvidenceLevel, IsolationLevel};
+pub use sensitive::Sensitive;
+pub use time::{Timestamp, TimestampError};

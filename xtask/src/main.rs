@@ -1,0 +1,2 @@
+//! The workspace's front door for anything with logic; see `cargo xtask --help`.
+fn main() {}
