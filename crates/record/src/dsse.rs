@@ -1,0 +1,241 @@
+//! DSSE envelopes (Dead Simple Signing Envelope, protocol v1) with ECDSA P-256 and SHA-256. The
+//! payload is kept as the signed bytes and never re-serialised.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use p256::{
+    ecdsa::{
+        DerSignature, SigningKey, VerifyingKey,
+        signature::{Signer as _, Verifier as _},
+    },
+    pkcs8::EncodePublicKey as _,
+};
+use proofroom_canonical::{
+    Digest,
+    json::{self, JsonError},
+};
+use serde::{Deserialize, Serialize};
+
+/// The payload type of every record: an in-toto Statement.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The most bytes that an envelope may have.
+pub const MAX_ENVELOPE_BYTES: usize = 4 * 1024 * 1024;
+
+/// An envelope as it lies in a file: one payload, one signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Envelope {
+    /// Standard base64 of the signed bytes.
+    pub payload: String,
+    /// [`PAYLOAD_TYPE`].
+    pub payload_type: String,
+    /// Exactly one.
+    pub signatures: Vec<EnvelopeSignature>,
+}
+
+/// One signature of an envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvelopeSignature {
+    /// [`key_id`] of the signing key.
+    pub keyid: String,
+    /// Standard base64 of the DER-encoded ECDSA signature.
+    pub sig: String,
+}
+
+/// A payload whose signature was verified. Only [`Envelope::verify`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedPayload(Vec<u8>);
+
+impl VerifiedPayload {
+    /// The signed bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Why an envelope was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// Not a DSSE envelope as this product writes it.
+    #[error("not a DSSE envelope")]
+    Malformed(#[source] JsonError),
+    /// Another payload type than [`PAYLOAD_TYPE`].
+    #[error("payload type is `{0}`, not `application/vnd.in-toto+json`")]
+    PayloadType(String),
+    /// A field is not standard base64, or not the one spelling of its bytes.
+    #[error("field `{0}` is not standard base64")]
+    Base64(&'static str),
+    /// None, or more than one.
+    #[error("envelope carries {0} signatures, not one")]
+    SignatureCount(usize),
+    /// Signed by another key.
+    #[error("signed by key `{found}`, not by `{wanted}`")]
+    WrongKey {
+        /// Key id in the envelope.
+        found: String,
+        /// Key id of the key given.
+        wanted: String,
+    },
+    /// The bytes are not what the key signed.
+    #[error("signature does not verify")]
+    BadSignature,
+}
+
+impl EnvelopeError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "envelope-malformed",
+            Self::PayloadType(_) => "envelope-payload-type",
+            Self::Base64(_) => "envelope-base64",
+            Self::SignatureCount(_) => "envelope-signature-count",
+            Self::WrongKey { .. } => "envelope-wrong-key",
+            Self::BadSignature => "envelope-bad-signature",
+        }
+    }
+}
+
+/// DSSE's pre-authentication encoding: the bytes that are signed.
+#[must_use]
+pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The id by which envelopes name a key: SHA-256 of its SubjectPublicKeyInfo (DER), in hex.
+#[must_use]
+pub fn key_id(key: &VerifyingKey) -> String {
+    spki_digest(key).to_hex()
+}
+
+/// SHA-256 of a key's SubjectPublicKeyInfo (DER).
+#[must_use]
+pub fn spki_digest(key: &VerifyingKey) -> Digest {
+    // Encoding a P-256 public key into a growing buffer has no way to fail.
+    key.to_public_key_der()
+        .map_or(Digest::of([]), |der| Digest::of(der.as_bytes()))
+}
+
+impl Envelope {
+    /// Signs `payload` with `key` (deterministic ECDSA, RFC 6979).
+    #[must_use]
+    pub fn sign(payload: &[u8], key: &SigningKey) -> Self {
+        let signature: DerSignature = key.sign(&pre_authentication_encoding(PAYLOAD_TYPE, payload));
+        Self {
+            payload: STANDARD.encode(payload),
+            payload_type: PAYLOAD_TYPE.to_owned(),
+            signatures: vec![EnvelopeSignature {
+                keyid: key_id(key.verifying_key()),
+                sig: STANDARD.encode(signature.as_bytes()),
+            }],
+        }
+    }
+
+    /// Reads an envelope.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Malformed`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
+        json::parse(bytes, MAX_ENVELOPE_BYTES).map_err(EnvelopeError::Malformed)
+    }
+
+    /// The envelope's file: compact JSON. Its SHA-256 is the record's digest.
+    ///
+    /// # Errors
+    /// None in practice: every field is a string.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, EnvelopeError> {
+        json::to_bytes(self).map_err(EnvelopeError::Malformed)
+    }
+
+    /// The payload, not yet verified: for finding out which key should have signed it.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::PayloadType`] or [`EnvelopeError::Base64`].
+    pub fn unverified_payload(&self) -> Result<Vec<u8>, EnvelopeError> {
+        if self.payload_type != PAYLOAD_TYPE {
+            return Err(EnvelopeError::PayloadType(self.payload_type.clone()));
+        }
+        decode("payload", &self.payload)
+    }
+
+    /// Proves that the holder of `key` signed the payload.
+    ///
+    /// # Errors
+    /// See [`EnvelopeError`].
+    pub fn verify(&self, key: &VerifyingKey) -> Result<VerifiedPayload, EnvelopeError> {
+        let payload = self.unverified_payload()?;
+        let [signature] = self.signatures.as_slice() else {
+            return Err(EnvelopeError::SignatureCount(self.signatures.len()));
+        };
+        let wanted = key_id(key);
+        if signature.keyid != wanted {
+            return Err(EnvelopeError::WrongKey {
+                found: signature.keyid.clone(),
+                wanted,
+            });
+        }
+        let der = decode("sig", &signature.sig)?;
+        let parsed = DerSignature::from_bytes(&der).map_err(|_| EnvelopeError::BadSignature)?;
+        key.verify(
+            &pre_authentication_encoding(&self.payload_type, &payload),
+            &parsed,
+        )
+        .map_err(|_| EnvelopeError::BadSignature)?;
+        Ok(VerifiedPayload(payload))
+    }
+}
+
+fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
+    STANDARD
+        .decode(text)
+        .map_err(|_| EnvelopeError::Base64(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::ecdsa::SigningKey;
+
+    use super::{Envelope, EnvelopeError, pre_authentication_encoding};
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::from_slice(&[byte; 32]).unwrap()
+    }
+
+    #[test]
+    fn the_encoding_is_the_one_of_the_specification() {
+        let bytes = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
+        assert_eq!(
+            bytes,
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
+    }
+
+    #[test]
+    fn a_signed_payload_comes_back_as_it_was() {
+        let envelope = Envelope::sign(b"{}", &key(1));
+        let read = Envelope::parse(&envelope.to_bytes().unwrap()).unwrap();
+        let payload = read.verify(key(1).verifying_key()).unwrap();
+        assert_eq!(payload.as_bytes(), b"{}");
+    }
+
+    #[test]
+    fn another_key_and_another_payload_are_refused() {
+        let envelope = Envelope::sign(b"{}", &key(1));
+        let refused = envelope.verify(key(2).verifying_key()).unwrap_err();
+        assert_eq!(refused.code(), "envelope-wrong-key");
+        let mut changed = envelope;
+        changed.payload = "W10=".to_owned();
+        let refused = changed.verify(key(1).verifying_key()).unwrap_err();
+        assert!(matches!(refused, EnvelopeError::BadSignature));
+    }
+}

@@ -1,0 +1,9 @@
+//! What a session leaves behind: a hash-chained event log, signed records, and the bundle that
+//! holds them, with the ladder of checks by which a stranger verifies it offline. Pure: no I/O, no
+//! clock, no randomness of its own.
+
+#![forbid(unsafe_code)]
+
+pub mod dsse;
+pub mod event;
+pub mod statement;

@@ -1,0 +1,416 @@
+//! Records: in-toto Statements (v1) with Proofroom's predicates. The structs here are the writing
+//! side and the reading side of one format; `docs/spec/records.md` is its text.
+
+use std::collections::BTreeMap;
+
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{RunStatus, SessionEnd};
+
+/// `_type` of every statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// Predicate type of a model-run record.
+pub const MODEL_RUN_V1: &str = "https://proofroom.dev/model-run/v1";
+/// Predicate type of a session record.
+pub const AGENT_SESSION_V1: &str = "https://proofroom.dev/agent-session/v1";
+/// Predicate type of a destruction record.
+pub const DESTRUCTION_V1: &str = "https://proofroom.dev/destruction/v1";
+
+/// An in-toto Statement whose predicate is a `P`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement<P> {
+    /// [`STATEMENT_TYPE`].
+    #[serde(rename = "_type")]
+    pub statement_type: String,
+    /// What the statement is about; never empty.
+    pub subject: Vec<Subject>,
+    /// One of the predicate types above.
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// The claim.
+    pub predicate: P,
+}
+
+/// One subject of a statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// What it is.
+    pub name: String,
+    /// Algorithm name to hex digits; `sha256`, or `gitCommit` for commits.
+    pub digest: BTreeMap<String, String>,
+}
+
+impl Subject {
+    /// A subject named by its SHA-256.
+    #[must_use]
+    pub fn sha256(name: impl Into<String>, digest: Digest) -> Self {
+        Self {
+            name: name.into(),
+            digest: BTreeMap::from([("sha256".to_owned(), digest.to_hex())]),
+        }
+    }
+
+    /// A git commit.
+    #[must_use]
+    pub fn git_commit(name: impl Into<String>, commit: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            digest: BTreeMap::from([("gitCommit".to_owned(), commit.into())]),
+        }
+    }
+}
+
+/// What a room proves it was started for. Its digest is the root of the session's event chain, is
+/// cited by every model-run record, and is what a hardware quote's report data is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// `proofroom.session-binding.v1`: keeps these bytes from meaning anything else.
+    pub purpose: String,
+    /// The session.
+    pub session: SessionId,
+    /// Chosen by the session service.
+    pub nonce: Nonce,
+    /// Agent identity (SPIFFE ID).
+    pub spiffe_id: String,
+    /// Commit the workspace was made from.
+    pub commit: String,
+    /// Digest of the task's text.
+    pub task: Digest,
+    /// Digests of every policy in force.
+    pub policies: PolicyDigests,
+    /// SHA-256 of the session key's SubjectPublicKeyInfo.
+    pub session_key: Digest,
+}
+
+/// Value of [`Binding::purpose`].
+pub const BINDING_PURPOSE: &str = "proofroom.session-binding.v1";
+
+/// SHA-256 of each policy file that governed a session, over the file's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyDigests {
+    /// `access.cedar`.
+    pub access: Digest,
+    /// `classification.toml`.
+    pub classification: Digest,
+    /// `routing.toml`.
+    pub routing: Digest,
+    /// `room.toml`.
+    pub room: Digest,
+    /// The appraisal policy for attested upstreams.
+    pub appraisal: Digest,
+}
+
+/// Predicate `model-run/v1`: one model request and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRun {
+    /// The run.
+    pub run: RunId,
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// Position among the session's runs, from 0, without gaps.
+    pub sequence: u64,
+    /// Digest of the session's [`Binding`]: joins the model proof to the room's proof.
+    pub session_binding: Digest,
+    /// The caller's SPIFFE ID, taken from the room's channel.
+    pub caller: String,
+    /// What the client sent.
+    pub request: ModelRequest,
+    /// How it was classified.
+    pub classification: ClassificationResult,
+    /// Where it was sent, and why not elsewhere.
+    pub routing: RoutingResult,
+    /// What is known of the upstream that served it; absent when nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamFacts>,
+    /// What came back; absent when nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<ModelResponse>,
+    /// How the run ended.
+    pub status: RunStatus,
+    /// Stable code and words of a refusal or failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When the request arrived (gateway's clock).
+    pub started: Timestamp,
+    /// When the run ended (gateway's clock).
+    pub finished: Timestamp,
+    /// 32 random bytes in hex, so that the record's digest in the log says nothing about it.
+    pub blinding: Nonce,
+}
+
+/// A stable code with words for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Stable kebab-case code.
+    pub code: String,
+    /// For a person. Never quotes a prompt or an answer.
+    pub reason: String,
+}
+
+/// What the client sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRequest {
+    /// `/v1/chat/completions` or `/v1/messages`.
+    pub endpoint: String,
+    /// Model name as asked for.
+    pub model: String,
+    /// `true` when a stream was asked for.
+    pub stream: bool,
+    /// Digest of the body as it arrived.
+    pub received: Digest,
+    /// Size of the body as it arrived.
+    pub received_bytes: u64,
+    /// Digest of the body as it was forwarded; absent when nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Digest>,
+}
+
+/// How a request was classified. Rule ids and counts only: never a value or a position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassificationResult {
+    /// Label of this request alone.
+    pub label: String,
+    /// The session's high-water mark before this request.
+    pub high_water_before: String,
+    /// The session's high-water mark with this request: what routing went by.
+    pub high_water_after: String,
+    /// Findings, sorted by rule.
+    pub findings: Vec<FindingCount>,
+    /// Digest of the classification policy.
+    pub policy: Digest,
+}
+
+/// One rule's findings in one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindingCount {
+    /// Rule id.
+    pub rule: String,
+    /// Reason class, such as `secret` or `pci`.
+    pub reason: String,
+    /// Label that the rule asks for.
+    pub label: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// The routing decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingResult {
+    /// Id of the rule that decided.
+    pub rule: String,
+    /// Digest of the routing policy.
+    pub policy: Digest,
+    /// Tier chosen; absent when refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Upstream chosen; absent when refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Upstreams that were not chosen, and why.
+    pub rejected: Vec<RejectedUpstream>,
+}
+
+/// An upstream that was not chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejectedUpstream {
+    /// Its name in the configuration.
+    pub upstream: String,
+    /// Stable code, such as `tier-not-allowed`, `model-not-served`, `evidence-refused`.
+    pub code: String,
+}
+
+/// What is known of an upstream. For a standard one this says plainly that no hardware proof exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamFacts {
+    /// Name in the configuration.
+    pub name: String,
+    /// `live`, or `cassette` for recorded answers that are played back.
+    pub source: ModelSource,
+    /// What stands behind the upstream's promise.
+    pub assurance: Assurance,
+    /// Retention mode as configured, such as `zero-retention-contract` or `in-memory`.
+    pub retention: String,
+    /// Region as configured.
+    pub region: String,
+}
+
+/// Where answers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelSource {
+    /// A model that computes.
+    Live,
+    /// Recorded answers, played back. Never a live model.
+    Cassette,
+}
+
+/// What stands behind an upstream's promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Assurance {
+    /// A contract and nothing else: no hardware proof exists.
+    ContractOnly {
+        /// Reference to the contract, as configured.
+        contract: String,
+    },
+    /// Evidence was verified before the first prompt byte, and its key is the connection's key.
+    Attested {
+        /// Digest of the evidence document, which lies in the bundle under `evidence/`.
+        evidence: Digest,
+        /// Name of the appraisal policy. Contains `simulated` when test keys were accepted.
+        appraisal_policy: String,
+        /// Digest of the appraisal policy.
+        policy: Digest,
+        /// SHA-256 of the SubjectPublicKeyInfo of the connection, equal to the one in the evidence.
+        tls_spki: Digest,
+        /// When it was appraised.
+        appraised: Timestamp,
+        /// When the appraisal ceases to hold.
+        expires: Timestamp,
+    },
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelResponse {
+    /// HTTP status of the upstream.
+    pub http_status: u16,
+    /// Digest of the bytes that went to the client.
+    pub digest: Digest,
+    /// How many bytes went to the client.
+    pub bytes: u64,
+    /// Tokens as the upstream counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenCount>,
+}
+
+/// Tokens as an upstream counted them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenCount {
+    /// Tokens of the request.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+}
+
+/// Predicate `agent-session/v1`: one session, from its room's start to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSession {
+    /// The session.
+    pub session: SessionId,
+    /// The agent's SPIFFE ID.
+    pub spiffe_id: String,
+    /// The agent, as the access policy names it.
+    pub agent: String,
+    /// How strongly the room was isolated.
+    pub isolation: IsolationLevel,
+    /// Mechanisms in force, such as `user-namespace`, `landlock-abi-7`, `seccomp`.
+    pub mechanisms: Vec<String>,
+    /// What this level does not prove, in words.
+    pub not_proven: Vec<String>,
+    /// Digest of the [`Binding`], which lies in the bundle.
+    pub binding: Digest,
+    /// The event chain.
+    pub events: EventSummary,
+    /// Every model run, in order.
+    pub model_runs: Vec<ModelRunReference>,
+    /// Highest label any request had.
+    pub high_water: String,
+    /// What was delivered; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<SessionResult>,
+    /// How it ended.
+    pub end: SessionEnd,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Who signed: the session key, or the gateway for a session whose room was lost.
+    pub signer: Signer,
+    /// 32 random bytes, so that the record's digest in the log says nothing about it.
+    pub blinding: Nonce,
+}
+
+/// The event chain of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventSummary {
+    /// How many events; their `seq` run from 0 to one less.
+    pub count: u64,
+    /// Digest of the last event's line.
+    pub head: Digest,
+    /// Count by event type (`intent`, `outcome`, …).
+    pub by_type: BTreeMap<String, u64>,
+    /// Attempts that were stopped: denials and blocked observations, repeats counted.
+    pub stopped: u64,
+}
+
+/// A model run as the session record cites it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRunReference {
+    /// The run.
+    pub run: RunId,
+    /// Digest of its record's file.
+    pub record: Digest,
+    /// How it ended.
+    pub status: RunStatus,
+}
+
+/// What a session handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionResult {
+    /// Reference in the origin repository.
+    pub reference: String,
+    /// Its commit.
+    pub commit: String,
+    /// The commit's tree.
+    pub tree: String,
+}
+
+/// Who signed a session record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signer {
+    /// The key that was made inside the room.
+    Session,
+    /// The deployment's gateway, from what was durable when the room was lost.
+    Gateway,
+}
+
+/// Predicate `destruction/v1`: the host's statement that a room is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destruction {
+    /// The session.
+    pub session: SessionId,
+    /// Isolation of the room that is gone.
+    pub isolation: IsolationLevel,
+    /// Digest of the session record's file.
+    pub session_record: Digest,
+    /// What was observed, such as `pid-namespace-empty`, `workspace-memory-released`.
+    pub observed: Vec<String>,
+    /// What this does not prove, in words.
+    pub not_proven: Vec<String>,
+    /// When it was observed (host's clock).
+    pub at: Timestamp,
+    /// 32 random bytes, so that the record's digest in the log says nothing about it.
+    pub blinding: Nonce,
+}
