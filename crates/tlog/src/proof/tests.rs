@@ -44,7 +44,7 @@ fn other_spellings_are_refused() {
         ("index 5\nCsUY", "index 5\nCsU", "tlog-proof-hash"),
         ("index 5\nCsUY", "index 5\nCsUYCsUY", "tlog-proof-hash"),
         ("\n\no\n8", "\no\n8", "tlog-proof-hash"),
-        ("\n\no\n8", "\n\n\no\n8", "checkpoint-size"),
+        ("\n\no\n8", "\n\n\no\n8", "checkpoint-lines"),
         ("o\n8", "o\n08", "checkpoint-size"),
         ("AAAAAQI=\n", "AAAAAQI=", "note-malformed"),
         ("AAAAAQI=\n", "AAAAAQI=\n\n", "note-malformed"),
