@@ -87,7 +87,7 @@ const IMPURE: &[&str] = &[
 const MAX_VERIFIER_PACKAGES: usize = 150;
 
 /// Checks all house rules; fails with every breach.
-pub fn tidy() -> Result<()> {
+pub(crate) fn tidy() -> Result<()> {
     let mut breaches = Vec::new();
     for file in tracked()? {
         let path = machine::root().join(&file);

@@ -16,7 +16,7 @@ use crate::machine::{self, Purpose};
 
 /// Options of `cargo xtask demo`.
 #[derive(Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// One JSON object per line on standard output.
     #[arg(long)]
     json: bool,
@@ -32,7 +32,7 @@ const TASK: &str = "The test suite of this repository fails (run it with `python
                     Find the cause, fix it without changing the tests, and commit the fix.";
 
 /// Packages whose programs take part.
-pub const PACKAGES: &[&str] = &[
+pub(crate) const PACKAGES: &[&str] = &[
     "proofroom",
     "proofroom-agent",
     "proofroom-guest",
@@ -41,7 +41,7 @@ pub const PACKAGES: &[&str] = &[
 ];
 
 /// Runs the demo; the exit code is that of the verification.
-pub fn run(options: &Options) -> Result<ExitCode> {
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     machine::prepare(Purpose::Demo)?;
     machine::build(PACKAGES)?;
     let dir = machine::target().join("demo");
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Copies the demo's repository out of the tree and makes a git repository of it.
-pub fn make_repository(dir: &Path) -> Result<PathBuf> {
+pub(crate) fn make_repository(dir: &Path) -> Result<PathBuf> {
     let repository = dir.join("repository");
     copy_tree(&machine::root().join("demo/repo"), &repository)?;
     for arguments in [
@@ -160,10 +160,21 @@ fn choose_model(options: &Options, dir: &Path) -> Result<Model> {
     let cassette = machine::root().join("crates/testkit/cassettes/demo.json");
     let standard = Upstream::start(&cassette, Tier::Standard)?;
     let tee = Upstream::start(&cassette, Tier::Tee)?;
-    let file = dir.join("upstreams.toml");
-    fs::write(&file, cassette_upstreams(&standard.address, &tee.address))?;
-    arguments.extend(["--upstreams".to_owned(), file.display().to_string()]);
-    arguments.extend(["--appraisal".to_owned(), "simulated-upstream".to_owned()]);
+    let policy = dir.join("policy");
+    let mut init = Command::new(machine::program("proofroom"));
+    machine::run(
+        init.args(["policy", "init"])
+            .arg(&policy)
+            .stdout(Stdio::null()),
+    )?;
+    // Test keys are accepted because this file says so, and the word goes with every record.
+    let simulated = machine::root().join("crates/verifier/policies/simulated-upstream.toml");
+    fs::copy(simulated, policy.join("appraisal.toml"))?;
+    let upstreams = fs::read_to_string(machine::root().join("demo/upstreams.toml"))?
+        .replace("STANDARD_ADDRESS", &standard.address)
+        .replace("TEE_ADDRESS", &tee.address);
+    fs::write(policy.join("upstreams.toml"), upstreams)?;
+    arguments.extend(["--policy".to_owned(), policy.display().to_string()]);
     Ok(Model {
         arguments,
         upstreams: vec![standard, tee],
@@ -181,7 +192,7 @@ impl Drop for Model {
 
 /// Which upstream plays the cassette.
 #[derive(Clone, Copy)]
-pub enum Tier {
+pub(crate) enum Tier {
     /// Plain HTTP on loopback, contract only.
     Standard,
     /// TLS behind the simulated attester.
@@ -189,15 +200,15 @@ pub enum Tier {
 }
 
 /// A running cassette upstream.
-pub struct Upstream {
+pub(crate) struct Upstream {
     child: Child,
     /// Host and port.
-    pub address: String,
+    pub(crate) address: String,
 }
 
 impl Upstream {
     /// Starts one on a free port and waits until it listens.
-    pub fn start(cassette: &Path, tier: Tier) -> Result<Self> {
+    pub(crate) fn start(cassette: &Path, tier: Tier) -> Result<Self> {
         let mut command = Command::new(machine::program("proofroom-cassette"));
         command.arg("--cassette").arg(cassette);
         if let Tier::Tee = tier {

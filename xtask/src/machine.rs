@@ -55,7 +55,7 @@ const TESTS: &[Package] = &[
 
 /// Which part of the workspace is about to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// The demo.
     Demo,
     /// The tests.
@@ -63,23 +63,23 @@ pub enum Purpose {
 }
 
 /// The workspace's root directory.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
 }
 
 /// Cargo's target directory.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// A program of this workspace, as the last build left it.
-pub fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
 /// Installs what is missing, with `apt-get`, or says what to install.
-pub fn prepare(purpose: Purpose) -> Result<()> {
+pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     let wanted = DEMO.iter().chain(match purpose {
         Purpose::Demo => &[],
         Purpose::Tests => TESTS,
@@ -131,7 +131,7 @@ fn apt(arguments: &[&str]) -> Result<()> {
 }
 
 /// Builds the programs of `packages`, progress on standard error.
-pub fn build(packages: &[&str]) -> Result<()> {
+pub(crate) fn build(packages: &[&str]) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root())
@@ -143,7 +143,7 @@ pub fn build(packages: &[&str]) -> Result<()> {
 }
 
 /// Runs a command to its end and fails when it does.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = command.get_program().to_string_lossy().into_owned();
     let status = command
         .status()

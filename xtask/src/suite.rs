@@ -24,7 +24,7 @@ const PYTHON_PACKAGES: &[&str] = &[
 ];
 
 /// Runs every test.
-pub fn test() -> Result<()> {
+pub(crate) fn test() -> Result<()> {
     machine::prepare(Purpose::Tests)?;
     let python = python_environment()?;
     // The end-to-end tests start these programs; building them first keeps their time honest.
@@ -37,7 +37,7 @@ pub fn test() -> Result<()> {
 }
 
 /// Runs what continuous integration runs.
-pub fn ci() -> Result<()> {
+pub(crate) fn ci() -> Result<()> {
     machine::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     checks::tidy()?;
     machine::run(&mut cargo(&[
