@@ -106,6 +106,7 @@ impl LedgerOptions {
 
 impl Ledger {
     /// Opens or makes a ledger, recovers every leaf that was acknowledged, and starts its threads.
+    /// Blocks on the disk, as [`Self::receipt`], [`Self::entry`] and [`Self::close`] do.
     ///
     /// # Errors
     /// `ledger-locked` if it is open elsewhere, `ledger-storage-failed`, or one of the codes of
