@@ -1,6 +1,8 @@
 //! Simulated evidence through the production code: what is accepted, and for every way to break it
 //! the exact check and code that refuses it. Says nothing about genuine hardware.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 use std::sync::LazyLock;
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};

@@ -91,9 +91,9 @@ fn empty_lists_pin_nothing() {
         refused(line(register), &open, &["policy-unpinned"]);
     }
     refused(line("rtmr3"), "rtmr3 = []", &["policy-unpinned"]);
-    let start = PRODUCTION.find("[[reference]]").unwrap();
-    let end = PRODUCTION.find("[[match]]").unwrap();
-    let without = PRODUCTION.replace(&PRODUCTION[start..end], "");
+    let (before, rest) = PRODUCTION.split_once("[[reference]]").unwrap();
+    let (_, after) = rest.split_once("[[match]]").unwrap();
+    let without = format!("{before}[[match]]{after}");
     assert_eq!(problems(&without), ["policy-unpinned"]);
 }
 
