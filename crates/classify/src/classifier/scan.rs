@@ -482,7 +482,13 @@ impl Building {
             }],
         };
         let first = term.split_whitespace().next().unwrap_or_default();
-        let cases = [first.to_owned(), first.to_lowercase(), first.to_uppercase()];
+        // the automaton folds ASCII only, so the ASCII start of the word announces it
+        let ascii: String = first.chars().take_while(char::is_ascii).collect();
+        let cases = if ascii.len() >= 2 {
+            vec![ascii]
+        } else {
+            vec![first.to_owned(), first.to_lowercase(), first.to_uppercase()]
+        };
         self.add_rule(rule, cases);
         !first.is_empty()
     }
