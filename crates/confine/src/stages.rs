@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -36,6 +37,33 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(()) => ExitCode::from(70),
     })
+}
+
+/// The supervisor's end of the channel, closed on exec from now on. Call it once, in the program
+/// that the launch stage executed.
+///
+/// # Errors
+/// When descriptor [`crate::CHANNEL_FD`] is not an open socket.
+pub fn take_channel() -> std::io::Result<std::os::unix::net::UnixStream> {
+    let fd = sys::adopt(crate::CHANNEL_FD)?;
+    rustix::net::sockopt::socket_domain(&fd)?;
+    Ok(fd.into())
+}
+
+/// Removes everything but `kept` from the bounding set, capabilities of newer kernels included.
+fn bound_capabilities(kept: CapabilitySet) -> Result<(), StageFailure> {
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if kept.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            // A capability that this kernel does not have.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(e) => return Err(e).at("drop capabilities"),
+        }
+    }
+    Ok(())
 }
 
 /// The control socket is standard input, so that nothing else has to be inherited.

@@ -32,6 +32,21 @@ fn descriptor(returned: c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
+/// Takes over an inherited descriptor and closes it on exec.
+pub(crate) fn adopt(number: c_int) -> io::Result<OwnedFd> {
+    #[expect(unsafe_code, reason = "an inherited descriptor has no owner yet")]
+    // SAFETY: F_SETFD fails for a number that is not open. The only caller takes the channel's
+    // number, which the launch stage opened for this program, and documents that it is called once.
+    unsafe {
+        outcome(c_long::from(libc::fcntl(
+            number,
+            libc::F_SETFD,
+            libc::FD_CLOEXEC,
+        )))?;
+        Ok(OwnedFd::from_raw_fd(number))
+    }
+}
+
 /// Which side of a clone this is.
 #[derive(Debug)]
 pub(crate) enum Cloned {

@@ -18,8 +18,8 @@ use rustix::{
     },
     thread::{
         CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-        remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
-        set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        set_capabilities, set_capabilities_secure_bits, set_no_new_privs, set_thread_groups,
+        set_thread_res_gid, set_thread_res_uid,
     },
 };
 
@@ -117,6 +117,8 @@ fn become_agent(
 ) -> Result<(), StageFailure> {
     rustix::process::setsid().at("start a session")?;
     let control = place_descriptors(control, stdio)?;
+    // Under memory pressure the agent goes first, the supervisor's audit last.
+    std::fs::write("/proc/self/oom_score_adj", "1000").at("mark the agent for the OOM killer")?;
     limit(&command.limits)?;
     become_unprivileged()?;
     std::env::set_current_dir(&command.cwd).at("enter the working directory")?;
@@ -196,13 +198,7 @@ fn limit(limits: &CommandLimits) -> Result<(), StageFailure> {
 }
 
 fn become_unprivileged() -> Result<(), StageFailure> {
-    for capability in CapabilitySet::all() {
-        match remove_capability_from_bounding_set(capability) {
-            // A capability that this kernel does not have.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(e) => return Err(e).at("empty the bounding set"),
-        }
-    }
+    super::bound_capabilities(CapabilitySet::empty())?;
     clear_ambient_capability_set().at("clear the ambient set")?;
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED

@@ -13,8 +13,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs, set_thread_groups,
-        set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 
@@ -122,9 +121,7 @@ fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result
     .at("open a socket")?;
     sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
     drop(socket);
-    for capability in CapabilitySet::all().difference(KEPT) {
-        remove_capability_from_bounding_set(capability).at("drop capabilities")?;
-    }
+    super::bound_capabilities(KEPT)?;
     set_no_new_privs(true).at("set no_new_privs")?;
     execute(control, spec, channel)
 }
