@@ -4,6 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod dsse;
 pub mod event;
+pub mod head;
+pub mod leaf;
+pub mod predicate;
 pub mod statement;
