@@ -4,10 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod chain;
 pub mod dsse;
 pub mod event;
 pub mod head;
 pub mod leaf;
 pub mod predicate;
+pub mod spiffe;
 pub mod statement;
