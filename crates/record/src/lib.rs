@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod certificate;
 pub mod chain;
 pub mod dsse;
@@ -11,5 +12,6 @@ pub mod event;
 pub mod head;
 pub mod leaf;
 pub mod predicate;
+pub mod room_api;
 pub mod spiffe;
 pub mod statement;
