@@ -8,8 +8,7 @@ use p256::ecdsa::{
 };
 use proofroom_canonical::Digest;
 
-/// First line of what is signed: keeps these bytes from meaning anything else.
-pub const HEAD_PURPOSE: &str = "proofroom-event-head.v1";
+use crate::room_api::event_head_message;
 
 /// One position of an event chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +43,10 @@ impl HeadError {
 }
 
 impl EventHead {
-    /// The bytes that are signed: purpose, `seq` in decimal, digest; newlines between, none after.
+    /// The bytes that are signed.
     #[must_use]
     pub fn to_signed_bytes(self) -> Vec<u8> {
-        format!("{HEAD_PURPOSE}\n{}\n{}", self.seq, self.digest).into_bytes()
+        event_head_message(self.seq, self.digest)
     }
 
     /// Signs this head: standard base64 of the DER signature.
