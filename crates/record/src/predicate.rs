@@ -6,12 +6,13 @@ use proofroom_canonical::{
     Digest,
     json::{self, JsonError},
 };
+use proofroom_tlog::LeafKind;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     dsse::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES},
     event::{RunStatus, SessionEnd},
-    leaf::LeafKind,
+
     statement::{
         AGENT_SESSION_V1, AgentSession, DESTRUCTION_V1, Destruction, MODEL_RUN_V1, ModelRun,
         STATEMENT_TYPE, Signer, Statement, Subject,

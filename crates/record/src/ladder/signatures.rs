@@ -14,10 +14,10 @@ use crate::{
 
 /// The records, each signed by the key in the bundle's certificate for its signer.
 #[derive(Clone, Debug)]
-pub(super) struct Records {
-    pub(super) runs: Vec<VerifiedRecord<ModelRun>>,
-    pub(super) session: VerifiedRecord<AgentSession>,
-    pub(super) destruction: Option<VerifiedRecord<Destruction>>,
+pub(crate) struct Records {
+    pub(crate) runs: Vec<VerifiedRecord<ModelRun>>,
+    pub(crate) session: VerifiedRecord<AgentSession>,
+    pub(crate) destruction: Option<VerifiedRecord<Destruction>>,
     pub(super) session_certificate: UnverifiedCertificate,
     gateway_certificate: UnverifiedCertificate,
 }
