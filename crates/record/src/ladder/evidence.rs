@@ -16,6 +16,7 @@ struct Use<'a> {
     run: &'a ModelRun,
     evidence: Digest,
     policy: Digest,
+    policy_name: &'a str,
     tls_spki: Digest,
     appraised: Timestamp,
     expires: Timestamp,
@@ -26,10 +27,11 @@ fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
         let run = record.predicate();
         match &run.upstream.as_ref()?.assurance {
             Assurance::ContractOnly { .. } => None,
-            Assurance::Attested { evidence, policy, tls_spki, appraised, expires, .. } => Some(Use {
+            Assurance::Attested { evidence, policy, tls_spki, appraised, expires, appraisal_policy } => Some(Use {
                 run,
                 evidence: *evidence,
                 policy: *policy,
+                policy_name: appraisal_policy,
                 tls_spki: *tls_spki,
                 appraised: *appraised,
                 expires: *expires,
@@ -91,6 +93,10 @@ pub(super) fn verify_at_use(
 
 fn check_use(used: &Use<'_>, result: &seam::Appraised) -> Result<(), Failure> {
     let run = used.run.run;
+    if result.policy.contains("simulated") && !used.policy_name.contains("simulated") {
+        let cause = format!("`{run}` hides that its evidence was accepted by a policy for test keys");
+        return Err(Failure::refused("evidence-policy-name", cause));
+    }
     if result.tls_spki != used.tls_spki {
         let cause = format!("the connection of `{run}` used another key than the evidence names");
         return Err(Failure::refused("evidence-key-differs", cause));

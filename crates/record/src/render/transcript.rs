@@ -58,6 +58,9 @@ fn subject(out: &mut String, report: &Report) {
 fn check_line(check: &Check) -> String {
     let (mark, words) = match &check.outcome {
         Outcome::Pass { found } => ("ok", printable(found)),
+        Outcome::Fail(failure) if check.requirement == Requirement::Advisory => {
+            ("no longer", printable(&failure.cause))
+        }
         Outcome::Fail(failure) => ("FAILED", format!("{} [{}]", printable(&failure.cause), failure.code)),
         Outcome::NotEvaluated { reason } => ("not evaluated", printable(reason)),
     };
