@@ -5,4 +5,7 @@
 
 pub mod broker;
 pub mod files;
+pub mod journal;
 pub mod keys;
+pub mod progress;
+pub mod state;
