@@ -7,7 +7,7 @@ use crate::tile::TileWidth;
 pub struct EntryBundle(Vec<Vec<u8>>);
 
 /// Why a bundle was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BundleError {
     /// An entry is cut off.

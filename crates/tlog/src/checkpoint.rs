@@ -19,7 +19,7 @@ pub struct Checkpoint {
 }
 
 /// Why a note text is no checkpoint.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// Too few lines, an empty line, or no final newline.

@@ -29,7 +29,7 @@ pub struct NoteSigner {
 }
 
 /// Why a name or a key was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The name is empty, too long, or has a character that notes cannot carry.

@@ -30,7 +30,7 @@ pub struct RecordLeaf {
 }
 
 /// Why bytes are no leaf of ours.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a leaf is `proofroom-leaf/v1`, a kind, a session id and a digest, each on its own line")]
 pub struct LeafError;
 

@@ -27,7 +27,7 @@ pub struct InclusionProof(Vec<NodeHash>);
 pub struct ConsistencyProof(Vec<NodeHash>);
 
 /// Why a proof was refused or cannot be made.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MerkleError {
     /// The leaf lies beyond the tree.
@@ -189,8 +189,26 @@ impl ConsistencyProof {
                 Err(MerkleError::RootMismatch)
             };
         }
+        let roots = self.roots(earlier, later.0)?;
+        let agree = roots == (earlier.1.node(), later.1.node());
+        if agree {
+            Ok(())
+        } else {
+            Err(MerkleError::RootMismatch)
+        }
+    }
+
+    /// The roots of both trees that the proof leads to; the sizes differ and neither is 0.
+    fn roots(
+        &self,
+        earlier: (TreeSize, RootHash),
+        later: TreeSize,
+    ) -> Result<(NodeHash, NodeHash), MerkleError> {
+        let wrong_length = MerkleError::ProofLength {
+            hashes: self.0.len(),
+        };
         let mut path = self.0.iter().copied();
-        let (mut node, mut last) = (earlier.0.get() - 1, later.0.get() - 1);
+        let (mut node, mut last) = (earlier.0.get() - 1, later.get() - 1);
         let lift = node.trailing_ones();
         node = node.checked_shr(lift).unwrap_or(0);
         last = last.checked_shr(lift).unwrap_or(0);
@@ -220,14 +238,10 @@ impl ConsistencyProof {
             node >>= 1;
             last >>= 1;
         }
-        if last != 0 {
-            return Err(wrong_length);
-        }
-        let agree = old == earlier.1.node() && new == later.1.node();
-        if agree {
-            Ok(())
+        if last == 0 {
+            Ok((old, new))
         } else {
-            Err(MerkleError::RootMismatch)
+            Err(wrong_length)
         }
     }
 }

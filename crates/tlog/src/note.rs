@@ -23,7 +23,7 @@ pub struct NoteSignature {
 }
 
 /// Why a note was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoteError {
     /// More bytes than a note may have.

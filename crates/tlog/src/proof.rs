@@ -24,7 +24,7 @@ pub struct LogProof {
 }
 
 /// Why a receipt was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProofError {
     /// More bytes than a receipt may have.
@@ -120,8 +120,9 @@ impl LogProof {
             .map(NodeHash::from_base64)
             .collect();
         let inclusion = hashes.and_then(|hashes| InclusionProof::new(hashes).ok());
+        let inclusion = inclusion.ok_or(ProofError::Hash)?;
         let note = SignedNote::parse(note.as_bytes()).map_err(ProofError::Note)?;
-        let proof = Self::new(index, inclusion.ok_or(ProofError::Hash)?, note)?;
+        let proof = Self::new(index, inclusion, note)?;
         Ok(Self { extra, ..proof })
     }
 

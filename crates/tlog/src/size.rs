@@ -12,7 +12,7 @@ pub struct LeafIndex(u64);
 pub struct TreeSize(u64);
 
 /// Why a text is not an index or a size.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a count is ASCII decimal without sign or leading zeroes, below 2^64")]
 pub struct SizeError;
 

@@ -33,7 +33,7 @@ pub struct TilePath {
 pub struct TileHashes(Vec<NodeHash>);
 
 /// Why a tile or its path was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TileError {
     /// The path is not in the one spelling of `tlog-tiles`.

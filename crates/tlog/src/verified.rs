@@ -35,7 +35,7 @@ pub struct VerifiedConsistency {
 }
 
 /// Why something was not verified.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// The note could not be read or is not signed by the key.
