@@ -1,0 +1,3 @@
+//! The confidential gateway.
+#![forbid(unsafe_code)]
+pub mod config;
