@@ -1,0 +1,1 @@
+//! Quotes built by hand.

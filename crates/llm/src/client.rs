@@ -1,0 +1,1 @@
+//! The client's side of Chat Completions for the built-in agent.
