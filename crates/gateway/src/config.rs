@@ -13,7 +13,7 @@ mod check;
 mod secret;
 
 pub use check::UpstreamsProblem;
-pub use secret::{SecretSource, SystemSecrets};
+pub use secret::{MAX_KEY_BYTES, SecretSource, SystemSecrets};
 
 /// The most bytes that an upstreams file may have.
 pub const MAX_UPSTREAMS_BYTES: usize = 256 * 1024;

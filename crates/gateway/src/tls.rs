@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper_rustls::ConfigBuilderExt as _;
 use proofroom_canonical::Digest;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -124,13 +125,10 @@ pub(crate) fn attested_config(verifier: Arc<KeyVerifier>) -> Result<ClientConfig
 
 /// TLS 1.2 or 1.3 to a standard upstream, by the public certificate authorities.
 pub(crate) fn standard_config() -> Result<ClientConfig, Error> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
     Ok(
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .with_webpki_roots()
             .with_no_client_auth(),
     )
 }

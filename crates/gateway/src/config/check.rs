@@ -216,12 +216,6 @@ fn check_promises(raw: &RawUpstream, problems: &mut Problems) {
             "tier `tee` needs `attestation.kind = \"proofroom-upstream\"` and an appraisal policy",
         );
     }
-    if raw.tier != TEE_TIER && attested {
-        problems.add(
-            "attestation-outside-tee",
-            "an attested upstream belongs to tier `tee`, where routing rules look for it",
-        );
-    }
     let contract = raw.retention.contract.trim();
     if contract.is_empty() && !attested {
         problems.add(

@@ -85,7 +85,6 @@ fn each_mistake_has_its_code() {
         (vec![("models", r#"["[a"]"#)], vec!["upstream-model-glob"]),
         (vec![("aliases", r#"{ x = "m*" }"#)], vec!["upstream-alias-form"]),
         (vec![("tier", r#""tee""#)], vec!["tee-without-attestation"]),
-        (vec![("attestation", tee)], vec!["attestation-outside-tee"]),
         (
             vec![("tier", r#""tee""#), ("attestation", tee), ("base_url", r#""http://[::1]:1""#)],
             vec!["attestation-over-plain-http"],
