@@ -6,4 +6,5 @@
 
 pub mod dsse;
 pub mod event;
+pub mod room_api;
 pub mod statement;

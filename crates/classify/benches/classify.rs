@@ -1,0 +1,2 @@
+//! Throughput of the classifier on clean requests. Not a correctness test.
+fn main() {}
