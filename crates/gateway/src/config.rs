@@ -184,10 +184,6 @@ impl UpstreamsConfig {
     pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
         self.upstreams.iter().map(|upstream| &**upstream)
     }
-
-    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|found| found.name == name)
-    }
 }
 
 impl Upstream {

@@ -32,6 +32,7 @@ pub const MESSAGES: &str = "/v1/messages";
 pub const SECRET: &str = "Project Heron";
 
 pub const CLASSIFICATION: &str = r#"
+version = 1
 levels = ["public", "internal", "confidential", "restricted"]
 default = "public"
 unreadable = "restricted"
@@ -52,6 +53,8 @@ not_match = ["house"]
 "#;
 
 pub const ROUTING: &str = r#"
+version = 1
+
 [tiers]
 standard = "unattested"
 tee = "attested"
@@ -59,14 +62,14 @@ tee = "attested"
 [[rules]]
 id = "confidential-to-tee"
 when = { label_at_least = "confidential" }
-send = { tiers = ["tee"] }
+send = { tiers = ["tee"], upstreams = ["*"], models = ["*"], regions = ["*"] }
 match = [{ label = "restricted", repository = "r", model = "m" }]
 not_match = [{ label = "public", repository = "r", model = "m" }]
 
 [[rules]]
 id = "open-anywhere"
 when = { label_at_most = "internal" }
-send = { tiers = ["standard", "tee"] }
+send = { tiers = ["standard", "tee"], upstreams = ["*"], models = ["*"], regions = ["*"] }
 match = [{ label = "public", repository = "r", model = "m" }]
 not_match = [{ label = "restricted", repository = "r", model = "m" }]
 
