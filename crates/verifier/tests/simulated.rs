@@ -9,11 +9,10 @@ use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{EvidenceDocument, Measurement};
 use proofroom_testkit::tee::{Plan, Revoked, SimulatedTee, TcbAnswer};
 use proofroom_verifier::{
-    Appraisal, AppraisalPolicy, Assurance, CheckName, Freshness, Outcome, Reason, Verdict, appraise,
+    Appraisal, AppraisalPolicy, Assurance, CheckName, Freshness, Outcome,
+    PRODUCTION_UPSTREAM as PRODUCTION, Reason, SIMULATED_UPSTREAM as SIMULATED, Verdict, appraise,
 };
 
-const SIMULATED: &str = include_str!("../policies/simulated-upstream.toml");
-const PRODUCTION: &str = include_str!("../policies/production-upstream.toml");
 const NONCE: Nonce = Nonce::from_random([0x5a; 32]);
 
 fn now() -> Timestamp {
