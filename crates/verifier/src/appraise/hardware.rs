@@ -1,7 +1,7 @@
 //! The checks that rest on the vendor's keys: certificate chain, collateral, quote signature, TCB.
 
 use proofroom_canonical::{Digest, json};
-use proofroom_evidence::{EvidenceDocument, MAX_DOCUMENT_BYTES, Quote};
+use proofroom_evidence::{EvidenceDocument, MAX_DOCUMENT_BYTES, PckFacts, Quote};
 
 use super::{TcbFacts, Work};
 use crate::{CauseCode, CheckName, Outcome, dcap};
@@ -32,30 +32,7 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument) {
         work.now,
     );
     match verified {
-        Ok(platform) => {
-            for name in [
-                CheckName::PckChainRoot,
-                CheckName::CollateralTime,
-                CheckName::QuoteSignature,
-            ] {
-                work.set(name, Outcome::Pass);
-            }
-            let about = about_this_pce(document, pck.pce_id);
-            work.set(CheckName::CollateralSignature, about);
-            work.tcb = Some(TcbFacts {
-                status: platform.status,
-                advisories: platform.advisories,
-                evaluation_data_number: platform.evaluation,
-                fmspc: pck.fmspc,
-                collateral_expires: platform.collateral_expires,
-            });
-            let outcome = judge_tcb(work);
-            work.set_if_proved(
-                CheckName::TcbStatus,
-                &[CheckName::CollateralSignature],
-                outcome,
-            );
-        }
+        Ok(platform) => accept(work, document, platform, &pck),
         Err(refusal) => {
             for name in refusal.passed {
                 work.set(*name, Outcome::Pass);
@@ -69,6 +46,37 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument) {
             );
         }
     }
+}
+
+/// The quote verified; what is left is whether its platform is good enough.
+fn accept(
+    work: &mut Work<'_>,
+    document: &EvidenceDocument,
+    platform: dcap::Platform,
+    pck: &PckFacts,
+) {
+    for name in [
+        CheckName::PckChainRoot,
+        CheckName::CollateralTime,
+        CheckName::QuoteSignature,
+    ] {
+        work.set(name, Outcome::Pass);
+    }
+    let about = about_this_pce(document, pck.pce_id);
+    work.set(CheckName::CollateralSignature, about);
+    work.tcb = Some(TcbFacts {
+        status: platform.status,
+        advisories: platform.advisories,
+        evaluation_data_number: platform.evaluation,
+        fmspc: pck.fmspc,
+        collateral_expires: platform.collateral_expires,
+    });
+    let outcome = judge_tcb(work);
+    work.set_if_proved(
+        CheckName::TcbStatus,
+        &[CheckName::CollateralSignature],
+        outcome,
+    );
 }
 
 /// TCB info is published per FMSPC and PCEID. `dcap-qvl` compares the first alone.
