@@ -16,10 +16,10 @@ use std::{
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{Collateral, EvidenceDocument, KeysetStatement, PURPOSE, Quote, Register};
 use proofroom_verifier::{
-    Appraisal, AppraisalPolicy, CheckName, Freshness, Outcome, TcbStatus, appraise,
+    Appraisal, AppraisalPolicy, CheckName, Freshness, Outcome, PRODUCTION_UPSTREAM as PRODUCTION,
+    TcbStatus, appraise,
 };
 
-const PRODUCTION: &str = include_str!("../policies/production-upstream.toml");
 const NONCE: Nonce = Nonce::from_random([1; 32]);
 
 /// The evidence directory: named by the environment, or `shared/evidence` beside the repository or

@@ -1,9 +1,8 @@
 //! Policies that must not be built, and the two that ship.
 
-use super::{AppraisalPolicy, Assurance};
-
-const SIMULATED: &str = include_str!("../../policies/simulated-upstream.toml");
-const PRODUCTION: &str = include_str!("../../policies/production-upstream.toml");
+use super::{
+    AppraisalPolicy, Assurance, PRODUCTION_UPSTREAM as PRODUCTION, SIMULATED_UPSTREAM as SIMULATED,
+};
 
 fn problems(text: &str) -> Vec<&'static str> {
     AppraisalPolicy::parse(text, "policy.toml")
