@@ -1,5 +1,10 @@
 //! What the built-in detectors take and leave, what cannot be hidden, and what never falls.
 
+#![expect(
+    clippy::string_slice,
+    reason = "the samples are ASCII where they are cut"
+)]
+
 use proofroom_canonical::Timestamp;
 use proptest::prelude::*;
 
@@ -85,6 +90,18 @@ fn each_detector_takes_its_own_and_leaves_its_siblings() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(judged > 60, "{judged}");
+}
+
+#[test]
+fn every_detector_is_in_the_specification() {
+    let specification = include_str!("../../../../docs/spec/classification.md");
+    for compiled in crate::detect::catalogue().unwrap() {
+        let id = compiled.detector.id;
+        assert!(specification.contains(&format!("`{id}`")), "{id}");
+        for literal in compiled.detector.literals {
+            assert_eq!(*literal, literal.to_ascii_lowercase(), "{id}");
+        }
+    }
 }
 
 #[test]
