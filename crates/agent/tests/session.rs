@@ -1,6 +1,12 @@
 //! The agent against a stand-in supervisor on a real unix socket: the demonstration's whole session,
 //! and every way in which a model or a supervisor can misbehave.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a broken stand-in must fail its test"
+)]
+
 #[path = "supervisor/room.rs"]
 mod room;
 
@@ -20,11 +26,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use proofroom_agent::{Ended, Options, Outcome, run};
-use proofroom_testkit::cassette::{Body, Cassette, Fault, Player};
+use proofroom_testkit::cassette::{Body, Cassette, DEMO, DEMO_TASK, Fault, Player};
 use serde_json::{Value, json};
 use tokio::{net::UnixListener, task::LocalSet};
 
-const DEMO: &str = include_str!("../../testkit/cassettes/demo.json");
 const HELLO: &str = include_str!("../../testkit/cassettes/hello.json");
 
 /// What the stand-in was asked to do.
@@ -145,8 +150,7 @@ fn one_turn(calls: &Value) -> String {
 #[test]
 fn the_demonstrations_session_repairs_the_bug_and_breaks_out_nowhere() {
     let root = demo_repository();
-    let text = "The credit note test fails. Repair it.";
-    let (outcome, log) = session(root.path(), task(text, "cassette"), &[DEMO]);
+    let (outcome, log) = session(root.path(), task(DEMO_TASK, "cassette"), &[DEMO]);
     assert_eq!(
         (outcome.ended, outcome.code.as_str()),
         (Ended::Completed, "completed"),
@@ -242,6 +246,17 @@ fn a_refusal_reaches_the_model_and_the_session_goes_on() {
     let root = tempfile::tempdir().unwrap();
     let (outcome, _) = session(root.path(), task("x", "cassette"), &[&cassette.to_string()]);
     assert_eq!(outcome.ended, Ended::Completed, "{outcome:?}");
+}
+
+#[test]
+fn the_end_of_the_session_ends_the_agent() {
+    let calls = json!([{"name": "search", "arguments": {"pattern": "end the session"}}]);
+    let root = tempfile::tempdir().unwrap();
+    let (outcome, log) = session(root.path(), task("x", "cassette"), &[&one_turn(&calls)]);
+    assert_eq!(
+        (outcome.ended, outcome.code.as_str(), log.model_calls),
+        (Ended::Limit, "session-ended", 1)
+    );
 }
 
 #[test]

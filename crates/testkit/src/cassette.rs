@@ -28,6 +28,11 @@ pub const MODEL_WORD: &str = "cassette";
 /// offered by every upstream, the others by one kind each.
 pub const MODELS: [&str; 3] = ["cassette", "cassette-standard", "cassette-tee"];
 
+/// The demonstration's recording.
+pub const DEMO: &str = include_str!("../cassettes/demo.json");
+/// A task that [`DEMO`] is for.
+pub const DEMO_TASK: &str = "The credit note test fails. Find the cause, repair it, add a test that would have caught it, and commit.";
+
 /// A recorded session.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,9 +6,8 @@ use http_body_util::{BodyExt as _, Full};
 use proofroom_canonical::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Attested, Cassette, Fault, HEADER, Player, choose};
+use super::{Attested, Cassette, DEMO, DEMO_TASK, Fault, HEADER, Player, choose};
 
-const DEMO: &str = include_str!("../../cassettes/demo.json");
 const HELLO: &str = include_str!("../../cassettes/hello.json");
 const SDK: &str = include_str!("../../cassettes/sdk.json");
 
@@ -86,7 +85,7 @@ fn another_course_than_the_recorded_one_is_an_error_that_names_the_turn() {
 fn the_first_cassette_that_fits_the_task_is_chosen() {
     let all = cassettes();
     let chosen = |text: &str| choose(&all, &[user(text)]).unwrap().name.as_str();
-    assert_eq!(chosen("the credit note fails"), "demo");
+    assert_eq!(chosen(DEMO_TASK), "demo");
     assert_eq!(chosen("the weather"), "sdk");
     assert_eq!(chosen("anything"), "hello");
     let refused = choose(&all[..2], &[user("anything")]).unwrap_err();
