@@ -15,6 +15,6 @@ pub use error::EvidenceError;
 pub use pck::{Fmspc, PckFacts};
 pub use quote::{
     BodyKind, MAX_QUOTE_BYTES, Measurement, Quote, QuoteVersion, REPORT_DATA_BYTES, Register,
-    TdAttributes, TdClaims,
+    TdAttributes, TdClaims, TdFlaw,
 };
 pub use statement::{KeysetStatement, MAX_MODEL_BYTES, MAX_STATEMENT_BYTES, PURPOSE, ReportData};

@@ -182,22 +182,39 @@ impl TdAttributes {
         self.0
     }
 
-    /// The names of all bits that make a TD unfit to hold secrets, empty if there are none.
+    /// Everything about the bits that makes a TD unfit to hold secrets, empty if nothing does.
     #[must_use]
-    pub fn unsafe_bits(self) -> Vec<&'static str> {
+    pub fn flaws(self) -> Vec<TdFlaw> {
         let set = |mask: u64| self.0 & mask != 0;
         [
-            (set(Self::DEBUG), "DEBUG"),
-            (set(Self::PROFILING), "PROFILING"),
-            (set(Self::RESERVED), "RESERVED"),
-            (set(Self::SERVTD_EXT), "SERVTD_EXT"),
-            (set(Self::MIGRATABLE), "MIGRATABLE"),
-            (!set(Self::SEPT_VE_DISABLE), "SEPT_VE_DISABLE off"),
+            (set(Self::DEBUG), TdFlaw::Debug),
+            (set(Self::PROFILING), TdFlaw::Profiling),
+            (set(Self::RESERVED), TdFlaw::Reserved),
+            (set(Self::SERVTD_EXT), TdFlaw::ServiceTd),
+            (set(Self::MIGRATABLE), TdFlaw::Migratable),
+            (!set(Self::SEPT_VE_DISABLE), TdFlaw::SeptVe),
         ]
         .into_iter()
-        .filter_map(|(found, name)| found.then_some(name))
+        .filter_map(|(found, flaw)| found.then_some(flaw))
         .collect()
     }
+}
+
+/// Something about a TD's attributes that lets others into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TdFlaw {
+    /// `DEBUG`: the host can read and write the TD's memory.
+    Debug,
+    /// Profiling bits of the `TUD` group.
+    Profiling,
+    /// A bit that must be zero is set.
+    Reserved,
+    /// `SERVTD_EXT`, or a service TD is bound: another TD can act on this one.
+    ServiceTd,
+    /// `MIGRATABLE`: a migration TD can move the TD's state elsewhere.
+    Migratable,
+    /// `SEPT_VE_DISABLE` is off: the host can inject faults on private pages.
+    SeptVe,
 }
 
 /// What a TD report says. Claims: true only if the quote around it verifies.

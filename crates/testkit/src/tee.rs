@@ -115,8 +115,10 @@ pub struct Plan {
     pub report_data: Option<[u8; 64]>,
     /// From when TCB info, QE identity and revocation lists hold.
     pub collateral_from: Timestamp,
-    /// Until when they hold.
+    /// Until when TCB info and QE identity hold.
     pub collateral_until: Timestamp,
+    /// Until when the revocation lists hold.
+    pub revocation_until: Timestamp,
     /// What is revoked.
     pub revoked: Revoked,
     /// What the TCB info says.
@@ -164,6 +166,7 @@ impl SimulatedTee {
             report_data: None,
             collateral_from: later(-COLLATERAL_AGE_SECONDS),
             collateral_until: later(COLLATERAL_SECONDS),
+            revocation_until: later(COLLATERAL_SECONDS),
             revoked: Revoked::Nothing,
             tcb: TcbAnswer::UpToDate,
             tcb_fmspc: pki::FMSPC,

@@ -127,7 +127,7 @@ fn revocation_list(
     };
     let list = CertificateRevocationListParams {
         this_update: instant(plan.collateral_from),
-        next_update: instant(plan.collateral_until),
+        next_update: instant(plan.revocation_until),
         crl_number: SerialNumber::from_slice(&[1]),
         issuing_distribution_point: None,
         revoked_certs: revokes.map(revoked).into_iter().collect(),
