@@ -173,6 +173,10 @@ impl Room<'_> {
             self.failures = 0;
             return Ok(reply.body.to_vec());
         }
+        if reply.status == StatusCode::SERVICE_UNAVAILABLE {
+            let message = "the supervisor has ended the session";
+            return Err(Stop::new(Ended::Limit, "session-ended", message));
+        }
         self.failed(error_of(&reply))
     }
 

@@ -1,6 +1,12 @@
 //! The agent against a stand-in supervisor on a real unix socket: the demonstration's whole session,
 //! and every way in which a model or a supervisor can misbehave.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a broken stand-in must fail its test"
+)]
+
 #[path = "supervisor/room.rs"]
 mod room;
 
@@ -20,11 +26,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use proofroom_agent::{Ended, Options, Outcome, run};
-use proofroom_testkit::cassette::{Body, Cassette, Fault, Player};
+use proofroom_testkit::cassette::{Body, Cassette, DEMO, Fault, Player};
 use serde_json::{Value, json};
 use tokio::{net::UnixListener, task::LocalSet};
 
-const DEMO: &str = include_str!("../../testkit/cassettes/demo.json");
 const HELLO: &str = include_str!("../../testkit/cassettes/hello.json");
 
 /// What the stand-in was asked to do.
@@ -145,8 +150,11 @@ fn one_turn(calls: &Value) -> String {
 #[test]
 fn the_demonstrations_session_repairs_the_bug_and_breaks_out_nowhere() {
     let root = demo_repository();
-    let text = "The credit note test fails. Repair it.";
-    let (outcome, log) = session(root.path(), task(text, "cassette"), &[DEMO]);
+    let (outcome, log) = session(
+        root.path(),
+        task("The tests fail.", "cassette-tee"),
+        &[DEMO],
+    );
     assert_eq!(
         (outcome.ended, outcome.code.as_str()),
         (Ended::Completed, "completed"),
@@ -168,7 +176,7 @@ fn the_demonstrations_session_repairs_the_bug_and_breaks_out_nowhere() {
 #[test]
 fn an_answer_without_tool_calls_finishes_the_task() {
     let root = tempfile::tempdir().unwrap();
-    let (outcome, log) = session(root.path(), task("x", "cassette"), &[HELLO]);
+    let (outcome, log) = session(root.path(), task("x", "cassette-tee"), &[HELLO]);
     assert_eq!(outcome.ended, Ended::Completed);
     assert_eq!(log.tools, [("finish".to_owned(), 200)]);
 }
@@ -177,7 +185,7 @@ fn an_answer_without_tool_calls_finishes_the_task() {
 fn giving_up_is_not_completion() {
     let calls = json!([{"name": "finish", "arguments": {"summary": "no", "success": false}}]);
     let root = tempfile::tempdir().unwrap();
-    let (outcome, _) = session(root.path(), task("x", "cassette"), &[&one_turn(&calls)]);
+    let (outcome, _) = session(root.path(), task("x", "cassette-tee"), &[&one_turn(&calls)]);
     assert_eq!(
         (outcome.ended, outcome.code.as_str()),
         (Ended::GaveUp, "gave-up")
@@ -240,15 +248,34 @@ fn a_refusal_reaches_the_model_and_the_session_goes_on() {
     let cassette = json!({"name": "c", "turns": [
         {"tool_calls": calls}, {"expect": ["outside-workspace"], "text": "ok"}]});
     let root = tempfile::tempdir().unwrap();
-    let (outcome, _) = session(root.path(), task("x", "cassette"), &[&cassette.to_string()]);
+    let (outcome, _) = session(
+        root.path(),
+        task("x", "cassette-tee"),
+        &[&cassette.to_string()],
+    );
     assert_eq!(outcome.ended, Ended::Completed, "{outcome:?}");
+}
+
+#[test]
+fn the_end_of_the_session_ends_the_agent() {
+    let calls = json!([{"name": "search", "arguments": {"pattern": "end the session"}}]);
+    let root = tempfile::tempdir().unwrap();
+    let (outcome, log) = session(root.path(), task("x", "cassette-tee"), &[&one_turn(&calls)]);
+    assert_eq!(
+        (outcome.ended, outcome.code.as_str(), log.model_calls),
+        (Ended::Limit, "session-ended", 1)
+    );
 }
 
 #[test]
 fn another_course_than_the_recorded_one_ends_with_its_reason() {
     let cassette = json!({"name": "c", "turns": [{"expect": ["something else"]}]});
     let root = tempfile::tempdir().unwrap();
-    let (outcome, log) = session(root.path(), task("x", "cassette"), &[&cassette.to_string()]);
+    let (outcome, log) = session(
+        root.path(),
+        task("x", "cassette-tee"),
+        &[&cassette.to_string()],
+    );
     assert_eq!(
         (outcome.ended, outcome.code.as_str(), log.model_calls),
         (Ended::GaveUp, "cassette-mismatch", 1)
@@ -261,7 +288,7 @@ fn steps_and_tokens_are_limited() {
     let list = json!({"name": "list", "arguments": {"path": "."}});
     let text = one_turn(&json!([list, list, list]));
     let root = tempfile::tempdir().unwrap();
-    let mut few = task("x", "cassette");
+    let mut few = task("x", "cassette-tee");
     few["limits"]["steps"] = json!(2);
     let (outcome, log) = session(root.path(), few, &[&text]);
     assert_eq!(
@@ -269,7 +296,7 @@ fn steps_and_tokens_are_limited() {
         (Ended::Limit, "step-limit")
     );
     assert_eq!((outcome.steps, log.tools.len()), (2, 2));
-    let mut cheap = task("x", "cassette");
+    let mut cheap = task("x", "cassette-tee");
     cheap["limits"]["tokens"] = json!(10);
     let (outcome, _) = session(root.path(), cheap, &[&text]);
     assert_eq!(

@@ -139,6 +139,11 @@ impl Collector {
                 }
             }
             Node::Object(_) => self.part(origin, path, content),
+            // Tools answer in JSON: unescaped, a secret after a line break starts its own word.
+            Node::Text(text) if origin == Origin::ToolResult && text.starts_with(['{', '[']) => {
+                let nested = read_nested(text, &Budget::new());
+                self.flat(origin, path, nested.as_ref().unwrap_or(content), Take::All);
+            }
             other => self.flat(origin, path, other, Take::All),
         }
     }
@@ -164,6 +169,7 @@ impl Collector {
         self.members(part, |found, name, value| match name {
             "type" => {}
             // A thinking block's signature is the provider's checksum over what stands beside it.
+            "text" => found.content(origin, path, value),
             "signature" => found.flat(origin, path, value, Take::BesideData),
             _ => found.rest(origin, path, name, value),
         });

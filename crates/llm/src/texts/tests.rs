@@ -171,6 +171,23 @@ fn no_string_escapes_wherever_it_stands() {
 }
 
 #[test]
+fn a_tool_result_in_json_is_unescaped() {
+    let result = "{\"stdout\":\"token:\\nghp_x\",\"exit\":0}";
+    let unescaped = found(Origin::ToolResult, "stdout: token:\nghp_x\nexit: 0");
+    let openai = json!({"messages": [{"role": "tool", "content": result}]});
+    assert_eq!(
+        texts(Api::ChatCompletions, &openai),
+        std::slice::from_ref(&unescaped)
+    );
+    let block = json!({"type": "tool_result", "content": [{"type": "text", "text": result}]});
+    let anthropic = json!({"messages": [{"role": "user", "content": [block]}]});
+    assert_eq!(texts(Api::Messages, &anthropic), [unescaped]);
+    let broken = json!({"messages": [{"role": "tool", "content": "{\"a\": b"}]});
+    let as_it_is = found(Origin::ToolResult, "{\"a\": b");
+    assert_eq!(texts(Api::ChatCompletions, &broken), [as_it_is]);
+}
+
+#[test]
 fn a_card_number_that_is_a_json_number_is_a_text() {
     let request = json!({"messages": [{"role": "assistant", "tool_calls": [
         {"function": {"name": "pay", "arguments": "{\"card\":4111111111111111}"}}]}]});
