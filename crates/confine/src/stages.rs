@@ -33,7 +33,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         "confine" => confine::run,
         _ => return None,
     };
-    Some(match control().and_then(run) {
+    Some(match control().and_then(|control| run(&control)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(()) => ExitCode::from(70),
     })
@@ -58,8 +58,9 @@ fn bound_capabilities(kept: CapabilitySet) -> Result<(), StageFailure> {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
-            // A capability that this kernel does not have.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Ok(()) => {}
+            // Past the last capability that this kernel has.
+            Err(rustix::io::Errno::INVAL) => break,
             Err(e) => return Err(e).at("drop capabilities"),
         }
     }
