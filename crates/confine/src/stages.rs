@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     control::{Control, Message},
     error::{AtStep as _, StageFailure},
-    sys,
+    sys::{self, Cloned},
 };
 
 mod confine;
@@ -48,6 +48,44 @@ pub fn take_channel() -> std::io::Result<std::os::unix::net::UnixStream> {
     let fd = sys::adopt(crate::CHANNEL_FD)?;
     rustix::net::sockopt::socket_domain(&fd)?;
     Ok(fd.into())
+}
+
+/// Copies this process; the copy goes on only after the other side was told of it (`Init`), so that
+/// its own messages can never come first and it can always be killed.
+fn first_of_namespace(
+    control: &Control,
+    flags: i32,
+    mechanism: &str,
+) -> Result<Copied, StageFailure> {
+    let (gate, opener) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
+    let cloned = sys::clone_process(flags).map_err(|e| {
+        StageFailure::mechanism(
+            mechanism,
+            e,
+            "raise user.max_pid_namespaces and pids limits",
+        )
+    })?;
+    match cloned {
+        Cloned::Parent { pid, pidfd } => {
+            control
+                .send(&Message::Init { pid }, &[pidfd.as_fd()])
+                .at("tell of the process")?;
+            rustix::io::write(&opener, &[1]).at("open the gate")?;
+            Ok(Copied::Original)
+        }
+        Cloned::Child => {
+            drop(opener);
+            match rustix::io::read(&gate, &mut [0_u8; 1]) {
+                Ok(1) => Ok(Copied::First),
+                _ => sys::leave(70),
+            }
+        }
+    }
+}
+
+enum Copied {
+    Original,
+    First,
 }
 
 /// Removes everything but `kept` from the bounding set, capabilities of newer kernels included.

@@ -23,7 +23,7 @@ use rustix::{
     },
 };
 
-use super::{report, start};
+use super::{Copied, first_of_namespace, report, start};
 use crate::{
     AGENT_ID, AddressSpace, AgentCommand, CommandLimits,
     control::{Control, Message},
@@ -37,13 +37,10 @@ const NOT_EXECUTED: u8 = 127;
 pub(super) fn run(control: &Control) -> Result<(), ()> {
     let (command, stdio) = report(control, start::<AgentCommand>(control))?;
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-    let cloned = sys::clone_process(flags)
-        .map_err(|e| StageFailure::mechanism("pid-namespace", e, "raise user.max_pid_namespaces"));
-    match report(control, cloned)? {
-        Cloned::Parent { pid, pidfd } => control
-            .send(&Message::Init { pid }, &[pidfd.as_fd()])
-            .map_err(drop),
-        Cloned::Child => first_process(control, &command, stdio),
+    let copied = first_of_namespace(control, flags, "pid-namespace");
+    match report(control, copied)? {
+        Copied::Original => Ok(()),
+        Copied::First => first_process(control, &command, stdio),
     }
 }
 

@@ -17,13 +17,13 @@ use rustix::{
     },
 };
 
-use super::{report, start};
+use super::{Copied, first_of_namespace, report, start};
 use crate::{
     CHANNEL_FD, RoomSpec,
     control::{Control, Message},
     error::{AtStep as _, StageFailure},
     room_root::{self, Sources},
-    sys::{self, Cloned},
+    sys,
 };
 
 const NAMESPACES: [(&str, libc::c_int); 7] = [
@@ -50,12 +50,10 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 
 pub(super) fn run(control: &Control) -> Result<(), ()> {
     let (spec, channel) = report(control, prepare(control))?;
-    let cloned = sys::clone_process(libc::CLONE_PARENT).at("make the room's first process");
-    match report(control, cloned)? {
-        Cloned::Parent { pid, pidfd } => control
-            .send(&Message::Init { pid }, &[pidfd.as_fd()])
-            .map_err(drop),
-        Cloned::Child => {
+    let copied = first_of_namespace(control, libc::CLONE_PARENT, "pid-namespace");
+    match report(control, copied)? {
+        Copied::Original => Ok(()),
+        Copied::First => {
             let Err(failure) = first_process(control, &spec, channel) else {
                 return Ok(());
             };
