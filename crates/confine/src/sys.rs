@@ -2,7 +2,6 @@
 //! this crate that may use `unsafe`.
 
 use std::{
-    ffi::CStr,
     io, mem,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
@@ -347,21 +346,5 @@ pub(crate) fn seccomp_action_known(action: u32) -> io::Result<()> {
             &raw const action,
         )
     })
-    .map(drop)
-}
-
-/// Mounts without flags translation, for the probe's child that must not allocate.
-pub(crate) fn mount_plain(source: &CStr, target: &CStr, kind: &CStr, flags: u64) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "mount inside a trial child")]
-    // SAFETY: all three are NUL-terminated and outlive the call; no data is passed.
-    outcome(c_long::from(unsafe {
-        libc::mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            flags as libc::c_ulong,
-            std::ptr::null(),
-        )
-    }))
     .map(drop)
 }

@@ -1,7 +1,12 @@
 //! How long an empty room takes to start: from the call of `Room::start` to the supervisor's first
 //! byte on the channel. The supervisor is the small test program, so its own set-up is not in it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
 
 use std::{
     io::Read as _,

@@ -101,13 +101,13 @@ impl Room {
         let groups = Groups::make(name, &config.limits)?;
         let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
         let stage = StageProgram::at(programs.guest.clone());
-        let mut join = |pid| {
+        let join = |pid| {
             groups.join(pid).map_err(|source| ConfineError::System {
                 action: "put the launcher into its resource groups".to_owned(),
                 source,
             })
         };
-        let launched = launch::start(&spec, slot.ids, &OwnedFd::from(theirs), &stage, &mut join)?;
+        let launched = launch::start(&spec, slot.ids, &OwnedFd::from(theirs), &stage, &join)?;
         let mut mechanisms = launched.mechanisms().to_vec();
         mechanisms.extend(groups.mechanisms.iter().cloned());
         Ok(Self {

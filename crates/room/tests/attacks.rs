@@ -1,6 +1,14 @@
 //! Attacks on a real room, named by their number in the attack list. What the mechanism alone
 //! decides is tested here: that the attempt failed, and that the supervisor was told of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,

@@ -3,7 +3,7 @@
 
 use std::{
     os::{
-        fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
     process::Command,
@@ -23,7 +23,7 @@ use rustix::{
     },
 };
 
-use super::{report, start};
+use super::{Copied, first_of_namespace, report, start};
 use crate::{
     AGENT_ID, AddressSpace, AgentCommand, CommandLimits,
     control::{Control, Message},
@@ -34,16 +34,13 @@ use crate::{
 
 const NOT_EXECUTED: u8 = 127;
 
-pub(super) fn run(control: Control) -> Result<(), ()> {
-    let (command, stdio) = report(&control, start::<AgentCommand>(&control))?;
+pub(super) fn run(control: &Control) -> Result<(), ()> {
+    let (command, stdio) = report(control, start::<AgentCommand>(control))?;
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-    let cloned = sys::clone_process(flags)
-        .map_err(|e| StageFailure::mechanism("pid-namespace", e, "raise user.max_pid_namespaces"));
-    match report(&control, cloned)? {
-        Cloned::Parent { pid, pidfd } => control
-            .send(&Message::Init { pid }, &[pidfd.as_fd()])
-            .map_err(drop),
-        Cloned::Child => first_process(&control, &command, stdio),
+    let copied = first_of_namespace(control, flags, "pid-namespace");
+    match report(control, copied)? {
+        Copied::Original => Ok(()),
+        Copied::First => first_process(control, &command, stdio),
     }
 }
 
@@ -160,7 +157,7 @@ fn place_descriptors(control: &Control, stdio: Vec<OwnedFd>) -> Result<Control, 
         let (low, high) = stream.at("place a standard stream")?;
         sys::place(high.as_fd(), number).at("place a standard stream")?;
         // Their numbers are closed or replaced below.
-        let _: [i32; 2] = [low, high].map(|fd| fd.into_raw_fd());
+        std::mem::forget((low, high));
     }
     let placed = sys::place_closed_on_exec(high, 3).at("place the control socket")?;
     debug_assert_eq!(placed.as_raw_fd(), 3);

@@ -84,7 +84,7 @@ fn command(request: &Request) -> Result<Value, String> {
         format!(
             "{}: {e}: {}",
             e.code(),
-            std::error::Error::source(&e).map_or_else(String::new, |s| s.to_string())
+            std::error::Error::source(&e).map_or_else(String::new, ToString::to_string)
         )
     })?;
     drop(stdio);
