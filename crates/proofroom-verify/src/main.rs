@@ -96,8 +96,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             // with standard error closed, the exit code still tells
-            let _written =
-                writeln!(io::stderr(), "error: {error}{}", cause.unwrap_or_default());
+            let _written = writeln!(io::stderr(), "error: {error}{}", cause.unwrap_or_default());
             ExitCode::from(error.exit_code())
         }
     }
@@ -116,7 +115,10 @@ fn run(arguments: &Arguments) -> Result<u8, RunError> {
         true => as_json(&report)?,
         false => render::transcript(&report),
     };
-    io::stdout().lock().write_all(text.as_bytes()).map_err(RunError::Write)?;
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(RunError::Write)?;
     Ok(report.verdict.exit_code())
 }
 
@@ -126,22 +128,34 @@ fn as_json(report: &Report) -> Result<String, RunError> {
 }
 
 fn anchor(path: Option<&Path>) -> Result<Anchor, RunError> {
-    path.map_or(Ok(Anchor::FromBundle), |path| read(path, MAX_ANCHOR_BYTES).map(Anchor::Pinned))
+    path.map_or(Ok(Anchor::FromBundle), |path| {
+        read(path, MAX_ANCHOR_BYTES).map(Anchor::Pinned)
+    })
 }
 
 fn read(path: &Path, max: usize) -> Result<Vec<u8>, RunError> {
-    let refused = |source| RunError::Read { path: path.to_owned(), source };
+    let refused = |source| RunError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(refused)?;
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(refused)?;
     if bytes.len() > max {
-        return Err(RunError::TooLarge { path: path.to_owned(), max });
+        return Err(RunError::TooLarge {
+            path: path.to_owned(),
+            max,
+        });
     }
     Ok(bytes)
 }
 
 fn now() -> Result<Timestamp, RunError> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| RunError::Clock)?;
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| RunError::Clock)?;
     let millis = i64::try_from(since.as_millis()).map_err(|_| RunError::Clock)?;
     Ok(Timestamp::from_unix_millis(millis))
 }

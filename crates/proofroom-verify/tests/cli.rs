@@ -13,7 +13,11 @@ use std::{
 use proofroom_record::{bundle::archive, ladder::write_bundle};
 
 fn verify(arguments: &[&str], dir: &Path) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_proofroom-verify"))
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_proofroom-verify"))
         .args(arguments)
         .current_dir(dir)
         .output()
@@ -42,17 +46,29 @@ fn exit_codes_say_what_the_transcript_says() {
     let run = |arguments: &[&str]| verify(&[arguments, &AT[..]].concat(), dir.path());
     let (code, out, err) = run(&["s.proofroom"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("Verdict: accepted, with trust anchors from the bundle"), "{out}");
+    assert!(
+        out.contains("Verdict: accepted, with trust anchors from the bundle"),
+        "{out}"
+    );
     assert!(out.contains("\nNot proven: "), "{out}");
     let (code, out, _) = run(&["s.proofroom", "--ca", "ca.pem", "--log-key", "log.vkey"]);
     assert_eq!(code, 0);
-    assert!(out.contains("Verdict: accepted, with the pinned trust anchors"), "{out}");
+    assert!(
+        out.contains("Verdict: accepted, with the pinned trust anchors"),
+        "{out}"
+    );
     let (code, out, _) = run(&["s.proofroom", "--ca", "session.pem"]);
     assert_eq!(code, 10);
-    assert!(out.contains("Verdict: rejected") && out.contains("\nNot proven: "), "{out}");
+    assert!(
+        out.contains("Verdict: rejected") && out.contains("\nNot proven: "),
+        "{out}"
+    );
     let (code, out, _) = run(&["cut.proofroom"]);
     assert_eq!(code, 30);
-    assert!(out.contains("Verdict: malformed") && out.contains("\nNot proven: "), "{out}");
+    assert!(
+        out.contains("Verdict: malformed") && out.contains("\nNot proven: "),
+        "{out}"
+    );
 }
 
 #[test]
@@ -65,7 +81,12 @@ fn the_json_carries_verdict_checks_and_caveats() {
     assert_eq!(report["exit_code"], 0);
     assert_eq!(report["checks"][0]["name"], "bytes");
     assert_eq!(report["checks"][0]["outcome"], "pass");
-    assert!(report["remarks"][0].as_str().unwrap().starts_with("SIMULATED"));
+    assert!(
+        report["remarks"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("SIMULATED")
+    );
     assert!(!report["not_proven"].as_array().unwrap().is_empty());
 }
 
@@ -74,7 +95,13 @@ fn wrong_usage_is_64_and_help_is_0() {
     let dir = folder();
     assert_eq!(verify(&[], dir.path()).0, 64);
     assert_eq!(verify(&["absent.proofroom"], dir.path()).0, 64);
-    assert_eq!(verify(&["s.proofroom", "--ca", "absent.pem"], dir.path()).0, 64);
-    assert_eq!(verify(&["s.proofroom", "--at", "yesterday"], dir.path()).0, 64);
+    assert_eq!(
+        verify(&["s.proofroom", "--ca", "absent.pem"], dir.path()).0,
+        64
+    );
+    assert_eq!(
+        verify(&["s.proofroom", "--at", "yesterday"], dir.path()).0,
+        64
+    );
     assert_eq!(verify(&["--help"], dir.path()).0, 0);
 }

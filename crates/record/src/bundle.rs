@@ -216,7 +216,10 @@ impl TrustMaterial {
             ("trust/session.pem", &self.session),
             ("trust/log.vkey", &self.log_key),
             ("trust/policies/access.cedar", &self.policies.access),
-            ("trust/policies/classification.toml", &self.policies.classification),
+            (
+                "trust/policies/classification.toml",
+                &self.policies.classification,
+            ),
             ("trust/policies/routing.toml", &self.policies.routing),
             ("trust/policies/room.toml", &self.policies.room),
             ("trust/policies/appraisal.toml", &self.policies.appraisal),
@@ -245,7 +248,8 @@ impl TrustMaterial {
 #[must_use]
 pub fn manifest(files: &Files) -> Vec<u8> {
     let others = files.iter().filter(|(name, _)| *name != MANIFEST);
-    let line = |(name, bytes): (&String, &Vec<u8>)| format!("{}  {name}\n", Digest::of(bytes).to_hex());
+    let line =
+        |(name, bytes): (&String, &Vec<u8>)| format!("{}  {name}\n", Digest::of(bytes).to_hex());
     others.map(line).collect::<String>().into_bytes()
 }
 
@@ -274,17 +278,25 @@ pub fn evidence_name(digest: Digest) -> String {
 }
 
 fn take(files: &mut Files, name: &str) -> Result<Vec<u8>, BundleError> {
-    files.remove(name).ok_or_else(|| BundleError::MissingFile(name.to_owned()))
+    files
+        .remove(name)
+        .ok_or_else(|| BundleError::MissingFile(name.to_owned()))
 }
 
 fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, BundleError> {
     let envelope = take(files, &envelope_name(name))?;
-    Ok(LoggedRecord { envelope, proof: take(files, &proof_name(name))? })
+    Ok(LoggedRecord {
+        envelope,
+        proof: take(files, &proof_name(name))?,
+    })
 }
 
 fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, BundleError> {
-    let names: Vec<String> =
-        files.keys().filter(|name| name.starts_with("evidence/")).cloned().collect();
+    let names: Vec<String> = files
+        .keys()
+        .filter(|name| name.starts_with("evidence/"))
+        .cloned()
+        .collect();
     let mut documents = Vec::new();
     for name in names {
         let document = take(files, &name)?;

@@ -59,8 +59,15 @@ impl BundleFacts {
             runs: (records.runs.iter())
                 .map(|run| (run.digest(), run.predicate().clone()))
                 .collect(),
-            destruction: records.destruction.as_ref().map(|record| record.predicate().clone()),
-            stopped: chain.events().iter().filter_map(|event| stopped(event, chain)).collect(),
+            destruction: records
+                .destruction
+                .as_ref()
+                .map(|record| record.predicate().clone()),
+            stopped: chain
+                .events()
+                .iter()
+                .filter_map(|event| stopped(event, chain))
+                .collect(),
             evidence: parts.evidence.iter().map(Digest::of).collect(),
         }
     }
@@ -68,28 +75,41 @@ impl BundleFacts {
     /// Whether any model answer was played back from a recording.
     #[must_use]
     pub fn has_cassette(&self) -> bool {
-        let sources = self.runs.iter().filter_map(|(_, run)| run.upstream.as_ref());
-        sources.into_iter().any(|upstream| upstream.source == ModelSource::Cassette)
+        let sources = self
+            .runs
+            .iter()
+            .filter_map(|(_, run)| run.upstream.as_ref());
+        sources
+            .into_iter()
+            .any(|upstream| upstream.source == ModelSource::Cassette)
     }
 
     /// Whether any evidence was accepted under a policy for test keys.
     #[must_use]
     pub fn has_simulated_evidence(&self) -> bool {
-        self.runs.iter().any(|(_, run)| match run.upstream.as_ref().map(|u| &u.assurance) {
-            Some(Assurance::Attested { appraisal_policy, .. }) => appraisal_policy.contains("simulated"),
-            _ => false,
-        })
+        self.runs.iter().any(
+            |(_, run)| match run.upstream.as_ref().map(|u| &u.assurance) {
+                Some(Assurance::Attested {
+                    appraisal_policy, ..
+                }) => appraisal_policy.contains("simulated"),
+                _ => false,
+            },
+        )
     }
 }
 
 fn stopped(event: &crate::event::Event, chain: &VerifiedChain) -> Option<StoppedAttempt> {
     let (attempt, by) = match &event.body {
-        EventBody::Outcome { of, result: Outcome::Denied { code, reason } } => {
-            (chain.action_of(*of).map_or_else(String::new, action_words), format!("{code}: {reason}"))
-        }
-        EventBody::Observed { observation: Observation::Blocked { attempt, .. } } => {
-            (attempt_words(attempt), "the room's boundary".to_owned())
-        }
+        EventBody::Outcome {
+            of,
+            result: Outcome::Denied { code, reason },
+        } => (
+            chain.action_of(*of).map_or_else(String::new, action_words),
+            format!("{code}: {reason}"),
+        ),
+        EventBody::Observed {
+            observation: Observation::Blocked { attempt, .. },
+        } => (attempt_words(attempt), "the room's boundary".to_owned()),
         _ => return None,
     };
     Some(StoppedAttempt {

@@ -145,10 +145,27 @@ fn climb(
     check_log(rungs, parts, anchors, records.as_ref());
     check_time(rungs, records.as_ref(), now);
     let chain = check_chain(rungs, parts, records.as_ref());
-    check_binding(rungs, parts, &binding, records.as_ref(), keys.as_ref(), chain.as_ref());
-    let by = if records.is_none() { "signature" } else { "binding" };
+    check_binding(
+        rungs,
+        parts,
+        &binding,
+        records.as_ref(),
+        keys.as_ref(),
+        chain.as_ref(),
+    );
+    let by = if records.is_none() {
+        "signature"
+    } else {
+        "binding"
+    };
     let (Some(records), Ok(binding)) = (records, binding) else {
-        for name in ["completeness", "policies", "evidence", "destruction", "isolation"] {
+        for name in [
+            "completeness",
+            "policies",
+            "evidence",
+            "destruction",
+            "isolation",
+        ] {
             rungs.blocked(name, by);
         }
         return None;
@@ -159,7 +176,9 @@ fn climb(
         }
         None => rungs.blocked("completeness", "event-chain"),
     }
-    rungs.require("policies", || binding::verify_policies(parts, &binding, &records));
+    rungs.require("policies", || {
+        binding::verify_policies(parts, &binding, &records)
+    });
     check_evidence(rungs, parts, anchors, &binding, &records, now);
     check_room(rungs, &records);
     chain.map(|chain| BundleFacts::new(parts, binding, &records, &chain))
@@ -174,21 +193,36 @@ fn check_anchors(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors) {
     let trust = &parts.trust;
     let pins = [
         ("CA", "ca-differs", &anchors.ca, &trust.ca),
-        ("log key", "log-key-differs", &anchors.log_key, &trust.log_key),
+        (
+            "log key",
+            "log-key-differs",
+            &anchors.log_key,
+            &trust.log_key,
+        ),
     ];
     let loose: Vec<&str> = (pins.iter())
         .filter(|(_, _, anchor, _)| **anchor == Anchor::FromBundle)
         .map(|(name, ..)| *name)
         .collect();
-    let differing = pins.iter().find(|(_, _, anchor, own)| anchor.bytes(own) != own.as_slice());
+    let differing = pins
+        .iter()
+        .find(|(_, _, anchor, own)| anchor.bytes(own) != own.as_slice());
     if let Some((name, code, ..)) = differing {
         rungs.require("trust-anchors", || {
-            Err::<(String, ()), _>(Failure::refused(code, format!("the bundle's {name} is not the pinned one")))
+            Err::<(String, ()), _>(Failure::refused(
+                code,
+                format!("the bundle's {name} is not the pinned one"),
+            ))
         });
     } else if loose.is_empty() {
-        rungs.require("trust-anchors", || Ok(("CA and log key are the pinned ones".to_owned(), ())));
+        rungs.require("trust-anchors", || {
+            Ok(("CA and log key are the pinned ones".to_owned(), ()))
+        });
     } else {
-        let reason = format!("{} taken from the bundle itself; pin with --ca and --log-key", loose.join(" and "));
+        let reason = format!(
+            "{} taken from the bundle itself; pin with --ca and --log-key",
+            loose.join(" and ")
+        );
         rungs.not_evaluated("trust-anchors", Requirement::Advisory, reason);
     }
 }
@@ -197,17 +231,24 @@ fn check_log(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors, records:
     let log_key = anchors.log_key.bytes(&parts.trust.log_key);
     let checkpoint = rungs.require("checkpoint", || log::verify_checkpoint(log_key, parts));
     let (Some(checkpoint), Some(records)) = (checkpoint, records) else {
-        let by = if records.is_none() { "signature" } else { "checkpoint" };
+        let by = if records.is_none() {
+            "signature"
+        } else {
+            "checkpoint"
+        };
         rungs.blocked("inclusion", by);
         rungs.blocked("consistency", by);
         return witnesses(rungs);
     };
     let session = records.session.predicate().session;
-    let notes = rungs
-        .require("inclusion", || log::verify_inclusion(&checkpoint, session, parts, records));
+    let notes = rungs.require("inclusion", || {
+        log::verify_inclusion(&checkpoint, session, parts, records)
+    });
     match notes {
         Some(notes) => {
-            rungs.require("consistency", || log::verify_consistency(&checkpoint, &notes));
+            rungs.require("consistency", || {
+                log::verify_consistency(&checkpoint, &notes)
+            });
         }
         None => rungs.blocked("consistency", "inclusion"),
     }
@@ -226,11 +267,16 @@ fn check_time(rungs: &mut Rungs, records: Option<&Records>, now: Timestamp) {
         }
         None => rungs.blocked("times", "signature"),
     }
-    let reason = "no time-stamp token and no witness: all times are those of the deployment's own clocks";
+    let reason =
+        "no time-stamp token and no witness: all times are those of the deployment's own clocks";
     rungs.not_evaluated("trusted-time", Requirement::Advisory, reason);
 }
 
-fn check_chain(rungs: &mut Rungs, parts: &BundleParts, records: Option<&Records>) -> Option<VerifiedChain> {
+fn check_chain(
+    rungs: &mut Rungs,
+    parts: &BundleParts,
+    records: Option<&Records>,
+) -> Option<VerifiedChain> {
     let Some(records) = records else {
         return blocked(rungs, "event-chain", "signature");
     };
@@ -244,7 +290,13 @@ fn check_chain(rungs: &mut Rungs, parts: &BundleParts, records: Option<&Records>
         )
         .map_err(|error| chain_failure(&error))?;
         check_head(parts, records, &chain)?;
-        Ok((format!("{} events, each naming the one before it", chain.events().len()), chain))
+        Ok((
+            format!(
+                "{} events, each naming the one before it",
+                chain.events().len()
+            ),
+            chain,
+        ))
     })
 }
 
@@ -257,16 +309,33 @@ fn chain_failure(error: &ChainError) -> Failure {
 }
 
 /// Who vouches for the last event: the session key does, in its record or by itself.
-fn check_head(parts: &BundleParts, records: &Records, chain: &VerifiedChain) -> Result<(), Failure> {
+fn check_head(
+    parts: &BundleParts,
+    records: &Records,
+    chain: &VerifiedChain,
+) -> Result<(), Failure> {
     match (records.session.predicate().signer, &parts.head_signature) {
         (Signer::Session, HeadSignature::InSessionRecord) => Ok(()),
         (Signer::Gateway, HeadSignature::Separate(file)) => {
-            let malformed = || Failure::refused("head-signature-malformed", "events.head.sig: not one line of text");
-            let line = file.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+            let malformed = || {
+                Failure::refused(
+                    "head-signature-malformed",
+                    "events.head.sig: not one line of text",
+                )
+            };
+            let line = file
+                .strip_suffix(b"\n")
+                .and_then(|line| std::str::from_utf8(line).ok());
             let summary = chain.summary();
-            let head = EventHead { seq: summary.count.saturating_sub(1), digest: summary.head };
-            head.verify(line.ok_or_else(malformed)?, records.session_certificate.key())
-                .map_err(|error| Failure::at("events.head.sig", error.code(), &error))
+            let head = EventHead {
+                seq: summary.count.saturating_sub(1),
+                digest: summary.head,
+            };
+            head.verify(
+                line.ok_or_else(malformed)?,
+                records.session_certificate.key(),
+            )
+            .map_err(|error| Failure::at("events.head.sig", error.code(), &error))
         }
         (Signer::Session, HeadSignature::Separate(_)) => Err(Failure::refused(
             "head-signature-unexpected",
@@ -313,30 +382,43 @@ fn check_evidence(
 ) {
     if !evidence::is_used(records) {
         match evidence::check_cited(parts, records) {
-            Ok(()) => rungs.not_evaluated("evidence", Requirement::Advisory, "no model run used an attested upstream"),
+            Ok(()) => rungs.not_evaluated(
+                "evidence",
+                Requirement::Advisory,
+                "no model run used an attested upstream",
+            ),
             Err(failure) => {
                 rungs.require("evidence", || Err::<(String, ()), _>(failure));
             }
         }
         return;
     }
-    let policy = anchors.appraisal_policy.bytes(&parts.trust.policies.appraisal);
-    let at_use = rungs
-        .require("evidence", || evidence::verify_at_use(parts, binding, records, policy));
+    let policy = anchors
+        .appraisal_policy
+        .bytes(&parts.trust.policies.appraisal);
+    let at_use = rungs.require("evidence", || {
+        evidence::verify_at_use(parts, binding, records, policy)
+    });
     match at_use {
         Some(()) => {
             rungs.make("evidence-now", Requirement::Advisory, || {
                 evidence::verify_now(parts, records, policy, now)
             });
         }
-        None => rungs.not_evaluated("evidence-now", Requirement::Advisory, "`evidence` did not pass"),
+        None => rungs.not_evaluated(
+            "evidence-now",
+            Requirement::Advisory,
+            "`evidence` did not pass",
+        ),
     }
 }
 
 fn check_room(rungs: &mut Rungs, records: &Records) {
     match &records.destruction {
         Some(destruction) => {
-            rungs.require("destruction", || binding::verify_destruction(&records.session, destruction));
+            rungs.require("destruction", || {
+                binding::verify_destruction(&records.session, destruction)
+            });
         }
         None => rungs.not_evaluated(
             "destruction",

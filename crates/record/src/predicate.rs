@@ -12,7 +12,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     dsse::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES},
     event::{RunStatus, SessionEnd},
-
     statement::{
         AGENT_SESSION_V1, AgentSession, DESTRUCTION_V1, Destruction, MODEL_RUN_V1, ModelRun,
         STATEMENT_TYPE, Signer, Statement, Subject,

@@ -34,7 +34,10 @@ mod tests {
 
     #[test]
     fn escapes_and_direction_marks_never_reach_a_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\u{202e}c\n"), "a\\u{1b}[31mb\\u{202e}c\\u{a}");
+        assert_eq!(
+            printable("a\u{1b}[31mb\u{202e}c\n"),
+            "a\\u{1b}[31mb\\u{202e}c\\u{a}"
+        );
         assert_eq!(printable("größe `x`"), "größe `x`");
     }
 }

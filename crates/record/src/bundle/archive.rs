@@ -93,7 +93,9 @@ pub fn write(files: &Files) -> Result<Vec<u8>, ArchiveError> {
     }
     let (start, size) = (to_u32(out.len())?, to_u32(central.len())?);
     out.append(&mut central);
-    let count = u16::try_from(files.len()).map_err(|_| ArchiveError::TooManyFiles)?.to_le_bytes();
+    let count = u16::try_from(files.len())
+        .map_err(|_| ArchiveError::TooManyFiles)?
+        .to_le_bytes();
     out.extend_from_slice(&END);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&[count, count].concat());
@@ -117,10 +119,14 @@ pub fn read(bytes: &[u8]) -> Result<Files, ArchiveError> {
     let mut files = Files::new();
     let mut rest = bytes;
     while let Some(entry) = rest.strip_prefix(&LOCAL) {
-        let (name, content, after) = read_entry(entry)
-            .ok_or(ArchiveError::Structure(bytes.len().saturating_sub(rest.len())))?;
+        let (name, content, after) = read_entry(entry).ok_or(ArchiveError::Structure(
+            bytes.len().saturating_sub(rest.len()),
+        ))?;
         check_name(name)?;
-        if files.last_key_value().is_some_and(|(last, _)| last.as_str() >= name) {
+        if files
+            .last_key_value()
+            .is_some_and(|(last, _)| last.as_str() >= name)
+        {
             return Err(ArchiveError::Order(name.to_owned()));
         }
         files.insert(name.to_owned(), content.to_vec());
@@ -156,8 +162,9 @@ fn read_entry(entry: &[u8]) -> Option<(&str, &[u8], &[u8])> {
 fn entry_fields(name: &str, content: &[u8]) -> Result<Vec<u8>, ArchiveError> {
     let size = to_u32(content.len())?.to_le_bytes();
     let crc = crc32fast::hash(content).to_le_bytes();
-    let name_length =
-        u16::try_from(name.len()).map_err(|_| ArchiveError::Name(name.to_owned()))?.to_le_bytes();
+    let name_length = u16::try_from(name.len())
+        .map_err(|_| ArchiveError::Name(name.to_owned()))?
+        .to_le_bytes();
     let parts: [&[u8]; 7] = [&VERSION, &PLAIN, &crc, &size, &size, &name_length, &[0, 0]];
     Ok(parts.concat())
 }
@@ -168,7 +175,9 @@ fn check_name(name: &str) -> Result<(), ArchiveError> {
     if name.len() <= MAX_NAME_BYTES && name.bytes().all(plain) && name.split('/').all(part) {
         return Ok(());
     }
-    Err(ArchiveError::Name(name.chars().take(MAX_NAME_BYTES).collect()))
+    Err(ArchiveError::Name(
+        name.chars().take(MAX_NAME_BYTES).collect(),
+    ))
 }
 
 fn to_u32(length: usize) -> Result<u32, ArchiveError> {
@@ -181,7 +190,11 @@ mod tests {
 
     fn sample() -> Files {
         let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
-        Files::from([file("a.txt", "one"), file("b/c.json", "{}"), file("empty", "")])
+        Files::from([
+            file("a.txt", "one"),
+            file("b/c.json", "{}"),
+            file("empty", ""),
+        ])
     }
 
     #[test]
@@ -208,7 +221,9 @@ mod tests {
 
     #[test]
     fn names_that_leave_the_folder_are_refused() {
-        for bad in ["", "/a", "../a", "a/../b", "a//b", "a/", "a\\b", "./a", "a b", "ä"] {
+        for bad in [
+            "", "/a", "../a", "a/../b", "a//b", "a/", "a\\b", "./a", "a b", "ä",
+        ] {
             let files = Files::from([(bad.to_owned(), Vec::new())]);
             assert_eq!(write(&files).unwrap_err().code(), "archive-name", "{bad}");
         }

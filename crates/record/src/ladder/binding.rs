@@ -1,12 +1,12 @@
 //! Rungs `binding`, `policies`, `destruction` and `isolation`: that the records of a bundle speak
 //! about one session, under one set of policies, in one room.
 
-use proofroom_canonical::{
-    Digest, IsolationLevel,
-    json,
-};
+use proofroom_canonical::{Digest, IsolationLevel, json};
 
-use super::{Failure, signatures::{Records, key_digest}};
+use super::{
+    Failure,
+    signatures::{Records, key_digest},
+};
 use crate::{
     bundle::BundleParts,
     chain::VerifiedChain,
@@ -32,7 +32,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Binding, Failure> {
 struct Pair<'a>(&'static str, &'a str, String, String);
 
 fn all_equal(code: &'static str, pairs: Vec<Pair<'_>>) -> Result<(), Failure> {
-    match pairs.into_iter().find(|Pair(_, _, one, other)| one != other) {
+    match pairs
+        .into_iter()
+        .find(|Pair(_, _, one, other)| one != other)
+    {
         None => Ok(()),
         Some(Pair(what, place, one, other)) => {
             let cause = format!("{what}: binding.json says `{one}`, {place} says `{other}`");
@@ -49,14 +52,25 @@ pub(super) fn verify(
 ) -> Result<(String, ()), Failure> {
     let digest = Digest::of(&parts.binding);
     all_equal("binding-event-0", event_pairs(binding, chain))?;
-    all_equal("binding-session-record", session_pairs(binding, digest, records.session.predicate(), chain))?;
+    all_equal(
+        "binding-session-record",
+        session_pairs(binding, digest, records.session.predicate(), chain),
+    )?;
     let key = key_digest(&records.session_certificate);
     all_equal(
         "binding-certificate",
-        vec![pair("session key", "trust/session.pem", binding.session_key, key)],
+        vec![pair(
+            "session key",
+            "trust/session.pem",
+            binding.session_key,
+            key,
+        )],
     )?;
     for run in &records.runs {
-        all_equal("binding-model-run", run_pairs(binding, digest, run.predicate()))?;
+        all_equal(
+            "binding-model-run",
+            run_pairs(binding, digest, run.predicate()),
+        )?;
     }
     let found = format!(
         "binding, event 0, session record, certificate and {} model runs name one session and one key",
@@ -65,14 +79,30 @@ pub(super) fn verify(
     Ok((found, ()))
 }
 
-fn pair<'a>(what: &'static str, place: &'a str, one: impl ToString, other: impl ToString) -> Pair<'a> {
+fn pair<'a>(
+    what: &'static str,
+    place: &'a str,
+    one: impl ToString,
+    other: impl ToString,
+) -> Pair<'a> {
     Pair(what, place, one.to_string(), other.to_string())
 }
 
 fn event_pairs(binding: &Binding, chain: &VerifiedChain) -> Vec<Pair<'static>> {
     let first = chain.events().first().map(|event| &event.body);
-    let Some(EventBody::SessionOpened { commit, task, session_key, .. }) = first else {
-        return vec![pair("first event", "events.jsonl", "session-opened", "nothing")];
+    let Some(EventBody::SessionOpened {
+        commit,
+        task,
+        session_key,
+        ..
+    }) = first
+    else {
+        return vec![pair(
+            "first event",
+            "events.jsonl",
+            "session-opened",
+            "nothing",
+        )];
     };
     vec![
         pair("commit", "event 0", &binding.commit, commit),
@@ -95,7 +125,12 @@ fn session_pairs(
     let spiffe_agent = binding.spiffe_id.rsplit('/').next().unwrap_or_default();
     vec![
         pair("session", place, binding.session, session.session),
-        pair("agent identity", place, &binding.spiffe_id, &session.spiffe_id),
+        pair(
+            "agent identity",
+            place,
+            &binding.spiffe_id,
+            &session.spiffe_id,
+        ),
         pair("agent", place, spiffe_agent, &session.agent),
         pair("agent", "event 0", spiffe_agent, agent.unwrap_or_default()),
         pair("binding digest", place, digest, session.binding),
@@ -111,11 +146,13 @@ fn run_pairs(binding: &Binding, digest: Digest, run: &ModelRun) -> Vec<Pair<'sta
     ]
 }
 
-pub(super) fn verify_certificate_name(
-    binding: &Binding,
-    name: &str,
-) -> Result<(), Failure> {
-    let pairs = vec![pair("agent identity", "trust/session.pem", &binding.spiffe_id, name)];
+pub(super) fn verify_certificate_name(binding: &Binding, name: &str) -> Result<(), Failure> {
+    let pairs = vec![pair(
+        "agent identity",
+        "trust/session.pem",
+        &binding.spiffe_id,
+        name,
+    )];
     all_equal("binding-certificate", pairs)
 }
 
@@ -133,21 +170,60 @@ pub(super) fn verify_policies(
         appraisal: Digest::of(&files.appraisal),
     };
     let bound = &binding.policies;
-    all_equal("policy-differs", vec![
-        pair("access policy", "trust/policies/access.cedar", bound.access, found.access),
-        pair("classification policy", "trust/policies/classification.toml", bound.classification, found.classification),
-        pair("routing policy", "trust/policies/routing.toml", bound.routing, found.routing),
-        pair("room policy", "trust/policies/room.toml", bound.room, found.room),
-        pair("appraisal policy", "trust/policies/appraisal.toml", bound.appraisal, found.appraisal),
-    ])?;
+    all_equal(
+        "policy-differs",
+        vec![
+            pair(
+                "access policy",
+                "trust/policies/access.cedar",
+                bound.access,
+                found.access,
+            ),
+            pair(
+                "classification policy",
+                "trust/policies/classification.toml",
+                bound.classification,
+                found.classification,
+            ),
+            pair(
+                "routing policy",
+                "trust/policies/routing.toml",
+                bound.routing,
+                found.routing,
+            ),
+            pair(
+                "room policy",
+                "trust/policies/room.toml",
+                bound.room,
+                found.room,
+            ),
+            pair(
+                "appraisal policy",
+                "trust/policies/appraisal.toml",
+                bound.appraisal,
+                found.appraisal,
+            ),
+        ],
+    )?;
     for run in &records.runs {
         let (run, place) = (run.predicate(), "a model-run record");
-        all_equal("policy-of-run-differs", vec![
-            pair("classification policy", place, bound.classification, run.classification.policy),
-            pair("routing policy", place, bound.routing, run.routing.policy),
-        ])?;
+        all_equal(
+            "policy-of-run-differs",
+            vec![
+                pair(
+                    "classification policy",
+                    place,
+                    bound.classification,
+                    run.classification.policy,
+                ),
+                pair("routing policy", place, bound.routing, run.routing.policy),
+            ],
+        )?;
     }
-    Ok(("five policy files are the ones the session was bound to".to_owned(), ()))
+    Ok((
+        "five policy files are the ones the session was bound to".to_owned(),
+        (),
+    ))
 }
 
 pub(super) fn verify_destruction(
@@ -164,7 +240,10 @@ pub(super) fn verify_destruction(
     if gone.isolation != claim.isolation {
         return Err(Failure::refused(
             "destruction-isolation",
-            format!("destroyed a `{}` room, the session had `{}`", gone.isolation, claim.isolation),
+            format!(
+                "destroyed a `{}` room, the session had `{}`",
+                gone.isolation, claim.isolation
+            ),
         ));
     }
     Ok((format!("the host saw: {}", gone.observed.join(", ")), ()))
@@ -174,11 +253,12 @@ pub(super) fn verify_destruction(
 /// one.
 pub(super) fn appraise_isolation(level: IsolationLevel) -> Result<String, String> {
     match level {
-        IsolationLevel::Vm | IsolationLevel::Process => {
-            Ok(format!("`{level}`, as the session record states: {}", level.not_proven()))
-        }
-        IsolationLevel::Hardware | IsolationLevel::Simulated => {
-            Err(format!("level `{level}` needs a quote of the room, and the bundle holds none"))
-        }
+        IsolationLevel::Vm | IsolationLevel::Process => Ok(format!(
+            "`{level}`, as the session record states: {}",
+            level.not_proven()
+        )),
+        IsolationLevel::Hardware | IsolationLevel::Simulated => Err(format!(
+            "level `{level}` needs a quote of the room, and the bundle holds none"
+        )),
     }
 }

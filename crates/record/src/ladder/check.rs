@@ -71,12 +71,20 @@ pub enum Blame {
 impl Failure {
     /// A failure that refutes the bundle.
     pub fn refused(code: &'static str, cause: impl Into<String>) -> Self {
-        Self { code, cause: cause.into(), blame: Blame::Refused }
+        Self {
+            code,
+            cause: cause.into(),
+            blame: Blame::Refused,
+        }
     }
 
     /// A failure from an error and everything that caused it; `place` says where.
     pub fn at(place: &str, code: &'static str, error: &dyn Error) -> Self {
-        let mut cause = if place.is_empty() { error.to_string() } else { format!("{place}: {error}") };
+        let mut cause = if place.is_empty() {
+            error.to_string()
+        } else {
+            format!("{place}: {error}")
+        };
         let mut next = error.source();
         while let Some(source) = next {
             // writing to a string cannot fail
@@ -114,8 +122,13 @@ impl Verdict {
     /// incomplete.
     #[must_use]
     pub fn of(checks: &[Check]) -> Self {
-        let required = checks.iter().filter(|check| check.requirement == Requirement::Required);
-        required.map(|check| Self::of_outcome(&check.outcome)).max().unwrap_or(Self::Incomplete)
+        let required = checks
+            .iter()
+            .filter(|check| check.requirement == Requirement::Required);
+        required
+            .map(|check| Self::of_outcome(&check.outcome))
+            .max()
+            .unwrap_or(Self::Incomplete)
     }
 
     const fn of_outcome(outcome: &Outcome) -> Self {
@@ -179,7 +192,11 @@ impl Rungs {
             Ok((found, proved)) => (Outcome::Pass { found }, Some(proved)),
             Err(failure) => (Outcome::Fail(failure), None),
         };
-        self.0.push(Check { name, requirement, outcome });
+        self.0.push(Check {
+            name,
+            requirement,
+            outcome,
+        });
         proved
     }
 
@@ -189,8 +206,14 @@ impl Rungs {
         requirement: Requirement,
         reason: impl Into<String>,
     ) {
-        let outcome = Outcome::NotEvaluated { reason: reason.into() };
-        self.0.push(Check { name, requirement, outcome });
+        let outcome = Outcome::NotEvaluated {
+            reason: reason.into(),
+        };
+        self.0.push(Check {
+            name,
+            requirement,
+            outcome,
+        });
     }
 
     /// A required check that could not be made because an earlier one did not pass.
@@ -204,7 +227,11 @@ mod tests {
     use super::{Blame, Check, Failure, Outcome, Requirement, Verdict};
 
     fn check(requirement: Requirement, outcome: Outcome) -> Check {
-        Check { name: "x", requirement, outcome }
+        Check {
+            name: "x",
+            requirement,
+            outcome,
+        }
     }
 
     fn fail(blame: Blame) -> Outcome {
@@ -213,19 +240,46 @@ mod tests {
 
     #[test]
     fn nothing_proved_is_not_success() {
-        let pass = || Outcome::Pass { found: String::new() };
-        let skipped = || Outcome::NotEvaluated { reason: String::new() };
+        let pass = || Outcome::Pass {
+            found: String::new(),
+        };
+        let skipped = || Outcome::NotEvaluated {
+            reason: String::new(),
+        };
         let required = |outcome| check(Requirement::Required, outcome);
         let advisory = |outcome| check(Requirement::Advisory, outcome);
         for (checks, verdict, code) in [
             (vec![], Verdict::Incomplete, 11),
             (vec![advisory(pass())], Verdict::Incomplete, 11),
             (vec![required(pass())], Verdict::Accepted, 0),
-            (vec![required(pass()), advisory(fail(Blame::Refused))], Verdict::Accepted, 0),
-            (vec![required(pass()), required(skipped())], Verdict::Incomplete, 11),
-            (vec![required(skipped()), required(fail(Blame::Unsupported))], Verdict::Unsupported, 20),
-            (vec![required(fail(Blame::Refused)), required(fail(Blame::Unsupported))], Verdict::Rejected, 10),
-            (vec![required(fail(Blame::Malformed)), required(skipped())], Verdict::Malformed, 30),
+            (
+                vec![required(pass()), advisory(fail(Blame::Refused))],
+                Verdict::Accepted,
+                0,
+            ),
+            (
+                vec![required(pass()), required(skipped())],
+                Verdict::Incomplete,
+                11,
+            ),
+            (
+                vec![required(skipped()), required(fail(Blame::Unsupported))],
+                Verdict::Unsupported,
+                20,
+            ),
+            (
+                vec![
+                    required(fail(Blame::Refused)),
+                    required(fail(Blame::Unsupported)),
+                ],
+                Verdict::Rejected,
+                10,
+            ),
+            (
+                vec![required(fail(Blame::Malformed)), required(skipped())],
+                Verdict::Malformed,
+                30,
+            ),
         ] {
             assert_eq!(Verdict::of(&checks), verdict, "{checks:?}");
             assert_eq!(verdict.exit_code(), code);

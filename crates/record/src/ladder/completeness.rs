@@ -47,16 +47,31 @@ fn check_summary(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Fa
         Err(Failure::refused(code, cause))
     };
     if stated.count != counted.count {
-        return differ("event-count", "number of events", &stated.count, &counted.count);
+        return differ(
+            "event-count",
+            "number of events",
+            &stated.count,
+            &counted.count,
+        );
     }
     if stated.head != counted.head {
         return differ("event-head", "last event", &stated.head, &counted.head);
     }
     if stated.by_type != counted.by_type {
-        return differ("event-types", "events by type", &stated.by_type, &counted.by_type);
+        return differ(
+            "event-types",
+            "events by type",
+            &stated.by_type,
+            &counted.by_type,
+        );
     }
     if stated.stopped != counted.stopped {
-        return differ("stopped-count", "stopped attempts", &stated.stopped, &counted.stopped);
+        return differ(
+            "stopped-count",
+            "stopped attempts",
+            &stated.stopped,
+            &counted.stopped,
+        );
     }
     Ok(())
 }
@@ -66,14 +81,20 @@ fn check_end(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failur
     if told == session.end {
         return Ok(());
     }
-    let cause = format!("session record says `{:?}`, the last event says `{told:?}`", session.end);
+    let cause = format!(
+        "session record says `{:?}`, the last event says `{told:?}`",
+        session.end
+    );
     Err(Failure::refused("session-end-differs", cause))
 }
 
 fn check_references(session: &AgentSession, records: &Records) -> Result<(), Failure> {
     for (sequence, run) in (0..).zip(&records.runs) {
         if run.predicate().sequence != sequence {
-            let cause = format!("run {sequence} says it is number {}", run.predicate().sequence);
+            let cause = format!(
+                "run {sequence} says it is number {}",
+                run.predicate().sequence
+            );
             return Err(Failure::refused("run-sequence", cause));
         }
     }
@@ -99,18 +120,39 @@ fn check_outcomes(
     records: &Records,
     chain: &VerifiedChain,
 ) -> Result<(), Failure> {
-    let mut unseen: BTreeMap<Digest, &ModelRun> =
-        records.runs.iter().map(|run| (run.digest(), run.predicate())).collect();
+    let mut unseen: BTreeMap<Digest, &ModelRun> = records
+        .runs
+        .iter()
+        .map(|run| (run.digest(), run.predicate()))
+        .collect();
     for event in chain.events() {
-        let EventBody::Outcome { of, result: Outcome::ModelRun { run, record, tier, label, run_status } } = &event.body
+        let EventBody::Outcome {
+            of,
+            result:
+                Outcome::ModelRun {
+                    run,
+                    record,
+                    tier,
+                    label,
+                    run_status,
+                },
+        } = &event.body
         else {
             continue;
         };
         let Some(held) = unseen.remove(record) else {
-            let cause = format!("event {} cites model-run record {record}, which the bundle does not hold, or cites it again", event.seq);
+            let cause = format!(
+                "event {} cites model-run record {record}, which the bundle does not hold, or cites it again",
+                event.seq
+            );
             return Err(Failure::refused("outcome-without-run", cause));
         };
-        let told = Told { run: *run, tier: tier.as_deref(), label, status: *run_status };
+        let told = Told {
+            run: *run,
+            tier: tier.as_deref(),
+            label,
+            status: *run_status,
+        };
         check_told(event.seq, &told, held)?;
         check_intent(event.seq, chain.action_of(*of), held)?;
     }
@@ -134,7 +176,10 @@ struct Told<'a> {
 }
 
 fn check_told(seq: u64, told: &Told<'_>, held: &ModelRun) -> Result<(), Failure> {
-    let labels = [&held.classification.label, &held.classification.high_water_after];
+    let labels = [
+        &held.classification.label,
+        &held.classification.high_water_after,
+    ];
     let same = told.run == held.run
         && told.status == held.status
         && told.tier == held.routing.tier.as_deref()
@@ -142,7 +187,10 @@ fn check_told(seq: u64, told: &Told<'_>, held: &ModelRun) -> Result<(), Failure>
     if same {
         return Ok(());
     }
-    let cause = format!("event {seq} and the record of `{}` tell its run, tier, label or status differently", held.run);
+    let cause = format!(
+        "event {seq} and the record of `{}` tell its run, tier, label or status differently",
+        held.run
+    );
     Err(Failure::refused("outcome-differs", cause))
 }
 
@@ -154,7 +202,10 @@ fn check_intent(seq: u64, action: Option<&Action>, held: &ModelRun) -> Result<()
             Ok(())
         }
         _ => {
-            let cause = format!("the intent that event {seq} answers is not the request that `{}` received", held.run);
+            let cause = format!(
+                "the intent that event {seq} answers is not the request that `{}` received",
+                held.run
+            );
             Err(Failure::refused("intent-differs", cause))
         }
     }
@@ -166,10 +217,17 @@ fn unanswered_runs(chain: &VerifiedChain) -> usize {
 }
 
 fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Failure> {
-    let labels = records.runs.iter().map(|run| &run.predicate().classification);
+    let labels = records
+        .runs
+        .iter()
+        .map(|run| &run.predicate().classification);
     let steps = labels.clone().zip(labels.clone().skip(1));
-    let broken = steps.into_iter().any(|(one, next)| next.high_water_before != one.high_water_after);
-    let last = labels.last().map(|classification| &classification.high_water_after);
+    let broken = steps
+        .into_iter()
+        .any(|(one, next)| next.high_water_before != one.high_water_after);
+    let last = labels
+        .last()
+        .map(|classification| &classification.high_water_after);
     if broken || last.is_some_and(|last| *last != session.high_water) {
         return Err(Failure::refused(
             "high-water",
@@ -180,17 +238,29 @@ fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Fai
 }
 
 fn check_result(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
-    let delivered = chain.events().iter().rev().find_map(|event| match &event.body {
-        EventBody::Outcome { result: Outcome::Delivered { reference, commit }, .. } => {
-            Some((reference, commit))
-        }
-        _ => None,
-    });
-    let stated = session.result.as_ref().map(|SessionResult { reference, commit, .. }| (reference, commit));
+    let delivered = chain
+        .events()
+        .iter()
+        .rev()
+        .find_map(|event| match &event.body {
+            EventBody::Outcome {
+                result: Outcome::Delivered { reference, commit },
+                ..
+            } => Some((reference, commit)),
+            _ => None,
+        });
+    let stated = session.result.as_ref().map(
+        |SessionResult {
+             reference, commit, ..
+         }| (reference, commit),
+    );
     if delivered == stated {
         return Ok(());
     }
-    Err(Failure::refused("result-differs", "session record and events name different results"))
+    Err(Failure::refused(
+        "result-differs",
+        "session record and events name different results",
+    ))
 }
 
 pub(super) fn verify_times(records: &Records, now: Timestamp) -> Result<(String, ()), Failure> {
@@ -202,16 +272,25 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Result<(String,
                 && not_after(session.started, run.started, MAX_SKEW_MILLIS)
                 && not_after(run.finished, session.ended, MAX_SKEW_MILLIS)
         });
-    let gone = records.destruction.as_ref().map(|record| record.predicate().at);
+    let gone = records
+        .destruction
+        .as_ref()
+        .map(|record| record.predicate().at);
     if !in_order || gone.is_some_and(|gone| !not_after(session.ended, gone, MAX_SKEW_MILLIS)) {
-        return Err(Failure::refused("time-order", "the records' times contradict each other"));
+        return Err(Failure::refused(
+            "time-order",
+            "the records' times contradict each other",
+        ));
     }
     let last = gone.map_or(session.ended, |gone| gone.max(session.ended));
     if !not_after(last, now, MAX_SKEW_MILLIS) {
         let cause = format!("records claim {last}, later than now ({now})");
         return Err(Failure::refused("time-in-future", cause));
     }
-    let found = format!("the session's own clocks say {} to {}", session.started, session.ended);
+    let found = format!(
+        "the session's own clocks say {} to {}",
+        session.started, session.ended
+    );
     Ok((found, ()))
 }
 

@@ -27,7 +27,14 @@ fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
         let run = record.predicate();
         match &run.upstream.as_ref()?.assurance {
             Assurance::ContractOnly { .. } => None,
-            Assurance::Attested { evidence, policy, tls_spki, appraised, expires, appraisal_policy } => Some(Use {
+            Assurance::Attested {
+                evidence,
+                policy,
+                tls_spki,
+                appraised,
+                expires,
+                appraisal_policy,
+            } => Some(Use {
                 run,
                 evidence: *evidence,
                 policy: *policy,
@@ -47,7 +54,12 @@ pub(super) fn is_used(records: &Records) -> bool {
 
 pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), Failure> {
     let cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
-    match parts.evidence.iter().map(Digest::of).find(|held| !cited.contains(held)) {
+    match parts
+        .evidence
+        .iter()
+        .map(Digest::of)
+        .find(|held| !cited.contains(held))
+    {
         Some(held) => {
             let cause = format!("evidence {held} is cited by no model-run record");
             Err(Failure::refused("evidence-not-cited", cause))
@@ -68,11 +80,17 @@ pub(super) fn verify_at_use(
     let mut count = 0usize;
     for used in uses(records) {
         let document = documents.get(&used.evidence).ok_or_else(|| {
-            let cause = format!("evidence {} of `{}` is not in the bundle", used.evidence, used.run.run);
+            let cause = format!(
+                "evidence {} of `{}` is not in the bundle",
+                used.evidence, used.run.run
+            );
             Failure::refused("evidence-missing", cause)
         })?;
         if used.policy != binding.policies.appraisal {
-            let cause = format!("`{}` was appraised under another policy than the session's", used.run.run);
+            let cause = format!(
+                "`{}` was appraised under another policy than the session's",
+                used.run.run
+            );
             return Err(Failure::refused("evidence-policy-differs", cause));
         }
         let key = (used.evidence, used.appraised);
@@ -94,7 +112,8 @@ pub(super) fn verify_at_use(
 fn check_use(used: &Use<'_>, result: &seam::Appraised) -> Result<(), Failure> {
     let run = used.run.run;
     if result.policy.contains("simulated") && !used.policy_name.contains("simulated") {
-        let cause = format!("`{run}` hides that its evidence was accepted by a policy for test keys");
+        let cause =
+            format!("`{run}` hides that its evidence was accepted by a policy for test keys");
         return Err(Failure::refused("evidence-policy-name", cause));
     }
     if result.tls_spki != used.tls_spki {
@@ -126,5 +145,9 @@ pub(super) fn verify_now(
 }
 
 fn documents(parts: &BundleParts) -> BTreeMap<Digest, &[u8]> {
-    parts.evidence.iter().map(|document| (Digest::of(document), document.as_slice())).collect()
+    parts
+        .evidence
+        .iter()
+        .map(|document| (Digest::of(document), document.as_slice()))
+        .collect()
 }

@@ -22,7 +22,9 @@ pub(super) fn verify_checkpoint(
     let note = SignedNote::parse(&parts.checkpoint)
         .map_err(|error| Failure::at(name, error.code(), &error))?;
     check_signed_once(name, &note)?;
-    let verified = key.verify_checkpoint(&note).map_err(|error| log_failure(name, &error))?;
+    let verified = key
+        .verify_checkpoint(&note)
+        .map_err(|error| log_failure(name, &error))?;
     let found = format!(
         "`{}`, {} leaves, signed by the log's Ed25519 key",
         verified.checkpoint().origin(),
@@ -34,8 +36,10 @@ pub(super) fn verify_checkpoint(
 /// Reads the one line of a verifier-key file.
 pub(super) fn parse_log_key(file: &[u8]) -> Result<VerifierKey, Failure> {
     let name = "trust/log.vkey";
-    let line = (file.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok()))
-        .ok_or_else(|| Failure::refused("log-key-file", format!("{name}: not one line of text")))?;
+    let line = (file
+        .strip_suffix(b"\n")
+        .and_then(|line| std::str::from_utf8(line).ok()))
+    .ok_or_else(|| Failure::refused("log-key-file", format!("{name}: not one line of text")))?;
     VerifierKey::parse(line).map_err(|error| {
         let failure = Failure::at(name, error.code(), &error);
         match error {
@@ -57,11 +61,26 @@ pub(super) fn verify_inclusion(
         let name = model_run_name(number);
         notes.push(included::<ModelRun>(key, session, &name, file, record)?);
     }
-    notes.push(included::<AgentSession>(key, session, "session", &parts.session, &records.session)?);
+    notes.push(included::<AgentSession>(
+        key,
+        session,
+        "session",
+        &parts.session,
+        &records.session,
+    )?);
     if let (Some(file), Some(record)) = (&parts.destruction, &records.destruction) {
-        notes.push(included::<Destruction>(key, session, "destruction", file, record)?);
+        notes.push(included::<Destruction>(
+            key,
+            session,
+            "destruction",
+            file,
+            record,
+        )?);
     }
-    Ok((format!("{} records are leaves of the log (RFC 9162)", notes.len()), notes))
+    Ok((
+        format!("{} records are leaves of the log (RFC 9162)", notes.len()),
+        notes,
+    ))
 }
 
 fn included<P: Predicate>(
@@ -72,15 +91,20 @@ fn included<P: Predicate>(
     record: &VerifiedRecord<P>,
 ) -> Result<SignedNote, Failure> {
     let name = proof_name(name);
-    let proof = LogProof::parse(&file.proof)
-        .map_err(|error| Failure::at(&name, error.code(), &error))?;
+    let proof =
+        LogProof::parse(&file.proof).map_err(|error| Failure::at(&name, error.code(), &error))?;
     if !proof.unauthenticated_extra().is_empty() {
         let cause = format!("{name}: carries extra data that nobody signed");
         return Err(Failure::refused("proof-extra", cause));
     }
     check_signed_once(&name, proof.note())?;
-    let leaf = RecordLeaf { kind: P::LEAF, session, digest: record.digest() };
-    key.verify_proof(&proof, &leaf.to_bytes()).map_err(|error| log_failure(&name, &error))?;
+    let leaf = RecordLeaf {
+        kind: P::LEAF,
+        session,
+        digest: record.digest(),
+    };
+    key.verify_proof(&proof, &leaf.to_bytes())
+        .map_err(|error| log_failure(&name, &error))?;
     Ok(proof.note().clone())
 }
 

@@ -17,7 +17,11 @@ pub(super) struct Appraised {
 
 /// Appraises an archived document as of `at`, with the nonce that it records itself: whoever kept
 /// the archive vouches for its freshness, nobody else does.
-pub(super) fn appraise(document: &[u8], policy: &[u8], at: Timestamp) -> Result<Appraised, Failure> {
+pub(super) fn appraise(
+    document: &[u8],
+    policy: &[u8],
+    at: Timestamp,
+) -> Result<Appraised, Failure> {
     let place = format!("evidence {}", Digest::of(document));
     let policy = parse_policy(policy)?;
     let nonce = EvidenceDocument::parse(document)
@@ -26,12 +30,19 @@ pub(super) fn appraise(document: &[u8], policy: &[u8], at: Timestamp) -> Result<
         .nonce;
     let appraisal = appraise_document(document, &policy, Freshness::Challenge(nonce), at);
     if let Some((check, cause)) = appraisal.first_failure() {
-        let cause_words = format!("{place}: `{}` fails at {at}: {}", check.as_str(), cause.as_str());
+        let cause_words = format!(
+            "{place}: `{}` fails at {at}: {}",
+            check.as_str(),
+            cause.as_str()
+        );
         return Err(Failure::refused(cause.as_str(), cause_words));
     }
     let verified = appraisal.into_verified().map_err(|appraisal| {
         debug_assert_ne!(appraisal.verdict(), Verdict::Accept);
-        Failure::refused("evidence-incomplete", format!("{place}: not every check of it could be made"))
+        Failure::refused(
+            "evidence-incomplete",
+            format!("{place}: not every check of it could be made"),
+        )
     })?;
     Ok(Appraised {
         tls_spki: verified.tls_spki(),
@@ -42,9 +53,13 @@ pub(super) fn appraise(document: &[u8], policy: &[u8], at: Timestamp) -> Result<
 
 fn parse_policy(bytes: &[u8]) -> Result<AppraisalPolicy, Failure> {
     let refuse = |words: String| Failure::refused("appraisal-policy", words);
-    let text = std::str::from_utf8(bytes).map_err(|_| refuse("appraisal policy is not text".to_owned()))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| refuse("appraisal policy is not text".to_owned()))?;
     AppraisalPolicy::parse(text, "appraisal.toml").map_err(|problems| {
-        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        let first = problems
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         refuse(format!("appraisal policy cannot be used: {first}"))
     })
 }

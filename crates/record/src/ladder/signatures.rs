@@ -47,8 +47,13 @@ pub(super) fn verify_records(parts: &BundleParts) -> Result<(String, Records), F
         },
         runs.len()
     );
-    let records =
-        Records { runs, session, destruction, session_certificate, gateway_certificate };
+    let records = Records {
+        runs,
+        session,
+        destruction,
+        session_certificate,
+        gateway_certificate,
+    };
     Ok((found, records))
 }
 
@@ -63,11 +68,18 @@ fn open<P: Predicate>(
 fn record_failure(name: &str, error: &RecordError) -> Failure {
     let failure = Failure::at(&envelope_name(name), error.code(), error);
     match error {
-        RecordError::PredicateType { found, .. } if found.starts_with("https://proofroom.dev/") => {
+        RecordError::PredicateType { found, wanted } if family(found) == family(wanted) => {
             failure.blamed(Blame::Unsupported)
         }
         _ => failure,
     }
+}
+
+/// A predicate type without its version.
+fn family(predicate_type: &str) -> &str {
+    predicate_type
+        .rsplit_once('/')
+        .map_or(predicate_type, |(family, _)| family)
 }
 
 fn read_certificate(name: &str, pem: &[u8]) -> Result<UnverifiedCertificate, Failure> {
@@ -92,7 +104,8 @@ pub(super) fn verify_key_chain(
     let ca = DeploymentCa::parse_pem(ca_pem)
         .map_err(|error| certificate_failure("trust/ca.pem", &error))?;
     let certify = |name, certificate| {
-        ca.verify(certificate).map_err(|error| certificate_failure(name, &error))
+        ca.verify(certificate)
+            .map_err(|error| certificate_failure(name, &error))
     };
     let session = certify("trust/session.pem", &records.session_certificate)?;
     let gateway = certify("trust/gateway.pem", &records.gateway_certificate)?;
@@ -118,11 +131,15 @@ fn check_roles(
             format!("trust/gateway.pem: `{other}` is not the gateway"),
         ));
     }
-    let of_session = matches!(one.role(), Role::Session { session, .. } if *session == binding.session);
+    let of_session =
+        matches!(one.role(), Role::Session { session, .. } if *session == binding.session);
     if !of_session {
         return Err(Failure::refused(
             "certificate-role",
-            format!("trust/session.pem: `{one}` is not session `{}`", binding.session),
+            format!(
+                "trust/session.pem: `{one}` is not session `{}`",
+                binding.session
+            ),
         ));
     }
     if one.trust_domain() != other.trust_domain() {

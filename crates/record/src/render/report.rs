@@ -41,10 +41,20 @@ pub fn report_html(facts: &BundleFacts, checks: &[Check]) -> String {
     page.raw("<p>As they came out when the bundle was written, with the keys that the bundle itself holds.</p>");
     page.table(&["Check", "Outcome", "Found"], checks.iter().map(check_row));
     page.raw("<h2>Model runs</h2>");
-    let heads = ["#", "Status", "Label", "Tier", "Upstream", "What stands behind it"];
+    let heads = [
+        "#",
+        "Status",
+        "Label",
+        "Tier",
+        "Upstream",
+        "What stands behind it",
+    ];
     page.table(&heads, facts.runs.iter().map(|(_, run)| run_row(run)));
     page.raw("<h2>Stopped attempts</h2>");
-    page.table(&["Event", "Tried", "Stopped by", "Times"], facts.stopped.iter().map(stopped_row));
+    page.table(
+        &["Event", "Tried", "Stopped by", "Times"],
+        facts.stopped.iter().map(stopped_row),
+    );
     page.raw("</body>\n</html>");
     page.0
 }
@@ -55,15 +65,26 @@ fn warnings(page: &mut Page, facts: &BundleFacts) {
             page.raw(&format!("<p class=\"warn\">{text}</p>"));
         }
     };
-    warn(facts.has_simulated_evidence(), "<b>Simulated.</b> Attestation evidence was signed with test keys and proves nothing about hardware.");
-    warn(facts.has_cassette(), "<b>Cassette.</b> Model answers were recorded ones, played back; no model computed them in this session.");
-    warn(facts.session.signer == Signer::Gateway, "<b>Interrupted.</b> The room was lost. The gateway closed the record from what was durable; later events may be missing.");
+    warn(
+        facts.has_simulated_evidence(),
+        "<b>Simulated.</b> Attestation evidence was signed with test keys and proves nothing about hardware.",
+    );
+    warn(
+        facts.has_cassette(),
+        "<b>Cassette.</b> Model answers were recorded ones, played back; no model computed them in this session.",
+    );
+    warn(
+        facts.session.signer == Signer::Gateway,
+        "<b>Interrupted.</b> The room was lost. The gateway closed the record from what was durable; later events may be missing.",
+    );
 }
 
 fn overview(page: &mut Page, facts: &BundleFacts) {
     let session = &facts.session;
-    let result = session.result.as_ref()
-        .map_or_else(|| "nothing".to_owned(), |result| format!("{} at {}", result.commit, result.reference));
+    let result = session.result.as_ref().map_or_else(
+        || "nothing".to_owned(),
+        |result| format!("{} at {}", result.commit, result.reference),
+    );
     let rows = [
         ("Session", session.session.to_string()),
         ("Agent", session.agent.clone()),
@@ -71,13 +92,20 @@ fn overview(page: &mut Page, facts: &BundleFacts) {
         ("Started from commit", facts.binding.commit.clone()),
         ("Delivered", result),
         ("Ended", end_words(session.end).to_owned()),
-        ("Time (the deployment's own clocks)", format!("{} to {}", session.started, session.ended)),
+        (
+            "Time (the deployment's own clocks)",
+            format!("{} to {}", session.started, session.ended),
+        ),
         ("Events", session.events.count.to_string()),
         ("Highest label", session.high_water.clone()),
         ("Attempts stopped", session.events.stopped.to_string()),
     ];
     page.raw("<h2>What happened</h2>");
-    page.table(&["", ""], rows.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]));
+    page.table(
+        &["", ""],
+        rows.iter()
+            .map(|(name, value)| vec![(*name).to_owned(), value.clone()]),
+    );
 }
 
 fn isolation(page: &mut Page, facts: &BundleFacts) {
@@ -94,10 +122,14 @@ fn isolation(page: &mut Page, facts: &BundleFacts) {
             gone.at,
             escape(&gone.observed.join(", "))
         )),
-        None => page.raw("<p class=\"no\">No destruction record: nobody states that the room is gone.</p>"),
+        None => page
+            .raw("<p class=\"no\">No destruction record: nobody states that the room is gone.</p>"),
     }
     page.raw("<h3>Not proven</h3>\n<ul>");
-    page.raw(&format!("<li>{}</li>", escape(session.isolation.not_proven())));
+    page.raw(&format!(
+        "<li>{}</li>",
+        escape(session.isolation.not_proven())
+    ));
     let gone = facts.destruction.iter().flat_map(|gone| &gone.not_proven);
     for words in session.not_proven.iter().chain(gone) {
         page.raw(&format!("<li>{}</li>", escape(words)));
@@ -122,8 +154,12 @@ fn run_row(run: &ModelRun) -> Vec<String> {
     let none = || "none: nothing was sent".to_owned();
     let upstream = run.upstream.as_ref();
     let behind = upstream.map_or_else(none, |upstream| match &upstream.assurance {
-        Assurance::ContractOnly { contract } => format!("contract {contract} and nothing else: no hardware proof"),
-        Assurance::Attested { appraisal_policy, .. } => {
+        Assurance::ContractOnly { contract } => {
+            format!("contract {contract} and nothing else: no hardware proof")
+        }
+        Assurance::Attested {
+            appraisal_policy, ..
+        } => {
             format!("evidence accepted under `{appraisal_policy}` before the first byte was sent")
         }
     });
@@ -133,13 +169,18 @@ fn run_row(run: &ModelRun) -> Vec<String> {
     });
     let status = match &run.failure {
         None => format!("{:?}", run.status).to_lowercase(),
-        Some(failure) => format!("{:?}: {} ({})", run.status, failure.reason, failure.code).to_lowercase(),
+        Some(failure) => {
+            format!("{:?}: {} ({})", run.status, failure.reason, failure.code).to_lowercase()
+        }
     };
     vec![
         run.sequence.to_string(),
         status,
         run.classification.high_water_after.clone(),
-        run.routing.tier.clone().unwrap_or_else(|| "none".to_owned()),
+        run.routing
+            .tier
+            .clone()
+            .unwrap_or_else(|| "none".to_owned()),
         name,
         behind,
     ]
@@ -177,13 +218,18 @@ impl Page {
             self.raw("<p>None.</p>");
         }
         if count > MAX_ROWS {
-            self.raw(&format!("<p>And {} more, in the records.</p>", count - MAX_ROWS));
+            self.raw(&format!(
+                "<p>And {} more, in the records.</p>",
+                count - MAX_ROWS
+            ));
         }
     }
 
     fn row(&mut self, tag: &str, cells: Vec<String>) {
-        let cells: String =
-            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+        let cells: String = cells
+            .iter()
+            .map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)))
+            .collect();
         self.raw(&format!("<tr>{cells}</tr>"));
     }
 }

@@ -35,14 +35,35 @@ fn subject(out: &mut String, report: &Report) {
         return;
     };
     let session = &facts.session;
-    line(out, &format!("Session {} of agent {}", session.session, printable(&session.agent)));
-    line(out, &format!("  identity   {}", printable(&session.spiffe_id)));
-    line(out, &format!("  commit     {}", printable(&facts.binding.commit)));
+    line(
+        out,
+        &format!(
+            "Session {} of agent {}",
+            session.session,
+            printable(&session.agent)
+        ),
+    );
+    line(
+        out,
+        &format!("  identity   {}", printable(&session.spiffe_id)),
+    );
+    line(
+        out,
+        &format!("  commit     {}", printable(&facts.binding.commit)),
+    );
     line(out, &format!("  isolation  {}", session.isolation));
-    line(out, &format!("  time       {} to {} (the deployment's clocks)", session.started, session.ended));
+    line(
+        out,
+        &format!(
+            "  time       {} to {} (the deployment's clocks)",
+            session.started, session.ended
+        ),
+    );
     line(out, &format!("  end        {}", end_words(session.end)));
     let result = session.result.as_ref();
-    let result = result.map_or("nothing delivered".to_owned(), |r| format!("{} at {}", r.commit, r.reference));
+    let result = result.map_or("nothing delivered".to_owned(), |r| {
+        format!("{} at {}", r.commit, r.reference)
+    });
     line(out, &format!("  result     {}", printable(&result)));
     line(
         out,
@@ -61,7 +82,10 @@ fn check_line(check: &Check) -> String {
         Outcome::Fail(failure) if check.requirement == Requirement::Advisory => {
             ("no longer", printable(&failure.cause))
         }
-        Outcome::Fail(failure) => ("FAILED", format!("{} [{}]", printable(&failure.cause), failure.code)),
+        Outcome::Fail(failure) => (
+            "FAILED",
+            format!("{} [{}]", printable(&failure.cause), failure.code),
+        ),
         Outcome::NotEvaluated { reason } => ("not evaluated", printable(reason)),
     };
     let optional = match check.requirement {
@@ -73,18 +97,35 @@ fn check_line(check: &Check) -> String {
 
 fn verdict_words(report: &Report) -> String {
     let pinned = matches!(
-        report.checks.iter().find(|check| check.name == "trust-anchors").map(|check| &check.outcome),
+        report
+            .checks
+            .iter()
+            .find(|check| check.name == "trust-anchors")
+            .map(|check| &check.outcome),
         Some(Outcome::Pass { .. })
     );
-    let interrupted = (report.facts.as_ref()).is_some_and(|facts| facts.session.signer == Signer::Gateway);
+    let interrupted =
+        (report.facts.as_ref()).is_some_and(|facts| facts.session.signer == Signer::Gateway);
     match (report.verdict, pinned) {
         (Verdict::Accepted, _) => {
-            let what = if interrupted { "accepted as the record of an interrupted session" } else { "accepted" };
-            let anchors = if pinned { "with the pinned trust anchors" } else { "with trust anchors from the bundle" };
+            let what = if interrupted {
+                "accepted as the record of an interrupted session"
+            } else {
+                "accepted"
+            };
+            let anchors = if pinned {
+                "with the pinned trust anchors"
+            } else {
+                "with trust anchors from the bundle"
+            };
             format!("{what}, {anchors}")
         }
-        (Verdict::Incomplete, _) => "incomplete: nothing is refuted, but a required check could not be made".to_owned(),
-        (Verdict::Unsupported, _) => "unsupported: written in a version that this verifier cannot read".to_owned(),
+        (Verdict::Incomplete, _) => {
+            "incomplete: nothing is refuted, but a required check could not be made".to_owned()
+        }
+        (Verdict::Unsupported, _) => {
+            "unsupported: written in a version that this verifier cannot read".to_owned()
+        }
         (Verdict::Rejected, _) => "rejected".to_owned(),
         (Verdict::Malformed, _) => "malformed: not a bundle".to_owned(),
     }

@@ -12,7 +12,10 @@ const TEMPLATE: &str = include_str!("verify_md/template.md");
 #[must_use]
 pub fn verify_md(facts: &BundleFacts) -> String {
     let ended = facts.session.ended.unix_seconds().to_string();
-    let gone = facts.destruction.as_ref().map_or(facts.session.ended, |record| record.at);
+    let gone = facts
+        .destruction
+        .as_ref()
+        .map_or(facts.session.ended, |record| record.at);
     let signer = match facts.session.signer {
         Signer::Session => "session",
         Signer::Gateway => "gateway",

@@ -20,7 +20,12 @@ fn shown(report: &proofroom_record::ladder::Report) -> String {
 #[test]
 fn an_honest_bundle_is_accepted_with_its_caveats() {
     let report = verify(&good());
-    assert_eq!(first_problem(&report), ("none", "accepted"), "{}", transcript(&report));
+    assert_eq!(
+        first_problem(&report),
+        ("none", "accepted"),
+        "{}",
+        transcript(&report)
+    );
     assert_eq!(report.verdict, Verdict::Accepted);
     insta::assert_snapshot!("accepted", shown(&report));
 }
@@ -43,29 +48,54 @@ fn pinned_anchors_are_named_in_the_verdict_and_foreign_ones_refuse() {
     let report = verify_bundle(&bytes, &pinned, now());
     assert_eq!(report.verdict, Verdict::Accepted);
     assert!(transcript(&report).contains("Verdict: accepted, with the pinned trust anchors"));
-    let other = Fixture { ca_key: 4, ..Fixture::default() }.parts().trust;
-    let foreign = Anchors { ca: Anchor::Pinned(other.ca), ..Anchors::from_bundle() };
+    let other = Fixture {
+        ca_key: 4,
+        ..Fixture::default()
+    }
+    .parts()
+    .trust;
+    let foreign = Anchors {
+        ca: Anchor::Pinned(other.ca),
+        ..Anchors::from_bundle()
+    };
     let report = verify_bundle(&bytes, &foreign, now());
     assert_eq!(first_problem(&report), ("trust-anchors", "ca-differs"));
     assert_eq!(report.verdict.exit_code(), 10);
-    let foreign = Anchors { log_key: Anchor::Pinned(b"x\n".to_vec()), ..Anchors::from_bundle() };
+    let foreign = Anchors {
+        log_key: Anchor::Pinned(b"x\n".to_vec()),
+        ..Anchors::from_bundle()
+    };
     let report = verify_bundle(&bytes, &foreign, now());
     assert_eq!(first_problem(&report), ("trust-anchors", "log-key-differs"));
 }
 
 #[test]
 fn an_interrupted_session_is_accepted_as_such() {
-    let fixture = Fixture { signer: Signer::Gateway, ..Fixture::default() };
+    let fixture = Fixture {
+        signer: Signer::Gateway,
+        ..Fixture::default()
+    };
     let report = verify(&write_bundle(&fixture.parts()).unwrap());
-    assert_eq!(first_problem(&report), ("none", "accepted"), "{}", transcript(&report));
+    assert_eq!(
+        first_problem(&report),
+        ("none", "accepted"),
+        "{}",
+        transcript(&report)
+    );
     let text = transcript(&report);
-    assert!(text.contains("Verdict: accepted as the record of an interrupted session"), "{text}");
+    assert!(
+        text.contains("Verdict: accepted as the record of an interrupted session"),
+        "{text}"
+    );
     assert!(text.contains("INTERRUPTED: the room was lost"), "{text}");
 }
 
 #[test]
 fn a_bundle_without_attested_upstreams_says_that_nothing_was_appraised() {
-    let fixture = Fixture { attested: false, ..Fixture::default() };
+    let fixture = Fixture {
+        attested: false,
+        ..Fixture::default()
+    };
     let report = verify(&write_bundle(&fixture.parts()).unwrap());
     assert_eq!(report.verdict, Verdict::Accepted, "{}", transcript(&report));
     assert!(!transcript(&report).contains("SIMULATED"));
@@ -77,7 +107,11 @@ fn evidence_that_no_longer_holds_does_not_undo_the_record() {
     let much_later = crate::fixture::at(400 * 86_400);
     let report = verify_bundle(&good(), &Anchors::from_bundle(), much_later);
     assert_eq!(report.verdict, Verdict::Accepted, "{}", transcript(&report));
-    assert!(transcript(&report).contains("Not proven: `evidence-now`"), "{}", transcript(&report));
+    assert!(
+        transcript(&report).contains("Not proven: `evidence-now`"),
+        "{}",
+        transcript(&report)
+    );
 }
 
 #[test]

@@ -12,9 +12,7 @@ use proofroom_record::{
     },
     chain::EventChain,
     dsse::spki_digest,
-    event::{
-        Action, Attempt, EventBody, LineRange, Observation, Outcome, RunStatus, SessionEnd,
-    },
+    event::{Action, Attempt, EventBody, LineRange, Observation, Outcome, RunStatus, SessionEnd},
     head::EventHead,
     predicate::{Predicate, seal},
     statement::{
@@ -30,11 +28,12 @@ use proofroom_tlog::{
     prove_inclusion, tree_root,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, Issuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
     date_time_ymd,
 };
 
-pub(crate) const APPRAISAL: &str = include_str!("../../../verifier/policies/simulated-upstream.toml");
+pub(crate) const APPRAISAL: &str =
+    include_str!("../../../verifier/policies/simulated-upstream.toml");
 
 /// When the session began: 2026-11-23T10:00:00Z.
 pub(crate) const STARTED: i64 = 1_795_428_000;
@@ -106,8 +105,10 @@ impl Fixture {
         let evidence = evidence();
         let mut runs = model_runs(digest, &binding, &evidence, self.attested);
         (self.runs)(&mut runs);
-        let sealed: Vec<_> =
-            runs.iter().map(|run| seal(run.clone(), &gateway_key()).unwrap()).collect();
+        let sealed: Vec<_> = runs
+            .iter()
+            .map(|run| seal(run.clone(), &gateway_key()).unwrap())
+            .collect();
         let digests: Vec<Digest> = sealed.iter().map(|record| record.digest).collect();
 
         let mut bodies = event_bodies(&binding, &runs, &digests, self.fillers);
@@ -133,7 +134,14 @@ impl Fixture {
         (self.destruction)(&mut destruction);
         let sealed_destruction = seal(destruction, &gateway_key()).unwrap();
 
-        let leaf = |kind, digest| RecordLeaf { kind, session: session_id(), digest }.to_bytes();
+        let leaf = |kind, digest| {
+            RecordLeaf {
+                kind,
+                session: session_id(),
+                digest,
+            }
+            .to_bytes()
+        };
         let mut leaves = vec![b"an earlier session".to_vec(), b"and another".to_vec()];
         leaves.extend(digests.iter().map(|digest| leaf(ModelRun::LEAF, *digest)));
         leaves.push(leaf(AgentSession::LEAF, sealed_session.digest));
@@ -146,7 +154,10 @@ impl Fixture {
         let model_runs = sealed.iter().map(|record| logged(&record.bytes)).collect();
         let session = logged(&sealed_session.bytes);
         let destruction = Some(logged(&sealed_destruction.bytes));
-        let head = EventHead { seq: summary.count - 1, digest: summary.head };
+        let head = EventHead {
+            seq: summary.count - 1,
+            digest: summary.head,
+        };
         BundleParts {
             binding: binding_bytes,
             events,
@@ -160,14 +171,19 @@ impl Fixture {
             session,
             destruction,
             checkpoint,
-            evidence: if self.attested { vec![evidence] } else { Vec::new() },
+            evidence: if self.attested {
+                vec![evidence]
+            } else {
+                Vec::new()
+            },
             trust: self.trust(policies),
         }
     }
 
     fn trust(&self, policies: PolicyFiles) -> TrustMaterial {
         let mut ca = CertificateParams::default();
-        ca.distinguished_name.push(rcgen::DnType::CommonName, "Proofroom deployment CA");
+        ca.distinguished_name
+            .push(rcgen::DnType::CommonName, "Proofroom deployment CA");
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         (ca.not_before, ca.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2036, 1, 1));
@@ -183,7 +199,10 @@ impl Fixture {
             let (year, month, day) = self.valid_until;
             leaf.not_before = date_time_ymd(2026, 11, 1);
             leaf.not_after = date_time_ymd(year, month, day);
-            leaf.signed_by(&pair(key), &issuer).unwrap().pem().into_bytes()
+            leaf.signed_by(&pair(key), &issuer)
+                .unwrap()
+                .pem()
+                .into_bytes()
         };
         TrustMaterial {
             ca: ca_pem.into_bytes(),
@@ -231,7 +250,10 @@ pub(crate) fn log(leaves: &[Vec<u8>]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let receipts = (2..leaves.len() as u64).map(|index| {
         let index = LeafIndex::new(index);
         let path = prove_inclusion(&tree, index, tree.size()).unwrap();
-        LogProof::new(index, path, note.clone()).unwrap().to_string().into_bytes()
+        LogProof::new(index, path, note.clone())
+            .unwrap()
+            .to_string()
+            .into_bytes()
     });
     (note.to_string().into_bytes(), receipts.collect())
 }
@@ -251,7 +273,10 @@ fn binding(policies: &PolicyFiles) -> Binding {
         purpose: BINDING_PURPOSE.to_owned(),
         session: session_id(),
         nonce: Nonce::from_random([4; 32]),
-        spiffe_id: format!("spiffe://proofroom.test/session/{}/agent/builtin", session_id()),
+        spiffe_id: format!(
+            "spiffe://proofroom.test/session/{}/agent/builtin",
+            session_id()
+        ),
         commit: "c0".repeat(20),
         task: Digest::of("fix the parser"),
         policies: PolicyDigests {
@@ -275,7 +300,9 @@ pub(crate) fn evidence() -> Vec<u8> {
 }
 
 fn model_runs(digest: Digest, binding: &Binding, evidence: &[u8], attested: bool) -> Vec<ModelRun> {
-    let contract = Assurance::ContractOnly { contract: "ZDR-2026-17".into() };
+    let contract = Assurance::ContractOnly {
+        contract: "ZDR-2026-17".into(),
+    };
     let proved = Assurance::Attested {
         evidence: Digest::of(evidence),
         appraisal_policy: "simulated-upstream".into(),
@@ -284,9 +311,19 @@ fn model_runs(digest: Digest, binding: &Binding, evidence: &[u8], attested: bool
         appraised: at(10),
         expires: at(300),
     };
-    let second = if attested { ("tee", proved) } else { ("standard", contract.clone()) };
+    let second = if attested {
+        ("tee", proved)
+    } else {
+        ("standard", contract.clone())
+    };
     vec![
-        served(0, digest, binding, ("standard", contract), ["public", "internal"]),
+        served(
+            0,
+            digest,
+            binding,
+            ("standard", contract),
+            ["public", "internal"],
+        ),
         served(1, digest, binding, second, ["internal", "restricted"]),
         refused(2, digest, binding),
     ]
@@ -332,7 +369,10 @@ fn served(
             policy: binding.policies.routing,
             tier: Some(tier.into()),
             upstream: Some(name.clone()),
-            rejected: vec![RejectedUpstream { upstream: "other".into(), code: "model-not-served".into() }],
+            rejected: vec![RejectedUpstream {
+                upstream: "other".into(),
+                code: "model-not-served".into(),
+            }],
         },
         upstream: Some(UpstreamFacts {
             name,
@@ -345,7 +385,10 @@ fn served(
             http_status: 200,
             digest: Digest::of(format!("answer {sequence}")),
             bytes: 900,
-            tokens: Some(TokenCount { input: 100, output: 50 }),
+            tokens: Some(TokenCount {
+                input: 100,
+                output: 50,
+            }),
         }),
         status: RunStatus::Complete,
         failure: None,
@@ -356,15 +399,26 @@ fn served(
 }
 
 fn refused(sequence: u64, digest: Digest, binding: &Binding) -> ModelRun {
-    let contract = Assurance::ContractOnly { contract: String::new() };
-    let mut run = served(sequence, digest, binding, ("none", contract), ["restricted", "restricted"]);
+    let contract = Assurance::ContractOnly {
+        contract: String::new(),
+    };
+    let mut run = served(
+        sequence,
+        digest,
+        binding,
+        ("none", contract),
+        ["restricted", "restricted"],
+    );
     run.request.forwarded = None;
     run.routing.tier = None;
     run.routing.upstream = None;
     run.upstream = None;
     run.response = None;
     run.status = RunStatus::Refused;
-    run.failure = Some(Failure { code: "no-upstream".into(), reason: "no upstream may see <restricted>".into() });
+    run.failure = Some(Failure {
+        code: "no-upstream".into(),
+        reason: "no upstream may see <restricted>".into(),
+    });
     run
 }
 
@@ -372,7 +426,12 @@ pub(crate) fn run_id(sequence: u64) -> RunId {
     RunId::from_random([u8::try_from(sequence).unwrap() + 1; 16])
 }
 
-fn event_bodies(binding: &Binding, runs: &[ModelRun], records: &[Digest], fillers: u64) -> Vec<EventBody> {
+fn event_bodies(
+    binding: &Binding,
+    runs: &[ModelRun],
+    records: &[Digest],
+    fillers: u64,
+) -> Vec<EventBody> {
     let mut bodies = vec![
         EventBody::SessionOpened {
             agent: "builtin".into(),
@@ -380,20 +439,41 @@ fn event_bodies(binding: &Binding, runs: &[ModelRun], records: &[Digest], filler
             task: binding.task,
             session_key: binding.session_key,
         },
-        intent(Action::ReadFile { path: "../secret\u{1b}[2J<b>".into(), lines: None }),
-        outcome(1, Outcome::Denied { code: "outside-workspace".into(), reason: "`..` leaves the workspace".into() }),
+        intent(Action::ReadFile {
+            path: "../secret\u{1b}[2J<b>".into(),
+            lines: None,
+        }),
+        outcome(
+            1,
+            Outcome::Denied {
+                code: "outside-workspace".into(),
+                reason: "`..` leaves the workspace".into(),
+            },
+        ),
         EventBody::Observed {
             observation: Observation::Blocked {
-                attempt: Attempt::Network { target: "udp 8.8.8.8:53".into() },
+                attempt: Attempt::Network {
+                    target: "udp 8.8.8.8:53".into(),
+                },
                 times: 2,
             },
         },
     ];
     for _ in 0..fillers {
         let of = bodies.len() as u64;
-        bodies.push(intent(Action::ReadFile { path: "src/main.rs".into(), lines: None }));
+        bodies.push(intent(Action::ReadFile {
+            path: "src/main.rs".into(),
+            lines: None,
+        }));
         let lines = LineRange { first: 1, last: 80 };
-        bodies.push(outcome(of, Outcome::Read { digest: Digest::of("file"), lines, bytes: 2000 }));
+        bodies.push(outcome(
+            of,
+            Outcome::Read {
+                digest: Digest::of("file"),
+                lines,
+                bytes: 2000,
+            },
+        ));
     }
     for (run, record) in runs.iter().zip(records) {
         let of = bodies.len() as u64;
@@ -401,21 +481,31 @@ fn event_bodies(binding: &Binding, runs: &[ModelRun], records: &[Digest], filler
             endpoint: run.request.endpoint.clone(),
             request: run.request.received,
         }));
-        bodies.push(outcome(of, Outcome::ModelRun {
-            run: run.run,
-            record: *record,
-            tier: run.routing.tier.clone(),
-            label: run.classification.high_water_after.clone(),
-            run_status: run.status,
-        }));
+        bodies.push(outcome(
+            of,
+            Outcome::ModelRun {
+                run: run.run,
+                record: *record,
+                tier: run.routing.tier.clone(),
+                label: run.classification.high_water_after.clone(),
+                run_status: run.status,
+            },
+        ));
     }
     let of = bodies.len() as u64;
-    bodies.push(intent(Action::Deliver { commit: "d1".repeat(20) }));
-    bodies.push(outcome(of, Outcome::Delivered {
-        reference: "refs/heads/proofroom/fix".into(),
+    bodies.push(intent(Action::Deliver {
         commit: "d1".repeat(20),
     }));
-    bodies.push(EventBody::SessionClosed { end: SessionEnd::Completed });
+    bodies.push(outcome(
+        of,
+        Outcome::Delivered {
+            reference: "refs/heads/proofroom/fix".into(),
+            commit: "d1".repeat(20),
+        },
+    ));
+    bodies.push(EventBody::SessionClosed {
+        end: SessionEnd::Completed,
+    });
     bodies
 }
 
@@ -431,7 +521,9 @@ pub(crate) fn chain(binding: Digest, bodies: Vec<EventBody>) -> (Vec<u8>, EventS
     let mut chain = EventChain::new(session_id(), binding);
     let mut file = Vec::new();
     for (body, seconds) in bodies.into_iter().zip(1..) {
-        let line = chain.append(at(seconds.min(100)), EvidenceLevel::E3, body).unwrap();
+        let line = chain
+            .append(at(seconds.min(100)), EvidenceLevel::E3, body)
+            .unwrap();
         file.extend_from_slice(&line.bytes);
         file.push(b'\n');
     }
@@ -455,7 +547,11 @@ fn session_record(
         binding: digest,
         events,
         model_runs: (runs.iter().zip(records))
-            .map(|(run, record)| ModelRunReference { run: run.run, record: *record, status: run.status })
+            .map(|(run, record)| ModelRunReference {
+                run: run.run,
+                record: *record,
+                status: run.status,
+            })
             .collect(),
         high_water: "restricted".into(),
         result: Some(SessionResult {
@@ -476,7 +572,10 @@ fn destruction_record(session_record: Digest) -> Destruction {
         session: session_id(),
         isolation: IsolationLevel::Process,
         session_record,
-        observed: vec!["pid-namespace-empty".into(), "workspace-memory-released".into()],
+        observed: vec![
+            "pid-namespace-empty".into(),
+            "workspace-memory-released".into(),
+        ],
         not_proven: vec!["that no copy of the memory was made before".into()],
         at: at(121),
         blinding: Nonce::from_random([9; 32]),

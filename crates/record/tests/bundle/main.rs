@@ -30,13 +30,19 @@ fn verify(bytes: &[u8]) -> Report {
 
 /// The first required check that failed, with its code; or that was not evaluated, with `-`.
 fn first_problem(report: &Report) -> (&'static str, &'static str) {
-    let required = || report.checks.iter().filter(|check| check.requirement == Requirement::Required);
+    let required = || {
+        report
+            .checks
+            .iter()
+            .filter(|check| check.requirement == Requirement::Required)
+    };
     let failed = required().find_map(|check| match &check.outcome {
         Outcome::Fail(failure) => Some((check.name, failure.code)),
         _ => None,
     });
     let skipped = || {
-        required().find(|check| matches!(check.outcome, Outcome::NotEvaluated { .. }))
+        required()
+            .find(|check| matches!(check.outcome, Outcome::NotEvaluated { .. }))
             .map(|check| (check.name, "-"))
     };
     failed.or_else(skipped).unwrap_or(("none", "accepted"))
