@@ -91,8 +91,7 @@ pub(crate) async fn conduct(
                 classification,
                 prompt,
             } = reading;
-            let draft =
-                Draft::classified(core, caller, opening, &arrival, &facts, &classification);
+            let draft = Draft::classified(core, caller, opening, &arrival, &facts, &classification);
             let outgoing = Outgoing {
                 facts,
                 prompt,
@@ -142,8 +141,7 @@ fn inspect_and_classify(
     api: proofroom_llm::Api,
     prompt: Prompt,
 ) -> Result<Reading, Refusal> {
-    let mut facts =
-        inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
+    let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
     let classification = {
         let segments: Vec<Segment<'_>> = facts
             .segments
@@ -241,10 +239,7 @@ async fn try_candidates(mut draft: Draft, outgoing: Outgoing, chosen: Chosen, mu
     let core = Arc::clone(&draft.core);
     let mut last = Attempt::refused(Refusal::unfinished());
     for candidate in &chosen.candidates {
-        let attempt = attempt(
-            &core, &mut draft, &outgoing, &chosen, candidate, &mut reply,
-        )
-        .await;
+        let attempt = attempt(&core, &mut draft, &outgoing, &chosen, candidate, &mut reply).await;
         match attempt {
             Ok(sent) => return finish_sent(draft, sent, reply).await,
             Err(failed) => {
@@ -293,11 +288,13 @@ async fn attempt(
     candidate: &Candidate,
     reply: &mut Reply,
 ) -> Result<Sent, Attempt> {
-    let channel = core.channel(&candidate.upstream).ok_or_else(|| {
-        Attempt::refused(UpstreamFault::Unreachable.refusal())
-    })?;
+    let channel = core
+        .channel(&candidate.upstream)
+        .ok_or_else(|| Attempt::refused(UpstreamFault::Unreachable.refusal()))?;
     let upstream = Arc::clone(channel.upstream());
-    let model = upstream.served(&candidate.model).unwrap_or(&candidate.model);
+    let model = upstream
+        .served(&candidate.model)
+        .unwrap_or(&candidate.model);
     let open = tokio::select! {
         biased;
         () = reply.closed() => return Ok(Sent::ClientGone),
@@ -328,7 +325,7 @@ async fn attempt(
         upstream: upstream.name.clone(),
     });
     drop(prompt);
-    send(core, &channel, &open, request, reply).await
+    send(core, channel, &open, request, reply).await
 }
 
 fn build(
@@ -340,8 +337,8 @@ fn build(
     let unsendable = || Attempt::refused(UpstreamFault::Unreachable.refusal());
     let path = format!("{}{}", draft.opening.api.path(), outgoing.query);
     let uri = upstream.base_url.join(&path).map_err(|_| unsendable())?;
-    let forwarded = headers::to_upstream(&outgoing.headers, &upstream.credential)
-        .map_err(|_| unsendable())?;
+    let forwarded =
+        headers::to_upstream(&outgoing.headers, &upstream.credential).map_err(|_| unsendable())?;
     let mut request = Request::new(Full::new(prompt.to_bytes()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;

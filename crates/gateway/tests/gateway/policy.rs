@@ -11,6 +11,7 @@ use crate::{
     world::{CHAT, Got, MESSAGES, SECRET, World, chat, standard, tee},
 };
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn the_label_decides_the_tier() {
     let standard_one = FakeUpstream::plain().await;
@@ -24,10 +25,30 @@ async fn the_label_decides_the_tier() {
         ("house-internal", "both-model", "internal", Ok("standard")),
         (SECRET, "both-model", "restricted", Ok("tee")),
         (SECRET, "tee-model", "restricted", Ok("tee")),
-        (SECRET, "std-model", "restricted", Err((403, "label-requires-tier"))),
-        (SECRET, "standard/both-model", "restricted", Err((403, "label-requires-tier"))),
-        (SECRET, "std/both-model", "restricted", Err((403, "label-requires-tier"))),
-        ("hello", "no-such-model", "public", Err((404, "model-not-served"))),
+        (
+            SECRET,
+            "std-model",
+            "restricted",
+            Err((403, "label-requires-tier")),
+        ),
+        (
+            SECRET,
+            "standard/both-model",
+            "restricted",
+            Err((403, "label-requires-tier")),
+        ),
+        (
+            SECRET,
+            "std/both-model",
+            "restricted",
+            Err((403, "label-requires-tier")),
+        ),
+        (
+            "hello",
+            "no-such-model",
+            "public",
+            Err((404, "model-not-served")),
+        ),
     ] {
         for path in [CHAT, MESSAGES] {
             let caller = world.caller(1);
@@ -35,7 +56,10 @@ async fn the_label_decides_the_tier() {
             let (_, record) = world.record().await;
             assert_eq!(got.headers["x-proofroom-label"], label, "{model} {text}");
             assert_eq!(record.classification.label, label);
-            let tier = got.headers.get("x-proofroom-tier").map(|t| t.to_str().unwrap());
+            let tier = got
+                .headers
+                .get("x-proofroom-tier")
+                .map(|t| t.to_str().unwrap());
             assert_eq!(tier, outcome.ok(), "{model} {text}");
             assert_eq!(record.routing.tier.as_deref(), outcome.ok());
             match outcome {
@@ -57,7 +81,12 @@ async fn the_label_decides_the_tier() {
 async fn a_secret_for_a_pinned_standard_model_is_refused_and_nothing_is_sent() {
     let mut upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
-    let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", SECRET)).await).await;
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", SECRET))
+            .await,
+    )
+    .await;
     assert_eq!(got.status, 403);
     assert!(!String::from_utf8_lossy(&got.body).contains("Heron"));
     let (digest, record) = world.record().await;
@@ -135,14 +164,17 @@ async fn models_are_listed_only_where_the_session_may_go() {
     assert_eq!(listed(&world, &caller).await, ["both-model", "tee-model"]);
 }
 
-async fn listed(
-    world: &World,
-    caller: &std::sync::Arc<proofroom_gateway::Caller>,
-) -> Vec<String> {
+async fn listed(world: &World, caller: &std::sync::Arc<proofroom_gateway::Caller>) -> Vec<String> {
     let request = Request::get("/v1/models")
         .body(Full::new(Bytes::new()))
         .unwrap();
-    let got = Got::of(world.gateway.handle(request, std::sync::Arc::clone(caller)).await).await;
+    let got = Got::of(
+        world
+            .gateway
+            .handle(request, std::sync::Arc::clone(caller))
+            .await,
+    )
+    .await;
     let body: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
     let data = body["data"].as_array().unwrap();
     data.iter()
