@@ -20,6 +20,7 @@ use proofroom_classify::{
     Segment, UpstreamOffer,
 };
 use proofroom_llm::Api;
+use proofroom_record::statement::RejectedUpstream;
 use proofroom_verifier::AppraisalPolicy;
 use tokio::sync::oneshot;
 
@@ -291,6 +292,21 @@ impl Core {
                     .map(str::to_owned)
                     .collect(),
                 region: upstream.region.clone(),
+            })
+            .collect()
+    }
+
+    /// The upstreams that speak another API only, which routing does not see.
+    pub(crate) fn not_speaking(&self, api: Api) -> Vec<RejectedUpstream> {
+        let api = upstream_api(api);
+        let silent = self
+            .upstreams
+            .iter()
+            .filter(|upstream| !upstream.speaks(api));
+        silent
+            .map(|upstream| RejectedUpstream {
+                upstream: upstream.name.clone(),
+                code: "api-not-spoken".to_owned(),
             })
             .collect()
     }

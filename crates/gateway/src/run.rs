@@ -62,6 +62,17 @@ struct Outgoing {
     query: &'static str,
 }
 
+/// Closes the gateway when a run's task ends without having ended the run: its record is lost.
+struct Unrecorded(Option<Arc<Core>>);
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.take() {
+            core.close();
+        }
+    }
+}
+
 /// Conducts one run to the end of its record.
 pub(crate) async fn conduct(
     core: Arc<Core>,
@@ -70,6 +81,7 @@ pub(crate) async fn conduct(
     reply: Reply,
     permit: OwnedSemaphorePermit,
 ) {
+    let mut unrecorded = Unrecorded(Some(Arc::clone(&core)));
     let Incoming {
         opening,
         headers,
@@ -101,6 +113,7 @@ pub(crate) async fn conduct(
             route(draft, outgoing, reply).await;
         }
     }
+    unrecorded.0 = None;
     drop(permit);
 }
 
@@ -126,11 +139,12 @@ async fn read(
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Refusal::encoded());
     }
+    let beside = headers::forwarded_texts(headers);
     if prompt.as_slice().len() <= INLINE_BYTES {
-        return inspect_and_classify(core, caller, opening.api, prompt);
+        return inspect_and_classify(core, caller, opening.api, prompt, &beside);
     }
     let (core, caller, api) = (Arc::clone(core), Arc::clone(caller), opening.api);
-    tokio::task::spawn_blocking(move || inspect_and_classify(&core, &caller, api, prompt))
+    tokio::task::spawn_blocking(move || inspect_and_classify(&core, &caller, api, prompt, &beside))
         .await
         .unwrap_or_else(|_| Err(Refusal::unfinished()))
 }
@@ -140,17 +154,23 @@ fn inspect_and_classify(
     caller: &Caller,
     api: proofroom_llm::Api,
     prompt: Prompt,
+    beside: &[String],
 ) -> Result<Reading, Refusal> {
     let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
     let classification = {
-        let segments: Vec<Segment<'_>> = facts
-            .segments
-            .iter()
-            .map(|segment| Segment {
-                text: segment.text.expose(),
-                origin: origin(segment.origin),
-                path: segment.path.as_deref(),
-            })
+        let texts = facts.segments.iter().map(|segment| Segment {
+            text: segment.text.expose(),
+            origin: origin(segment.origin),
+            path: segment.path.as_deref(),
+        });
+        // the model's name and the headers reach the upstream too
+        let beside = beside.iter().map(String::as_str).chain([&*facts.model]);
+        let segments: Vec<Segment<'_>> = texts
+            .chain(beside.map(|text| Segment {
+                text,
+                origin: proofroom_classify::Origin::User,
+                path: None,
+            }))
             .collect();
         core.classify(&segments, caller)
     };
@@ -183,8 +203,11 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
         model,
         repository: &draft.caller.identity().repository,
     };
-    let offers = core.offers_for(draft.opening.api, model);
-    match core.routing.route(&request, &offers) {
+    let api = draft.opening.api;
+    let offers = core.offers_for(api, model);
+    let decision = core.routing.route(&request, &offers);
+    draft.routing.rejected = core.not_speaking(api);
+    match decision {
         RouteDecision::Refuse {
             rule,
             code,
@@ -192,7 +215,10 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
             rejected,
         } => {
             draft.routing.rule = rule;
-            draft.routing.rejected = rejected.iter().map(rejection).collect();
+            draft
+                .routing
+                .rejected
+                .extend(rejected.iter().map(rejection));
             let status = match code {
                 proofroom_classify::Refusal::ModelNotServed => StatusCode::NOT_FOUND,
                 _ => StatusCode::FORBIDDEN,
@@ -208,7 +234,10 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
             rejected,
         } => {
             draft.routing.rule = rule;
-            draft.routing.rejected = rejected.iter().map(rejection).collect();
+            draft
+                .routing
+                .rejected
+                .extend(rejected.iter().map(rejection));
             let chosen = Chosen {
                 tier,
                 assurance,

@@ -262,6 +262,29 @@ async fn a_client_that_goes_away_leaves_a_cancelled_record_and_frees_the_upstrea
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_is_not_waited_for_without_end() {
+    let upstream = FakeUpstream::plain().await;
+    let mut options = Options::of(standard(upstream.address));
+    options.limits.idle = Duration::from_millis(50);
+    let mut world = World::with(&options);
+    let chunks = upstream.stream(SSE);
+    let response = world
+        .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+        .await;
+    let feed = tokio::spawn(async move {
+        while chunks
+            .send(Ok(Bytes::from_static(b"data: {}\n\n")))
+            .await
+            .is_ok()
+        {}
+    });
+    let (_, record) = world.record().await;
+    assert_eq!(record.status, RunStatus::Cancelled);
+    feed.await.unwrap();
+    drop(response);
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_before_the_answer_leaves_a_cancelled_record() {
     let mut upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));

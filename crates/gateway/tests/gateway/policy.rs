@@ -98,6 +98,36 @@ async fn a_secret_for_a_pinned_standard_model_is_refused_and_nothing_is_sent() {
 }
 
 #[tokio::test]
+async fn a_secret_beside_the_body_counts_as_one_within() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = World::new(standard(upstream.address));
+    let request = Request::post(CHAT)
+        .header("user-agent", SECRET)
+        .body(Full::new(Bytes::from(chat("std-model", "hi"))))
+        .unwrap();
+    let got = Got::of(world.gateway.handle(request, world.caller(1)).await).await;
+    assert_eq!(got.code(), "label-requires-tier");
+    assert_eq!(world.record().await.1.classification.label, "restricted");
+    upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn an_upstream_of_another_api_is_rejected_by_name() {
+    let upstream = FakeUpstream::plain().await;
+    let one_api = standard(upstream.address).replace("\"chat\", \"messages\"", "\"chat\"");
+    let mut world = World::new(one_api);
+    let caller = world.caller(1);
+    let got = Got::of(world.post(&caller, MESSAGES, chat("std-model", "hi")).await).await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (404, "model-not-served")
+    );
+    let (_, record) = world.record().await;
+    assert_eq!(record.routing.rejected[0].upstream, "std");
+    assert_eq!(record.routing.rejected[0].code, "api-not-spoken");
+}
+
+#[tokio::test]
 async fn the_high_water_mark_never_falls_and_sequences_have_no_gaps() {
     let mut upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
