@@ -103,7 +103,10 @@ pub(crate) fn trailers(record: Digest, status: RunStatus) -> HeaderMap {
     if let Ok(value) = HeaderValue::from_str(&record.to_string()) {
         trailers.insert(headers::RECORD, value);
     }
-    trailers.insert(headers::STATUS, HeaderValue::from_static(status_word(status)));
+    trailers.insert(
+        headers::STATUS,
+        HeaderValue::from_static(status_word(status)),
+    );
     trailers
 }
 

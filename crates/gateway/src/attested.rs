@@ -1,16 +1,14 @@
 //! The verified way to an attested upstream: fetch evidence with a fresh nonce, appraise it, and
 //! from then on speak only to the key that it names, until it expires and not longer.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use proofroom_canonical::{Nonce, Timestamp};
-use proofroom_record::statement::Assurance;
 use proofroom_evidence::MAX_DOCUMENT_BYTES;
+use proofroom_record::statement::Assurance;
 use proofroom_verifier::{AppraisalPolicy, Freshness, VerifiedUpstream, appraise};
 
 use crate::{
@@ -42,7 +40,10 @@ pub(crate) struct AttestedRoute {
 enum State {
     Unknown,
     Open(Arc<Verified>),
-    Closed { error: ChannelError, until: Timestamp },
+    Closed {
+        error: ChannelError,
+        until: Timestamp,
+    },
 }
 
 /// A verified upstream with the connections that are bound to its key. Dropped as a whole when the

@@ -19,13 +19,13 @@ use crate::{
 
 /// A configured way to an upstream.
 pub(crate) enum Channel {
-    Standard(Arc<Upstream>, HttpClient),
+    Standard(Arc<Upstream>, Arc<HttpClient>),
     Attested(Arc<AttestedRoute>),
 }
 
 /// A way that may be used now.
 pub(crate) enum OpenChannel {
-    Standard(HttpClient),
+    Standard(Arc<HttpClient>),
     Attested(Arc<Verified>),
 }
 
@@ -34,7 +34,9 @@ pub(crate) enum OpenChannel {
 #[non_exhaustive]
 pub enum ChannelError {
     /// The tier must be attested and the upstream is configured without evidence.
-    #[error("the tier must be attested and the upstream shows no evidence; ask the operator to correct the configuration")]
+    #[error(
+        "the tier must be attested and the upstream shows no evidence; ask the operator to correct the configuration"
+    )]
     NotAttested,
     /// No connection to the attested upstream.
     #[error("the attested upstream cannot be reached; nothing was sent and no other tier is used")]
@@ -46,7 +48,9 @@ pub enum ChannelError {
     #[error("the upstream's evidence is too large or broke off; nothing was sent")]
     EvidenceUnreadable,
     /// The appraisal policy does not accept the evidence.
-    #[error("appraisal policy `{policy}` does not accept the upstream's evidence ({cause}); nothing was sent")]
+    #[error(
+        "appraisal policy `{policy}` does not accept the upstream's evidence ({cause}); nothing was sent"
+    )]
     EvidenceRefused {
         /// Name of the policy.
         policy: String,
@@ -54,7 +58,9 @@ pub enum ChannelError {
         cause: String,
     },
     /// Accepted evidence names another TLS key than the connection's.
-    #[error("the upstream's evidence is about another TLS key than the connection's; nothing was sent")]
+    #[error(
+        "the upstream's evidence is about another TLS key than the connection's; nothing was sent"
+    )]
     KeyNotInEvidence,
     /// After verification a connection showed another key.
     #[error("the upstream's TLS key changed after it was verified; nothing was sent")]
@@ -63,7 +69,9 @@ pub enum ChannelError {
     #[error("the upstream's evidence has expired; nothing was sent")]
     EvidenceExpired,
     /// The evidence is about another model.
-    #[error("the upstream's evidence is about model `{attested}`, not about the one asked for; nothing was sent")]
+    #[error(
+        "the upstream's evidence is about model `{attested}`, not about the one asked for; nothing was sent"
+    )]
     ModelNotAttested {
         /// The model that the evidence names.
         attested: String,
@@ -123,7 +131,7 @@ impl Channel {
         match (self, tier) {
             (Self::Standard(..), TierAssurance::Attested) => Err(ChannelError::NotAttested),
             (Self::Standard(_, client), TierAssurance::Unattested) => {
-                Ok(OpenChannel::Standard(client.clone()))
+                Ok(OpenChannel::Standard(Arc::clone(client)))
             }
             (Self::Attested(route), _) => {
                 let verified = route.open(core).await?;
@@ -135,11 +143,7 @@ impl Channel {
 
     /// What a failed connection means: refusal for an attested upstream, which closes when the
     /// failure was another key; upstream error for a standard one.
-    pub(crate) fn connect_failed(
-        &self,
-        core: &Core,
-        open: &OpenChannel,
-    ) -> (Refusal, RunStatus) {
+    pub(crate) fn connect_failed(&self, core: &Core, open: &OpenChannel) -> (Refusal, RunStatus) {
         match (self, open) {
             (Self::Attested(route), OpenChannel::Attested(verified)) => {
                 let error = route.connect_failed(core, verified);

@@ -16,10 +16,11 @@ use http_body::Body;
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Nonce, RunId};
 use proofroom_classify::{
-    Classification, ClassificationPolicy, Classifier, Context, Label, Levels, RoutingPolicy, Segment,
-    UpstreamOffer,
+    Classification, ClassificationPolicy, Classifier, Context, Label, Levels, RoutingPolicy,
+    Segment, UpstreamOffer,
 };
 use proofroom_llm::Api;
+use proofroom_record::statement::RejectedUpstream;
 use proofroom_verifier::AppraisalPolicy;
 use tokio::sync::oneshot;
 
@@ -189,11 +190,7 @@ impl Gateway {
 
     /// Serves one request of `caller`. The answer's body ends with the trailers
     /// `x-proofroom-record` and `x-proofroom-status`; dropping it cancels the run.
-    pub async fn handle<B>(
-        &self,
-        request: Request<B>,
-        caller: Arc<Caller>,
-    ) -> Response<AnswerBody>
+    pub async fn handle<B>(&self, request: Request<B>, caller: Arc<Caller>) -> Response<AnswerBody>
     where
         B: Body<Data = Bytes>,
     {
@@ -287,10 +284,29 @@ impl Core {
                 tier: upstream.tier.clone(),
                 models: upstream
                     .listed_models()
-                    .chain([model, bare].into_iter().filter(|name| upstream.served(name).is_some()))
+                    .chain(
+                        [model, bare]
+                            .into_iter()
+                            .filter(|name| upstream.served(name).is_some()),
+                    )
                     .map(str::to_owned)
                     .collect(),
                 region: upstream.region.clone(),
+            })
+            .collect()
+    }
+
+    /// The upstreams that speak another API only, which routing does not see.
+    pub(crate) fn not_speaking(&self, api: Api) -> Vec<RejectedUpstream> {
+        let api = upstream_api(api);
+        let silent = self
+            .upstreams
+            .iter()
+            .filter(|upstream| !upstream.speaks(api));
+        silent
+            .map(|upstream| RejectedUpstream {
+                upstream: upstream.name.clone(),
+                code: "api-not-spoken".to_owned(),
             })
             .collect()
     }

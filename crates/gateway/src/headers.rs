@@ -5,8 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::{Credential, KeyHeader};
 
-/// The longest header value that is forwarded. Header values are not classified, so they get no
-/// room for content.
+/// The longest header value that is forwarded; a longer one is left out.
 pub const MAX_FORWARDED_VALUE_BYTES: usize = 1024;
 
 /// The run's id; on every answer to a model request.
@@ -20,14 +19,14 @@ pub const RECORD: &str = "x-proofroom-record";
 /// Trailer: how the run ended.
 pub const STATUS: &str = "x-proofroom-status";
 
-const FORWARDED_REQUEST: [HeaderName; 7] = [
-    header::ACCEPT,
-    header::CONTENT_TYPE,
-    header::USER_AGENT,
-    HeaderName::from_static("anthropic-version"),
-    HeaderName::from_static("anthropic-beta"),
-    HeaderName::from_static("anthropic-dangerous-direct-browser-access"),
-    HeaderName::from_static("openai-beta"),
+const FORWARDED_REQUEST: [&str; 7] = [
+    "accept",
+    "content-type",
+    "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "openai-beta",
 ];
 
 const FORWARDED_ANSWER: [HeaderName; 6] = [
@@ -42,18 +41,32 @@ const FORWARDED_ANSWER: [HeaderName; 6] = [
 const FORWARDED_ANSWER_PREFIXES: [&str; 3] =
     ["anthropic-ratelimit-", "x-ratelimit-", "openai-processing-"];
 
+/// The client's headers that are forwarded. Their values are classified with the body.
+fn forwarded(client: &HeaderMap) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+    FORWARDED_REQUEST.into_iter().flat_map(move |name| {
+        let values = client.get_all(name).into_iter();
+        values
+            .filter(|value| value.len() <= MAX_FORWARDED_VALUE_BYTES && value.to_str().is_ok())
+            .map(move |value| (name, value))
+    })
+}
+
+/// The values of the headers that are forwarded, for classification.
+pub(crate) fn forwarded_texts(client: &HeaderMap) -> Vec<String> {
+    forwarded(client)
+        .filter_map(|(_, value)| value.to_str().ok())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The headers of the forwarded request, with the gateway's own key.
 pub(crate) fn to_upstream(
     client: &HeaderMap,
     credential: &Credential,
 ) -> Result<HeaderMap, header::InvalidHeaderValue> {
     let mut headers = HeaderMap::new();
-    for name in &FORWARDED_REQUEST {
-        for value in client.get_all(name) {
-            if value.len() <= MAX_FORWARDED_VALUE_BYTES && value.to_str().is_ok() {
-                headers.append(name, value.clone());
-            }
-        }
+    for (name, value) in forwarded(client) {
+        headers.append(name, value.clone());
     }
     if let Credential::Key { header, key } = credential {
         let (name, text) = match header {

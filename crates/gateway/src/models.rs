@@ -48,11 +48,13 @@ fn reachable(core: &Core, caller: &Caller, model: &str) -> bool {
         model,
         repository: &caller.identity().repository,
     };
-    [Api::ChatCompletions, Api::Messages].into_iter().any(|api| {
-        let offers = core.offers_for(api, model);
-        matches!(
-            core.routing.route(&request, &offers),
-            RouteDecision::Send { .. }
-        )
-    })
+    [Api::ChatCompletions, Api::Messages]
+        .into_iter()
+        .any(|api| {
+            let offers = core.offers_for(api, model);
+            matches!(
+                core.routing.route(&request, &offers),
+                RouteDecision::Send { .. }
+            )
+        })
 }

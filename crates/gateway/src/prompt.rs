@@ -129,6 +129,9 @@ mod tests {
 
     #[test]
     fn debug_prints_nothing_of_the_body() {
-        assert_eq!(format!("{:?}", Prompt::new(b"hunter2".to_vec())), "<redacted>");
+        assert_eq!(
+            format!("{:?}", Prompt::new(b"hunter2".to_vec())),
+            "<redacted>"
+        );
     }
 }

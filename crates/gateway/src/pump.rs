@@ -81,7 +81,8 @@ pub(crate) async fn stream(draft: Draft, response: UpstreamResponse, reply: Repl
         let status = refusal.status.as_u16();
         let event = error_event(api, status, &refusal.code, &refusal.message);
         let event = Bytes::from(event);
-        if frames.send(Ok(Frame::data(event.clone()))).await.is_ok() {
+        let sent = frames.send_timeout(Ok(Frame::data(event.clone())), core.limits.idle);
+        if sent.await.is_ok() {
             passed.hasher.update(&event);
             passed.bytes = passed.bytes.saturating_add(event.len() as u64);
         }
@@ -122,7 +123,9 @@ async fn pass(
         if passed.bytes.saturating_add(chunk.len() as u64) > limits.bytes {
             return Stop::Fault(UpstreamFault::TooLarge);
         }
-        if frames.send(Ok(Frame::data(chunk.clone()))).await.is_err() {
+        // a client that takes nothing for so long counts as gone
+        let sent = frames.send_timeout(Ok(Frame::data(chunk.clone())), limits.idle);
+        if sent.await.is_err() {
             return Stop::ClientGone;
         }
         passed.take(&chunk);

@@ -161,10 +161,18 @@ impl UpstreamFault {
             Self::Broken => "the upstream broke off; try again",
             Self::Silent => "the upstream did not begin to answer in time; try again",
             Self::Stalled => "the upstream stopped in the middle of its answer; try again",
-            Self::NotAnApi => "the upstream's answer is not one of a model API; ask the operator to check its address",
-            Self::Encoded => "the upstream compressed its answer without being asked to; ask the operator to switch that off",
-            Self::CredentialsRefused => "the upstream refused the gateway's key; ask the operator to renew it",
-            Self::TooLarge => "the upstream's answer is larger than the gateway passes on; ask for fewer tokens",
+            Self::NotAnApi => {
+                "the upstream's answer is not one of a model API; ask the operator to check its address"
+            }
+            Self::Encoded => {
+                "the upstream compressed its answer without being asked to; ask the operator to switch that off"
+            }
+            Self::CredentialsRefused => {
+                "the upstream refused the gateway's key; ask the operator to renew it"
+            }
+            Self::TooLarge => {
+                "the upstream's answer is larger than the gateway passes on; ask for fewer tokens"
+            }
             Self::Incomplete => "the upstream's answer ended before it was complete",
             Self::ReportedError => "the upstream reported an error inside its answer",
             Self::Unreadable => "the upstream's answer cannot be read",

@@ -62,6 +62,17 @@ struct Outgoing {
     query: &'static str,
 }
 
+/// Closes the gateway when a run's task ends without having ended the run: its record is lost.
+struct Unrecorded(Option<Arc<Core>>);
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.take() {
+            core.close();
+        }
+    }
+}
+
 /// Conducts one run to the end of its record.
 pub(crate) async fn conduct(
     core: Arc<Core>,
@@ -70,6 +81,7 @@ pub(crate) async fn conduct(
     reply: Reply,
     permit: OwnedSemaphorePermit,
 ) {
+    let mut unrecorded = Unrecorded(Some(Arc::clone(&core)));
     let Incoming {
         opening,
         headers,
@@ -91,8 +103,7 @@ pub(crate) async fn conduct(
                 classification,
                 prompt,
             } = reading;
-            let draft =
-                Draft::classified(core, caller, opening, &arrival, &facts, &classification);
+            let draft = Draft::classified(core, caller, opening, &arrival, &facts, &classification);
             let outgoing = Outgoing {
                 facts,
                 prompt,
@@ -102,6 +113,7 @@ pub(crate) async fn conduct(
             route(draft, outgoing, reply).await;
         }
     }
+    unrecorded.0 = None;
     drop(permit);
 }
 
@@ -127,11 +139,12 @@ async fn read(
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Refusal::encoded());
     }
+    let beside = headers::forwarded_texts(headers);
     if prompt.as_slice().len() <= INLINE_BYTES {
-        return inspect_and_classify(core, caller, opening.api, prompt);
+        return inspect_and_classify(core, caller, opening.api, prompt, &beside);
     }
     let (core, caller, api) = (Arc::clone(core), Arc::clone(caller), opening.api);
-    tokio::task::spawn_blocking(move || inspect_and_classify(&core, &caller, api, prompt))
+    tokio::task::spawn_blocking(move || inspect_and_classify(&core, &caller, api, prompt, &beside))
         .await
         .unwrap_or_else(|_| Err(Refusal::unfinished()))
 }
@@ -141,18 +154,23 @@ fn inspect_and_classify(
     caller: &Caller,
     api: proofroom_llm::Api,
     prompt: Prompt,
+    beside: &[String],
 ) -> Result<Reading, Refusal> {
-    let mut facts =
-        inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
+    let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
     let classification = {
-        let segments: Vec<Segment<'_>> = facts
-            .segments
-            .iter()
-            .map(|segment| Segment {
-                text: segment.text.expose(),
-                origin: origin(segment.origin),
-                path: segment.path.as_deref(),
-            })
+        let texts = facts.segments.iter().map(|segment| Segment {
+            text: segment.text.expose(),
+            origin: origin(segment.origin),
+            path: segment.path.as_deref(),
+        });
+        // the model's name and the headers reach the upstream too
+        let beside = beside.iter().map(String::as_str).chain([&*facts.model]);
+        let segments: Vec<Segment<'_>> = texts
+            .chain(beside.map(|text| Segment {
+                text,
+                origin: proofroom_classify::Origin::User,
+                path: None,
+            }))
             .collect();
         core.classify(&segments, caller)
     };
@@ -185,8 +203,11 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
         model,
         repository: &draft.caller.identity().repository,
     };
-    let offers = core.offers_for(draft.opening.api, model);
-    match core.routing.route(&request, &offers) {
+    let api = draft.opening.api;
+    let offers = core.offers_for(api, model);
+    let decision = core.routing.route(&request, &offers);
+    draft.routing.rejected = core.not_speaking(api);
+    match decision {
         RouteDecision::Refuse {
             rule,
             code,
@@ -194,7 +215,10 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
             rejected,
         } => {
             draft.routing.rule = rule;
-            draft.routing.rejected = rejected.iter().map(rejection).collect();
+            draft
+                .routing
+                .rejected
+                .extend(rejected.iter().map(rejection));
             let status = match code {
                 proofroom_classify::Refusal::ModelNotServed => StatusCode::NOT_FOUND,
                 _ => StatusCode::FORBIDDEN,
@@ -210,7 +234,10 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
             rejected,
         } => {
             draft.routing.rule = rule;
-            draft.routing.rejected = rejected.iter().map(rejection).collect();
+            draft
+                .routing
+                .rejected
+                .extend(rejected.iter().map(rejection));
             let chosen = Chosen {
                 tier,
                 assurance,
@@ -241,10 +268,7 @@ async fn try_candidates(mut draft: Draft, outgoing: Outgoing, chosen: Chosen, mu
     let core = Arc::clone(&draft.core);
     let mut last = Attempt::refused(Refusal::unfinished());
     for candidate in &chosen.candidates {
-        let attempt = attempt(
-            &core, &mut draft, &outgoing, &chosen, candidate, &mut reply,
-        )
-        .await;
+        let attempt = attempt(&core, &mut draft, &outgoing, &chosen, candidate, &mut reply).await;
         match attempt {
             Ok(sent) => return finish_sent(draft, sent, reply).await,
             Err(failed) => {
@@ -293,11 +317,13 @@ async fn attempt(
     candidate: &Candidate,
     reply: &mut Reply,
 ) -> Result<Sent, Attempt> {
-    let channel = core.channel(&candidate.upstream).ok_or_else(|| {
-        Attempt::refused(UpstreamFault::Unreachable.refusal())
-    })?;
+    let channel = core
+        .channel(&candidate.upstream)
+        .ok_or_else(|| Attempt::refused(UpstreamFault::Unreachable.refusal()))?;
     let upstream = Arc::clone(channel.upstream());
-    let model = upstream.served(&candidate.model).unwrap_or(&candidate.model);
+    let model = upstream
+        .served(&candidate.model)
+        .unwrap_or(&candidate.model);
     let open = tokio::select! {
         biased;
         () = reply.closed() => return Ok(Sent::ClientGone),
@@ -328,7 +354,7 @@ async fn attempt(
         upstream: upstream.name.clone(),
     });
     drop(prompt);
-    send(core, &channel, &open, request, reply).await
+    send(core, channel, &open, request, reply).await
 }
 
 fn build(
@@ -340,8 +366,8 @@ fn build(
     let unsendable = || Attempt::refused(UpstreamFault::Unreachable.refusal());
     let path = format!("{}{}", draft.opening.api.path(), outgoing.query);
     let uri = upstream.base_url.join(&path).map_err(|_| unsendable())?;
-    let forwarded = headers::to_upstream(&outgoing.headers, &upstream.credential)
-        .map_err(|_| unsendable())?;
+    let forwarded =
+        headers::to_upstream(&outgoing.headers, &upstream.credential).map_err(|_| unsendable())?;
     let mut request = Request::new(Full::new(prompt.to_bytes()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;

@@ -17,7 +17,9 @@ use crate::{
 #[non_exhaustive]
 pub enum SetupProblem {
     /// The routing policy does not know an upstream's tier.
-    #[error("upstream `{upstream}` is of tier `{tier}`, which the routing policy does not know; name it there")]
+    #[error(
+        "upstream `{upstream}` is of tier `{tier}`, which the routing policy does not know; name it there"
+    )]
     UnknownTier {
         /// The upstream.
         upstream: String,
@@ -25,7 +27,9 @@ pub enum SetupProblem {
         tier: String,
     },
     /// The routing policy says that a tier is attested, and an upstream of it is not.
-    #[error("upstream `{upstream}` is of the attested tier `{tier}` and shows no evidence; give it an `attestation`")]
+    #[error(
+        "upstream `{upstream}` is of the attested tier `{tier}` and shows no evidence; give it an `attestation`"
+    )]
     NotAttested {
         /// The upstream.
         upstream: String,
@@ -63,6 +67,7 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
     let Ok(standard) = transport::standard_client() else {
         return Err(vec![SetupProblem::Tls]);
     };
+    let standard = Arc::new(standard);
     let tiers: BTreeMap<&str, Assurance> = config.routing.tiers().collect();
     let mut channels = BTreeMap::new();
     let mut problems = Vec::new();
@@ -70,7 +75,7 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
         problems.extend(check_tier(upstream, &tiers));
         let channel = match &upstream.attestation {
             AttestationRequirement::None => {
-                Channel::Standard(Arc::clone(upstream), standard.clone())
+                Channel::Standard(Arc::clone(upstream), Arc::clone(&standard))
             }
             AttestationRequirement::ProofroomUpstream { appraisal_policy } => {
                 let Some(policy) = config.appraisal.get(appraisal_policy) else {

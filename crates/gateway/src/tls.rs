@@ -51,17 +51,18 @@ impl KeyVerifier {
         }
     }
 
-    /// SHA-256 of the SubjectPublicKeyInfo that the last peer showed.
+    /// SHA-256 of the SubjectPublicKeyInfo that a peer showed: any, or one that was refused.
     pub(crate) fn seen(&self) -> Option<Digest> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a peer showed another key than the expected one.
     pub(crate) fn met_another_key(&self) -> bool {
-        match (&self.expectation, self.seen()) {
-            (Expectation::Exactly(wanted), Some(seen)) => *wanted != seen,
-            _ => false,
-        }
+        matches!(self.expectation, Expectation::Exactly(_)) && self.seen().is_some()
+    }
+
+    fn remember(&self, key: Digest) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
     }
 }
 
@@ -76,12 +77,16 @@ impl ServerCertVerifier for KeyVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let found = Digest::of(parsed.subject_public_key_info());
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         match self.expectation {
-            Expectation::Exactly(wanted) if wanted != found => {
+            Expectation::Exactly(wanted) if wanted == found => Ok(ServerCertVerified::assertion()),
+            Expectation::Exactly(_) => {
+                self.remember(found);
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
-            Expectation::Exactly(_) | Expectation::Learn => Ok(ServerCertVerified::assertion()),
+            Expectation::Learn => {
+                self.remember(found);
+                Ok(ServerCertVerified::assertion())
+            }
         }
     }
 

@@ -113,9 +113,9 @@ async fn fetch(
         .await
         .map_err(|_| FetchFailure::Unreachable)?
         .map_err(|_| FetchFailure::Unreachable)?;
-    tcp.set_nodelay(true).map_err(|_| FetchFailure::Unreachable)?;
-    let name =
-        ServerName::try_from(base.host.clone()).map_err(|_| FetchFailure::Unreachable)?;
+    tcp.set_nodelay(true)
+        .map_err(|_| FetchFailure::Unreachable)?;
+    let name = ServerName::try_from(base.host.clone()).map_err(|_| FetchFailure::Unreachable)?;
     let tls = TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await

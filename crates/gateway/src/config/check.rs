@@ -96,7 +96,10 @@ pub(super) fn read(
         found: Vec::new(),
     };
     if text.len() > MAX_UPSTREAMS_BYTES {
-        file.add("upstreams-too-large", format!("larger than {MAX_UPSTREAMS_BYTES} bytes"));
+        file.add(
+            "upstreams-too-large",
+            format!("larger than {MAX_UPSTREAMS_BYTES} bytes"),
+        );
         return Err(file.found);
     }
     let raw: RawFile = match toml::from_str(text) {
@@ -107,7 +110,10 @@ pub(super) fn read(
         }
     };
     if raw.upstream.is_empty() {
-        file.add("upstreams-empty", "names no upstream; add an `[[upstream]]` table");
+        file.add(
+            "upstreams-empty",
+            "names no upstream; add an `[[upstream]]` table",
+        );
     }
     let mut upstreams: Vec<Upstream> = Vec::new();
     for (position, value) in raw.upstream.into_iter().enumerate() {
@@ -132,10 +138,10 @@ fn read_one(
     value: toml::Value,
     secrets: &dyn SecretSource,
 ) -> (Option<Upstream>, Vec<UpstreamsProblem>) {
-    let name = value
-        .get("name")
-        .and_then(toml::Value::as_str)
-        .map_or_else(|| format!("upstream number {}", position + 1), str::to_owned);
+    let name = value.get("name").and_then(toml::Value::as_str).map_or_else(
+        || format!("upstream number {}", position + 1),
+        str::to_owned,
+    );
     let mut problems = Problems {
         upstream: name,
         found: Vec::new(),
@@ -190,13 +196,22 @@ fn check_words(raw: &RawUpstream, problems: &mut Problems) {
         }
     }
     if raw.region.is_empty() {
-        problems.add("upstream-region-empty", "`region` is empty; write `unknown` if nobody knows");
+        problems.add(
+            "upstream-region-empty",
+            "`region` is empty; write `unknown` if nobody knows",
+        );
     }
     if raw.apis.is_empty() {
-        problems.add("upstream-apis-empty", "`apis` is empty; write `chat`, `messages` or both");
+        problems.add(
+            "upstream-apis-empty",
+            "`apis` is empty; write `chat`, `messages` or both",
+        );
     }
     if raw.models.is_empty() {
-        problems.add("upstream-models-empty", "`models` is empty; name at least one");
+        problems.add(
+            "upstream-models-empty",
+            "`models` is empty; name at least one",
+        );
     }
     for (alias, model) in &raw.aliases {
         if alias.is_empty() || model.is_empty() || model.contains(['*', '?', '[', '{']) {
@@ -258,7 +273,10 @@ fn read_base_url(text: &str, problems: &mut Problems) -> Option<BaseUrl> {
         Some("https") => Transport::Tls,
         _ => return refuse("must begin with `https://`, or with `http://` for loopback"),
     };
-    let Some(authority) = uri.authority().filter(|found| !found.as_str().contains('@')) else {
+    let Some(authority) = uri
+        .authority()
+        .filter(|found| !found.as_str().contains('@'))
+    else {
         return refuse("must not carry a user name or a password");
     };
     if uri.query().is_some() {
@@ -295,14 +313,23 @@ fn check_transport(raw: &RawUpstream, base_url: &BaseUrl, problems: &mut Problem
     if is_loopback(&base_url.host) {
         return;
     }
-    problems.add("plain-http", "plain `http://` is for loopback only; use `https://`");
+    problems.add(
+        "plain-http",
+        "plain `http://` is for loopback only; use `https://`",
+    );
     if !matches!(raw.key, RawKey::None) {
-        problems.add("key-over-plain-http", "the key would cross the network unencrypted");
+        problems.add(
+            "key-over-plain-http",
+            "the key would cross the network unencrypted",
+        );
     }
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn read_key(key: &RawKey, secrets: &dyn SecretSource, problems: &mut Problems) -> Credential {
@@ -328,7 +355,10 @@ fn read_key(key: &RawKey, secrets: &dyn SecretSource, problems: &mut Problems) -
     };
     let key = text.expose().trim();
     if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        problems.add("key-form", format!("{place} does not hold one line of visible ASCII"));
+        problems.add(
+            "key-form",
+            format!("{place} does not hold one line of visible ASCII"),
+        );
     }
     Credential::Key {
         header,

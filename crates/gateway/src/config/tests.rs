@@ -29,9 +29,15 @@ fn upstream(changes: &[(&str, &str)]) -> String {
         ("base_url", r#""https://api.example.com""#),
         ("apis", r#"["chat"]"#),
         ("models", r#"["m", "claude-*"]"#),
-        ("key", r#"{ from = "file", path = "/good", header = "bearer" }"#),
+        (
+            "key",
+            r#"{ from = "file", path = "/good", header = "bearer" }"#,
+        ),
         ("region", r#""eu""#),
-        ("retention", r#"{ mode = "zero-retention-contract", contract = "c-1" }"#),
+        (
+            "retention",
+            r#"{ mode = "zero-retention-contract", contract = "c-1" }"#,
+        ),
         ("source", r#""live""#),
         ("attestation", r#"{ kind = "none" }"#),
     ];
@@ -72,6 +78,7 @@ fn a_good_file_is_read_with_its_key() {
     assert_eq!(upstream.listed_models().collect::<Vec<_>>(), ["m"]);
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn each_mistake_has_its_code() {
     let tee = r#"{ kind = "proofroom-upstream", appraisal_policy = "a.toml" }"#;
@@ -83,10 +90,17 @@ fn each_mistake_has_its_code() {
         (vec![("apis", r#"["smtp"]"#)], vec!["upstream-shape"]),
         (vec![("models", "[]")], vec!["upstream-models-empty"]),
         (vec![("models", r#"["[a"]"#)], vec!["upstream-model-glob"]),
-        (vec![("aliases", r#"{ x = "m*" }"#)], vec!["upstream-alias-form"]),
+        (
+            vec![("aliases", r#"{ x = "m*" }"#)],
+            vec!["upstream-alias-form"],
+        ),
         (vec![("tier", r#""tee""#)], vec!["tee-without-attestation"]),
         (
-            vec![("tier", r#""tee""#), ("attestation", tee), ("base_url", r#""http://[::1]:1""#)],
+            vec![
+                ("tier", r#""tee""#),
+                ("attestation", tee),
+                ("base_url", r#""http://[::1]:1""#),
+            ],
             vec!["attestation-over-plain-http"],
         ),
         (
@@ -94,26 +108,44 @@ fn each_mistake_has_its_code() {
             vec!["plain-http", "key-over-plain-http"],
         ),
         (
-            vec![("base_url", r#""http://127.0.0.1.example.com""#), ("key", r#"{ from = "none" }"#)],
+            vec![
+                ("base_url", r#""http://127.0.0.1.example.com""#),
+                ("key", r#"{ from = "none" }"#),
+            ],
             vec!["plain-http"],
         ),
-        (vec![("base_url", r#""https://u:p@h""#)], vec!["base-url-form"]),
-        (vec![("base_url", r#""https://h/v1""#)], vec!["base-url-form"]),
+        (
+            vec![("base_url", r#""https://u:p@h""#)],
+            vec!["base-url-form"],
+        ),
+        (
+            vec![("base_url", r#""https://h/v1""#)],
+            vec!["base-url-form"],
+        ),
         (vec![("base_url", r#""ftp://h""#)], vec!["base-url-form"]),
         (
             vec![("retention", r#"{ mode = "zero-retention-contract" }"#)],
             vec!["contract-missing", "retention-without-contract"],
         ),
         (
-            vec![("key", r#"{ from = "file", path = "/gone", header = "bearer" }"#)],
+            vec![(
+                "key",
+                r#"{ from = "file", path = "/gone", header = "bearer" }"#,
+            )],
             vec!["key-unreadable"],
         ),
         (
-            vec![("key", r#"{ from = "env", name = "NONE", header = "x-api-key" }"#)],
+            vec![(
+                "key",
+                r#"{ from = "env", name = "NONE", header = "x-api-key" }"#,
+            )],
             vec!["key-unreadable"],
         ),
         (
-            vec![("key", r#"{ from = "file", path = "/two-lines", header = "bearer" }"#)],
+            vec![(
+                "key",
+                r#"{ from = "file", path = "/two-lines", header = "bearer" }"#,
+            )],
             vec!["key-form"],
         ),
     ] {
@@ -125,7 +157,10 @@ fn each_mistake_has_its_code() {
 fn http_to_loopback_is_accepted() {
     for url in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
         let quoted = format!("\"{url}\"");
-        assert_eq!(codes(&upstream(&[("base_url", &quoted)])), Vec::<&str>::new());
+        assert_eq!(
+            codes(&upstream(&[("base_url", &quoted)])),
+            Vec::<&str>::new()
+        );
     }
 }
 
@@ -136,16 +171,30 @@ fn all_problems_of_all_upstreams_come_at_once() {
         + &upstream(&[("name", r#""b""#), ("region", r#""""#)]);
     assert_eq!(
         codes(&text),
-        ["tee-without-attestation", "upstream-shape", "upstream-region-empty"]
+        [
+            "tee-without-attestation",
+            "upstream-shape",
+            "upstream-region-empty"
+        ]
     );
-    assert_eq!(codes(&(upstream(&[]) + &upstream(&[]))), ["upstream-name-twice"]);
+    assert_eq!(
+        codes(&(upstream(&[]) + &upstream(&[]))),
+        ["upstream-name-twice"]
+    );
     assert_eq!(codes("upstream = []"), ["upstreams-empty"]);
     assert_eq!(codes("x = ["), ["upstreams-syntax"]);
 }
 
 #[test]
 fn no_problem_repeats_a_key() {
-    let text = upstream(&[("key", r#"{ from = "file", path = "/two-lines", header = "bearer" }"#)]);
+    let text = upstream(&[(
+        "key",
+        r#"{ from = "file", path = "/two-lines", header = "bearer" }"#,
+    )]);
     let problems = UpstreamsConfig::parse(&text, &Secrets).unwrap_err();
-    assert!(problems.iter().all(|problem| !problem.to_string().contains("canary")));
+    assert!(
+        problems
+            .iter()
+            .all(|problem| !problem.to_string().contains("canary"))
+    );
 }

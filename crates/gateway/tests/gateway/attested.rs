@@ -51,7 +51,10 @@ async fn a_verified_upstream_gets_the_prompt_and_the_record_cites_its_evidence()
     let caller = world.caller(1);
     let (got, record) = ask(&mut world, &caller, "tee-model").await;
     assert_eq!(got.status, 200);
-    assert_eq!(attested.upstream.seen.recv().await.unwrap().body, chat("tee-model", SECRET));
+    assert_eq!(
+        attested.upstream.seen.recv().await.unwrap().body,
+        chat("tee-model", SECRET)
+    );
     let Assurance::Attested {
         evidence,
         appraisal_policy,
@@ -80,7 +83,7 @@ async fn simulated_evidence_is_refused_under_the_production_policy() {
     let mut options = Options::of(tee(attested.upstream.address));
     // the shipped production policy, with this upstream's model in it
     options.appraisal = PRODUCTION.replace("example/replace-by-your-model", "tee-model");
-    let mut world = World::with(options);
+    let mut world = World::with(&options);
     let caller = world.caller(1);
     let (got, record) = ask(&mut world, &caller, "tee-model").await;
     is_refused(&got, &record, "evidence-refused");
@@ -116,7 +119,10 @@ async fn an_outage_after_verification_does_not_fall_back_either() {
         assert_ne!(record.status, RunStatus::Complete);
     }
     // a request that a dying connection had already taken may be 502; none is answered
-    assert!(statuses.iter().all(|status| [502, 503].contains(status)), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| [502, 503].contains(status)),
+        "{statuses:?}"
+    );
     assert_eq!(statuses.last(), Some(&503));
     other.nothing_was_sent();
 }
@@ -124,7 +130,9 @@ async fn an_outage_after_verification_does_not_fall_back_either() {
 #[tokio::test]
 async fn evidence_about_another_key_than_the_connections_is_refused() {
     let mut attested = TeeUpstream::start().await;
-    attested.attest(NOW, |plan| plan.statement.tls_spki_sha256 = Digest::of("relay"));
+    attested.attest(NOW, |plan| {
+        plan.statement.tls_spki_sha256 = Digest::of("relay")
+    });
     let mut world = World::new(tee(attested.upstream.address));
     let caller = world.caller(1);
     let (got, record) = ask(&mut world, &caller, "tee-model").await;
@@ -211,7 +219,7 @@ async fn evidence_with_another_nonce_status_or_model_is_refused() {
     let mut attested = TeeUpstream::start().await;
     let mut world = World::new(tee(attested.upstream.address));
     let caller = world.caller(1);
-    let mut refused = async |world: &mut World, code: &str| {
+    let refused = async |world: &mut World, code: &str| {
         let (got, record) = ask(world, &caller, "tee-model").await;
         is_refused(&got, &record, code);
         world.clock.advance_seconds(3);

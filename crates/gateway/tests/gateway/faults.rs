@@ -27,11 +27,16 @@ fn short(upstreams: String) -> World {
         idle: Duration::from_millis(50),
         ..Limits::default()
     };
-    World::with(options)
+    World::with(&options)
 }
 
 async fn fails(world: &mut World, status: u16, code: &str, run: RunStatus) {
-    let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await).await;
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
     assert_eq!((got.status.as_u16(), got.code().as_str()), (status, code));
     let (digest, record) = world.record().await;
     assert_eq!(record.status, run);
@@ -55,14 +60,26 @@ async fn an_upstream_that_is_not_there_is_an_upstream_error() {
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
     upstream.stop().await;
-    fails(&mut world, 502, "upstream-unreachable", RunStatus::UpstreamError).await;
+    fails(
+        &mut world,
+        502,
+        "upstream-unreachable",
+        RunStatus::UpstreamError,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn garbage_in_place_of_http_is_an_upstream_error() {
     let address = raw(b"220 smtp ready\r\n").await;
     let mut world = World::new(standard(address));
-    fails(&mut world, 502, "upstream-broke-off", RunStatus::UpstreamError).await;
+    fails(
+        &mut world,
+        502,
+        "upstream-broke-off",
+        RunStatus::UpstreamError,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -70,12 +87,30 @@ async fn an_answer_that_no_model_api_gives_does_not_reach_the_client() {
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
     upstream.reply(Reply::Whole(200, "text/html", "<h1>login</h1>".into()));
-    fails(&mut world, 502, "upstream-not-an-api", RunStatus::UpstreamError).await;
+    fails(
+        &mut world,
+        502,
+        "upstream-not-an-api",
+        RunStatus::UpstreamError,
+    )
+    .await;
     upstream.reply(Reply::Whole(302, "application/json", "{}".into()));
-    fails(&mut world, 502, "upstream-not-an-api", RunStatus::UpstreamError).await;
+    fails(
+        &mut world,
+        502,
+        "upstream-not-an-api",
+        RunStatus::UpstreamError,
+    )
+    .await;
     let refused = r#"{"error":"bad key gateway-own-key"}"#;
     upstream.reply(Reply::Whole(401, "application/json", refused.into()));
-    fails(&mut world, 502, "upstream-credentials-refused", RunStatus::UpstreamError).await;
+    fails(
+        &mut world,
+        502,
+        "upstream-credentials-refused",
+        RunStatus::UpstreamError,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -84,11 +119,19 @@ async fn a_stream_that_dies_ends_in_an_error_event_and_a_record() {
         let upstream = FakeUpstream::plain().await;
         let mut world = World::new(standard(upstream.address));
         let chunks = upstream.stream(SSE);
-        let mut response = world.post(&world.caller(1), path, chat("std-model", "hi")).await;
-        chunks.send(Ok(Bytes::from_static(b"data: {}\n\n"))).await.unwrap();
+        let mut response = world
+            .post(&world.caller(1), path, chat("std-model", "hi"))
+            .await;
+        chunks
+            .send(Ok(Bytes::from_static(b"data: {}\n\n")))
+            .await
+            .unwrap();
         let first = response.body_mut().frame().await.unwrap().unwrap();
         assert_eq!(first.into_data().unwrap(), "data: {}\n\n");
-        chunks.send(Err(std::io::Error::other("gone"))).await.unwrap();
+        chunks
+            .send(Err(std::io::Error::other("gone")))
+            .await
+            .unwrap();
         let got = Got::of(response).await;
         assert!(got.body.starts_with(begins.as_bytes()), "{:?}", got.body);
         assert_eq!(got.trailer("x-proofroom-status"), "upstream-error");
@@ -102,12 +145,16 @@ async fn a_stream_that_dies_ends_in_an_error_event_and_a_record() {
 
 #[tokio::test]
 async fn a_stream_that_stalls_or_never_ends_is_cut() {
-    for (chunk, code) in [("data: {}\n\n", "upstream-stalled"), ("x", "upstream-answer-too-large")]
-    {
+    for (chunk, code) in [
+        ("data: {}\n\n", "upstream-stalled"),
+        ("x", "upstream-answer-too-large"),
+    ] {
         let upstream = FakeUpstream::plain().await;
         let mut world = short(standard(upstream.address));
         let chunks = upstream.stream(SSE);
-        let response = world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await;
+        let response = world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await;
         let endless = code == "upstream-answer-too-large";
         let feed = tokio::spawn(async move {
             let chunk = Bytes::from(chunk.repeat(if endless { 600 } else { 1 }));
@@ -128,15 +175,28 @@ async fn a_stream_that_stalls_or_never_ends_is_cut() {
 #[tokio::test]
 async fn an_answer_that_is_not_one_is_not_called_complete() {
     for (kind, body, code) in [
-        ("application/json", &b"\xff\xfe{"[..], "upstream-answer-unreadable"),
+        (
+            "application/json",
+            &b"\xff\xfe{"[..],
+            "upstream-answer-unreadable",
+        ),
         ("application/json", b"{}", "upstream-answer-unreadable"),
         (SSE, b"data: \xff\xfe\n\n", "upstream-answer-incomplete"),
-        (SSE, b"data: {\"error\":{\"code\":\"x\"}}\n\n", "upstream-reported-error"),
+        (
+            SSE,
+            b"data: {\"error\":{\"code\":\"x\"}}\n\n",
+            "upstream-reported-error",
+        ),
     ] {
         let upstream = FakeUpstream::plain().await;
         let mut world = World::new(standard(upstream.address));
         upstream.reply(Reply::Whole(200, kind, Bytes::from_static(body)));
-        let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await).await;
+        let got = Got::of(
+            world
+                .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+                .await,
+        )
+        .await;
         assert_eq!(got.body, body, "passed as it is");
         let (_, record) = world.record().await;
         assert_eq!(record.status, RunStatus::UpstreamError);
@@ -150,9 +210,17 @@ async fn a_request_that_cannot_be_read_is_refused_with_a_record() {
     let mut world = short(standard(upstream.address));
     let huge = "x".repeat(1001);
     for (body, status, code) in [
-        (Bytes::from_static(b"{\"model\":\"\xff\"}"), 400, "request-not-utf8"),
+        (
+            Bytes::from_static(b"{\"model\":\"\xff\"}"),
+            400,
+            "request-not-utf8",
+        ),
         (Bytes::from_static(b"not json"), 400, "request-not-json"),
-        (Bytes::from_static(b"{\"messages\":[]}"), 400, "request-member-missing"),
+        (
+            Bytes::from_static(b"{\"messages\":[]}"),
+            400,
+            "request-member-missing",
+        ),
         (Bytes::from(huge), 413, "request-too-large"),
     ] {
         let sent = Digest::of(&body);
@@ -178,14 +246,42 @@ async fn a_client_that_goes_away_leaves_a_cancelled_record_and_frees_the_upstrea
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
     let chunks = upstream.stream(SSE);
-    let mut response = world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await;
-    chunks.send(Ok(Bytes::from_static(b"data: {}\n\n"))).await.unwrap();
+    let mut response = world
+        .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+        .await;
+    chunks
+        .send(Ok(Bytes::from_static(b"data: {}\n\n")))
+        .await
+        .unwrap();
     response.body_mut().frame().await.unwrap().unwrap();
     drop(response);
     let (_, record) = world.record().await;
     assert_eq!(record.status, RunStatus::Cancelled);
     assert_eq!(record.response.unwrap().digest, Digest::of("data: {}\n\n"));
     chunks.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_not_waited_for_without_end() {
+    let upstream = FakeUpstream::plain().await;
+    let mut options = Options::of(standard(upstream.address));
+    options.limits.idle = Duration::from_millis(50);
+    let mut world = World::with(&options);
+    let chunks = upstream.stream(SSE);
+    let response = world
+        .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+        .await;
+    let feed = tokio::spawn(async move {
+        while chunks
+            .send(Ok(Bytes::from_static(b"data: {}\n\n")))
+            .await
+            .is_ok()
+        {}
+    });
+    let (_, record) = world.record().await;
+    assert_eq!(record.status, RunStatus::Cancelled);
+    feed.await.unwrap();
+    drop(response);
 }
 
 #[tokio::test]
@@ -216,8 +312,13 @@ async fn a_client_that_hangs_up_after_the_last_event_has_its_whole_answer() {
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
     let chunks = upstream.stream(SSE);
-    let mut response = world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await;
-    chunks.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await.unwrap();
+    let mut response = world
+        .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+        .await;
+    chunks
+        .send(Ok(Bytes::from_static(b"data: [DONE]\n\n")))
+        .await
+        .unwrap();
     response.body_mut().frame().await.unwrap().unwrap();
     drop(response);
     assert_eq!(world.record().await.1.status, RunStatus::Complete);
@@ -228,9 +329,14 @@ async fn a_record_that_cannot_be_kept_breaks_the_answer_and_closes_the_gateway()
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
     let chunks = upstream.stream(SSE);
-    let mut response = world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await;
+    let mut response = world
+        .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+        .await;
     world.sink.broken.store(true, Ordering::SeqCst);
-    chunks.send(Ok(Bytes::from_static(b"data: [DONE]\n\n"))).await.unwrap();
+    chunks
+        .send(Ok(Bytes::from_static(b"data: [DONE]\n\n")))
+        .await
+        .unwrap();
     drop(chunks);
     response.body_mut().frame().await.unwrap().unwrap();
     let end = response.body_mut().frame().await.unwrap().unwrap_err();
@@ -238,8 +344,16 @@ async fn a_record_that_cannot_be_kept_breaks_the_answer_and_closes_the_gateway()
     assert!(world.gateway.is_closed());
     // and stays closed, even when the sink could write again
     world.sink.broken.store(false, Ordering::SeqCst);
-    let got = Got::of(world.post(&world.caller(2), CHAT, chat("std-model", "hi")).await).await;
-    assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "record-not-durable"));
+    let got = Got::of(
+        world
+            .post(&world.caller(2), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "record-not-durable")
+    );
     world.no_record();
 }
 
@@ -249,7 +363,10 @@ async fn a_refusal_whose_record_cannot_be_kept_closes_the_gateway_too() {
     let world = World::new(standard(upstream.address));
     world.sink.broken.store(true, Ordering::SeqCst);
     let got = Got::of(world.post(&world.caller(1), CHAT, "not json").await).await;
-    assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "record-not-durable"));
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "record-not-durable")
+    );
     assert!(world.gateway.is_closed());
 }
 
@@ -258,11 +375,24 @@ async fn nothing_is_sent_while_the_sink_says_that_it_is_full() {
     let mut upstream = FakeUpstream::plain().await;
     let world = World::new(standard(upstream.address));
     world.sink.full.store(true, Ordering::SeqCst);
-    let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await).await;
-    assert_eq!((got.status.as_u16(), got.code().as_str()), (503, "record-not-durable"));
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "record-not-durable")
+    );
     upstream.nothing_was_sent();
     // fullness passes; only a lost record closes for good
     world.sink.full.store(false, Ordering::SeqCst);
-    let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await).await;
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
     assert_eq!(got.status, 200);
 }

@@ -33,7 +33,10 @@ async fn request_and_answer_pass_byte_for_byte_and_the_record_says_so() {
     let (digest, record) = world.record().await;
     assert_eq!(got.trailer("x-proofroom-record"), digest.to_string());
     assert_eq!(got.trailer("x-proofroom-status"), "complete");
-    assert_eq!(got.headers["x-proofroom-run"], record.run.to_string().as_str());
+    assert_eq!(
+        got.headers["x-proofroom-run"],
+        record.run.to_string().as_str()
+    );
     assert_eq!(record.status, RunStatus::Complete);
     assert_eq!(record.request.received, Digest::of(&sent));
     assert_eq!(record.request.received_bytes, sent.len() as u64);
@@ -47,7 +50,13 @@ async fn request_and_answer_pass_byte_for_byte_and_the_record_says_so() {
     let response = record.response.unwrap();
     assert_eq!(response.digest, Digest::of(JSON_ANSWER));
     assert_eq!(response.bytes, JSON_ANSWER.len() as u64);
-    assert_eq!(response.tokens, Some(TokenCount { input: 3, output: 5 }));
+    assert_eq!(
+        response.tokens,
+        Some(TokenCount {
+            input: 3,
+            output: 5
+        })
+    );
     let facts = record.upstream.unwrap();
     assert_eq!(facts.source, ModelSource::Cassette);
     assert_eq!(facts.retention, "zero-retention-contract");
@@ -159,7 +168,12 @@ async fn an_upstreams_own_error_passes_and_is_recorded_as_one() {
     let mut world = World::new(standard(upstream.address));
     let error = r#"{"error":{"message":"slow down","type":"rate_limit_error"}}"#;
     upstream.reply(Reply::Whole(429, "application/json", error.into()));
-    let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", "hi")).await).await;
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
     assert_eq!((got.status.as_u16(), &*got.body), (429, error.as_bytes()));
     let (_, record) = world.record().await;
     assert_eq!(record.status, RunStatus::UpstreamError);
@@ -182,7 +196,9 @@ async fn other_routes_are_a_clear_404_in_the_clients_format() {
         let body: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
         assert_eq!(body["type"].as_str(), kind, "{path}");
     }
-    let request = Request::get(MESSAGES).body(Full::new(Bytes::new())).unwrap();
+    let request = Request::get(MESSAGES)
+        .body(Full::new(Bytes::new()))
+        .unwrap();
     let got = Got::of(world.gateway.handle(request, world.caller(1)).await).await;
     assert_eq!(got.status, 404);
     world.no_record();

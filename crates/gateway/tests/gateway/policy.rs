@@ -11,6 +11,7 @@ use crate::{
     world::{CHAT, Got, MESSAGES, SECRET, World, chat, standard, tee},
 };
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn the_label_decides_the_tier() {
     let standard_one = FakeUpstream::plain().await;
@@ -24,10 +25,30 @@ async fn the_label_decides_the_tier() {
         ("house-internal", "both-model", "internal", Ok("standard")),
         (SECRET, "both-model", "restricted", Ok("tee")),
         (SECRET, "tee-model", "restricted", Ok("tee")),
-        (SECRET, "std-model", "restricted", Err((403, "label-requires-tier"))),
-        (SECRET, "standard/both-model", "restricted", Err((403, "label-requires-tier"))),
-        (SECRET, "std/both-model", "restricted", Err((403, "label-requires-tier"))),
-        ("hello", "no-such-model", "public", Err((404, "model-not-served"))),
+        (
+            SECRET,
+            "std-model",
+            "restricted",
+            Err((403, "label-requires-tier")),
+        ),
+        (
+            SECRET,
+            "standard/both-model",
+            "restricted",
+            Err((403, "label-requires-tier")),
+        ),
+        (
+            SECRET,
+            "std/both-model",
+            "restricted",
+            Err((403, "label-requires-tier")),
+        ),
+        (
+            "hello",
+            "no-such-model",
+            "public",
+            Err((404, "model-not-served")),
+        ),
     ] {
         for path in [CHAT, MESSAGES] {
             let caller = world.caller(1);
@@ -35,7 +56,10 @@ async fn the_label_decides_the_tier() {
             let (_, record) = world.record().await;
             assert_eq!(got.headers["x-proofroom-label"], label, "{model} {text}");
             assert_eq!(record.classification.label, label);
-            let tier = got.headers.get("x-proofroom-tier").map(|t| t.to_str().unwrap());
+            let tier = got
+                .headers
+                .get("x-proofroom-tier")
+                .map(|t| t.to_str().unwrap());
             assert_eq!(tier, outcome.ok(), "{model} {text}");
             assert_eq!(record.routing.tier.as_deref(), outcome.ok());
             match outcome {
@@ -57,7 +81,12 @@ async fn the_label_decides_the_tier() {
 async fn a_secret_for_a_pinned_standard_model_is_refused_and_nothing_is_sent() {
     let mut upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
-    let got = Got::of(world.post(&world.caller(1), CHAT, chat("std-model", SECRET)).await).await;
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", SECRET))
+            .await,
+    )
+    .await;
     assert_eq!(got.status, 403);
     assert!(!String::from_utf8_lossy(&got.body).contains("Heron"));
     let (digest, record) = world.record().await;
@@ -66,6 +95,36 @@ async fn a_secret_for_a_pinned_standard_model_is_refused_and_nothing_is_sent() {
     assert_eq!(record.classification.findings[0].count, 1);
     assert_eq!(record.routing.rejected[0].code, "tier-not-allowed");
     upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn a_secret_beside_the_body_counts_as_one_within() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = World::new(standard(upstream.address));
+    let request = Request::post(CHAT)
+        .header("user-agent", SECRET)
+        .body(Full::new(Bytes::from(chat("std-model", "hi"))))
+        .unwrap();
+    let got = Got::of(world.gateway.handle(request, world.caller(1)).await).await;
+    assert_eq!(got.code(), "label-requires-tier");
+    assert_eq!(world.record().await.1.classification.label, "restricted");
+    upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn an_upstream_of_another_api_is_rejected_by_name() {
+    let upstream = FakeUpstream::plain().await;
+    let one_api = standard(upstream.address).replace("\"chat\", \"messages\"", "\"chat\"");
+    let mut world = World::new(one_api);
+    let caller = world.caller(1);
+    let got = Got::of(world.post(&caller, MESSAGES, chat("std-model", "hi")).await).await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (404, "model-not-served")
+    );
+    let (_, record) = world.record().await;
+    assert_eq!(record.routing.rejected[0].upstream, "std");
+    assert_eq!(record.routing.rejected[0].code, "api-not-spoken");
 }
 
 #[tokio::test]
@@ -135,14 +194,17 @@ async fn models_are_listed_only_where_the_session_may_go() {
     assert_eq!(listed(&world, &caller).await, ["both-model", "tee-model"]);
 }
 
-async fn listed(
-    world: &World,
-    caller: &std::sync::Arc<proofroom_gateway::Caller>,
-) -> Vec<String> {
+async fn listed(world: &World, caller: &std::sync::Arc<proofroom_gateway::Caller>) -> Vec<String> {
     let request = Request::get("/v1/models")
         .body(Full::new(Bytes::new()))
         .unwrap();
-    let got = Got::of(world.gateway.handle(request, std::sync::Arc::clone(caller)).await).await;
+    let got = Got::of(
+        world
+            .gateway
+            .handle(request, std::sync::Arc::clone(caller))
+            .await,
+    )
+    .await;
     let body: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
     let data = body["data"].as_array().unwrap();
     data.iter()

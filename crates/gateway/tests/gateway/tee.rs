@@ -20,7 +20,10 @@ const TEMPLATE: &str = include_str!("../../../verifier/policies/simulated-upstre
 /// The shipped simulated policy, naming this test's root.
 pub fn policy() -> String {
     let root = SimulatedTee::demo().root_digest().to_string();
-    let line = TEMPLATE.lines().find(|line| line.starts_with("roots")).unwrap();
+    let line = TEMPLATE
+        .lines()
+        .find(|line| line.starts_with("roots"))
+        .unwrap();
     TEMPLATE.replace(line, &format!("roots = [\"{root}\"]"))
 }
 

@@ -95,7 +95,10 @@ impl FakeUpstream {
     }
 
     pub fn nothing_was_sent(&mut self) {
-        assert!(self.seen.try_recv().is_err(), "the upstream was sent something");
+        assert!(
+            self.seen.try_recv().is_err(),
+            "the upstream was sent something"
+        );
     }
 
     /// Closes every open connection; new ones are still accepted.
@@ -143,10 +146,18 @@ async fn serve(
 async fn connection(tcp: TcpStream, tls: Option<Arc<ServerConfig>>, state: State) {
     let service = service_fn(move |request| answer(request, state.clone()));
     match tls {
-        None => drop(http1::Builder::new().serve_connection(TokioIo::new(tcp), service).await),
+        None => drop(
+            http1::Builder::new()
+                .serve_connection(TokioIo::new(tcp), service)
+                .await,
+        ),
         Some(config) => {
             if let Ok(tls) = tokio_rustls::TlsAcceptor::from(config).accept(tcp).await {
-                drop(http1::Builder::new().serve_connection(TokioIo::new(tls), service).await);
+                drop(
+                    http1::Builder::new()
+                        .serve_connection(TokioIo::new(tls), service)
+                        .await,
+                );
             }
         }
     }
@@ -173,12 +184,20 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
     state.tell.send(seen).unwrap();
     let reply = state.replies.lock().unwrap().pop_front();
     Ok(match reply {
-        None => whole(200, "application/json", Bytes::from_static(JSON_ANSWER.as_bytes())),
+        None => whole(
+            200,
+            "application/json",
+            Bytes::from_static(JSON_ANSWER.as_bytes()),
+        ),
         Some(Reply::Whole(status, kind, body)) => whole(status, kind, body),
         Some(Reply::Stream(kind, chunks)) => {
             let mut response = Response::new(Script::Stream(chunks));
-            response.headers_mut().insert("content-type", kind.parse().unwrap());
-            response.headers_mut().insert("set-cookie", "tracking=1".parse().unwrap());
+            response
+                .headers_mut()
+                .insert("content-type", kind.parse().unwrap());
+            response
+                .headers_mut()
+                .insert("set-cookie", "tracking=1".parse().unwrap());
             response
         }
         Some(Reply::Hang(held)) => {
@@ -191,7 +210,9 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
 fn whole(status: u16, kind: &'static str, body: Bytes) -> Response<Script> {
     let mut response = Response::new(Script::Whole(Some(body)));
     *response.status_mut() = status.try_into().unwrap();
-    response.headers_mut().insert("content-type", kind.parse().unwrap());
+    response
+        .headers_mut()
+        .insert("content-type", kind.parse().unwrap());
     response
 }
 

@@ -231,10 +231,10 @@ impl Options {
 
 impl World {
     pub fn new(upstreams: String) -> Self {
-        Self::with(Options::of(upstreams))
+        Self::with(&Options::of(upstreams))
     }
 
-    pub fn with(options: Options) -> Self {
+    pub fn with(options: &Options) -> Self {
         let (tell, records) = mpsc::unbounded_channel();
         let sink = Arc::new(MemorySink {
             records: tell,
@@ -243,7 +243,7 @@ impl World {
         });
         let clock = Arc::new(TestClock(AtomicI64::new(NOW.unix_millis())));
         let events = Arc::new(Events::default());
-        let config = config(&options, &clock, &sink, &events);
+        let config = config(options, &clock, &sink, &events);
         let gateway = Gateway::new(config).unwrap();
         Self {
             gateway,
@@ -283,7 +283,10 @@ impl World {
         let envelope = Envelope::parse(&submission.envelope).unwrap();
         let payload = envelope.verify(key().verifying_key()).unwrap();
         let text = String::from_utf8(payload.as_bytes().to_vec()).unwrap();
-        assert!(!text.contains("Heron") && !text.contains("gateway-own-key"), "{text}");
+        assert!(
+            !text.contains("Heron") && !text.contains("gateway-own-key"),
+            "{text}"
+        );
         let statement: Statement<ModelRun> = json::parse(payload.as_bytes(), 1 << 20).unwrap();
         assert_eq!(statement.predicate_type, MODEL_RUN_V1);
         assert_eq!(statement.predicate.session, submission.session);
