@@ -12,7 +12,7 @@ mod policy;
 
 pub use grant::{GrantError, TaskGrant};
 pub use operation::{Operation, PathAction};
-pub use path::{MAX_PATH_BYTES, PathError, WorkspacePath};
+pub use path::{MAX_PATH_BYTES, PathError, RunsLater, WorkspacePath};
 pub use policy::{AccessPolicy, DEFAULT_POLICY, MAX_POLICY_BYTES, PolicyProblem};
 
 /// What was decided, by which policies.

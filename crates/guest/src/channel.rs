@@ -170,9 +170,15 @@ impl Channel {
     /// # Errors
     /// See [`ChannelError`].
     pub async fn tell(&self, path: &str, body: Bytes) -> Result<(), ChannelError> {
-        self.exchange(Method::POST, path, &HeaderMap::new(), body, MAX_ANSWER_BYTES)
-            .await
-            .map(drop)
+        self.exchange(
+            Method::POST,
+            path,
+            &HeaderMap::new(),
+            body,
+            MAX_ANSWER_BYTES,
+        )
+        .await
+        .map(drop)
     }
 
     async fn exchange(

@@ -13,9 +13,7 @@ use http::HeaderMap;
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, EvidenceLevel, SessionId, Timestamp, json};
 use proofroom_record::{
-    event::{
-        Action, Event, EventBody, MAX_EVENT_BYTES, Observation, Outcome, SessionEnd, VERSION,
-    },
+    event::{Action, Event, EventBody, MAX_EVENT_BYTES, Observation, Outcome, SessionEnd, VERSION},
     room_api::{self, EventsDurable, SignedEvent},
     statement::EventSummary,
 };
@@ -289,9 +287,10 @@ impl Chain {
         let (name, stopped) = match body {
             EventBody::SessionOpened { .. } => ("session-opened", 0),
             EventBody::Intent { .. } => ("intent", 0),
-            EventBody::Outcome { result, .. } => {
-                ("outcome", u64::from(matches!(result, Outcome::Denied { .. })))
-            }
+            EventBody::Outcome { result, .. } => (
+                "outcome",
+                u64::from(matches!(result, Outcome::Denied { .. })),
+            ),
             EventBody::Observed { observation } => (
                 "observed",
                 match observation {
@@ -306,6 +305,3 @@ impl Chain {
         self.stopped = self.stopped.saturating_add(stopped);
     }
 }
-
-#[cfg(test)]
-mod tests;

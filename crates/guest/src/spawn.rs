@@ -1,13 +1,7 @@
 //! Starting a command as the agent: what to run, what comes back, and who watches it. How it is
 //! confined is the business of a [`Spawner`]; the one for real rooms is in `confined.rs`.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{ffi::OsString, fmt, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use crate::observe::Watch;
 
