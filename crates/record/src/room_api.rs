@@ -1,0 +1,368 @@
+//! The Room API: what a room's supervisor and its host say to each other over the room's one
+//! channel. Types only; `docs/spec/room-api.md` is its text. The host's answers are input like any
+//! other: every type refuses unknown fields, and every body has a size cap.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use p256::ecdsa::{
+    DerSignature, SigningKey, VerifyingKey,
+    signature::{Signer as _, Verifier as _},
+};
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{dsse::Envelope, event::RunStatus, statement::PolicyDigests};
+
+/// `GET`: the session's [`Assignment`].
+pub const ASSIGNMENT: &str = "/room/v1/assignment";
+/// `GET`: the workspace's commit as a git bundle, `application/octet-stream`.
+pub const WORKSPACE: &str = "/room/v1/workspace";
+/// `POST`: [`IdentityRequest`] to [`IdentityAnswer`].
+pub const IDENTITY: &str = "/room/v1/identity";
+/// `POST`: lines of [`SignedEvent`] to [`EventsDurable`].
+pub const EVENTS: &str = "/room/v1/events";
+/// `POST`: a git pack, with [`COMMIT_HEADER`], to [`ResultAccepted`].
+pub const RESULT: &str = "/room/v1/result";
+/// `GET` with a run's id appended: [`RunRecorded`], for a run whose trailers did not arrive because
+/// the client went away. The host answers once the run's record is signed.
+pub const RUNS: &str = "/room/v1/runs/";
+/// `POST`: [`Progress`]; for a terminal, never stored.
+pub const PROGRESS: &str = "/room/v1/progress";
+/// `POST`: [`CloseRequest`] to [`CloseAnswer`]; the host destroys the room after it.
+pub const CLOSE: &str = "/room/v1/close";
+
+/// Request header of [`RESULT`]: the tip that is handed over, in hex.
+pub const COMMIT_HEADER: &str = "x-proofroom-commit";
+/// Response header of every model request: the run's id.
+pub const RUN_HEADER: &str = "x-proofroom-run";
+/// Response header of every model request: the session's label that routing went by.
+pub const LABEL_HEADER: &str = "x-proofroom-label";
+/// Response header of a model request that was routed: its tier.
+pub const TIER_HEADER: &str = "x-proofroom-tier";
+/// Trailer (or header, where the body is whole) of a model answer: digest of the run's record.
+pub const RECORD_TRAILER: &str = "x-proofroom-record";
+/// Trailer (or header) of a model answer: the run's [`crate::event::RunStatus`].
+pub const STATUS_TRAILER: &str = "x-proofroom-status";
+/// Optional trailer (or header) of a model answer: its tokens, input and output together, decimal.
+pub const TOKENS_TRAILER: &str = "x-proofroom-tokens";
+
+/// The most bytes that an [`Assignment`] may have.
+pub const MAX_ASSIGNMENT_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes that any other JSON answer may have.
+pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// The most bytes that a model request may have.
+pub const MAX_MODEL_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+/// The most bytes that a workspace bundle or a result pack may have.
+pub const MAX_PACK_BYTES: usize = 2 * 1024 * 1024 * 1024;
+/// The most bytes that one post of events may have.
+pub const MAX_EVENTS_POST_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a room is told to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// The session.
+    pub session: SessionId,
+    /// Chosen by the session service, to be found again in the [`crate::statement::Binding`].
+    pub nonce: Nonce,
+    /// The agent's SPIFFE ID.
+    pub spiffe_id: String,
+    /// The agent, as the access policy names it.
+    pub agent: String,
+    /// What the built-in agent is to do; null when [`Self::command`] says what runs.
+    pub task: Option<TaskText>,
+    /// Program and arguments that take the agent's place; null for the built-in agent.
+    pub command: Option<Vec<String>>,
+    /// Name of the origin repository.
+    pub repository: String,
+    /// Commit the workspace is made from, 40 or 64 lower-case hex digits.
+    pub commit: String,
+    /// Digests of every policy in force; [`Self::access_policy`] must have the one named here.
+    pub policies: PolicyDigests,
+    /// Text of `access.cedar`.
+    pub access_policy: String,
+    /// What this task may touch. It narrows the access policy and never widens it.
+    pub grant: Grant,
+    /// Where the session stops.
+    pub limits: Limits,
+    /// Model the agent is to ask for.
+    pub model: String,
+    /// How strongly the room is isolated, as the host started it.
+    pub isolation: IsolationLevel,
+    /// Mechanisms in force, as the host started it.
+    pub mechanisms: Vec<String>,
+    /// The host's clock.
+    pub time: Timestamp,
+}
+
+impl Assignment {
+    /// Digest of the task's text; of no bytes when there is none.
+    #[must_use]
+    pub fn task_digest(&self) -> Digest {
+        Digest::of(self.task.as_ref().map_or("", TaskText::expose))
+    }
+}
+
+/// A task's text: a prompt. `Debug` prints nothing of it. It is serialised on the room's channel
+/// and on the agent's socket, nowhere else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskText(String);
+
+impl TaskText {
+    /// Takes charge of a task's text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TaskText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// What one task may touch: globs over workspace paths (relative, `/`-separated, `**` crosses
+/// directories) and over program names. An empty list grants nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Files that may be read, listed and searched.
+    pub read: Vec<String>,
+    /// Files that may be created, changed or removed.
+    pub write: Vec<String>,
+    /// Programs (`argv[0]`) that the `run` tool may start. Says what is asked for, not what can
+    /// happen: the room's boundary holds whatever runs.
+    pub run: Vec<String>,
+}
+
+/// Where a session stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Tool calls.
+    pub steps: u64,
+    /// Wall time of the whole session, in seconds.
+    pub seconds: u64,
+    /// Wall time of one command, in seconds.
+    pub command_seconds: u64,
+    /// Tokens, input and output together, as the gateway reports them.
+    pub tokens: u64,
+    /// Bytes of one command's output that the agent gets back.
+    pub output_bytes: u64,
+}
+
+/// The session key and what it is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityRequest {
+    /// SubjectPublicKeyInfo of the session key, PEM.
+    pub session_key: String,
+    /// Standard base64 of the [`crate::statement::Binding`] as compact JSON: the bytes whose digest
+    /// is the root of the event chain.
+    pub binding: String,
+}
+
+/// The certificate of the session key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityAnswer {
+    /// Certificates, leaf first, PEM.
+    pub certificate_chain: String,
+}
+
+/// One event with the session key's signature over the head that it makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedEvent {
+    /// The exact event line, without a newline.
+    pub event: String,
+    /// Standard base64 of the DER-encoded ECDSA signature over [`event_head_message`].
+    pub sig: String,
+}
+
+impl SignedEvent {
+    /// Signs `line`, which is event number `seq`.
+    #[must_use]
+    pub fn sign(line: String, seq: u64, key: &SigningKey) -> Self {
+        let message = event_head_message(seq, Digest::of(&line));
+        let signature: DerSignature = key.sign(&message);
+        Self {
+            event: line,
+            sig: STANDARD.encode(signature.as_bytes()),
+        }
+    }
+
+    /// Whether the holder of `key` signed this line as event number `seq`.
+    #[must_use]
+    pub fn is_signed_by(&self, seq: u64, key: &VerifyingKey) -> bool {
+        let message = event_head_message(seq, Digest::of(&self.event));
+        STANDARD
+            .decode(&self.sig)
+            .ok()
+            .and_then(|der| DerSignature::from_bytes(&der).ok())
+            .is_some_and(|signature| key.verify(&message, &signature).is_ok())
+    }
+}
+
+/// The bytes that the session key signs for event number `seq`, whose line has this digest.
+#[must_use]
+pub fn event_head_message(seq: u64, line: Digest) -> Vec<u8> {
+    format!("proofroom-event-head.v1\n{seq}\n{line}\n").into_bytes()
+}
+
+/// The host has the events on disk, up to and with this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsDurable {
+    /// `seq` of the last durable event.
+    pub durable: u64,
+}
+
+/// What became of a model run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecorded {
+    /// The run.
+    pub run: RunId,
+    /// Digest of its record's file.
+    pub record: Digest,
+    /// How it ended.
+    pub status: RunStatus,
+}
+
+/// The broker took the commits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultAccepted {
+    /// Reference in the origin repository that now holds them.
+    pub reference: String,
+    /// Its commit.
+    pub commit: String,
+    /// The commit's tree.
+    pub tree: String,
+}
+
+/// Something for the person at the terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// What kind of text it is.
+    pub kind: ProgressKind,
+    /// The text; agent output is untrusted and may carry control characters.
+    pub text: String,
+}
+
+/// What a [`Progress`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgressKind {
+    /// What the supervisor is doing.
+    Step,
+    /// An attempt was stopped.
+    Blocked,
+    /// Standard output of the agent or of the command in its place.
+    Stdout,
+    /// Standard error of the agent or of the command in its place.
+    Stderr,
+    /// The agent's own closing words.
+    Summary,
+}
+
+/// The end of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseRequest {
+    /// The session record, signed by the session key.
+    pub session_record: Envelope,
+}
+
+/// The host has the session record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseAnswer {
+    /// Digest of the record's file.
+    pub record: Digest,
+}
+
+/// Every error answer of the Room API and of the tool API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorAnswer {
+    /// The error.
+    pub error: ErrorDetail,
+}
+
+impl ErrorAnswer {
+    /// An error answer of this code and these words.
+    #[must_use]
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            error: ErrorDetail {
+                code: code.into(),
+                message: message.into(),
+            },
+        }
+    }
+}
+
+/// A stable code with words for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorDetail {
+    /// Stable, kebab-case.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::ecdsa::SigningKey;
+    use proofroom_canonical::{Digest, json};
+
+    use super::{ErrorAnswer, Grant, SignedEvent, TaskText, event_head_message};
+
+    #[test]
+    fn the_head_message_is_the_one_of_the_specification() {
+        let digest = Digest::of("x");
+        let wanted = format!("proofroom-event-head.v1\n7\nsha256:{}\n", digest.to_hex());
+        assert_eq!(event_head_message(7, digest), wanted.into_bytes());
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_line_and_position_only() {
+        let key = SigningKey::from_slice(&[3; 32]).unwrap();
+        let signed = SignedEvent::sign("{}".to_owned(), 4, &key);
+        assert!(signed.is_signed_by(4, key.verifying_key()));
+        assert!(!signed.is_signed_by(5, key.verifying_key()));
+        let other = SignedEvent {
+            event: "{ }".to_owned(),
+            ..signed
+        };
+        assert!(!other.is_signed_by(4, key.verifying_key()));
+    }
+
+    #[test]
+    fn a_task_is_not_printed() {
+        let task = TaskText::new("do this".to_owned());
+        assert_eq!(format!("{task:?}"), "<redacted>");
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let grant = br#"{"read":[],"write":[],"run":[],"network":["*"]}"#;
+        let refused = json::parse::<Grant>(grant, 1000).unwrap_err();
+        assert_eq!(refused.code(), "json-shape");
+        let fine = json::to_bytes(&ErrorAnswer::new("a", "b")).unwrap();
+        assert_eq!(fine, br#"{"error":{"code":"a","message":"b"}}"#);
+    }
+}
