@@ -1,5 +1,10 @@
 //! The policy files that ship with the product load and do what their comments say.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a policy that does not load is what the tests are for"
+)]
+
 use proofroom_classify::{
     ClassificationPolicy, RouteDecision, RouteRequest, RoutingPolicy, UpstreamOffer,
 };

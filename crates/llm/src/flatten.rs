@@ -25,6 +25,13 @@ pub(crate) fn flatten(node: &Node, take: Take) -> String {
     text
 }
 
+/// The same for a member: its name is a text too, whatever its value.
+pub(crate) fn flatten_member(name: &str, value: &Node, take: Take) -> String {
+    let mut text = String::new();
+    write(value, Some(name), take, &mut text);
+    text
+}
+
 fn write(node: &Node, name: Option<&str>, take: Take, text: &mut String) {
     match node {
         Node::Null | Node::Bool(_) => line(name, "", text),

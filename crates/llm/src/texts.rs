@@ -7,7 +7,7 @@ use proofroom_canonical::Sensitive;
 
 use crate::{
     Origin, Segment,
-    flatten::{Take, flatten},
+    flatten::{Take, flatten, flatten_member},
     node::{Budget, Node, read_nested},
 };
 
@@ -19,6 +19,29 @@ const PATH_MEMBERS: [&str; 6] = [
     "file",
     "filename",
     "notebook_path",
+];
+/// Members that the APIs define: only their value is a text.
+const DEFINED: [&str; 20] = [
+    "annotations",
+    "arguments",
+    "cache_control",
+    "citations",
+    "content",
+    "function_call",
+    "id",
+    "index",
+    "input",
+    "is_error",
+    "name",
+    "reasoning_content",
+    "refusal",
+    "role",
+    "text",
+    "thinking",
+    "tool_call_id",
+    "tool_calls",
+    "tool_use_id",
+    "type",
 ];
 /// A longer path is no path.
 const MAX_PATH_BYTES: usize = 4096;
@@ -38,10 +61,12 @@ pub(crate) fn collect(members: &[(String, Node)]) -> Vec<Segment> {
                     found.flat(Origin::System, None, value, Take::Words);
                 }
             }
-            "stream" | "stream_options" | "max_tokens" | "max_completion_tokens" => {
-                found.flat(Origin::System, None, value, Take::Words);
-            }
-            _ => found.named(name, value),
+            "stream" | "max_tokens" | "max_completion_tokens" => {}
+            _ => found.push(
+                Origin::System,
+                None,
+                flatten_member(name, value, Take::Words),
+            ),
         }
     }
     found.segments
@@ -69,11 +94,12 @@ impl Collector {
         self.push(origin, path, flatten(node, take));
     }
 
-    /// A member whose purpose is unknown: its name and texts.
-    fn named(&mut self, name: &str, value: &Node) {
-        let text = flatten(value, Take::Words);
-        if !text.is_empty() {
-            self.push(Origin::System, None, format!("{name}: {text}"));
+    /// A member that has no rule of its own. An undefined name is itself a text.
+    fn rest(&mut self, origin: Origin, path: Option<&str>, name: &str, value: &Node) {
+        if DEFINED.contains(&name) {
+            self.flat(origin, path, value, Take::All);
+        } else {
+            self.push(origin, path, flatten_member(name, value, Take::All));
         }
     }
 
@@ -100,7 +126,7 @@ impl Collector {
                 ("function_call", call) => self.call_body(None, call),
                 ("audio", Node::Null) => {}
                 ("audio", _) => self.unreadable("audio"),
-                (_, value) => self.flat(origin, path.as_deref(), value, Take::All),
+                (name, value) => self.rest(origin, path.as_deref(), name, value),
             }
         }
     }
@@ -113,6 +139,11 @@ impl Collector {
                 }
             }
             Node::Object(_) => self.part(origin, path, content),
+            // Tools answer in JSON: unescaped, a secret after a line break starts its own word.
+            Node::Text(text) if origin == Origin::ToolResult && text.starts_with(['{', '[']) => {
+                let nested = read_nested(text, &Budget::new());
+                self.flat(origin, path, nested.as_ref().unwrap_or(content), Take::All);
+            }
             other => self.flat(origin, path, other, Take::All),
         }
     }
@@ -138,8 +169,9 @@ impl Collector {
         self.members(part, |found, name, value| match name {
             "type" => {}
             // A thinking block's signature is the provider's checksum over what stands beside it.
+            "text" => found.content(origin, path, value),
             "signature" => found.flat(origin, path, value, Take::BesideData),
-            _ => found.flat(origin, path, value, Take::All),
+            _ => found.rest(origin, path, name, value),
         });
     }
 
@@ -155,7 +187,7 @@ impl Collector {
                 ("id", Node::Text(id)) if is_call_id(id) => {}
                 ("type", Node::Text(kind)) if is_word(kind) => {}
                 ("function" | "custom", body) => self.call_body(id, body),
-                (_, value) => self.flat(Origin::ToolArguments, None, value, Take::All),
+                (name, value) => self.rest(Origin::ToolArguments, None, name, value),
             }
         }
     }
@@ -169,7 +201,7 @@ impl Collector {
         for (name, value) in members {
             match name.as_str() {
                 "arguments" | "input" => self.arguments(id, value),
-                _ => self.flat(Origin::ToolArguments, None, value, Take::All),
+                name => self.rest(Origin::ToolArguments, None, name, value),
             }
         }
     }
@@ -194,10 +226,10 @@ impl Collector {
     fn tool_use(&mut self, part: &Node) {
         let id = part.member_text("id");
         self.members(part, |found, name, value| match (name, value) {
-            ("type", _) => {}
+            ("type", Node::Text(_)) => {}
             ("id", Node::Text(id)) if is_call_id(id) => {}
             ("input", input) => found.arguments(id, input),
-            (_, value) => found.flat(Origin::ToolArguments, None, value, Take::All),
+            (name, value) => found.rest(Origin::ToolArguments, None, name, value),
         });
     }
 
@@ -205,10 +237,10 @@ impl Collector {
     fn tool_result(&mut self, part: &Node) {
         let path = self.path_of(part.member_text("tool_use_id"));
         self.members(part, |found, name, value| match (name, value) {
-            ("type", _) => {}
+            ("type", Node::Text(_)) => {}
             ("tool_use_id", Node::Text(id)) if is_call_id(id) => {}
             ("content", content) => found.content(Origin::ToolResult, path.as_deref(), content),
-            (_, value) => found.flat(Origin::ToolResult, path.as_deref(), value, Take::All),
+            (name, value) => found.rest(Origin::ToolResult, path.as_deref(), name, value),
         });
     }
 

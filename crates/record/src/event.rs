@@ -281,6 +281,13 @@ pub enum Observation {
         /// Path in the repository.
         path: String,
     },
+    /// A rules file of the repository holds characters that a reader does not see.
+    HiddenText {
+        /// Path in the repository.
+        path: String,
+        /// How many such characters.
+        characters: u64,
+    },
     /// Two levels of evidence disagree.
     Disagreement {
         /// For a person.

@@ -9,10 +9,10 @@ use p256::ecdsa::{
     DerSignature, SigningKey, VerifyingKey,
     signature::{Signer as _, Verifier as _},
 };
-use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId, Timestamp};
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{dsse::Envelope, statement::PolicyDigests};
+use crate::{dsse::Envelope, event::RunStatus, statement::PolicyDigests};
 
 /// `GET`: the session's [`Assignment`].
 pub const ASSIGNMENT: &str = "/room/v1/assignment";
@@ -24,6 +24,9 @@ pub const IDENTITY: &str = "/room/v1/identity";
 pub const EVENTS: &str = "/room/v1/events";
 /// `POST`: a git pack, with [`COMMIT_HEADER`], to [`ResultAccepted`].
 pub const RESULT: &str = "/room/v1/result";
+/// `GET` with a run's id appended: [`RunRecorded`], for a run whose trailers did not arrive because
+/// the client went away. The host answers once the run's record is signed.
+pub const RUNS: &str = "/room/v1/runs/";
 /// `POST`: [`Progress`]; for a terminal, never stored.
 pub const PROGRESS: &str = "/room/v1/progress";
 /// `POST`: [`CloseRequest`] to [`CloseAnswer`]; the host destroys the room after it.
@@ -222,6 +225,18 @@ pub fn event_head_message(seq: u64, line: Digest) -> Vec<u8> {
 pub struct EventsDurable {
     /// `seq` of the last durable event.
     pub durable: u64,
+}
+
+/// What became of a model run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecorded {
+    /// The run.
+    pub run: RunId,
+    /// Digest of its record's file.
+    pub record: Digest,
+    /// How it ended.
+    pub status: RunStatus,
 }
 
 /// The broker took the commits.

@@ -3,4 +3,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cassette;
 pub mod tee;

@@ -123,8 +123,10 @@ pub struct Plan {
     pub revoked: Revoked,
     /// What the TCB info says.
     pub tcb: TcbAnswer,
-    /// The platform that the TCB info is about; that of the PCK certificate is [`pki::FMSPC`].
+    /// The platform that the TCB info is about; that of the PCK certificate is `514d00000000`.
     pub tcb_fmspc: [u8; 6],
+    /// The PCEID that the TCB info is about; that of the PCK certificate is `0000`.
+    pub tcb_pce_id: &'static str,
     /// The `id` of the QE identity: `TD_QE`, or `QE` for the SGX kind.
     pub qe_identity: &'static str,
 }
@@ -170,6 +172,7 @@ impl SimulatedTee {
             revoked: Revoked::Nothing,
             tcb: TcbAnswer::UpToDate,
             tcb_fmspc: pki::FMSPC,
+            tcb_pce_id: "0000",
             qe_identity: "TD_QE",
         }
     }

@@ -117,6 +117,8 @@ spelled! {
         TcbInfoKind = "tcb-info-kind",
         /// The TCB info is about another platform family than the PCK certificate.
         FmspcMismatch = "fmspc-mismatch",
+        /// The TCB info is about another provisioning enclave than the PCK certificate.
+        PceIdMismatch = "pce-id-mismatch",
         /// The quoting enclave's vendor is not Intel.
         QeVendor = "qe-vendor",
         /// The PCK did not sign the quoting enclave's report.

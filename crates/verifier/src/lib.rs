@@ -12,5 +12,8 @@ mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
 pub use check::{CauseCode, Check, CheckName, Outcome, Reason, Verdict};
-pub use policy::{AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PolicyProblem, TcbStatus};
+pub use policy::{
+    AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
+    SIMULATED_UPSTREAM, TcbStatus,
+};
 pub use verified::VerifiedUpstream;

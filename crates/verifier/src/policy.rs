@@ -21,6 +21,13 @@ pub const INTEL_SGX_ROOT: Digest = Digest::from_bytes([
     0x0e, 0x74, 0x24, 0x96, 0x43, 0x99, 0xe8, 0x85, 0xa7, 0xcb, 0xb8, 0xcc, 0xfa, 0xb6, 0x74, 0xd3,
 ]);
 
+/// The policy for genuine hardware, as shipped: an example that accepts nobody until its reference
+/// values and models are replaced.
+pub const PRODUCTION_UPSTREAM: &str = include_str!("../policies/production-upstream.toml");
+
+/// The policy for the simulated TEE of the tests and the demonstration.
+pub const SIMULATED_UPSTREAM: &str = include_str!("../policies/simulated-upstream.toml");
+
 /// The word that a policy's name must contain before it may trust roots that are not a vendor's.
 const SIMULATED: &str = "simulated";
 

@@ -2,6 +2,12 @@
 //! evidence that is not part of the repository: `PROOFROOM_EVIDENCE_DIR`, or `../shared/evidence`
 //! beside the repository. Without them these tests say aloud that they were skipped.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a test that panics has failed"
+)]
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -10,10 +16,10 @@ use std::{
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{Collateral, EvidenceDocument, KeysetStatement, PURPOSE, Quote, Register};
 use proofroom_verifier::{
-    Appraisal, AppraisalPolicy, CheckName, Freshness, Outcome, TcbStatus, appraise,
+    Appraisal, AppraisalPolicy, CheckName, Freshness, Outcome, PRODUCTION_UPSTREAM as PRODUCTION,
+    TcbStatus, appraise,
 };
 
-const PRODUCTION: &str = include_str!("../policies/production-upstream.toml");
 const NONCE: Nonce = Nonce::from_random([1; 32]);
 
 /// The evidence directory: named by the environment, or `shared/evidence` beside the repository or
@@ -33,11 +39,9 @@ fn read(name: &str) -> Option<Vec<u8>> {
     let found = directory().and_then(|directory| std::fs::read(directory.join(name)).ok());
     if found.is_none() {
         // written past the test harness, which hides what passing tests print
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED: no genuine evidence `{name}`; set PROOFROOM_EVIDENCE_DIR"
-        )
-        .unwrap();
+        let skipped =
+            format!("SKIPPED: no genuine evidence `{name}`; set PROOFROOM_EVIDENCE_DIR\n");
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
     }
     found
 }

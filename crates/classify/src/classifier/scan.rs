@@ -337,8 +337,12 @@ impl<'s> Descent<'s, '_> {
             let span = to_original(path, span, original);
             self.report_once(ruling, span, confidence);
         });
+        let decoded = path.iter().filter(|view| view.kind != ViewKind::Visible);
+        let depth = decoded.count();
         for view in readings(text) {
-            if path.len() >= MAX_DEPTH {
+            // a visible text has no other visible reading, and none is longer than its original
+            let plain = view.kind == ViewKind::Visible;
+            if depth >= MAX_DEPTH && !plain {
                 // spellings nest harmlessly, as escapes in escapes do; an encoding hides something
                 if view.kind == ViewKind::Base64 {
                     let span = to_original(path, 0..text.len(), original);
@@ -346,7 +350,8 @@ impl<'s> Descent<'s, '_> {
                 }
                 continue;
             }
-            let Some(left) = self.budget.checked_sub(view.text.len()) else {
+            let cost = if plain { 0 } else { view.text.len() };
+            let Some(left) = self.budget.checked_sub(cost) else {
                 let span = to_original(path, 0..text.len(), original);
                 self.undecoded(span, "text that decodes to more than is read");
                 return;
@@ -482,7 +487,13 @@ impl Building {
             }],
         };
         let first = term.split_whitespace().next().unwrap_or_default();
-        let cases = [first.to_owned(), first.to_lowercase(), first.to_uppercase()];
+        // the automaton folds ASCII only, so the ASCII start of the word announces it
+        let ascii: String = first.chars().take_while(char::is_ascii).collect();
+        let cases = if ascii.len() >= 2 {
+            vec![ascii]
+        } else {
+            vec![first.to_owned(), first.to_lowercase(), first.to_uppercase()]
+        };
         self.add_rule(rule, cases);
         !first.is_empty()
     }

@@ -22,7 +22,9 @@ pub(super) struct View {
 /// How a reading came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ViewKind {
-    /// Characters dropped, folded or unescaped.
+    /// Invisible characters dropped, full-width ones folded.
+    Visible,
+    /// Escapes undone.
     Spelling,
     /// Base64 decoded.
     Base64,
@@ -77,19 +79,22 @@ impl Builder {
         self.pieces.push((self.text.len(), parent));
     }
 
-    fn finish(self) -> View {
+    fn finish(self, kind: ViewKind) -> View {
         View {
             text: self.text,
-            kind: ViewKind::Spelling,
+            kind,
             map: Map::Pieces(self.pieces),
         }
     }
 }
 
-/// Every reading of `text` that differs from it.
+/// Every reading of `text` that differs from it. Where there are invisible characters it is read
+/// without them, and decoded from there on.
 pub(super) fn readings(text: &str) -> Vec<View> {
+    if let Some(visible) = without_invisible(text) {
+        return vec![visible];
+    }
     let mut views = Vec::new();
-    views.extend(without_invisible(text));
     views.extend(unescaped(text));
     percent_decoded(text, &mut views);
     base64_decoded(text, &mut views);
@@ -121,7 +126,7 @@ fn without_invisible(text: &str) -> Option<View> {
     builder
         .text
         .push_str(text.get(copied..).unwrap_or_default());
-    Some(builder.finish())
+    Some(builder.finish(ViewKind::Visible))
 }
 
 fn is_invisible(c: char) -> bool {
@@ -153,7 +158,7 @@ fn unescaped(text: &str) -> Option<View> {
         }
         start += line.len();
     }
-    (!builder.text.is_empty()).then(|| builder.finish())
+    (!builder.text.is_empty()).then(|| builder.finish(ViewKind::Spelling))
 }
 
 fn unescape_line(line: &str, offset: usize, builder: &mut Builder) {
@@ -388,7 +393,7 @@ pub(super) fn rejoined(text: &str) -> Option<View> {
     builder
         .text
         .push_str(text.get(copied..).unwrap_or_default());
-    Some(builder.finish())
+    Some(builder.finish(ViewKind::Spelling))
 }
 
 /// Length of what breaks a value at the start of `text`: `"` `+` line `"`, a backslash and a line
@@ -427,6 +432,10 @@ const MAX_RUN_AFTER: usize = 8_192;
 const MAX_SEAM: usize = 64;
 
 #[cfg(test)]
+#[expect(
+    clippy::string_slice,
+    reason = "the samples are ASCII where they are cut"
+)]
 mod tests {
     use super::{readings, rejoined};
 

@@ -1,6 +1,8 @@
 //! Credentials without a vendor's form: a telling name, an operator, a literal. The name and the
 //! value are both judged, because half of all code says `token = …`.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::{
     Broken, Detector, Hit, Severity, Verdict, Window,
     value::{Look, NameKind, is_placeholder, look},
@@ -31,6 +33,7 @@ const NAMES: &[&str] = &[
     "app_key",
     "appkey",
     "service_key",
+    "_key",
     "credential",
     "storage_key",
     "license_key",
@@ -39,7 +42,7 @@ const NAMES: &[&str] = &[
 /// Name, operator, literal. Groups 1 to 3: quoted; 4: the rest of a line of configuration.
 const PATTERN: &str = concat!(
     r"(?i:pass|pwd|secret|token|credential|(?:api|access|private|auth|encryption|signing|master|",
-    r"account|client|app|service|storage|license)[_-]?key)[A-Za-z0-9_.\-]{0,40}",
+    r"account|client|app|service|storage|license)[_-]?key|_key)[A-Za-z0-9_.\-]{0,40}",
     r#"(?:\\?["'`\]\)]){0,3}[ \t]{0,20}"#,
     r#"(?::[ \t]{0,4}[&A-Za-z_<>'\[\]?|. ]{1,30}=|:=|=>|::?:?=|[!=]={1,2}|[+.|?]{1,2}=|[=:(,>])"#,
     r#"[ \t]{0,20}(?:\r?\n[ \t]{0,40})?(?:[bruLf@]{0,2}\\?"([^"\r\n]{3,300}?)\\?"|[bruLf@]{0,2}'([^'\r\n]{3,300})'"#,
@@ -80,13 +83,14 @@ pub(super) const DETECTORS: &[Detector] = &[
     Detector {
         literals: &[
             "bearer",
+            "basic ",
             "authorization",
             "x-api-key",
             "x-auth-token",
             "private-token",
         ],
         window: Window::At { reach: 600 },
-        pattern: r#"(?i:authorization\\?["']?\s{0,4}[:=,]\s{0,4}\\?["'`]?(?:bearer|token|basic|apikey|api-key) {1,2}|bearer {1,2}|x-api-key\\?["']?\s{0,3}[:=,]\s{0,3}\\?["'`]?|x-auth-token\\?["']?\s{0,3}[:=,]\s{0,3}\\?["'`]?|private-token\\?["']?\s{0,3}[:=,]\s{0,3}\\?["'`]?)([A-Za-z0-9._~+/=-]{8,512})"#,
+        pattern: r#"(?i:authorization\\?["']?\s{0,4}[:=,]\s{0,4}\\?["'`]?(?:bearer|token|basic|apikey|api-key) {1,2}|bearer {1,2}|basic {1,2}|x-api-key\\?["']?\s{0,3}[:=,]\s{0,3}\\?["'`]?|x-auth-token\\?["']?\s{0,3}[:=,]\s{0,3}\\?["'`]?|private-token\\?["']?\s{0,3}[:=,]\s{0,3}\\?["'`]?)([A-Za-z0-9._~+/=-]{8,512})"#,
         ..named(
             "authorization-header",
             "a credential in an authorization header",
@@ -113,6 +117,17 @@ pub(super) const DETECTORS: &[Detector] = &[
             "a credential among the arguments of a command",
             Severity::Highest,
             argument,
+        )
+    },
+    Detector {
+        literals: &["password", "passphrase", "passcode"],
+        window: Window::At { reach: 200 },
+        pattern: r#"(?i:password|passphrase|passcode)(?: [A-Za-z0-9'`._@-]{1,40}){0,4}? (?i:is|was|to)(?: now|:)? ["'`]?([^\s"'`,;]{4,80})"#,
+        ..named(
+            "password-in-prose",
+            "a sentence that tells a password",
+            Severity::SecondHighest,
+            told,
         )
     },
     Detector {
@@ -156,9 +171,29 @@ fn possible(hit: &Hit<'_>) -> Verdict {
 }
 
 fn header(hit: &Hit<'_>) -> Verdict {
+    if hit.whole().to_ascii_lowercase().contains("basic ") {
+        let decoded = STANDARD.decode(hit.value()).unwrap_or_default();
+        let password = decoded.split(|b| *b == b':').nth(1).unwrap_or_default();
+        let known = std::str::from_utf8(password).is_ok_and(is_placeholder);
+        return if password.len() < 3 || known {
+            Verdict::Reject
+        } else {
+            Verdict::Accept(Confidence::High)
+        };
+    }
     match look(hit.value(), NameKind::Token) {
         Look::Not => Verdict::Reject,
         Look::Possible | Look::Generated => Verdict::Accept(Confidence::Medium),
+    }
+}
+
+/// Prose names many things after "password is": only what has a digit counts.
+fn told(hit: &Hit<'_>) -> Verdict {
+    let value = hit.value().trim_end_matches(['.', '!', '?', ')']);
+    if value.bytes().any(|b| b.is_ascii_digit()) && look(value, NameKind::Password) != Look::Not {
+        Verdict::Accept(Confidence::Low)
+    } else {
+        Verdict::Reject
     }
 }
 
@@ -185,13 +220,15 @@ fn judge(hit: &Hit<'_>) -> Look {
     let code = value.contains(['.', '*', '?', '\\', '/', ':'])
         && value.bytes().filter(u8::is_ascii_digit).count() < 4;
     let line = line_before(hit);
-    if code || !is_configuration(line) || is_placeholder(value) {
+    // the entry of a map on one line, `{user: a, password: b}`
+    let entry = line.rsplit_once(['{', ',']).map(|(_, entry)| entry);
+    let plain = is_configuration(line);
+    if code || !(plain || entry.is_some_and(is_configuration)) || is_placeholder(value) {
         return Look::Not;
     }
+    let digit = value.bytes().any(|b| b.is_ascii_digit());
     match look(value, kind) {
-        Look::Possible if !value.bytes().any(|b| b.is_ascii_digit()) && kind == NameKind::Token => {
-            Look::Not
-        }
+        Look::Possible if !digit && (kind == NameKind::Token || !plain) => Look::Not,
         other => other,
     }
 }
@@ -231,7 +268,11 @@ fn is_configuration(line: &str) -> bool {
 fn name_kind(name: &str) -> Option<NameKind> {
     let words = words(name);
     let last = words.last()?.as_str();
-    if NOT_LAST.contains(&last) || words.iter().any(|w| w == "public") {
+    if NOT_LAST.contains(&last)
+        || words
+            .iter()
+            .any(|w| matches!(w.as_str(), "public" | "csrf" | "xsrf"))
+    {
         return None;
     }
     let has = |wanted: &[&str]| {
@@ -264,11 +305,14 @@ fn name_kind(name: &str) -> Option<NameKind> {
         "appkey",
         "accountkey",
         "privatekey",
-        "key",
     ]) || words
         .iter()
         .any(|w| w.ends_with("token") || w.ends_with("secret") || w.ends_with("apikey"));
-    token.then_some(NameKind::Token)
+    let key = has(&["key"]);
+    if token || (key && has(KEY_QUALIFIERS)) {
+        return Some(NameKind::Token);
+    }
+    key.then_some(NameKind::Key)
 }
 
 /// `dbPassword_v2` is `db`, `password`, `v2`.
@@ -290,6 +334,23 @@ fn words(name: &str) -> Vec<String> {
     words.retain(|word| !word.is_empty());
     words
 }
+
+/// What makes a key a secret one.
+const KEY_QUALIFIERS: &[&str] = &[
+    "api",
+    "access",
+    "private",
+    "auth",
+    "encryption",
+    "signing",
+    "master",
+    "account",
+    "client",
+    "app",
+    "service",
+    "storage",
+    "license",
+];
 
 /// The pattern's groups below this one are quoted.
 const QUOTED_GROUPS: usize = 4;

@@ -117,13 +117,16 @@ impl DigitRun {
     fn card(&self, text: &str, start: usize) -> Option<(&'static str, Range<usize>, Confidence)> {
         let digits = self.digits.get(..self.count)?;
         let grouped = self.groups.len() == 1 || is_card_grouping(&self.groups);
-        if !grouped || !is_issued(digits) || !luhn(digits) || is_dull(digits) {
+        if !grouped || !is_issued(digits) || !luhn(digits) {
             return None;
         }
         let number: String = digits.iter().map(|d| char::from(b'0' + d)).collect();
         let span = start..self.end;
         if TEST_NUMBERS.contains(&number.as_str()) {
             return Some((TEST_CARD, span, Confidence::High));
+        }
+        if is_dull(digits) {
+            return None;
         }
         let near = surroundings(text, &span, 60);
         let said = CARD_WORDS.iter().any(|word| near.contains(word));
@@ -162,7 +165,9 @@ fn is_inside_word(bytes: &[u8], start: usize, end: usize) -> bool {
     let later = bytes.get(end + 1);
     let word = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
     let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
-    word(before)
+    // track 1 of a magnetic stripe: format code B, then the number
+    let track = before == Some(&b'B') && earlier == Some(&b'%');
+    (word(before) && !track)
         || word(after)
         || (matches!(before, Some(b'.' | b'-' | b'/')) && word(earlier))
         || (matches!(after, Some(b'.')) && digit(later))
@@ -230,9 +235,12 @@ fn is_dull(digits: &[u8]) -> bool {
 fn surroundings(text: &str, span: &Range<usize>, reach: usize) -> String {
     let start = floor_boundary(text, span.start.saturating_sub(reach));
     let end = ceil_boundary(text, span.end.saturating_add(reach));
-    let mut near = text.get(start..span.start).unwrap_or_default().to_owned();
+    // words of other lines neither help nor excuse, so that a line more never lowers a label
+    let before = text.get(start..span.start).unwrap_or_default();
+    let after = text.get(span.end..end).unwrap_or_default();
+    let mut near = before.rsplit('\n').next().unwrap_or_default().to_owned();
     near.push(' ');
-    near.push_str(text.get(span.end..end).unwrap_or_default());
+    near.push_str(after.split('\n').next().unwrap_or_default());
     near.make_ascii_lowercase();
     near
 }

@@ -118,7 +118,7 @@ pub(super) const DETECTORS: &[Detector] = &[
             "json-web-token",
             "a JSON web token whose header decodes",
             &["eyj"],
-            r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}\.[A-Za-z0-9_-]{4,4096}",
+            r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}(?:\.[A-Za-z0-9_-]{4,4096})?",
             json_web_token,
         )
     },
@@ -179,7 +179,7 @@ fn private_key(hit: &Hit<'_>) -> Verdict {
         .replace("\\n", "\n")
         .replace("\\r", "\n")
         .split(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c)))
-        .filter(|run| is_varied(run))
+        .filter(|run| is_material(run))
         .map(str::len)
         .max();
     if longest.unwrap_or(0) < MIN_KEY_RUN {
@@ -192,6 +192,14 @@ fn private_key(hit: &Hit<'_>) -> Verdict {
         .map_or(0, |dashes| "-----END".len() + dashes + "-----".len());
     let end = hit.span.end + material.len() + footer;
     Verdict::AcceptTo(Confidence::High, end)
+}
+
+/// Key files hold long rows of zeros; what a key is not is a row of nothing else.
+fn is_material(run: &str) -> bool {
+    run.bytes()
+        .collect::<std::collections::BTreeSet<u8>>()
+        .len()
+        >= MIN_KEY_ALPHABET
 }
 
 fn aws_secret(hit: &Hit<'_>) -> Verdict {
@@ -275,6 +283,9 @@ const MAX_PEM_BYTES: usize = 16_384;
 /// Shortest unbroken run of key material; an Ed25519 key in PKCS #8 is 64 characters, EC P-256 on
 /// its last line 36.
 const MIN_KEY_RUN: usize = 36;
+
+/// Fewest different characters in such a run.
+const MIN_KEY_ALPHABET: usize = 10;
 
 /// Start of the key that Azure's storage emulator publishes for everybody.
 const AZURITE_KEY_START: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6";

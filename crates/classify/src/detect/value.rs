@@ -18,6 +18,8 @@ pub(super) enum NameKind {
     Password,
     /// A secret, token or key: machines make these.
     Token,
+    /// Some other kind of key, most of which are no secret.
+    Key,
 }
 
 /// Judges a literal value.
@@ -44,7 +46,9 @@ pub(super) fn look(value: &str, kind: NameKind) -> Look {
     let wordy = is_wordy(value);
     let dense = value.len() >= 16 && counts.digit >= 2 && spread >= 3.3 && !wordy;
     let mixed = value.len() >= 10 && counts.classes() >= 3 && spread >= 3.0 && !wordy;
-    if dense || (mixed && counts.digit > 0) {
+    // letters alone, too many of them in an order that no word has
+    let noise = value.len() >= 20 && spread >= 3.5 && !wordy && counts.symbol == 0;
+    if dense || noise || (mixed && counts.digit > 0) {
         return Look::Generated;
     }
     let possible = match kind {
@@ -52,6 +56,7 @@ pub(super) fn look(value: &str, kind: NameKind) -> Look {
             (counts.letters() > 0 && counts.digit + counts.symbol > 0 && !is_identifier(value))
                 || (!wordy && !is_identifier_path(value))
         }
+        NameKind::Key => false,
         NameKind::Token => value.len() >= 8 && !wordy && counts.digit > 0 && counts.letters() > 0,
     };
     if possible { Look::Possible } else { Look::Not }

@@ -124,7 +124,7 @@ pub(super) const DETECTORS: &[Detector] = &[
         r"\b(?:GOCSPX-[A-Za-z0-9_-]{28}|ya29\.[A-Za-z0-9_-]{30,300})",
     ),
     inner(
-        3,
+        4,
         "azure-client-secret",
         "a Microsoft Entra client secret",
         &["7q~", "8q~", "9q~"],
@@ -522,6 +522,31 @@ pub(super) const DETECTORS: &[Detector] = &[
         "a NATS account or user seed",
         &["sua", "saa", "soa"],
         r"\bS[UAO]A[A-Z2-7]{55}\b",
+    ),
+    token(
+        "sourcegraph-token",
+        "a Sourcegraph token",
+        &["sgp_"],
+        r"\bsgp_(?:local_|[a-f0-9]{16}_)?[a-f0-9]{40}\b",
+    ),
+    token(
+        "sonarqube-token",
+        "a SonarQube token",
+        &["squ_", "sqp_", "sqa_"],
+        r"\bsq[upa]_[a-f0-9]{40}\b",
+    ),
+    token(
+        "circleci-token",
+        "a CircleCI token",
+        &["ccipat_", "cciprj_"],
+        r"\bCCI(?:PAT|PRJ)_[A-Za-z0-9]{16,24}_[a-z0-9]{40,50}\b",
+    ),
+    inner(
+        36,
+        "new-relic-license",
+        "a New Relic licence key",
+        &["nral"],
+        r"\b[a-z0-9]{36}NRAL\b",
     ),
 ];
 

@@ -361,7 +361,7 @@ impl Reading<'_> {
         for mut table in file.children("examples", self.problems) {
             if let Some(rule) = table.required_text("rule", self.problems) {
                 if !catalogue.iter().any(|c| c.detector.id == rule) {
-                    self.unknown_detector(&table.at().to_owned(), &rule);
+                    self.unknown_detector(table.at(), &rule);
                 }
                 table.place(&rule);
                 self.examples(&mut table, &rule, Kind::Text);

@@ -75,7 +75,7 @@ fn tcb_info(plan: &Plan) -> Value {
         "issueDate": plan.collateral_from,
         "nextUpdate": plan.collateral_until,
         "fmspc": hex::encode_upper(plan.tcb_fmspc),
-        "pceId": "0000",
+        "pceId": plan.tcb_pce_id,
         "tcbType": 0,
         "tcbEvaluationDataNumber": 20,
         "tdxModule": module(None),

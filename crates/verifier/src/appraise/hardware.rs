@@ -1,7 +1,7 @@
 //! The checks that rest on the vendor's keys: certificate chain, collateral, quote signature, TCB.
 
-use proofroom_canonical::Digest;
-use proofroom_evidence::{EvidenceDocument, Quote};
+use proofroom_canonical::{Digest, json};
+use proofroom_evidence::{EvidenceDocument, MAX_DOCUMENT_BYTES, PckFacts, Quote};
 
 use super::{TcbFacts, Work};
 use crate::{CauseCode, CheckName, Outcome, dcap};
@@ -17,8 +17,8 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument) {
             return;
         }
     };
-    let fmspc = match quote.pck_facts() {
-        Ok(facts) => facts.fmspc,
+    let pck = match quote.pck_facts() {
+        Ok(facts) => facts,
         Err(error) => {
             let outcome = super::malformed(CauseCode::ChainMalformed, &error);
             work.set(CheckName::PckChainRoot, outcome);
@@ -32,25 +32,7 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument) {
         work.now,
     );
     match verified {
-        Ok(platform) => {
-            for name in [
-                CheckName::PckChainRoot,
-                CheckName::CollateralTime,
-                CheckName::CollateralSignature,
-                CheckName::QuoteSignature,
-            ] {
-                work.set(name, Outcome::Pass);
-            }
-            work.tcb = Some(TcbFacts {
-                status: platform.status,
-                advisories: platform.advisories,
-                evaluation_data_number: platform.evaluation,
-                fmspc,
-                collateral_expires: platform.collateral_expires,
-            });
-            let outcome = judge_tcb(work);
-            work.set(CheckName::TcbStatus, outcome);
-        }
+        Ok(platform) => accept(work, document, platform, &pck),
         Err(refusal) => {
             for name in refusal.passed {
                 work.set(*name, Outcome::Pass);
@@ -64,6 +46,52 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument) {
             );
         }
     }
+}
+
+/// The quote verified; what is left is whether its platform is good enough.
+fn accept(
+    work: &mut Work<'_>,
+    document: &EvidenceDocument,
+    platform: dcap::Platform,
+    pck: &PckFacts,
+) {
+    for name in [
+        CheckName::PckChainRoot,
+        CheckName::CollateralTime,
+        CheckName::QuoteSignature,
+    ] {
+        work.set(name, Outcome::Pass);
+    }
+    let about = about_this_pce(document, pck.pce_id);
+    work.set(CheckName::CollateralSignature, about);
+    work.tcb = Some(TcbFacts {
+        status: platform.status,
+        advisories: platform.advisories,
+        evaluation_data_number: platform.evaluation,
+        fmspc: pck.fmspc,
+        collateral_expires: platform.collateral_expires,
+    });
+    let outcome = judge_tcb(work);
+    work.set_if_proved(
+        CheckName::TcbStatus,
+        &[CheckName::CollateralSignature],
+        outcome,
+    );
+}
+
+/// TCB info is published per FMSPC and PCEID. `dcap-qvl` compares the first alone.
+fn about_this_pce(document: &EvidenceDocument, pce_id: [u8; 2]) -> Outcome {
+    let text = &document.collateral().tcb_info;
+    let found = json::parse_value(text.as_bytes(), MAX_DOCUMENT_BYTES)
+        .ok()
+        .and_then(|info| info.get("pceId")?.as_str().map(str::to_ascii_lowercase));
+    if found.as_deref() == Some(hex::encode(pce_id).as_str()) {
+        return Outcome::Pass;
+    }
+    Outcome::fail(
+        CauseCode::PceIdMismatch,
+        "TCB info is not about the PCEID of the PCK certificate",
+    )
 }
 
 fn judge_tcb(work: &mut Work<'_>) -> Outcome {

@@ -1,9 +1,8 @@
 //! Policies that must not be built, and the two that ship.
 
-use super::{AppraisalPolicy, Assurance};
-
-const SIMULATED: &str = include_str!("../../policies/simulated-upstream.toml");
-const PRODUCTION: &str = include_str!("../../policies/production-upstream.toml");
+use super::{
+    AppraisalPolicy, Assurance, PRODUCTION_UPSTREAM as PRODUCTION, SIMULATED_UPSTREAM as SIMULATED,
+};
 
 fn problems(text: &str) -> Vec<&'static str> {
     AppraisalPolicy::parse(text, "policy.toml")
@@ -91,9 +90,9 @@ fn empty_lists_pin_nothing() {
         refused(line(register), &open, &["policy-unpinned"]);
     }
     refused(line("rtmr3"), "rtmr3 = []", &["policy-unpinned"]);
-    let start = PRODUCTION.find("[[reference]]").unwrap();
-    let end = PRODUCTION.find("[[match]]").unwrap();
-    let without = PRODUCTION.replace(&PRODUCTION[start..end], "");
+    let (before, rest) = PRODUCTION.split_once("[[reference]]").unwrap();
+    let (_, after) = rest.split_once("[[match]]").unwrap();
+    let without = format!("{before}[[match]]{after}");
     assert_eq!(problems(&without), ["policy-unpinned"]);
 }
 

@@ -1,0 +1,67 @@
+//! The kernel mechanisms of a room as small typed pieces: namespaces and root, the confined agent
+//! command, its system calls as notifications, and an honest probe of the machine. Linux only, and
+//! no policy: which call an agent may make is decided by the caller who reads the notifications.
+//!
+//! Three processes use it:
+//!
+//! * the **host** calls [`launch::start`] with a [`RoomSpec`] and gets the room's first process;
+//! * the **stage program** (`proofroom-guest`) calls [`stages::main`] first thing in `main`, before
+//!   any thread exists: `launch` builds the room and executes the supervisor, `confine` confines
+//!   one command;
+//! * the **supervisor** inside the room calls [`ConfinedCommand::spawn`] for each agent command and
+//!   answers [`Notifications`] on a thread of its own:
+//!
+//! ```no_run
+//! # use proofroom_confine::{AgentCommand, ConfineError, Stdio};
+//! # fn f(command: AgentCommand, stdio: Stdio) -> Result<(), ConfineError> {
+//! use proofroom_confine::{ConfinedCommand, StageProgram, Suggestion};
+//! let confined = ConfinedCommand::spawn(&command, &stdio, &StageProgram::itself()?)?;
+//! drop(stdio);
+//! let notifications = confined.notifications();
+//! while let Some(notification) = notifications.next()? {
+//!     // write the event first, then answer; the command waits
+//!     match notification.suggestion() {
+//!         Suggestion::Allow => notifications.allow(&notification)?,
+//!         Suggestion::Deny(errno) => notifications.deny(&notification, errno)?,
+//!     }
+//! }
+//! let ended = confined.wait()?;
+//! # Ok(()) }
+//! ```
+//!
+//! What the notifications are not: an allowed call is re-read by the kernel after the answer, so a
+//! second thread may change the path meanwhile. They are the *record*; the *boundary* is Landlock,
+//! the namespaces and file ownership, which judge the real objects. Denials of calls whose
+//! arguments are plain numbers (socket families, clone flags, forbidden calls) are exact.
+
+mod command;
+mod control;
+mod error;
+mod filter;
+mod landlock_rules;
+pub mod launch;
+mod notify;
+pub mod probe;
+mod room_root;
+pub mod stages;
+mod sys;
+
+pub use command::{
+    AddressSpace, AgentCommand, CommandLimits, ConfinedCommand, Ended, FileAudit, Loopback,
+    StageProgram, Stdio,
+};
+pub use error::ConfineError;
+pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
+pub use launch::{Diagnostics, IdMap, MapWriter, ReadOnlyBind, RoomLimits, RoomSpec};
+pub use notify::{
+    ArgvRead, Call, Notification, Notifications, PathArgument, SocketAddress, Suggestion,
+};
+
+/// The supervisor's user and group id inside the room.
+pub const SUPERVISOR_ID: u32 = 0;
+/// The agent's user and group id inside the room.
+pub const AGENT_ID: u32 = 1000;
+/// The only TCP port that an agent may connect to under [`Loopback::ChannelOnly`].
+pub const CHANNEL_PORT: u16 = 8377;
+/// The file descriptor on which the supervisor finds its end of the channel.
+pub const CHANNEL_FD: i32 = 3;

@@ -1,0 +1,86 @@
+//! Decoding of this process's own memory, and of garbage.
+
+use std::{ffi::CString, net::SocketAddr, path::Path};
+
+use super::{Call, NATIVE_ARCH, RawNotification, SocketAddress, decode, parse_address};
+
+fn raw(number: libc::c_long, args: [u64; 6]) -> RawNotification {
+    RawNotification {
+        pid: std::process::id(),
+        number: i32::try_from(number).unwrap(),
+        arch: NATIVE_ARCH,
+        args,
+        ..RawNotification::default()
+    }
+}
+
+#[test]
+fn a_path_is_read_with_the_directory_it_is_relative_to() {
+    let path = CString::new("some/where").unwrap();
+    let at = path.as_ptr() as u64;
+    let Call::Open { path, flags } =
+        decode(&raw(libc::SYS_openat, [0xffff_ff9c, at, 0o101, 0, 0, 0])).call
+    else {
+        panic!("not an open")
+    };
+    assert_eq!(path.given, Path::new("some/where"));
+    assert_eq!(path.base, std::env::current_dir().unwrap());
+    assert_eq!(flags, 0o101);
+}
+
+#[test]
+fn garbage_pointers_are_unreadable_and_nothing_worse() {
+    let garbage = [
+        1,
+        0xfff,
+        8,
+        u64::MAX,
+        u64::MAX - 7,
+        0x8000_0000_0000,
+        1 << 63,
+        0x7fff_ffff_f000,
+    ];
+    for number in 0..470 {
+        for pointer in garbage {
+            let notification = decode(&raw(number, [pointer; 6]));
+            assert!(
+                !matches!(notification.call, Call::Open { .. } | Call::Execute { .. }),
+                "{notification:?}"
+            );
+        }
+    }
+    let Call::Unreadable { .. } = decode(&raw(libc::SYS_connect, [3, 1, 16, 0, 0, 0])).call else {
+        panic!("an address at 1 was read")
+    };
+}
+
+#[test]
+fn a_string_without_an_end_is_unreadable() {
+    let long = vec![b'a'; 10_000];
+    let at = long.as_ptr() as u64;
+    let Call::Unreadable { reason } =
+        decode(&raw(libc::SYS_openat, [0xffff_ff9c, at, 0, 0, 0, 0])).call
+    else {
+        panic!("read")
+    };
+    assert!(reason.ends_with("the string is too long"), "{reason}");
+}
+
+#[test]
+fn addresses_are_taken_apart_and_short_ones_are_not_guessed() {
+    let mut v4 = 2_u16.to_ne_bytes().to_vec();
+    assert_eq!(parse_address(&v4), SocketAddress::Other { family: 2 });
+    v4.extend([0x20, 0xb9, 127, 0, 0, 1]);
+    let expected: SocketAddr = "127.0.0.1:8377".parse().unwrap();
+    assert_eq!(parse_address(&v4), SocketAddress::Internet(expected));
+    assert_eq!(
+        parse_address(&[1, 0, 0, b'x']),
+        SocketAddress::UnixAbstract(b"x".to_vec())
+    );
+    assert_eq!(
+        parse_address(&[1, 0, b'/', b'x', 0, 9]),
+        SocketAddress::UnixPath("/x".into())
+    );
+    assert_eq!(parse_address(&[40, 0]), SocketAddress::Other { family: 40 });
+    assert_eq!(parse_address(&[]), SocketAddress::Other { family: 0 });
+}

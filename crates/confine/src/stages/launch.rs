@@ -1,0 +1,161 @@
+//! The `launch` stage: new namespaces, the room's root, then the supervisor as its first process.
+
+use std::{
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    io::fcntl_dupfd_cloexec,
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
+    process::{Gid, Uid},
+    thread::{
+        CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    },
+};
+
+use super::{Copied, first_of_namespace, report, start};
+use crate::{
+    CHANNEL_FD, RoomSpec,
+    control::{Control, Message},
+    error::{AtStep as _, StageFailure},
+    room_root::{self, Sources},
+    sys,
+};
+
+const NAMESPACES: [(&str, libc::c_int); 7] = [
+    ("user-namespace", libc::CLONE_NEWUSER),
+    ("mount-namespace", libc::CLONE_NEWNS),
+    ("pid-namespace", libc::CLONE_NEWPID),
+    ("net-namespace", libc::CLONE_NEWNET),
+    ("ipc-namespace", libc::CLONE_NEWIPC),
+    ("uts-namespace", libc::CLONE_NEWUTS),
+    ("cgroup-namespace", libc::CLONE_NEWCGROUP),
+];
+
+/// What the supervisor keeps: it makes namespaces and mounts for commands, changes ids, reads the
+/// memory of those that call, and owns the files it makes.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::SYS_ADMIN);
+
+pub(super) fn run(control: &Control) -> Result<(), ()> {
+    let (spec, channel) = report(control, prepare(control))?;
+    let copied = first_of_namespace(control, libc::CLONE_PARENT, "pid-namespace");
+    match report(control, copied)? {
+        Copied::Original => Ok(()),
+        Copied::First => {
+            let Err(failure) = first_process(control, &spec, channel) else {
+                return Ok(());
+            };
+            report(control, Err(failure))
+        }
+    }
+}
+
+fn prepare(control: &Control) -> Result<(RoomSpec, OwnedFd), StageFailure> {
+    let (spec, mut fds): (RoomSpec, _) = start(control)?;
+    let Some(channel) = fds.pop() else {
+        return Err(StageFailure::step("start", "no channel came"));
+    };
+    enter_namespaces()?;
+    control
+        .send(&Message::MapMe, &[])
+        .at("ask for the id maps")?;
+    let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
+        return Err(StageFailure::step("id maps", "`mapped` was expected"));
+    };
+    Ok((spec, channel))
+}
+
+fn enter_namespaces() -> Result<(), StageFailure> {
+    // The cgroup namespace comes later: its root is the group that the process is in by then.
+    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag) & !libc::CLONE_NEWCGROUP;
+    let Err(error) = sys::unshare(all) else {
+        return Ok(());
+    };
+    // One by one, to name the one that is refused.
+    for (name, flag) in NAMESPACES {
+        sys::unshare(flag).map_err(|e| {
+            StageFailure::mechanism(
+                name,
+                e,
+                "enable it in the kernel; if unprivileged user namespaces are restricted \
+                 (kernel.apparmor_restrict_unprivileged_userns, user.max_*_namespaces), allow \
+                 them for proofroom",
+            )
+        })?;
+    }
+    Err(StageFailure::mechanism(
+        "namespaces",
+        error,
+        "look at the kernel's log",
+    ))
+}
+
+/// Returns only with a failure.
+fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
+    rustix::process::setsid().at("start a session")?;
+    sys::unshare(libc::CLONE_NEWCGROUP).map_err(|e| {
+        StageFailure::mechanism("cgroup-namespace", e, "enable CONFIG_CGROUPS in the kernel")
+    })?;
+    let sources = Sources::take(spec)?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("become the room's group 0")?;
+    set_thread_groups(&[]).at("leave the host's groups")?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become the room's user 0")?;
+    room_root::build(&sources, spec)?;
+    rustix::system::sethostname(b"room").at("name the room")?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at("open a socket")?;
+    sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
+    drop(socket);
+    super::bound_capabilities(KEPT)?;
+    set_no_new_privs(true).at("set no_new_privs")?;
+    execute(control, spec, channel)
+}
+
+fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
+    let mut mechanisms: Vec<String> = NAMESPACES.map(|(name, _)| name.to_owned()).to_vec();
+    mechanisms.extend(["private-root", "private-procfs", "tmpfs-size-limits"].map(str::to_owned));
+    // Out of the way of the fixed numbers; from here on only these two and the standard streams.
+    let high = fcntl_dupfd_cloexec(control.fd(), 10).at("place the control socket")?;
+    let channel_high = fcntl_dupfd_cloexec(&channel, 10).at("place the channel")?;
+    // Given up to `place` and `close_from`, which work by number.
+    std::mem::forget(channel);
+    sys::place(channel_high.as_fd(), CHANNEL_FD).at("place the channel")?;
+    let control = Control::over(sys::place_closed_on_exec(high, CHANNEL_FD + 1).at("place")?);
+    std::mem::forget(channel_high);
+    sys::close_from(5).at("close what is left")?;
+    control
+        .send(&Message::Built { mechanisms }, &[])
+        .at("report")?;
+    let Some((program, arguments)) = spec.supervisor.split_first() else {
+        return Err(StageFailure::step(
+            "supervisor",
+            "its command line is empty",
+        ));
+    };
+    let error = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(spec.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .exec();
+    let failure = StageFailure::step("execute the supervisor", error);
+    drop(control.send(&Message::Failed(failure.clone()), &[]));
+    Err(failure)
+}

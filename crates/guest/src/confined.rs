@@ -1,0 +1,253 @@
+//! The spawner of real rooms: every command through the `confine` stage, its system calls answered by
+//! a watch on a thread of its own.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use proofroom_confine::{
+    AgentCommand as Confinement, Call, ConfineError, ConfinedCommand, Ended as ConfinedEnd, Errno,
+    Notification, Notifications, PathArgument, SocketAddress, StageProgram, Stdio, Suggestion,
+};
+use proofroom_record::event::Attempt;
+
+use crate::{
+    observe::{Seen, Verdict, Watch},
+    spawn::{AgentCommand, Ended, Running, SpawnError, Spawner, Streams},
+};
+
+/// `O_ACCMODE` and the flags that make an open a write.
+const WRITES: u64 = 0o3 | 0o100 | 0o1000;
+
+/// Starts commands through the `confine` stage of the running program.
+#[derive(Debug)]
+pub struct Confined {
+    stage: StageProgram,
+    mechanisms: Mutex<Vec<String>>,
+    socket: std::path::PathBuf,
+}
+
+impl Confined {
+    /// A spawner whose commands may reach `socket` and the channel's port, nothing else.
+    ///
+    /// # Errors
+    /// [`SpawnError`] when the running program cannot be found.
+    pub fn new(socket: &Path) -> Result<Self, SpawnError> {
+        Ok(Self {
+            stage: StageProgram::itself().map_err(refused)?,
+            mechanisms: Mutex::default(),
+            socket: socket.to_owned(),
+        })
+    }
+}
+
+impl Spawner for Confined {
+    fn spawn(
+        &self,
+        command: &AgentCommand,
+        streams: Streams,
+        watch: Arc<dyn Watch>,
+    ) -> Result<Box<dyn Running>, SpawnError> {
+        let stdio = Stdio {
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        };
+        let command = Confinement::new(
+            command.argv.clone(),
+            command.env.clone(),
+            command.cwd.clone(),
+        );
+        let running = ConfinedCommand::spawn(&command, &stdio, &self.stage).map_err(refused)?;
+        // The command's ends of the pipes are its own alone.
+        drop(stdio);
+        let mut mechanisms = self
+            .mechanisms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for mechanism in running.mechanisms() {
+            if !mechanisms.contains(mechanism) {
+                mechanisms.push(mechanism.clone());
+            }
+        }
+        drop(mechanisms);
+        let notifications = running.notifications().try_clone().map_err(refused)?;
+        let running = Arc::new(running);
+        let tree = Arc::clone(&running);
+        let socket = self.socket.clone();
+        std::thread::spawn(move || {
+            if answer_all(&notifications, watch.as_ref(), &socket).is_err() {
+                // Calls that nobody answers would wait for ever.
+                drop(tree.kill());
+            }
+        });
+        Ok(Box::new(Handle(running)))
+    }
+
+    fn mechanisms(&self) -> Vec<String> {
+        self.mechanisms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+struct Handle(Arc<ConfinedCommand>);
+
+impl Running for Handle {
+    fn kill(&self) {
+        // A tree that is gone already is what is wanted.
+        drop(self.0.kill());
+    }
+
+    fn wait(&self) -> Result<Ended, SpawnError> {
+        Ok(match self.0.wait().map_err(refused)? {
+            ConfinedEnd::Exited(code) => Ended::Exited(code),
+            ConfinedEnd::Killed(signal) => Ended::Killed(signal),
+            ConfinedEnd::NotStarted(reason) => Ended::NotStarted(reason),
+            ConfinedEnd::TreeKilled => Ended::Killed(libc::SIGKILL),
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn refused(error: ConfineError) -> SpawnError {
+    SpawnError {
+        code: error.code().to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn answer_all(
+    notifications: &Notifications,
+    watch: &dyn Watch,
+    socket: &Path,
+) -> Result<(), ConfineError> {
+    while let Some(notification) = notifications.next()? {
+        let verdict = match translate(&notification, socket) {
+            (one, None) => watch.seen(one),
+            (one, Some(other)) => match watch.seen(one) {
+                Verdict::Continue => watch.seen(other),
+                denied @ Verdict::Deny(_) => denied,
+            },
+        };
+        match verdict {
+            Verdict::Continue if notification.call.is_allowable() => {
+                notifications.allow(&notification)?;
+            }
+            Verdict::Continue => notifications.deny(&notification, Errno(libc::EPERM))?,
+            Verdict::Deny(errno) => notifications.deny(&notification, Errno(errno))?,
+        }
+    }
+    Ok(())
+}
+
+/// A notification in the watch's words; a rename and a link are two.
+fn translate(notification: &Notification, socket: &Path) -> (Seen, Option<Seen>) {
+    let writing = |path: &PathArgument, how| Seen::Writing(path.resolved_now(), how);
+    let errno = match notification.suggestion() {
+        Suggestion::Deny(errno) => errno.0,
+        Suggestion::Allow => libc::EACCES,
+    };
+    let refused = |attempt| Seen::Refused { attempt, errno };
+    let seen = match &notification.call {
+        Call::Open { path, flags } if flags & WRITES != 0 => writing(path, "write"),
+        Call::Open { path, .. } => Seen::Reading(path.resolved_now()),
+        Call::Execute { path, argv, .. } => Seen::Starting {
+            pid: u32::try_from(notification.pid).unwrap_or(0),
+            path: path.resolved_now(),
+            argv: argv
+                .iter()
+                .map(|one| one.to_string_lossy().into_owned())
+                .collect(),
+        },
+        Call::Connect { address } | Call::SendTo { address } => match reach(address, socket) {
+            None => Seen::Ordinary,
+            Some(target) => refused(Attempt::Network { target }),
+        },
+        Call::Bind { address } => match (notification.suggestion(), address) {
+            (Suggestion::Allow, _) => Seen::Ordinary,
+            (Suggestion::Deny(_), address) => refused(Attempt::Network {
+                target: format!("bind {}", name_of(address)),
+            }),
+        },
+        Call::Remove { path } => writing(path, "remove"),
+        Call::Truncate { path } => writing(path, "truncate"),
+        Call::MakeNode { path, .. } => writing(path, "make"),
+        Call::Symlink { path, .. } => writing(path, "link"),
+        Call::Rename { from, to } => {
+            return (writing(from, "rename"), Some(writing(to, "rename")));
+        }
+        Call::HardLink { from, to } => {
+            return (writing(from, "link"), Some(writing(to, "link")));
+        }
+        Call::Socket {
+            family,
+            kind,
+            protocol,
+        } => refused(Attempt::Network {
+            target: format!("socket family {family} kind {kind} protocol {protocol}"),
+        }),
+        Call::Refused { .. } | Call::ForeignAbi { .. } | Call::Unreadable { .. } => {
+            refused(attempt_by_name(&notification.syscall))
+        }
+        _ => refused(Attempt::Syscall {
+            name: notification.syscall.clone(),
+        }),
+    };
+    (seen, None)
+}
+
+fn attempt_by_name(name: &str) -> Attempt {
+    match name {
+        "ptrace" | "process_vm_readv" | "process_vm_writev" | "pidfd_getfd" | "kcmp" => {
+            Attempt::Process {
+                target: name.to_owned(),
+            }
+        }
+        "mount" | "umount2" | "pivot_root" | "open_tree" | "move_mount" | "fsopen"
+        | "mount_setattr" => Attempt::File {
+            path: name.to_owned(),
+            access: "mount".to_owned(),
+        },
+        _ => Attempt::Syscall {
+            name: name.to_owned(),
+        },
+    }
+}
+
+/// What is blocked of an address; `None` for the channel's port, for the agent's socket, and for
+/// sockets between the agent's own processes.
+fn reach(address: &SocketAddress, socket: &Path) -> Option<String> {
+    match address {
+        SocketAddress::Internet(to)
+            if to.ip().to_canonical().is_loopback()
+                && to.port() == proofroom_confine::CHANNEL_PORT =>
+        {
+            None
+        }
+        SocketAddress::Internet(_) => Some(name_of(address)),
+        SocketAddress::UnixPath(path) if path == socket => None,
+        SocketAddress::UnixPath(path) => ["/tmp", "/workspace", "/home/agent"]
+            .iter()
+            .all(|own| !path.starts_with(own))
+            // nscd and the like: a probe for what is not there is nothing
+            .then(|| path.exists().then(|| name_of(address)))
+            .flatten(),
+        // The room's network namespace is its own: abstract names reach the agent's processes only.
+        SocketAddress::UnixAbstract(_) | SocketAddress::UnixUnnamed => None,
+        SocketAddress::Other { family: 0 } => None,
+        SocketAddress::Other { .. } => Some(name_of(address)),
+    }
+}
+
+fn name_of(address: &SocketAddress) -> String {
+    match address {
+        SocketAddress::Internet(to) => format!("ip {to}"),
+        SocketAddress::UnixPath(path) => format!("unix {}", path.display()),
+        SocketAddress::UnixAbstract(name) => format!("unix @{}", String::from_utf8_lossy(name)),
+        SocketAddress::UnixUnnamed => "unix".to_owned(),
+        SocketAddress::Other { family } => format!("family {family}"),
+    }
+}

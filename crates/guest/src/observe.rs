@@ -1,0 +1,335 @@
+//! What a running command's system calls become: an answer at once, and events. It is the record;
+//! the boundary is the kernel's (Landlock, namespaces, ownership), which judges the real objects.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use proofroom_canonical::{Digest, Hasher};
+use proofroom_record::event::{Attempt, Observation};
+
+use crate::{journal::Journal, redact::Redactor};
+
+/// The most processes whose start one session writes down.
+const MAX_PROCESSES: usize = 2_000;
+/// The most different blocked attempts that one command writes down.
+const MAX_ATTEMPTS: usize = 256;
+/// The most changed files that one command writes down.
+const MAX_CHANGED: usize = 2_000;
+/// Files larger than this are not hashed.
+const MAX_HASHED_BYTES: u64 = 256 * 1024 * 1024;
+/// The most bytes of one process's arguments that are written down.
+const MAX_ARGV_BYTES: usize = 4096;
+
+/// Directories that a command may read besides its own.
+const SYSTEM: [&str; 12] = [
+    "/bin",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/opt",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/proofroom",
+];
+/// Directories that a command may write, besides the workspace.
+const SCRATCH: [&str; 5] = ["/tmp", "/home/agent", "/dev", "/proc", "/var/tmp"];
+
+/// A system call that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A file is about to be opened for reading.
+    Reading(PathBuf),
+    /// A file is about to be opened for writing, created, removed or replaced; the word says which.
+    Writing(PathBuf, &'static str),
+    /// A program is about to start.
+    Starting {
+        /// Process id in the room.
+        pid: u32,
+        /// The program.
+        path: PathBuf,
+        /// Its arguments.
+        argv: Vec<String>,
+    },
+    /// The confinement refuses this, whatever is answered.
+    Refused {
+        /// What was tried.
+        attempt: Attempt,
+        /// What the caller is told.
+        errno: i32,
+    },
+    /// Nothing to write down.
+    Ordinary,
+}
+
+/// The answer to a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The kernel carries it out, under the room's boundary.
+    Continue,
+    /// The caller gets this error.
+    Deny(i32),
+}
+
+/// Decides and records the system calls of commands. Called from threads of the spawner's.
+pub trait Watch: Send + Sync {
+    /// Answers one call, at once.
+    fn seen(&self, call: Seen) -> Verdict;
+}
+
+/// The watch of one command.
+#[derive(Debug)]
+pub struct Observer {
+    journal: Arc<Journal>,
+    workspace: PathBuf,
+    redactor: Redactor,
+    seen: Mutex<Tally>,
+    programs: Arc<Programs>,
+    files: Files,
+}
+
+/// Whether changed files are written down one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// They are.
+    Recorded,
+    /// They are not: the supervisor's own git, whose commit names all of them.
+    Unrecorded,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    attempts: BTreeMap<Attempt, u64>,
+    dropped: u64,
+    changed: BTreeMap<PathBuf, Option<Digest>>,
+    first_program: Option<Digest>,
+}
+
+/// Digests of programs that were started in this session, by file.
+#[derive(Debug, Default)]
+pub struct Programs {
+    known: Mutex<HashMap<(u64, u64, i64, u64), Digest>>,
+    started: Mutex<usize>,
+}
+
+impl Observer {
+    /// A watch that writes to `journal`.
+    #[must_use]
+    pub fn new(
+        journal: Arc<Journal>,
+        workspace: PathBuf,
+        redactor: Redactor,
+        programs: Arc<Programs>,
+        files: Files,
+    ) -> Self {
+        Self {
+            journal,
+            workspace,
+            redactor,
+            seen: Mutex::default(),
+            programs,
+            files,
+        }
+    }
+
+    /// Digest of the first program that the command started.
+    #[must_use]
+    pub fn first_program(&self) -> Option<Digest> {
+        self.tally().first_program
+    }
+
+    /// Notes what only the end of the command shows: repeats, and files that changed.
+    pub fn finish(&self) {
+        let tally = std::mem::take(&mut *self.tally());
+        for (attempt, times) in tally.attempts {
+            if times > 1 {
+                let times = times.saturating_sub(1);
+                self.journal.note(Observation::Blocked { attempt, times });
+            }
+        }
+        if tally.dropped > 0 {
+            self.journal.note(Observation::LimitReached {
+                resource: "events".to_owned(),
+                detail: format!("{} further blocked attempts or changes", tally.dropped),
+            });
+        }
+        for (path, before) in tally.changed {
+            let after = digest_of(&path);
+            if after != before {
+                let path = path.to_string_lossy().into_owned();
+                self.journal.note(Observation::FileChanged {
+                    path,
+                    before,
+                    after,
+                });
+            }
+        }
+    }
+
+    fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blocked(&self, attempt: Attempt, errno: i32) -> Verdict {
+        let mut tally = self.tally();
+        if let Some(times) = tally.attempts.get_mut(&attempt) {
+            *times = times.saturating_add(1);
+        } else if tally.attempts.len() < MAX_ATTEMPTS {
+            tally.attempts.insert(attempt.clone(), 1);
+            self.journal
+                .note(Observation::Blocked { attempt, times: 1 });
+        } else {
+            tally.dropped = tally.dropped.saturating_add(1);
+        }
+        Verdict::Deny(errno)
+    }
+
+    fn blocked_file(&self, path: &Path, access: &str) -> Verdict {
+        let attempt = Attempt::File {
+            path: path.to_string_lossy().into_owned(),
+            access: access.to_owned(),
+        };
+        self.blocked(attempt, libc::EACCES)
+    }
+
+    fn reading(&self, path: &Path) -> Verdict {
+        let within = |root: &&str| path.starts_with(root);
+        if path.starts_with(&self.workspace)
+            || SYSTEM.iter().any(|root| within(&root))
+            || SCRATCH.iter().any(|root| within(&root))
+            || path == Path::new("/")
+            || path.symlink_metadata().is_err()
+        {
+            return Verdict::Continue;
+        }
+        self.blocked_file(path, "read")
+    }
+
+    fn writing(&self, path: &Path, access: &str) -> Verdict {
+        if path.starts_with(&self.workspace) {
+            // git's object files come by the thousand and are in the commit's own digest
+            let objects = self.workspace.join(".git").join("objects");
+            if self.files == Files::Recorded && !path.starts_with(objects) {
+                self.changing(path);
+            }
+            return Verdict::Continue;
+        }
+        if SCRATCH.iter().any(|root| path.starts_with(root)) {
+            return Verdict::Continue;
+        }
+        self.blocked_file(path, access)
+    }
+
+    fn changing(&self, path: &Path) {
+        let mut tally = self.tally();
+        if tally.changed.contains_key(path) {
+            return;
+        }
+        if tally.changed.len() < MAX_CHANGED {
+            tally.changed.insert(path.to_owned(), digest_of(path));
+        } else {
+            tally.dropped = tally.dropped.saturating_add(1);
+        }
+    }
+
+    fn starting(&self, pid: u32, path: &Path, argv: &[String]) {
+        let executable = self.programs.digest(path);
+        let mut tally = self.tally();
+        if tally.first_program.is_none() {
+            tally.first_program = executable;
+        }
+        drop(tally);
+        let mut started = self
+            .programs
+            .started
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *started = started.saturating_add(1);
+        match (*started).cmp(&MAX_PROCESSES) {
+            std::cmp::Ordering::Less => self.journal.note(Observation::ProcessStarted {
+                pid,
+                path: path.to_string_lossy().into_owned(),
+                executable,
+                argv: cut(self.redactor.argv(argv)),
+            }),
+            std::cmp::Ordering::Equal => self.journal.note(Observation::LimitReached {
+                resource: "processes".to_owned(),
+                detail: format!("further starts than {MAX_PROCESSES} are not written"),
+            }),
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+}
+
+impl Watch for Observer {
+    fn seen(&self, call: Seen) -> Verdict {
+        match call {
+            Seen::Reading(path) => self.reading(&path),
+            Seen::Writing(path, access) => self.writing(&path, access),
+            Seen::Starting { pid, path, argv } => {
+                self.starting(pid, &path, &argv);
+                Verdict::Continue
+            }
+            Seen::Refused { attempt, errno } => self.blocked(attempt, errno),
+            Seen::Ordinary => Verdict::Continue,
+        }
+    }
+}
+
+impl Programs {
+    fn digest(&self, path: &Path) -> Option<Digest> {
+        let meta = path.metadata().ok()?;
+        let file = (meta.dev(), meta.ino(), meta.mtime_nsec(), meta.size());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known.get(&file) {
+            return Some(*digest);
+        }
+        let digest = digest_of(path)?;
+        known.insert(file, digest);
+        Some(digest)
+    }
+}
+
+/// Digest of a regular file of bounded size; of a symbolic link, nothing.
+fn digest_of(path: &Path) -> Option<Digest> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let real = path.canonicalize().ok()?;
+    let mut file = File::from(open(real, flags, Mode::empty()).ok()?);
+    let meta = file.metadata().ok()?;
+    if !meta.is_file() || meta.len() > MAX_HASHED_BYTES {
+        return None;
+    }
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = file.read(&mut buffer).ok()?;
+        if count == 0 {
+            return Some(hasher.finish());
+        }
+        hasher.update(buffer.get(..count)?);
+    }
+}
+
+fn cut(argv: Vec<String>) -> Vec<String> {
+    let mut left = MAX_ARGV_BYTES;
+    let mut kept = Vec::new();
+    for argument in argv {
+        if argument.len() > left {
+            kept.push("[cut]".to_owned());
+            break;
+        }
+        left = left.saturating_sub(argument.len());
+        kept.push(argument);
+    }
+    kept
+}

@@ -1,0 +1,279 @@
+//! A command of the agent's from start to end: its output within bounds and by digest, its time
+//! limit, and the watch over its system calls.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proofroom_canonical::{Digest, Hasher};
+use proofroom_record::event::Exit;
+use tokio::sync::mpsc;
+
+use crate::{
+    observe::Watch,
+    spawn::{AgentCommand, Ended, SpawnError, Spawner, Streams},
+};
+
+/// What a command is given, and where it stops.
+#[derive(Debug)]
+pub struct Job {
+    /// Program, arguments, environment, directory.
+    pub command: AgentCommand,
+    /// Bytes for its standard input.
+    pub input: Vec<u8>,
+    /// When the whole tree is killed.
+    pub time: Duration,
+    /// Most bytes of each stream that are kept.
+    pub keep: usize,
+}
+
+/// How a command went.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub exit: Exit,
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+    /// Wall time in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// What came out of one stream.
+#[derive(Debug)]
+pub struct Output {
+    /// The first bytes of it.
+    pub kept: Vec<u8>,
+    /// Digest of all of it.
+    pub digest: Digest,
+    /// How many bytes there were.
+    pub bytes: u64,
+}
+
+impl Output {
+    /// Whether more came out than was kept.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        u64::try_from(self.kept.len()).is_ok_and(|kept| kept < self.bytes)
+    }
+}
+
+/// Why nothing is known of a command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// It was not confined, and not started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The program could not be executed.
+    #[error("`{program}` could not be started: {reason}")]
+    NotStarted {
+        /// The program.
+        program: String,
+        /// Why.
+        reason: String,
+    },
+    /// A pipe or a thread failed.
+    #[error("the command's streams failed")]
+    Streams(#[source] std::io::Error),
+}
+
+impl ProcessError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Spawn(_) => "not-confined",
+            Self::NotStarted { .. } => "not-started",
+            Self::Streams(_) => "streams-failed",
+        }
+    }
+}
+
+/// A piece of a command's output, as it comes.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Which stream.
+    pub stream: Stream,
+    /// What came.
+    pub bytes: Vec<u8>,
+}
+
+/// A standard stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// The environment that every agent command gets.
+#[must_use]
+pub fn agent_environment() -> Vec<(OsString, OsString)> {
+    [
+        ("HOME", "/home/agent"),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("LANG", "C.UTF-8"),
+        ("OPENAI_BASE_URL", "http://127.0.0.1:8377/v1"),
+        ("OPENAI_API_KEY", "room"),
+        ("ANTHROPIC_BASE_URL", "http://127.0.0.1:8377"),
+        ("ANTHROPIC_API_KEY", "room"),
+        ("ANTHROPIC_AUTH_TOKEN", "room"),
+        ("PROOFROOM", "1"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .to_vec()
+}
+
+/// Runs a command to its end or to `stop`. Output goes to `live` as it comes, when there is one and
+/// it has room. Whatever happens, the tree is gone when this returns.
+///
+/// # Errors
+/// See [`ProcessError`].
+pub async fn run(
+    spawner: Arc<dyn Spawner>,
+    job: Job,
+    watch: Arc<dyn Watch>,
+    live: Option<mpsc::Sender<Piece>>,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<Finished, ProcessError> {
+    let began = Instant::now();
+    let (stdin, mut input) = pipe()?;
+    let (mut out, stdout) = pipe()?;
+    let (mut err, stderr) = pipe()?;
+    let Job {
+        command,
+        input: bytes,
+        time,
+        keep,
+    } = job;
+    let program = command.argv.first().cloned().unwrap_or_default();
+    let streams = Streams {
+        stdin: stdin.into(),
+        stdout: stdout.into(),
+        stderr: stderr.into(),
+    };
+    let running = blocking(move || spawner.spawn(&command, streams, watch)).await??;
+    let running: Arc<dyn crate::spawn::Running> = Arc::from(running);
+    // A command that does not read its input breaks the pipe; that is its business.
+    let feed = blocking(move || drop(input.write_all(&bytes)));
+    let live_out = live.clone();
+    let out = tokio::spawn(blocking(move || {
+        drain(&mut out, keep, Stream::Stdout, live_out)
+    }));
+    let err = tokio::spawn(blocking(move || {
+        drain(&mut err, keep, Stream::Stderr, live)
+    }));
+    let feed = tokio::spawn(feed);
+    let waiting = Arc::clone(&running);
+    let mut end = tokio::spawn(blocking(move || waiting.wait()));
+    let mut timed_out = false;
+    let ended = tokio::select! {
+        ended = &mut end => ended,
+        () = tokio::time::sleep(time) => {
+            timed_out = true;
+            running.kill();
+            end.await
+        }
+        () = stop => {
+            running.kill();
+            end.await
+        }
+    };
+    let ended = flat(ended)??;
+    let (stdout, stderr) = (flat(out.await)?, flat(err.await)?);
+    flat(feed.await)?;
+    let exit = match ended {
+        _ if timed_out => Exit::TimedOut,
+        Ended::Exited(code) => Exit::Code(code),
+        Ended::Killed(signal) => Exit::Signal(signal),
+        Ended::NotStarted(reason) => {
+            return Err(ProcessError::NotStarted {
+                program: program.to_string_lossy().into_owned(),
+                reason,
+            });
+        }
+    };
+    Ok(Finished {
+        exit,
+        stdout,
+        stderr,
+        wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Where a program that is not a path is found.
+#[must_use]
+pub fn in_workspace(root: &std::path::Path, argv: Vec<OsString>) -> AgentCommand {
+    AgentCommand {
+        argv,
+        env: agent_environment(),
+        cwd: PathBuf::from(root),
+    }
+}
+
+fn pipe() -> Result<(File, File), ProcessError> {
+    let (read, write): (OwnedFd, OwnedFd) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| ProcessError::Streams(error.into()))?;
+    Ok((read.into(), write.into()))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ProcessError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ProcessError::Streams(error.into()))
+}
+
+fn flat<T>(
+    joined: Result<Result<T, ProcessError>, tokio::task::JoinError>,
+) -> Result<T, ProcessError> {
+    joined.map_err(|error| ProcessError::Streams(error.into()))?
+}
+
+fn drain(
+    from: &mut File,
+    keep: usize,
+    stream: Stream,
+    live: Option<mpsc::Sender<Piece>>,
+) -> Output {
+    let mut hasher = Hasher::new();
+    let (mut kept, mut bytes) = (Vec::new(), 0_u64);
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let piece = buffer.get(..count).unwrap_or_default();
+        hasher.update(piece);
+        bytes = bytes.saturating_add(u64::try_from(count).unwrap_or(0));
+        let room = keep.saturating_sub(kept.len()).min(count);
+        kept.extend_from_slice(piece.get(..room).unwrap_or_default());
+        if let Some(live) = &live {
+            let piece = Piece {
+                stream,
+                bytes: piece.to_vec(),
+            };
+            // For a person's eyes only: when nobody keeps up, pieces are lost.
+            drop(live.try_send(piece));
+        }
+    }
+    Output {
+        kept,
+        digest: hasher.finish(),
+        bytes,
+    }
+}

@@ -1,0 +1,371 @@
+//! The supervisor from start to end: assignment, identity, event 0, workspace, agent, result, record.
+//! It ends every session that it began: with a record when the channel lives, with nothing when not.
+
+use std::{
+    ffi::OsString,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use proofroom_authz::{Access, AccessPolicy, PolicyProblem, TaskGrant};
+use proofroom_canonical::Digest;
+use proofroom_record::{
+    dsse::spki_digest,
+    event::{EventBody, Exit, Observation, SessionEnd},
+    room_api::{self, Assignment, MAX_ASSIGNMENT_BYTES, ProgressKind},
+};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    channel::{Channel, ChannelError},
+    close::{self, CloseError},
+    git::Git,
+    identity::{self, Identity, IdentityError},
+    journal::{Journal, JournalError, now},
+    observe::Files,
+    process::{self, Job, Piece, Stream},
+    redact::Redactor,
+    serve,
+    session::Session,
+    spawn::Spawner,
+    tree::{Owner, Tree, TreeError},
+    workspace,
+};
+
+/// How often observations are written when nothing else is.
+const FLUSH: Duration = Duration::from_millis(250);
+/// How long the built-in agent may take to leave after it finished.
+const LEAVE: Duration = Duration::from_secs(5);
+/// The most bytes of one piece of output that goes to the terminal at once.
+const MAX_PIECE: usize = 16 * 1024;
+
+/// Where things are in the room.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The workspace.
+    pub workspace: PathBuf,
+    /// The agent's socket.
+    pub socket: PathBuf,
+    /// The loopback address that serves the model API; none in tests.
+    pub loopback: Option<std::net::SocketAddr>,
+    /// The built-in agent's program.
+    pub agent: PathBuf,
+    /// Whose the files are that tools make.
+    pub owner: Owner,
+}
+
+impl Places {
+    /// The places of a real room.
+    #[must_use]
+    pub fn of_a_room() -> Self {
+        Self {
+            workspace: "/workspace".into(),
+            socket: "/run/proofroom/agent.sock".into(),
+            loopback: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 8377))),
+            agent: "/proofroom/proofroom-agent".into(),
+            owner: Owner::Agent(1000),
+        }
+    }
+}
+
+/// Why a session could not be carried through.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SupervisorError {
+    /// The access policy is not the one that the assignment names.
+    #[error("the access policy's digest is not the one of the assignment")]
+    PolicyDigest,
+    /// The access policy has problems.
+    #[error("the access policy cannot be used: {}", list(.0))]
+    Policy(Vec<PolicyProblem>),
+    /// The grant is not one.
+    #[error("the task's grant cannot be used")]
+    Grant(#[source] proofroom_authz::GrantError),
+    /// Neither a task nor a command, or both.
+    #[error("the assignment has neither a task nor a command, or both")]
+    NoWork,
+    /// The host failed.
+    #[error("the assignment did not arrive")]
+    Host(#[source] ChannelError),
+    /// No identity.
+    #[error("there is no session identity")]
+    Identity(#[source] IdentityError),
+    /// The chain did not open.
+    #[error("the event chain did not open")]
+    Journal(#[source] JournalError),
+    /// The agent's socket could not be made.
+    #[error("the agent's socket could not be made")]
+    Socket(#[source] std::io::Error),
+    /// The workspace directory cannot be used.
+    #[error("the workspace directory cannot be used")]
+    Tree(#[source] TreeError),
+    /// The session ended without a record from inside.
+    #[error("the session could not be closed")]
+    Close(#[source] CloseError),
+}
+
+impl SupervisorError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::PolicyDigest => "access-policy-digest",
+            Self::Policy(_) => "access-policy-refused",
+            Self::Grant(error) => error.code(),
+            Self::NoWork => "assignment-no-work",
+            Self::Host(error) => error.code(),
+            Self::Identity(error) => error.code(),
+            Self::Journal(error) => error.code(),
+            Self::Socket(_) => "agent-socket",
+            Self::Tree(error) => error.code(),
+            Self::Close(error) => error.code(),
+        }
+    }
+}
+
+fn list(problems: &[PolicyProblem]) -> String {
+    let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    words.join("; ")
+}
+
+/// Carries one session through. `cancelled` resolves when the host wants it to end.
+///
+/// # Errors
+/// See [`SupervisorError`].
+pub async fn supervise(
+    stream: UnixStream,
+    spawner: Arc<dyn Spawner>,
+    places: Places,
+    redactor: Redactor,
+    cancelled: impl Future<Output = ()> + Send,
+) -> Result<(SessionEnd, Digest), SupervisorError> {
+    let started = now();
+    let channel = Channel::over(stream).await.map_err(SupervisorError::Host)?;
+    let assignment: Assignment = channel
+        .get(room_api::ASSIGNMENT, MAX_ASSIGNMENT_BYTES)
+        .await
+        .map_err(SupervisorError::Host)?;
+    let access = access(&assignment)?;
+    let key = identity::new_key().map_err(SupervisorError::Identity)?;
+    let identity = Identity::establish(&channel, &assignment, key)
+        .await
+        .map_err(SupervisorError::Identity)?;
+    let session = begin(
+        channel, assignment, access, &identity, spawner, &places, redactor,
+    )?;
+    let session = Arc::new(session);
+    open(&session, &identity).await?;
+    let end = work(&session, &places, cancelled).await;
+    let digest = close::close(&session, &identity, end, started)
+        .await
+        .map_err(SupervisorError::Close)?;
+    Ok((end, digest))
+}
+
+fn access(assignment: &Assignment) -> Result<Access, SupervisorError> {
+    if assignment.task.is_some() == assignment.command.is_some()
+        || assignment.command.as_ref().is_some_and(Vec::is_empty)
+    {
+        return Err(SupervisorError::NoWork);
+    }
+    let policy = AccessPolicy::parse(&assignment.access_policy, "access.cedar")
+        .map_err(SupervisorError::Policy)?;
+    if policy.digest() != assignment.policies.access {
+        return Err(SupervisorError::PolicyDigest);
+    }
+    let grant = &assignment.grant;
+    let grant = TaskGrant::compile(&grant.read, &grant.write, &grant.run)
+        .map_err(SupervisorError::Grant)?;
+    Ok(Access::new(policy, grant, assignment.agent.clone()))
+}
+
+fn begin(
+    channel: Channel,
+    assignment: Assignment,
+    access: Access,
+    identity: &Identity,
+    spawner: Arc<dyn Spawner>,
+    places: &Places,
+    redactor: Redactor,
+) -> Result<Session, SupervisorError> {
+    let key = identity.key.clone();
+    let journal = Journal::new(channel.clone(), key, assignment.session, identity.binding);
+    let root = &places.workspace;
+    Ok(Session {
+        journal: Arc::new(journal),
+        access,
+        tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,
+        git: Git::new(Arc::clone(&spawner), root, &assignment.agent),
+        root: root.clone(),
+        assignment,
+        channel,
+        spawner,
+        redactor,
+        programs: Arc::default(),
+        runs: Mutex::default(),
+        label: Mutex::new("none".to_owned()),
+        result: Mutex::default(),
+        steps: AtomicU64::new(0),
+        tokens: AtomicU64::new(0),
+        end: watch::Sender::new(None),
+    })
+}
+
+async fn open(session: &Session, identity: &Identity) -> Result<(), SupervisorError> {
+    let opened = EventBody::SessionOpened {
+        agent: session.assignment.agent.clone(),
+        commit: session.assignment.commit.clone(),
+        task: session.assignment.task_digest(),
+        session_key: spki_digest(identity.key.verifying_key()),
+    };
+    let opened = session.journal.open(opened).await;
+    opened.map_err(SupervisorError::Journal)
+}
+
+/// Everything between the first event and the last. Whatever goes wrong in here is an end.
+async fn work(
+    session: &Arc<Session>,
+    places: &Places,
+    cancelled: impl Future<Output = ()> + Send,
+) -> SessionEnd {
+    let agent = async {
+        if let Err(error) = workspace::import(session).await {
+            let text = format!("{error}: {}", source_of(&error));
+            session.progress(ProgressKind::Step, text).await;
+            session.finish(SessionEnd::Refused);
+            return;
+        }
+        match listen(places) {
+            Ok((unix, tcp)) => {
+                let serving = tokio::spawn(serve::serve(Arc::clone(session), unix, tcp));
+                run_agent(session, places).await;
+                serving.abort();
+            }
+            Err(error) => {
+                let text = format!("the agent's socket: {error}");
+                session.progress(ProgressKind::Step, text).await;
+                session.finish(SessionEnd::Interrupted);
+            }
+        }
+    };
+    let seconds = Duration::from_secs(session.assignment.limits.seconds);
+    let guard = async {
+        tokio::select! {
+            () = cancelled => session.finish(SessionEnd::Cancelled),
+            () = tokio::time::sleep(seconds) => {
+                session.limit("time", format!("{} s", seconds.as_secs()));
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let flush = async {
+        loop {
+            tokio::time::sleep(FLUSH).await;
+            if let Err(error) = session.journal.flush().await {
+                session.lost(error);
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = agent => {}
+        () = guard => {}
+        () = flush => {}
+    }
+    if session.ended() != Some(SessionEnd::Refused)
+        && let Err(error) = close::deliver(session).await
+    {
+        session.lost(error);
+    }
+    session.ended().unwrap_or(SessionEnd::Interrupted)
+}
+
+fn source_of(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, ToString::to_string)
+}
+
+fn listen(places: &Places) -> Result<(UnixListener, Option<TcpListener>), std::io::Error> {
+    if let Some(parent) = places.socket.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let unix = UnixListener::bind(&places.socket)?;
+    std::fs::set_permissions(&places.socket, std::fs::Permissions::from_mode(0o666))?;
+    let tcp = match places.loopback {
+        None => None,
+        Some(address) => {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Some(TcpListener::from_std(listener)?)
+        }
+    };
+    Ok((unix, tcp))
+}
+
+async fn run_agent(session: &Arc<Session>, places: &Places) {
+    let argv: Vec<OsString> = match &session.assignment.command {
+        Some(command) => command.iter().map(OsString::from).collect(),
+        None => vec![places.agent.clone().into()],
+    };
+    let job = Job {
+        command: process::in_workspace(&session.root, argv),
+        input: vec![],
+        // The session's own limit ends it, in `work`.
+        time: Duration::from_secs(session.assignment.limits.seconds.saturating_add(60)),
+        keep: 0,
+    };
+    let (live, pieces) = mpsc::channel(64);
+    let show = tokio::spawn(show(Arc::clone(session), pieces));
+    let stop = async {
+        let end = session.until_ended().await;
+        if matches!(end, SessionEnd::Completed | SessionEnd::AgentFailed) {
+            tokio::time::sleep(LEAVE).await;
+        }
+    };
+    let observer = session.observer(Files::Recorded);
+    let spawner = Arc::clone(&session.spawner);
+    let finished = process::run(spawner, job, Arc::clone(&observer) as _, Some(live), stop).await;
+    observer.finish();
+    drop(show.await);
+    match finished {
+        Ok(finished) => {
+            session.journal.note(Observation::AgentOutput {
+                stdout: finished.stdout.digest,
+                stderr: finished.stderr.digest,
+                exit: finished.exit,
+            });
+            // The built-in agent says by `finish` that it is done; leaving without it is a failure.
+            let done = session.assignment.command.is_some() && finished.exit == Exit::Code(0);
+            session.finish(if done {
+                SessionEnd::Completed
+            } else {
+                SessionEnd::AgentFailed
+            });
+        }
+        Err(error) => {
+            let text = format!("{error}");
+            session.progress(ProgressKind::Step, text).await;
+            session.finish(match error {
+                process::ProcessError::NotStarted { .. } => SessionEnd::AgentFailed,
+                _ => SessionEnd::Interrupted,
+            });
+        }
+    }
+}
+
+async fn show(session: Arc<Session>, mut pieces: mpsc::Receiver<Piece>) {
+    while let Some(piece) = pieces.recv().await {
+        let kind = match piece.stream {
+            Stream::Stdout => ProgressKind::Stdout,
+            Stream::Stderr => ProgressKind::Stderr,
+        };
+        for part in piece.bytes.chunks(MAX_PIECE) {
+            let text = String::from_utf8_lossy(part).into_owned();
+            session.progress(kind, text).await;
+        }
+    }
+}
