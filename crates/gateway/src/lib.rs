@@ -21,6 +21,7 @@ mod prompt;
 mod pump;
 mod refusal;
 mod run;
+mod sending;
 mod setup;
 mod sink;
 mod tls;

@@ -59,13 +59,18 @@ pub(crate) struct Arrival {
 #[derive(Debug)]
 pub(crate) enum Content {
     Whole(Prompt),
-    /// More than the cap; digest and size are those of the part that was read.
+    /// More than the cap. Digest and size are those of the whole body, or of what was read when it
+    /// went on beyond [`HASHED_BEYOND`] times the cap.
     TooLarge,
     /// The client broke off; digest and size are those of the part that arrived.
     Broken,
 }
 
-/// Reads `body` to its end or to `max` bytes.
+/// How many times the cap is read, hashed and thrown away of a body that is too large, so that its
+/// digest is the one that the sender knows.
+const HASHED_BEYOND: u64 = 4;
+
+/// Reads `body` to its end and keeps it if it has at most `max` bytes.
 pub(crate) async fn read<B>(body: B, max: usize) -> Arrival
 where
     B: Body<Data = Bytes>,
@@ -77,6 +82,7 @@ where
     let mut bytes: u64 = 0;
     let content = loop {
         let data = match body.frame().await {
+            None if bytes > max as u64 => break Content::TooLarge,
             None => break Content::Whole(Prompt::new(std::mem::take(&mut held.0))),
             Some(Err(_)) => break Content::Broken,
             Some(Ok(frame)) => match frame.into_data() {
@@ -86,10 +92,14 @@ where
         };
         hasher.update(&data);
         bytes = bytes.saturating_add(data.len() as u64);
-        if held.0.len().saturating_add(data.len()) > max {
-            break Content::TooLarge;
+        if bytes > max as u64 {
+            held = Wiped(Vec::new());
+            if bytes > (max as u64).saturating_mul(HASHED_BEYOND) {
+                break Content::TooLarge;
+            }
+        } else {
+            append(&mut held, &data);
         }
-        append(&mut held, &data);
     };
     Arrival {
         digest: hasher.finish(),
@@ -124,7 +134,23 @@ mod tests {
         assert!(matches!(whole.content, Content::Whole(prompt) if prompt.as_slice() == b"12345"));
         let refused = read(Full::new(Bytes::from_static(b"123456")), 5).await;
         assert!(matches!(refused.content, Content::TooLarge));
-        assert_eq!(refused.bytes, 6);
+        assert_eq!((refused.bytes, refused.digest), (6, Digest::of("123456")));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_hashed_whole_up_to_four_times_the_cap() {
+        for (count, hashed) in [(4, 20), (5, 25), (9, 25)] {
+            let (sender, receiver) = tokio::sync::mpsc::channel(16);
+            for _ in 0..count {
+                let frame = http_body::Frame::data(Bytes::from_static(b"12345"));
+                sender.send(Ok(frame)).await.unwrap();
+            }
+            drop(sender);
+            let body = crate::AnswerBody::stream(receiver);
+            let refused = read(body, 5).await;
+            assert!(matches!(refused.content, Content::TooLarge));
+            assert_eq!(refused.digest, Digest::of("12345".repeat(hashed / 5)));
+        }
     }
 
     #[test]
