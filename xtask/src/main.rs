@@ -1,2 +1,50 @@
 //! The workspace's front door for anything with logic; see `cargo xtask --help`.
-fn main() {}
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a build tool talks to the person who started it"
+)]
+
+mod checks;
+mod demo;
+mod machine;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, demonstrates and checks Proofroom.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run a coding session on a small real repository and verify the bundle that it leaves.
+    Demo(demo::Options),
+    /// Run every test, third-party checks included.
+    Test,
+    /// Run what continuous integration runs: format, lints, dependencies, house rules, tests.
+    Ci,
+    /// Check the house rules: file heads, file sizes, documents that name what exists, crate arrows.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test => suite::test().map(|()| ExitCode::SUCCESS),
+        Task::Ci => suite::ci().map(|()| ExitCode::SUCCESS),
+        Task::Tidy => checks::tidy().map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -82,6 +82,10 @@ pub(crate) struct StageFailure {
 }
 
 impl StageFailure {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors are handed over where they arise"
+    )]
     pub(crate) fn step(step: impl Into<String>, message: impl ToString) -> Self {
         Self {
             mechanism: String::new(),
@@ -91,6 +95,10 @@ impl StageFailure {
         }
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors are handed over where they arise"
+    )]
     pub(crate) fn mechanism(mechanism: &str, message: impl ToString, what_to_do: &str) -> Self {
         Self {
             mechanism: mechanism.to_owned(),

@@ -165,6 +165,10 @@ fn judge_arguments(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
             step(RETURN, ALLOW),
         ],
     )?;
+    judge_the_rest(program)
+}
+
+fn judge_the_rest(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
     rule(
         program,
         libc::SYS_ioctl,

@@ -112,8 +112,9 @@ pub struct Launched {
 
 /// Starts a room whose supervisor finds `channel` as descriptor 3.
 ///
-/// `join` is called with the launcher's process id before the launcher does anything, to put it
-/// into resource groups. Blocking, single-digit milliseconds; safe in a threaded process, because
+/// `join` is called with the launcher's process id to put it into resource groups, on a thread of
+/// its own (moving a process between groups can wait for a grace period of the kernel); the room's
+/// first process is not made before it has returned. Blocking, single-digit milliseconds; safe in a threaded process, because
 /// nothing but `exec` happens between fork and the launcher's own code.
 ///
 /// # Errors
@@ -124,7 +125,7 @@ pub fn start(
     ids: IdMap,
     channel: &OwnedFd,
     stage: &StageProgram,
-    join: &mut dyn FnMut(u32) -> Result<(), ConfineError>,
+    join: &(dyn Fn(u32) -> Result<(), ConfineError> + Sync),
 ) -> Result<Launched, ConfineError> {
     if spec.supervisor.is_empty() {
         return Err(ConfineError::Specification {
@@ -134,22 +135,37 @@ pub fn start(
     let (control, mut launcher) = start_stage(stage, "launch", spec.diagnostics)?;
     let pid = launcher.id();
     let specification = memory_file(spec)?;
-    let launched = join(pid)
-        .and_then(|()| control.send(&Message::Start, &[specification.as_fd(), channel.as_fd()]))
-        .and_then(|()| follow(&control, pid, ids));
+    let launched = std::thread::scope(|scope| {
+        let joining = scope.spawn(|| join(pid));
+        let joined = || {
+            joining.join().unwrap_or_else(|_| {
+                Err(ConfineError::Protocol {
+                    reason: "`join` panicked".to_owned(),
+                })
+            })
+        };
+        control.send(&Message::Start, &[specification.as_fd(), channel.as_fd()])?;
+        follow(&control, pid, ids, joined)
+    });
     // Without the other end of the control socket a launcher in whatever state ends itself.
     drop(control);
     launcher.wait().doing("wait for the launcher")?;
     launched
 }
 
-fn follow(control: &Control, launcher: u32, ids: IdMap) -> Result<Launched, ConfineError> {
+fn follow(
+    control: &Control,
+    launcher: u32,
+    ids: IdMap,
+    joined: impl FnOnce() -> Result<(), ConfineError>,
+) -> Result<Launched, ConfineError> {
     let (Message::MapMe, _) = control.expect("map-me")? else {
         return Err(ConfineError::Protocol {
             reason: "`map-me` was expected".to_owned(),
         });
     };
     write_maps(launcher, ids)?;
+    joined()?;
     control.send(&Message::Mapped, &[])?;
     let (Message::Init { pid }, fds) = control.expect("init")? else {
         return Err(ConfineError::Protocol {

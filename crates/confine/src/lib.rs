@@ -12,9 +12,11 @@
 //!   answers [`Notifications`] on a thread of its own:
 //!
 //! ```no_run
-//! # fn f(command: proofroom_confine::AgentCommand) -> Result<(), Box<dyn std::error::Error>> {
+//! # use proofroom_confine::{AgentCommand, ConfineError, Stdio};
+//! # fn f(command: AgentCommand, stdio: Stdio) -> Result<(), ConfineError> {
 //! use proofroom_confine::{ConfinedCommand, StageProgram, Suggestion};
-//! let confined = ConfinedCommand::spawn(&command, &StageProgram::itself()?)?;
+//! let confined = ConfinedCommand::spawn(&command, &stdio, &StageProgram::itself()?)?;
+//! drop(stdio);
 //! let notifications = confined.notifications();
 //! while let Some(notification) = notifications.next()? {
 //!     // write the event first, then answer; the command waits

@@ -124,12 +124,12 @@ fn relative(path: &Path) -> Result<PathBuf, StageFailure> {
 }
 
 /// Builds the root and enters it. The caller is the room's uid 0 with all its capabilities.
-pub(crate) fn build(sources: Sources, spec: &RoomSpec) -> Result<(), StageFailure> {
+pub(crate) fn build(sources: &Sources, spec: &RoomSpec) -> Result<(), StageFailure> {
     let root = tmpfs("size=4m,nr_inodes=4096,mode=0755");
     root.on(Path::new(SCAFFOLD), MountFlags::NODEV)?;
     std::env::set_current_dir(SCAFFOLD).at("enter the new root")?;
     skeleton(spec)?;
-    devices(&sources, spec)?;
+    devices(sources, spec)?;
     // Links first: `/lib64` may be needed to be a link for nothing, but a tree never replaces one.
     for (says, target) in &sources.links {
         make_parent(target)?;

@@ -7,12 +7,13 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::de::DeserializeOwned;
 
 use crate::{
     control::{Control, Message},
     error::{AtStep as _, StageFailure},
-    sys,
+    sys::{self, Cloned},
 };
 
 mod confine;
@@ -32,10 +33,76 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         "confine" => confine::run,
         _ => return None,
     };
-    Some(match control().and_then(run) {
+    Some(match control().and_then(|control| run(&control)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(()) => ExitCode::from(70),
     })
+}
+
+/// The supervisor's end of the channel, closed on exec from now on. Call it once, in the program
+/// that the launch stage executed.
+///
+/// # Errors
+/// When descriptor [`crate::CHANNEL_FD`] is not an open socket.
+pub fn take_channel() -> std::io::Result<std::os::unix::net::UnixStream> {
+    let fd = sys::adopt(crate::CHANNEL_FD)?;
+    rustix::net::sockopt::socket_domain(&fd)?;
+    Ok(fd.into())
+}
+
+/// Copies this process; the copy goes on only after the other side was told of it (`Init`), so that
+/// its own messages can never come first and it can always be killed.
+fn first_of_namespace(
+    control: &Control,
+    flags: i32,
+    mechanism: &str,
+) -> Result<Copied, StageFailure> {
+    let (gate, opener) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
+    let cloned = sys::clone_process(flags).map_err(|e| {
+        StageFailure::mechanism(
+            mechanism,
+            e,
+            "raise user.max_pid_namespaces and pids limits",
+        )
+    })?;
+    match cloned {
+        Cloned::Parent { pid, pidfd } => {
+            control
+                .send(&Message::Init { pid }, &[pidfd.as_fd()])
+                .at("tell of the process")?;
+            rustix::io::write(&opener, &[1]).at("open the gate")?;
+            Ok(Copied::Original)
+        }
+        Cloned::Child => {
+            drop(opener);
+            match rustix::io::read(&gate, &mut [0_u8; 1]) {
+                Ok(1) => Ok(Copied::First),
+                _ => sys::leave(70),
+            }
+        }
+    }
+}
+
+enum Copied {
+    Original,
+    First,
+}
+
+/// Removes everything but `kept` from the bounding set, capabilities of newer kernels included.
+fn bound_capabilities(kept: CapabilitySet) -> Result<(), StageFailure> {
+    for bit in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if kept.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last capability that this kernel has.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(e) => return Err(e).at("drop capabilities"),
+        }
+    }
+    Ok(())
 }
 
 /// The control socket is standard input, so that nothing else has to be inherited.

@@ -2,7 +2,6 @@
 //! this crate that may use `unsafe`.
 
 use std::{
-    ffi::CStr,
     io, mem,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
@@ -30,6 +29,21 @@ fn descriptor(returned: c_long) -> io::Result<OwnedFd> {
     )]
     // SAFETY: the kernel returned it as a new descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Takes over an inherited descriptor and closes it on exec.
+pub(crate) fn adopt(number: c_int) -> io::Result<OwnedFd> {
+    #[expect(unsafe_code, reason = "an inherited descriptor has no owner yet")]
+    // SAFETY: F_SETFD fails for a number that is not open. The only caller takes the channel's
+    // number, which the launch stage opened for this program, and documents that it is called once.
+    unsafe {
+        outcome(c_long::from(libc::fcntl(
+            number,
+            libc::F_SETFD,
+            libc::FD_CLOEXEC,
+        )))?;
+        Ok(OwnedFd::from_raw_fd(number))
+    }
 }
 
 /// Which side of a clone this is.
@@ -332,21 +346,5 @@ pub(crate) fn seccomp_action_known(action: u32) -> io::Result<()> {
             &raw const action,
         )
     })
-    .map(drop)
-}
-
-/// Mounts without flags translation, for the probe's child that must not allocate.
-pub(crate) fn mount_plain(source: &CStr, target: &CStr, kind: &CStr, flags: u64) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "mount inside a trial child")]
-    // SAFETY: all three are NUL-terminated and outlive the call; no data is passed.
-    outcome(c_long::from(unsafe {
-        libc::mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            flags as libc::c_ulong,
-            std::ptr::null(),
-        )
-    }))
     .map(drop)
 }

@@ -4,7 +4,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
+pub mod certificate;
+pub mod chain;
 pub mod dsse;
 pub mod event;
+pub mod facts;
+pub mod head;
+pub mod ladder;
+pub mod predicate;
+pub mod render;
 pub mod room_api;
+pub mod spiffe;
 pub mod statement;

@@ -60,6 +60,10 @@ struct Arguments {
 }
 
 impl Arguments {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm per system call reads best as one table"
+    )]
     fn call(&self, name: &str) -> Result<Call, Unreadable> {
         let [a, b, c, d, e, _] = self.args;
         Ok(match name {

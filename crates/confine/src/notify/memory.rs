@@ -17,6 +17,10 @@ const PAGE: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Unreadable(pub(crate) String);
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "errors are handed over where they arise"
+)]
 fn unreadable(address: u64, why: impl ToString) -> Unreadable {
     Unreadable(format!("memory at {address:#x}: {}", why.to_string()))
 }

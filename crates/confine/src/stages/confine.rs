@@ -3,7 +3,7 @@
 
 use std::{
     os::{
-        fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
     process::Command,
@@ -18,12 +18,12 @@ use rustix::{
     },
     thread::{
         CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-        remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
-        set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        set_capabilities, set_capabilities_secure_bits, set_no_new_privs, set_thread_groups,
+        set_thread_res_gid, set_thread_res_uid,
     },
 };
 
-use super::{report, start};
+use super::{Copied, first_of_namespace, report, start};
 use crate::{
     AGENT_ID, AddressSpace, AgentCommand, CommandLimits,
     control::{Control, Message},
@@ -34,16 +34,13 @@ use crate::{
 
 const NOT_EXECUTED: u8 = 127;
 
-pub(super) fn run(control: Control) -> Result<(), ()> {
-    let (command, stdio) = report(&control, start::<AgentCommand>(&control))?;
+pub(super) fn run(control: &Control) -> Result<(), ()> {
+    let (command, stdio) = report(control, start::<AgentCommand>(control))?;
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-    let cloned = sys::clone_process(flags)
-        .map_err(|e| StageFailure::mechanism("pid-namespace", e, "raise user.max_pid_namespaces"));
-    match report(&control, cloned)? {
-        Cloned::Parent { pid, pidfd } => control
-            .send(&Message::Init { pid }, &[pidfd.as_fd()])
-            .map_err(drop),
-        Cloned::Child => first_process(&control, &command, stdio),
+    let copied = first_of_namespace(control, flags, "pid-namespace");
+    match report(control, copied)? {
+        Copied::Original => Ok(()),
+        Copied::First => first_process(control, &command, stdio),
     }
 }
 
@@ -117,6 +114,8 @@ fn become_agent(
 ) -> Result<(), StageFailure> {
     rustix::process::setsid().at("start a session")?;
     let control = place_descriptors(control, stdio)?;
+    // Under memory pressure the agent goes first, the supervisor's audit last.
+    std::fs::write("/proc/self/oom_score_adj", "1000").at("mark the agent for the OOM killer")?;
     limit(&command.limits)?;
     become_unprivileged()?;
     std::env::set_current_dir(&command.cwd).at("enter the working directory")?;
@@ -158,7 +157,7 @@ fn place_descriptors(control: &Control, stdio: Vec<OwnedFd>) -> Result<Control, 
         let (low, high) = stream.at("place a standard stream")?;
         sys::place(high.as_fd(), number).at("place a standard stream")?;
         // Their numbers are closed or replaced below.
-        let _: [i32; 2] = [low, high].map(|fd| fd.into_raw_fd());
+        std::mem::forget((low, high));
     }
     let placed = sys::place_closed_on_exec(high, 3).at("place the control socket")?;
     debug_assert_eq!(placed.as_raw_fd(), 3);
@@ -196,13 +195,7 @@ fn limit(limits: &CommandLimits) -> Result<(), StageFailure> {
 }
 
 fn become_unprivileged() -> Result<(), StageFailure> {
-    for capability in CapabilitySet::all() {
-        match remove_capability_from_bounding_set(capability) {
-            // A capability that this kernel does not have.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(e) => return Err(e).at("empty the bounding set"),
-        }
-    }
+    super::bound_capabilities(CapabilitySet::empty())?;
     clear_ambient_capability_set().at("clear the ambient set")?;
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED

@@ -2,7 +2,7 @@
 
 use std::{
     os::{
-        fd::{AsFd as _, IntoRawFd as _, OwnedFd},
+        fd::{AsFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
     process::{Command, Stdio},
@@ -13,18 +13,17 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs, set_thread_groups,
-        set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 
-use super::{report, start};
+use super::{Copied, first_of_namespace, report, start};
 use crate::{
     CHANNEL_FD, RoomSpec,
     control::{Control, Message},
     error::{AtStep as _, StageFailure},
     room_root::{self, Sources},
-    sys::{self, Cloned},
+    sys,
 };
 
 const NAMESPACES: [(&str, libc::c_int); 7] = [
@@ -49,18 +48,16 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::SYS_ADMIN);
 
-pub(super) fn run(control: Control) -> Result<(), ()> {
-    let (spec, channel) = report(&control, prepare(&control))?;
-    let cloned = sys::clone_process(libc::CLONE_PARENT).at("make the room's first process");
-    match report(&control, cloned)? {
-        Cloned::Parent { pid, pidfd } => control
-            .send(&Message::Init { pid }, &[pidfd.as_fd()])
-            .map_err(drop),
-        Cloned::Child => {
-            let Err(failure) = first_process(&control, &spec, channel) else {
+pub(super) fn run(control: &Control) -> Result<(), ()> {
+    let (spec, channel) = report(control, prepare(control))?;
+    let copied = first_of_namespace(control, libc::CLONE_PARENT, "pid-namespace");
+    match report(control, copied)? {
+        Copied::Original => Ok(()),
+        Copied::First => {
+            let Err(failure) = first_process(control, &spec, channel) else {
                 return Ok(());
             };
-            report(&control, Err(failure))
+            report(control, Err(failure))
         }
     }
 }
@@ -81,7 +78,8 @@ fn prepare(control: &Control) -> Result<(RoomSpec, OwnedFd), StageFailure> {
 }
 
 fn enter_namespaces() -> Result<(), StageFailure> {
-    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag);
+    // The cgroup namespace comes later: its root is the group that the process is in by then.
+    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag) & !libc::CLONE_NEWCGROUP;
     let Err(error) = sys::unshare(all) else {
         return Ok(());
     };
@@ -107,11 +105,14 @@ fn enter_namespaces() -> Result<(), StageFailure> {
 /// Returns only with a failure.
 fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
     rustix::process::setsid().at("start a session")?;
+    sys::unshare(libc::CLONE_NEWCGROUP).map_err(|e| {
+        StageFailure::mechanism("cgroup-namespace", e, "enable CONFIG_CGROUPS in the kernel")
+    })?;
     let sources = Sources::take(spec)?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("become the room's group 0")?;
     set_thread_groups(&[]).at("leave the host's groups")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become the room's user 0")?;
-    room_root::build(sources, spec)?;
+    room_root::build(&sources, spec)?;
     rustix::system::sethostname(b"room").at("name the room")?;
     let socket = socket_with(
         AddressFamily::INET,
@@ -122,9 +123,7 @@ fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result
     .at("open a socket")?;
     sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
     drop(socket);
-    for capability in CapabilitySet::all().difference(KEPT) {
-        remove_capability_from_bounding_set(capability).at("drop capabilities")?;
-    }
+    super::bound_capabilities(KEPT)?;
     set_no_new_privs(true).at("set no_new_privs")?;
     execute(control, spec, channel)
 }
@@ -136,10 +135,10 @@ fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), S
     let high = fcntl_dupfd_cloexec(control.fd(), 10).at("place the control socket")?;
     let channel_high = fcntl_dupfd_cloexec(&channel, 10).at("place the channel")?;
     // Given up to `place` and `close_from`, which work by number.
-    let _: i32 = channel.into_raw_fd();
+    std::mem::forget(channel);
     sys::place(channel_high.as_fd(), CHANNEL_FD).at("place the channel")?;
     let control = Control::over(sys::place_closed_on_exec(high, CHANNEL_FD + 1).at("place")?);
-    let _: i32 = channel_high.into_raw_fd();
+    std::mem::forget(channel_high);
     sys::close_from(5).at("close what is left")?;
     control
         .send(&Message::Built { mechanisms }, &[])

@@ -1,0 +1,556 @@
+//! One pass of literals over a text, the rules' patterns where a literal occurs, then the checks;
+//! again over every other reading of the text within a budget.
+
+use std::{collections::HashMap, ops::Range, sync::LazyLock};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use regex_automata::{Anchored, Input, meta::Regex};
+
+use super::{
+    MAX_REQUEST_BYTES, OVER_BUDGET, REDACTED,
+    view::{View, ViewKind, readings, rejoined},
+};
+use crate::{
+    ClassificationPolicy, Confidence, Label, Levels,
+    detect::{
+        self, Broken, Compiled, Hit, Verdict, Window, ceil_boundary, floor_boundary, scan_digits,
+    },
+    finding::MAX_FINDINGS,
+};
+
+/// A finding in one text, before it has a segment.
+pub(super) struct Found<'a> {
+    pub(super) rule: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) label: Label,
+    pub(super) span: Range<usize>,
+    pub(super) confidence: Confidence,
+}
+
+/// Rules made ready: automaton, patterns, checks, labels.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    /// Absent only if it could not be built; then every text counts as unread.
+    literals: Option<AhoCorasick>,
+    /// Per literal, the rules to try.
+    rules_of: Vec<Vec<usize>>,
+    rules: Vec<Rule>,
+    digits: Vec<Ruling>,
+    unreadable: Label,
+}
+
+/// A pattern and what it can mean.
+#[derive(Debug)]
+struct Rule {
+    regex: Regex,
+    pattern: String,
+    window: Window,
+    broken: Broken,
+    rulings: Vec<Ruling>,
+}
+
+/// One meaning of a pattern's match.
+#[derive(Debug)]
+struct Ruling {
+    id: String,
+    reason: &'static str,
+    label: Label,
+    check: Check,
+    redact: Redact,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Check {
+    Builtin(fn(&Hit<'_>) -> Verdict),
+    /// A customer's word: it must not be part of a longer one.
+    WholeWord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Redact {
+    Value,
+    Nothing,
+}
+
+/// What is found goes here: ruling, span in the text scanned, confidence.
+type Report<'s, 'r> = dyn FnMut(&'s Ruling, Range<usize>, Confidence) + 'r;
+
+impl Scanner {
+    pub(super) fn new(policy: &ClassificationPolicy) -> Self {
+        let mut building = Building::default();
+        let mut complete =
+            building.add_builtin(|index, _| policy.detectors.get(index).copied().flatten());
+        for rule in &policy.terms {
+            for term in &rule.terms {
+                complete &= building.add_term(&rule.id, rule.label, term, Anchor::Word);
+            }
+        }
+        for rule in &policy.markings {
+            for line in &rule.lines {
+                complete &= building.add_term(&rule.id, rule.label, line, Anchor::Line);
+            }
+        }
+        building.finish(policy.unreadable, complete)
+    }
+
+    /// The scanner with every built-in detector on.
+    pub(super) fn builtin() -> Option<&'static Self> {
+        static BUILTIN: LazyLock<Option<Scanner>> = LazyLock::new(|| {
+            let levels = Levels::default();
+            let mut building = Building::default();
+            let complete = building.add_builtin(|_, c| Some(c.detector.severity.label(&levels)));
+            complete.then(|| building.finish(levels.highest(), true))
+        });
+        BUILTIN.as_ref()
+    }
+
+    /// Reports everything found in `text` and in its other readings.
+    pub(super) fn scan<'s>(&'s self, text: &str, report: &mut dyn FnMut(Found<'s>)) {
+        let mut descent = Descent {
+            scanner: self,
+            budget: text
+                .len()
+                .saturating_mul(DECODE_FACTOR)
+                .saturating_add(DECODE_FLOOR),
+            found: Vec::new(),
+            report,
+        };
+        if self.literals.is_none() {
+            descent.undecoded(0..text.len(), "the scanner could not be built");
+        }
+        descent.read(text, &mut Vec::new(), text);
+    }
+
+    /// Reports values that begin in `first` and end in `second`, its successor.
+    pub(super) fn scan_seam<'s>(
+        &'s self,
+        first: &str,
+        second: &str,
+        report: &mut dyn FnMut(Found<'s>),
+    ) {
+        if first.is_empty() || second.is_empty() {
+            return;
+        }
+        let from = ceil_boundary(first, first.len().saturating_sub(SEAM_REACH));
+        let to = floor_boundary(second, SEAM_REACH);
+        let tail = first.get(from..).unwrap_or_default();
+        let joined = tail.to_owned() + second.get(..to).unwrap_or_default();
+        self.scan_literals(&joined, Broken::Rejoin, &mut |ruling, span, confidence| {
+            if span.start < tail.len() && tail.len() < span.end {
+                report(ruling.found(from + span.start..first.len(), confidence));
+            }
+        });
+    }
+
+    /// `text` with the values of all rulings on secrets replaced.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        if text.len() > MAX_REQUEST_BYTES {
+            return REDACTED.to_owned();
+        }
+        self.scan(text, &mut |found| {
+            if self.redacts(found.rule) {
+                spans.push(found.span);
+            }
+        });
+        spans.sort_by_key(|span| (span.start, span.end));
+        let mut clean = String::with_capacity(text.len());
+        let mut done = 0;
+        for span in spans {
+            if span.start >= done {
+                clean.push_str(text.get(done..span.start).unwrap_or_default());
+                clean.push_str(REDACTED);
+            }
+            done = done.max(span.end);
+        }
+        clean.push_str(text.get(done..).unwrap_or_default());
+        clean
+    }
+
+    fn redacts(&self, rule: &str) -> bool {
+        let rulings = self
+            .rules
+            .iter()
+            .flat_map(|r| &r.rulings)
+            .chain(&self.digits);
+        rule == OVER_BUDGET
+            || rulings
+                .filter(|ruling| ruling.id == rule)
+                .any(|ruling| ruling.redact == Redact::Value)
+    }
+
+    fn scan_text<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
+        self.scan_literals(text, Broken::Leave, report);
+        scan_digits(text, &mut |id, span, confidence| {
+            if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
+                report(ruling, span, confidence);
+            }
+        });
+    }
+
+    /// Tries the rules whose literals occur; with [`Broken::Rejoin`] only those for values that
+    /// may be broken.
+    fn scan_literals<'s>(&'s self, text: &str, only: Broken, report: &mut Report<'s, '_>) {
+        let Some(literals) = &self.literals else {
+            return;
+        };
+        for hit in literals.find_overlapping_iter(text) {
+            let indexes = self.rules_of.get(hit.pattern().as_usize());
+            for index in indexes.into_iter().flatten() {
+                if let Some(rule) = self.rules.get(*index)
+                    && (only == Broken::Leave || rule.broken == Broken::Rejoin)
+                {
+                    rule.apply(text, hit.start(), report);
+                }
+            }
+        }
+    }
+}
+
+impl Rule {
+    fn apply<'s>(&'s self, text: &str, literal: usize, report: &mut Report<'s, '_>) {
+        match self.window {
+            Window::At { reach } => {
+                let end = literal.saturating_add(reach).min(text.len());
+                let input = Input::new(text).range(literal..end).anchored(Anchored::Yes);
+                if self.judge(text, &input, report).is_none() && self.broken == Broken::Rejoin {
+                    self.apply_rejoined(text, literal, report);
+                }
+            }
+            Window::Around { before, reach } => {
+                let mut start = literal.saturating_sub(before);
+                let end = literal.saturating_add(reach).min(text.len());
+                while start <= literal {
+                    let input = Input::new(text).range(start..end);
+                    let Some(span) = self.judge(text, &input, report) else {
+                        return;
+                    };
+                    start = span.end.max(start + 1);
+                }
+            }
+        }
+    }
+
+    /// Puts a broken value together and tries again. Only a value with a digit counts: the words
+    /// of the next line have none.
+    fn apply_rejoined<'s>(&'s self, text: &str, literal: usize, report: &mut Report<'s, '_>) {
+        let end = floor_boundary(text, literal.saturating_add(REJOIN_REACH));
+        let window = text.get(literal..end).unwrap_or_default();
+        if !window.contains('\n') && !window.contains('+') {
+            return;
+        }
+        let Some(view) = rejoined(window) else { return };
+        let input = Input::new(&view.text).anchored(Anchored::Yes);
+        self.judge(&view.text, &input, &mut |ruling, span, confidence| {
+            let value = view.text.get(span.clone()).unwrap_or_default();
+            let at = view.to_parent(&span);
+            if value.bytes().any(|b| b.is_ascii_digit()) {
+                report(ruling, literal + at.start..literal + at.end, confidence);
+            }
+        });
+    }
+
+    /// Matches once and lets every ruling decide. Returns the match, whatever they decided.
+    fn judge<'s>(
+        &'s self,
+        text: &str,
+        input: &Input<'_>,
+        report: &mut Report<'s, '_>,
+    ) -> Option<Range<usize>> {
+        self.regex.search_half(input)?;
+        let mut captures = self.regex.create_captures();
+        self.regex.search_captures(input, &mut captures);
+        let span = captures.get_match()?.range();
+        let group = (1..captures.group_len()).find(|group| captures.get_group(*group).is_some());
+        let value = group.and_then(|group| captures.get_group(group));
+        let hit = Hit {
+            text,
+            span: span.clone(),
+            value: value.map_or(span.clone(), |value| value.range()),
+            group: group.unwrap_or(0),
+        };
+        for ruling in &self.rulings {
+            let (confidence, end) = match ruling.check.decide(&hit) {
+                Verdict::Reject => continue,
+                Verdict::Accept(confidence) => (confidence, hit.value.end),
+                Verdict::AcceptTo(confidence, end) => (confidence, end),
+            };
+            let start = floor_boundary(text, hit.value.start);
+            report(ruling, start..ceil_boundary(text, end), confidence);
+        }
+        Some(span)
+    }
+}
+
+impl Check {
+    fn decide(self, hit: &Hit<'_>) -> Verdict {
+        match self {
+            Self::Builtin(check) => check(hit),
+            Self::WholeWord => {
+                let word = |c: char| c.is_alphanumeric() || c == '_';
+                let before = hit
+                    .text
+                    .get(..hit.span.start)
+                    .and_then(|t| t.chars().next_back());
+                let after = hit.text.get(hit.span.end..).and_then(|t| t.chars().next());
+                let whole = hit.whole();
+                let cut = |inside: Option<char>, outside: Option<char>| {
+                    inside.is_some_and(word) && outside.is_some_and(word)
+                };
+                if cut(whole.chars().next(), before) || cut(whole.chars().next_back(), after) {
+                    Verdict::Reject
+                } else {
+                    Verdict::Accept(Confidence::High)
+                }
+            }
+        }
+    }
+}
+
+impl Ruling {
+    fn found(&self, span: Range<usize>, confidence: Confidence) -> Found<'_> {
+        Found {
+            rule: &self.id,
+            reason: self.reason,
+            label: self.label,
+            span,
+            confidence,
+        }
+    }
+}
+
+/// The scan of one text and of what it decodes to.
+struct Descent<'s, 'r> {
+    scanner: &'s Scanner,
+    /// Bytes that may still be decoded.
+    budget: usize,
+    /// Rule and place of what was reported, so that a second reading does not repeat it.
+    found: Vec<(&'s str, Range<usize>)>,
+    report: &'r mut dyn FnMut(Found<'s>),
+}
+
+impl<'s> Descent<'s, '_> {
+    /// Scans `text`, which `path` leads to from `original`, then its other readings.
+    fn read(&mut self, text: &str, path: &mut Vec<View>, original: &str) {
+        let scanner = self.scanner;
+        scanner.scan_text(text, &mut |ruling, span, confidence| {
+            let span = to_original(path, span, original);
+            self.report_once(ruling, span, confidence);
+        });
+        let decoded = path.iter().filter(|view| view.kind != ViewKind::Visible);
+        let depth = decoded.count();
+        for view in readings(text) {
+            // a visible text has no other visible reading, and none is longer than its original
+            let plain = view.kind == ViewKind::Visible;
+            if depth >= MAX_DEPTH && !plain {
+                // spellings nest harmlessly, as escapes in escapes do; an encoding hides something
+                if view.kind == ViewKind::Base64 {
+                    let span = to_original(path, 0..text.len(), original);
+                    self.undecoded(span, "text encoded more often than is decoded");
+                }
+                continue;
+            }
+            let cost = if plain { 0 } else { view.text.len() };
+            let Some(left) = self.budget.checked_sub(cost) else {
+                let span = to_original(path, 0..text.len(), original);
+                self.undecoded(span, "text that decodes to more than is read");
+                return;
+            };
+            self.budget = left;
+            let inner = view.text.clone();
+            path.push(view);
+            self.read(&inner, path, original);
+            path.pop();
+        }
+    }
+
+    fn report_once(&mut self, ruling: &'s Ruling, span: Range<usize>, confidence: Confidence) {
+        let overlaps = |(rule, at): &(&str, Range<usize>)| {
+            *rule == ruling.id && at.start < span.end && span.start < at.end
+        };
+        if self.found.iter().any(overlaps) {
+            return;
+        }
+        if self.found.len() < MAX_FINDINGS {
+            self.found.push((&ruling.id, span.clone()));
+        }
+        (self.report)(ruling.found(span, confidence));
+    }
+
+    fn undecoded(&mut self, span: Range<usize>, reason: &'static str) {
+        (self.report)(Found {
+            rule: OVER_BUDGET,
+            reason,
+            label: self.scanner.unreadable,
+            span,
+            confidence: Confidence::High,
+        });
+    }
+}
+
+fn to_original(path: &[View], span: Range<usize>, original: &str) -> Range<usize> {
+    let span = path
+        .iter()
+        .rev()
+        .fold(span, |span, view| view.to_parent(&span));
+    floor_boundary(original, span.start)..ceil_boundary(original, span.end)
+}
+
+/// How a customer's word must stand in the text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    Word,
+    Line,
+}
+
+/// Rules being gathered.
+#[derive(Default)]
+struct Building {
+    literals: Vec<String>,
+    index_of: HashMap<String, usize>,
+    rules_of: Vec<Vec<usize>>,
+    rules: Vec<Rule>,
+    digits: Vec<Ruling>,
+}
+
+impl Building {
+    /// Adds the built-in detectors that `label_of` gives a label. False if they did not compile.
+    fn add_builtin(&mut self, label_of: impl Fn(usize, &Compiled) -> Option<Label>) -> bool {
+        let Ok(catalogue) = detect::catalogue() else {
+            return false;
+        };
+        for (index, compiled) in catalogue.iter().enumerate() {
+            let Some(label) = label_of(index, compiled) else {
+                continue;
+            };
+            let detector = compiled.detector;
+            let ruling = Ruling {
+                id: detector.id.to_owned(),
+                reason: detector.reason,
+                label,
+                check: Check::Builtin(detector.check),
+                redact: if detector.id.starts_with("marking-") {
+                    Redact::Nothing
+                } else {
+                    Redact::Value
+                },
+            };
+            if detector.literals.is_empty() {
+                self.digits.push(ruling);
+                continue;
+            }
+            // neighbours with the same pattern are one rule with two meanings
+            match self.rules.last_mut() {
+                Some(last) if last.pattern == detector.pattern => last.rulings.push(ruling),
+                _ => {
+                    let rule = Rule {
+                        regex: compiled.regex.clone(),
+                        pattern: detector.pattern.to_owned(),
+                        window: detector.window,
+                        broken: detector.broken,
+                        rulings: vec![ruling],
+                    };
+                    self.add_rule(rule, detector.literals.iter().map(|l| (*l).to_owned()));
+                }
+            }
+        }
+        true
+    }
+
+    fn add_term(&mut self, id: &str, label: Label, term: &str, anchor: Anchor) -> bool {
+        let words: Vec<String> = term.split_whitespace().map(regex_escape).collect();
+        let words = words.join(r"\s{1,20}");
+        let (pattern, before) = match anchor {
+            Anchor::Word => (format!("(?i:{words})"), 0),
+            Anchor::Line => (
+                format!(r"(?m)^[ \t/*#;<!(-]{{0,12}}(?i:{words})[ \t*/)>.-]{{0,12}}\r?$"),
+                24,
+            ),
+        };
+        let regex = Regex::new(&pattern);
+        let Ok(regex) = regex else { return false };
+        let reach = MAX_TERM_REACH;
+        let rule = Rule {
+            regex,
+            pattern,
+            window: match anchor {
+                Anchor::Word => Window::At { reach },
+                Anchor::Line => Window::Around { before, reach },
+            },
+            broken: Broken::Leave,
+            rulings: vec![Ruling {
+                id: id.to_owned(),
+                reason: "a term of the customer's policy",
+                label,
+                check: Check::WholeWord,
+                redact: Redact::Nothing,
+            }],
+        };
+        let first = term.split_whitespace().next().unwrap_or_default();
+        // the automaton folds ASCII only, so the ASCII start of the word announces it
+        let ascii: String = first.chars().take_while(char::is_ascii).collect();
+        let cases = if ascii.len() >= 2 {
+            vec![ascii]
+        } else {
+            vec![first.to_owned(), first.to_lowercase(), first.to_uppercase()]
+        };
+        self.add_rule(rule, cases);
+        !first.is_empty()
+    }
+
+    fn add_rule(&mut self, rule: Rule, literals: impl IntoIterator<Item = String>) {
+        let index = self.rules.len();
+        self.rules.push(rule);
+        for mut literal in literals {
+            literal.make_ascii_lowercase();
+            let at = *self.index_of.entry(literal.clone()).or_insert_with(|| {
+                self.literals.push(literal);
+                self.rules_of.push(Vec::new());
+                self.rules_of.len().saturating_sub(1)
+            });
+            if let Some(rules) = self.rules_of.get_mut(at)
+                && !rules.contains(&index)
+            {
+                rules.push(index);
+            }
+        }
+    }
+
+    fn finish(self, unreadable: Label, complete: bool) -> Scanner {
+        let literals = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(&self.literals)
+            .ok();
+        Scanner {
+            literals: literals.filter(|_| complete),
+            rules_of: self.rules_of,
+            rules: self.rules,
+            digits: self.digits,
+            unreadable,
+        }
+    }
+}
+
+fn regex_escape(word: &str) -> String {
+    let mut escaped = String::with_capacity(word.len());
+    for c in word.chars() {
+        if c.is_ascii_punctuation() {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+/// How often an encoding may stand inside another and still be read.
+const MAX_DEPTH: usize = 2;
+/// Decoded bytes per byte of text; each reading is at most as long as what it reads.
+const DECODE_FACTOR: usize = 2;
+/// Decoded bytes granted to a short text.
+const DECODE_FLOOR: usize = 4_096;
+/// How far into its neighbours a value split over two segments may reach.
+const SEAM_REACH: usize = 512;
+const REJOIN_REACH: usize = 600;
+/// A term is at most 200 bytes, in which words may be 20 blanks apart.
+const MAX_TERM_REACH: usize = 2_400;

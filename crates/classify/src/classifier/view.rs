@@ -1,0 +1,503 @@
+//! Other readings of a text: without invisible characters, unescaped, decoded. Each remembers
+//! where in the text it came from. Reads only; decides nothing.
+
+use std::ops::Range;
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use memchr::memchr;
+
+use crate::detect::floor_boundary;
+
+/// A reading of a text.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) text: String,
+    pub(super) kind: ViewKind,
+    map: Map,
+}
+
+/// How a reading came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ViewKind {
+    /// Invisible characters dropped, full-width ones folded.
+    Visible,
+    /// Escapes undone.
+    Spelling,
+    /// Base64 decoded.
+    Base64,
+}
+
+#[derive(Debug)]
+enum Map {
+    /// Everything stands for this range.
+    Whole(Range<usize>),
+    /// From each view offset on, bytes correspond one to one from the parent offset on.
+    Pieces(Vec<(usize, usize)>),
+}
+
+impl View {
+    /// The range of the parent text that `range` of this reading stands for.
+    pub(super) fn to_parent(&self, range: &Range<usize>) -> Range<usize> {
+        match &self.map {
+            Map::Whole(whole) => whole.clone(),
+            Map::Pieces(pieces) => {
+                let start = position(pieces, range.start);
+                let last = position(pieces, range.end.saturating_sub(1)).saturating_add(1);
+                let exact = pieces
+                    .binary_search_by_key(&range.end, |piece| piece.0)
+                    .ok();
+                let end = exact
+                    .and_then(|at| pieces.get(at))
+                    .map_or(last, |piece| piece.1);
+                start..end.max(start)
+            }
+        }
+    }
+}
+
+fn position(pieces: &[(usize, usize)], at: usize) -> usize {
+    let index = pieces
+        .partition_point(|piece| piece.0 <= at)
+        .saturating_sub(1);
+    pieces
+        .get(index)
+        .map_or(at, |(view, parent)| parent + at.saturating_sub(*view))
+}
+
+/// Builds a piecewise view.
+#[derive(Default)]
+struct Builder {
+    text: String,
+    pieces: Vec<(usize, usize)>,
+}
+
+impl Builder {
+    fn at(&mut self, parent: usize) {
+        self.pieces.push((self.text.len(), parent));
+    }
+
+    fn finish(self, kind: ViewKind) -> View {
+        View {
+            text: self.text,
+            kind,
+            map: Map::Pieces(self.pieces),
+        }
+    }
+}
+
+/// Every reading of `text` that differs from it. Where there are invisible characters it is read
+/// without them, and decoded from there on.
+pub(super) fn readings(text: &str) -> Vec<View> {
+    if let Some(visible) = without_invisible(text) {
+        return vec![visible];
+    }
+    let mut views = Vec::new();
+    views.extend(unescaped(text));
+    percent_decoded(text, &mut views);
+    base64_decoded(text, &mut views);
+    views
+}
+
+/// `text` without zero-width characters and with full-width forms folded to ASCII.
+fn without_invisible(text: &str) -> Option<View> {
+    if text.is_ascii() || !text.chars().any(|c| is_invisible(c) || fold(c) != c) {
+        return None;
+    }
+    let mut builder = Builder::default();
+    builder.at(0);
+    let mut copied = 0;
+    for (at, c) in text.char_indices() {
+        let next = at + c.len_utf8();
+        if is_invisible(c) || fold(c) != c {
+            builder
+                .text
+                .push_str(text.get(copied..at).unwrap_or_default());
+            if !is_invisible(c) {
+                builder.at(at);
+                builder.text.push(fold(c));
+            }
+            builder.at(next);
+            copied = next;
+        }
+    }
+    builder
+        .text
+        .push_str(text.get(copied..).unwrap_or_default());
+    Some(builder.finish(ViewKind::Visible))
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}'
+            | '\u{feff}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
+fn fold(c: char) -> char {
+    match c {
+        // U+FF01 to U+FF5E are U+0021 to U+007E in full width
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        '\u{3000}' | '\u{a0}' => ' ',
+        _ => c,
+    }
+}
+
+/// The lines that hold JSON or source code escapes, with these undone.
+fn unescaped(text: &str) -> Option<View> {
+    memchr(b'\\', text.as_bytes())?;
+    let mut builder = Builder::default();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if memchr(b'\\', line.as_bytes()).is_some() {
+            unescape_line(line, start, &mut builder);
+        }
+        start += line.len();
+    }
+    (!builder.text.is_empty()).then(|| builder.finish(ViewKind::Spelling))
+}
+
+fn unescape_line(line: &str, offset: usize, builder: &mut Builder) {
+    let begun = (builder.text.len(), builder.pieces.len());
+    builder.at(offset);
+    let (mut copied, mut at, mut found) = (0, 0, false);
+    while let Some(slash) = line
+        .get(at..)
+        .and_then(|rest| memchr(b'\\', rest.as_bytes()))
+    {
+        let slash = at + slash;
+        let rest = line.get(slash..).unwrap_or_default();
+        let Some((decoded, length)) = unescape(rest) else {
+            at = slash + 1;
+            continue;
+        };
+        found = true;
+        builder
+            .text
+            .push_str(line.get(copied..slash).unwrap_or_default());
+        builder.at(offset + slash);
+        builder.text.push(decoded);
+        at = slash + length;
+        copied = at;
+        builder.at(offset + at);
+    }
+    if found {
+        builder
+            .text
+            .push_str(line.get(copied..).unwrap_or_default());
+        if !line.ends_with('\n') {
+            builder.text.push('\n');
+        }
+    } else {
+        builder.text.truncate(begun.0);
+        builder.pieces.truncate(begun.1);
+    }
+}
+
+/// The character that an escape at the start of `text` stands for, and the escape's length.
+fn unescape(text: &str) -> Option<(char, usize)> {
+    match text.as_bytes().get(1)? {
+        b'n' => Some(('\n', 2)),
+        b'r' => Some(('\r', 2)),
+        b't' => Some(('\t', 2)),
+        b'"' => Some(('"', 2)),
+        b'\'' => Some(('\'', 2)),
+        b'/' => Some(('/', 2)),
+        b'\\' => Some(('\\', 2)),
+        b'x' => Some((char::from_u32(hex(text.get(2..4)?)?)?, 4)),
+        b'u' => Some((char::from_u32(hex(text.get(2..6)?)?)?, 6)),
+        _ => None,
+    }
+}
+
+fn hex(digits: &str) -> Option<u32> {
+    let all = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    u32::from_str_radix(digits, 16).ok().filter(|_| all)
+}
+
+/// Every run without white space that holds a percent escape, decoded.
+fn percent_decoded(text: &str, views: &mut Vec<View>) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    while let Some(at) = bytes.get(from..).and_then(|rest| memchr(b'%', rest)) {
+        let at = from + at;
+        from = at + 1;
+        if percent_byte(bytes, at).is_none() {
+            continue;
+        }
+        let inside = |b: &u8| !b.is_ascii_whitespace();
+        let back = bytes.get(..at).unwrap_or_default().iter().rev();
+        let before = back.take(MAX_RUN_BEFORE).take_while(|b| inside(b)).count();
+        let ahead = bytes.get(at..).unwrap_or_default().iter();
+        let after = ahead.take(MAX_RUN_AFTER).take_while(|b| inside(b)).count();
+        let run = at - before..at + after;
+        let mut decoded = Vec::with_capacity(run.len());
+        let mut next = run.start;
+        while next < run.end {
+            let byte = percent_byte(bytes, next);
+            decoded.extend(byte.or_else(|| bytes.get(next).copied()));
+            next += if byte.is_some() { 3 } else { 1 };
+        }
+        from = run.end;
+        views.push(View {
+            text: String::from_utf8_lossy(&decoded).into_owned(),
+            kind: ViewKind::Spelling,
+            map: Map::Whole(run),
+        });
+    }
+}
+
+fn percent_byte(bytes: &[u8], at: usize) -> Option<u8> {
+    if bytes.get(at) != Some(&b'%') {
+        return None;
+    }
+    let digits = std::str::from_utf8(bytes.get(at + 1..at + 3)?).ok()?;
+    hex(digits).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Every run of base64 that decodes to text, runs over several lines put together.
+fn base64_decoded(text: &str, views: &mut Vec<View>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(run) = next_run(bytes, at) {
+        at = run.end.max(at + 1);
+        let Some(shift) = (0..4).find(|shift| reads_as_text(bytes, &run, *shift)) else {
+            continue;
+        };
+        let start = run.start + shift;
+        let mut encoded = bytes.get(start..run.end).unwrap_or_default().to_vec();
+        let mut end = run.end;
+        let mut line = run.end - run.start;
+        while line >= MIN_WRAPPED_LINE
+            && let Some(next) = wrapped(bytes, end)
+        {
+            encoded.extend_from_slice(bytes.get(next.clone()).unwrap_or_default());
+            end = next.end;
+            line = next.end - next.start;
+        }
+        at = end;
+        if let Some(decoded) = decode(&encoded) {
+            views.push(View {
+                text: as_text(&decoded),
+                kind: ViewKind::Base64,
+                map: Map::Whole(start..end),
+            });
+        }
+    }
+}
+
+fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
+    let mut start = from;
+    loop {
+        let rest = bytes.get(start..)?;
+        // stepping by the shortest run finds its last byte first: most text is skipped unread
+        let probe = start.checked_add(MIN_BASE64_RUN - 1)?;
+        if probe >= bytes.len() {
+            return None;
+        }
+        let window = rest.get(..MIN_BASE64_RUN)?;
+        match window.iter().rposition(|b| !is_base64(*b)) {
+            Some(gap) => start += gap + 1,
+            None => {
+                let more = rest
+                    .iter()
+                    .skip(MIN_BASE64_RUN)
+                    .take_while(|b| is_base64(**b));
+                let end = probe + 1 + more.count();
+                return Some(start..end);
+            }
+        }
+    }
+}
+
+/// The run on the next line, where nothing but a line break and indentation is between.
+fn wrapped(bytes: &[u8], end: usize) -> Option<Range<usize>> {
+    let rest = bytes.get(end..)?;
+    let gap = rest
+        .iter()
+        .take(32)
+        .take_while(|b| b.is_ascii_whitespace())
+        .count();
+    let broken = rest.get(..gap)?.contains(&b'\n');
+    let run = rest
+        .get(gap..)?
+        .iter()
+        .take_while(|b| is_base64(**b))
+        .count();
+    (broken && run > 0).then(|| end + gap..end + gap + run)
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+fn reads_as_text(bytes: &[u8], run: &Range<usize>, shift: usize) -> bool {
+    let start = run.start + shift;
+    let head = bytes
+        .get(start..(start + 24).min(run.end))
+        .unwrap_or_default();
+    decode(head).is_some_and(|decoded| {
+        let readable = |b: &u8| matches!(b, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+        decoded.iter().all(readable) || is_utf16(&decoded)
+    })
+}
+
+fn is_utf16(decoded: &[u8]) -> bool {
+    let wide = |pair: &[u8]| matches!(pair, [b' '..=b'~' | b'\n' | b'\r' | b'\t', 0]);
+    decoded.len() >= 8 && decoded.chunks_exact(2).all(wide)
+}
+
+fn as_text(decoded: &[u8]) -> String {
+    let head = decoded.get(..decoded.len().min(16)).unwrap_or_default();
+    if is_utf16(head) {
+        let narrow: Vec<u8> = decoded.iter().copied().step_by(2).collect();
+        return String::from_utf8_lossy(&narrow).into_owned();
+    }
+    String::from_utf8_lossy(decoded).into_owned()
+}
+
+fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
+    // a lone last character holds six bits, too few for a byte
+    let whole = encoded.len() - usize::from(encoded.len() % 4 == 1);
+    let encoded = encoded.get(..whole)?;
+    let url = encoded.iter().any(|b| matches!(b, b'-' | b'_'));
+    if url { &URL_SAFE } else { &STANDARD }.decode(encoded).ok()
+}
+
+/// The text with line breaks and string concatenations taken out of it, where it has any: what a
+/// value was before an editor or a programmer broke it.
+pub(super) fn rejoined(text: &str) -> Option<View> {
+    let mut builder = Builder::default();
+    builder.at(0);
+    let (mut at, mut copied) = (0, 0);
+    while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+        let seam = seam_length(text.get(at..).unwrap_or_default());
+        if seam == 0 {
+            at += c.len_utf8();
+            continue;
+        }
+        builder
+            .text
+            .push_str(text.get(copied..at).unwrap_or_default());
+        at += seam;
+        copied = at;
+        builder.at(at);
+    }
+    if copied == 0 {
+        return None;
+    }
+    builder
+        .text
+        .push_str(text.get(copied..).unwrap_or_default());
+    Some(builder.finish(ViewKind::Spelling))
+}
+
+/// Length of what breaks a value at the start of `text`: `"` `+` line `"`, a backslash and a line
+/// break, or a line break and indentation. Zero where nothing does.
+fn seam_length(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let Some(first) = bytes.first() else { return 0 };
+    let quote = matches!(first, b'"' | b'\'');
+    if !quote && !matches!(first, b'\\' | b'\n' | b'\r') {
+        return 0;
+    }
+    let rest = bytes.iter().skip(1).take(MAX_SEAM);
+    let filler = |b: &&u8| b.is_ascii_whitespace() || matches!(b, b'+' | b'.' | b'\\' | b'&');
+    let length = 1 + rest.take_while(filler).count();
+    let broken = bytes.get(..length).is_some_and(|gap| gap.contains(&b'\n'));
+    let joined = bytes.get(..length).is_some_and(|gap| gap.contains(&b'+'));
+    match (quote, bytes.get(length)) {
+        (true, Some(next)) if next == first && (broken || joined) => length + 1,
+        (false, _) if broken => floor_boundary(text, length),
+        _ => 0,
+    }
+}
+
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_allow_trailing_bits(true)
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+
+/// Shortest run taken for base64: 24 bytes of text, the shortest token worth hiding.
+const MIN_BASE64_RUN: usize = 32;
+/// Encoders wrap at 64 or 76.
+const MIN_WRAPPED_LINE: usize = 60;
+const MAX_RUN_BEFORE: usize = 512;
+const MAX_RUN_AFTER: usize = 8_192;
+const MAX_SEAM: usize = 64;
+
+#[cfg(test)]
+#[expect(
+    clippy::string_slice,
+    reason = "the samples are ASCII where they are cut"
+)]
+mod tests {
+    use super::{readings, rejoined};
+
+    fn texts(text: &str) -> Vec<String> {
+        readings(text).into_iter().map(|view| view.text).collect()
+    }
+
+    #[test]
+    fn plain_text_has_no_other_reading() {
+        assert!(texts("fn main() { println!(\"100% {}\", x); }\n").is_empty());
+    }
+
+    #[test]
+    fn zero_width_characters_and_full_width_letters_are_undone() {
+        assert_eq!(texts("a\u{200b}b\u{ff21}"), ["abA"]);
+        let view = &readings("a\u{200b}b")[0];
+        assert_eq!(view.to_parent(&(1..2)), 4..5);
+    }
+
+    #[test]
+    fn escapes_are_undone_and_map_back() {
+        let text = r#"first\u0041 \"x\" \d"#;
+        let views = readings(text);
+        assert_eq!(views[0].text, "firstA \"x\" \\d\n");
+        assert_eq!(views[0].to_parent(&(5..6)), 5..11);
+        assert_eq!(&text[views[0].to_parent(&(8..9))], "x");
+    }
+
+    #[test]
+    fn percent_runs_are_decoded_whole() {
+        assert_eq!(texts("see a%3Db%20c end"), ["a=b c"]);
+        assert!(texts("100%d of %s").is_empty());
+    }
+
+    #[test]
+    fn base64_of_text_is_decoded_and_of_bytes_is_not() {
+        let encoded = "aGVsbG8gd29ybGQsIHRoaXMgaXMgYSB0ZXN0IG9mIHRleHQ=";
+        assert_eq!(texts(encoded), ["hello world, this is a test of text"]);
+        assert_eq!(texts(&format!("x/{encoded}")).len(), 1);
+        assert!(texts("3b2c9e8a7f6d5c4b3a2918f7e6d5c4b3a29187f6e5d4c3b2a190").is_empty());
+        assert!(
+            texts("integrity sha512-Yp2Qs4Ltxb0Z9EPqJtgnBUB1ss2JaAMTs76rFkhl1sDLXR2Wci2WbDPe")
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn wrapped_base64_is_put_together() {
+        use base64::Engine as _;
+        let long = "the quick brown fox jumps over the lazy dog ".repeat(4);
+        let encoded = super::STANDARD.encode(&long);
+        let lines: Vec<&str> = (0..encoded.len())
+            .step_by(76)
+            .map(|at| &encoded[at..(at + 76).min(encoded.len())])
+            .collect();
+        assert_eq!(texts(&lines.join("\n  ")), [long]);
+    }
+
+    #[test]
+    fn broken_values_are_put_together() {
+        assert_eq!(rejoined("abc\" +\n  \"def").unwrap().text, "abcdef");
+        assert_eq!(rejoined("abc\\\n   def").unwrap().text, "abcdef");
+        assert!(rejoined("\"abc\", \"def\"").is_none());
+    }
+}

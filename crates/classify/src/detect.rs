@@ -1,0 +1,167 @@
+//! The built-in detectors: a literal that must occur, a pattern around it, and a check of the
+//! value. Precise before complete: a rule that cries wolf is switched off by its users.
+
+mod assignment;
+mod digits;
+mod markings;
+mod secrets;
+mod value;
+mod vendor;
+
+use std::{ops::Range, sync::LazyLock};
+
+use regex_automata::{meta::Regex, util::syntax};
+
+pub(crate) use digits::scan_digits;
+
+use crate::{Confidence, Label, Levels};
+
+/// One built-in rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Detector {
+    /// The id that policies and findings use.
+    pub(crate) id: &'static str,
+    /// Why it fires, for a person.
+    pub(crate) reason: &'static str,
+    /// Its label where the policy says nothing.
+    pub(crate) severity: Severity,
+    /// Lower case; one must occur, in any letter case, before the pattern is tried. Empty for the
+    /// digit rules, which have a scanner of their own.
+    pub(crate) literals: &'static [&'static str],
+    /// Where the pattern is tried.
+    pub(crate) window: Window,
+    /// Bytes syntax, no Unicode classes. Group 1, where there is one, is the value.
+    pub(crate) pattern: &'static str,
+    /// The last word on a hit.
+    pub(crate) check: fn(&Hit<'_>) -> Verdict,
+    /// Whether a value broken over lines is put together and tried again.
+    pub(crate) broken: Broken,
+}
+
+/// The label a detector has unless the policy says otherwise, counted from the highest level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Highest,
+    SecondHighest,
+    ThirdHighest,
+}
+
+/// Where a pattern is tried, relative to its literal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Window {
+    /// It must start where the literal starts, and ends at most this many bytes on.
+    At { reach: usize },
+    /// It may start up to `before` bytes earlier.
+    Around { before: usize, reach: usize },
+}
+
+/// What to do with a value that a line break or a string concatenation cuts in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Rejoin,
+    Leave,
+}
+
+/// A pattern's match, for the check.
+#[derive(Debug)]
+pub(crate) struct Hit<'a> {
+    pub(crate) text: &'a str,
+    /// The whole match.
+    pub(crate) span: Range<usize>,
+    /// The value in it.
+    pub(crate) value: Range<usize>,
+    /// Number of the group the value is from; 0 for the whole match.
+    pub(crate) group: usize,
+}
+
+/// What a check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Reject,
+    Accept(Confidence),
+    /// Accept, and the value goes on to this byte.
+    AcceptTo(Confidence, usize),
+}
+
+/// A detector with its pattern compiled.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) detector: &'static Detector,
+    pub(crate) regex: Regex,
+}
+
+impl Severity {
+    pub(crate) fn label(self, levels: &Levels) -> Label {
+        levels.below_highest(match self {
+            Self::Highest => 0,
+            Self::SecondHighest => 1,
+            Self::ThirdHighest => 2,
+        })
+    }
+}
+
+impl Hit<'_> {
+    pub(crate) fn value(&self) -> &str {
+        self.text.get(self.value.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn whole(&self) -> &str {
+        self.text.get(self.span.clone()).unwrap_or_default()
+    }
+
+    /// Up to `limit` bytes after the match.
+    pub(crate) fn after(&self, limit: usize) -> &str {
+        let end = floor_boundary(self.text, self.span.end.saturating_add(limit));
+        self.text.get(self.span.end..end).unwrap_or_default()
+    }
+}
+
+/// All detectors, compiled once.
+///
+/// # Errors
+/// The id of a detector whose pattern does not compile; nothing may be classified then.
+pub(crate) fn catalogue() -> Result<&'static [Compiled], &'static str> {
+    CATALOGUE.as_deref().map_err(|id| *id)
+}
+
+/// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
+pub(crate) fn compile(pattern: &str) -> Option<Regex> {
+    Regex::builder()
+        .configure(Regex::config().utf8_empty(false))
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .build(pattern)
+        .ok()
+}
+
+/// The greatest character boundary that is not after `at`.
+pub(crate) fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at = at.saturating_sub(1);
+    }
+    at
+}
+
+/// The least character boundary that is not before `at`.
+pub(crate) fn ceil_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at = at.saturating_add(1);
+    }
+    at
+}
+
+static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(|| {
+    let tables = [
+        secrets::DETECTORS,
+        vendor::DETECTORS,
+        assignment::DETECTORS,
+        digits::DETECTORS,
+        markings::DETECTORS,
+    ];
+    let compile_one = |detector: &'static Detector| {
+        let regex = compile(detector.pattern).ok_or(detector.id)?;
+        Ok(Compiled { detector, regex })
+    };
+    tables.into_iter().flatten().map(compile_one).collect()
+});

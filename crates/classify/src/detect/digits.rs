@@ -1,0 +1,415 @@
+//! Payment card and social security numbers: digit runs, found by a scan of their own because no
+//! literal announces them. Checksums and issuer ranges decide, then the words around.
+
+use std::ops::Range;
+
+use super::{Broken, Detector, Hit, Severity, Verdict, Window, ceil_boundary, floor_boundary};
+use crate::Confidence;
+
+const fn digits(id: &'static str, reason: &'static str, severity: Severity) -> Detector {
+    Detector {
+        id,
+        reason,
+        severity,
+        literals: &[],
+        window: Window::At { reach: 0 },
+        pattern: "",
+        check: never,
+        broken: Broken::Leave,
+    }
+}
+
+pub(super) const DETECTORS: &[Detector] = &[
+    digits(
+        PAYMENT_CARD,
+        "a payment card number: issuer range and Luhn digit are right",
+        Severity::Highest,
+    ),
+    digits(
+        TEST_CARD,
+        "a payment card number that is published for tests",
+        Severity::ThirdHighest,
+    ),
+    digits(
+        US_SSN,
+        "a US social security number next to a word that says so",
+        Severity::SecondHighest,
+    ),
+];
+
+fn never(_: &Hit<'_>) -> Verdict {
+    Verdict::Reject
+}
+
+/// Reports every card and social security number in `text` as `(rule id, span, confidence)`.
+pub(crate) fn scan_digits(
+    text: &str,
+    report: &mut impl FnMut(&'static str, Range<usize>, Confidence),
+) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(start) = next_digit(bytes, at) {
+        let run = DigitRun::read(bytes, start);
+        at = run.end.max(start + 1);
+        if run.count < 9 || is_inside_word(bytes, start, run.end) {
+            continue;
+        }
+        if let Some((rule, span, confidence)) = run.card(text, start) {
+            report(rule, span, confidence);
+        } else if run.is_ssn(text, start) {
+            report(US_SSN, start..run.end, Confidence::Medium);
+        }
+    }
+}
+
+fn next_digit(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    rest.iter().position(u8::is_ascii_digit).map(|at| from + at)
+}
+
+/// Digits with single spaces or dashes between groups.
+struct DigitRun {
+    digits: [u8; MAX_DIGITS],
+    count: usize,
+    end: usize,
+    /// Lengths of the groups, as decimal digits are grouped on paper.
+    groups: Vec<usize>,
+    separator: Option<u8>,
+}
+
+impl DigitRun {
+    fn read(bytes: &[u8], start: usize) -> Self {
+        let mut run = Self {
+            digits: [0; MAX_DIGITS],
+            count: 0,
+            end: start,
+            groups: Vec::new(),
+            separator: None,
+        };
+        let mut group = 0;
+        let mut at = start;
+        while let Some(&byte) = bytes.get(at) {
+            if byte.is_ascii_digit() {
+                if let Some(slot) = run.digits.get_mut(run.count) {
+                    *slot = byte - b'0';
+                }
+                run.count += 1;
+                group += 1;
+                at += 1;
+                run.end = at;
+                continue;
+            }
+            let joins = matches!(byte, b' ' | b'-')
+                && run.separator.is_none_or(|known| known == byte)
+                && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
+            if !joins || run.count >= MAX_DIGITS {
+                break;
+            }
+            run.separator = Some(byte);
+            run.groups.push(group);
+            group = 0;
+            at += 1;
+        }
+        run.groups.push(group);
+        run
+    }
+
+    fn card(&self, text: &str, start: usize) -> Option<(&'static str, Range<usize>, Confidence)> {
+        let digits = self.digits.get(..self.count)?;
+        let grouped = self.groups.len() == 1 || is_card_grouping(&self.groups);
+        if !grouped || !is_issued(digits) || !luhn(digits) {
+            return None;
+        }
+        let number: String = digits.iter().map(|d| char::from(b'0' + d)).collect();
+        let span = start..self.end;
+        if TEST_NUMBERS.contains(&number.as_str()) {
+            return Some((TEST_CARD, span, Confidence::High));
+        }
+        if is_dull(digits) {
+            return None;
+        }
+        let near = surroundings(text, &span, 60);
+        let said = CARD_WORDS.iter().any(|word| near.contains(word));
+        let other = ID_WORDS.iter().any(|word| near.contains(word));
+        match (said, other, self.groups.len() > 1) {
+            (true, _, _) => Some((PAYMENT_CARD, span, Confidence::High)),
+            (false, true, _) => None,
+            (false, false, true) => Some((PAYMENT_CARD, span, Confidence::Medium)),
+            (false, false, false) => Some((PAYMENT_CARD, span, Confidence::Low)),
+        }
+    }
+
+    fn is_ssn(&self, text: &str, start: usize) -> bool {
+        let dashed = self.groups == [3, 2, 4];
+        if self.count != 9 || !(dashed || self.groups.len() == 1) {
+            return false;
+        }
+        let number = self
+            .digits
+            .iter()
+            .take(9)
+            .fold(0_u32, |n, d| n * 10 + u32::from(*d));
+        let (area, group, serial) = (number / 1_000_000, number / 10_000 % 100, number % 10_000);
+        let issued = area != 0 && area != 666 && area < 900 && group != 0 && serial != 0;
+        // a wallet advertisement, and the number every example uses
+        let published = matches!(number, 78_051_120 | 219_099_999 | 123_456_789 | 457_555_462);
+        let near = surroundings(text, &(start..self.end), 80);
+        issued && !published && SSN_WORDS.iter().any(|word| near.contains(word))
+    }
+}
+
+fn is_inside_word(bytes: &[u8], start: usize, end: usize) -> bool {
+    let before = start.checked_sub(1).and_then(|at| bytes.get(at));
+    let earlier = start.checked_sub(2).and_then(|at| bytes.get(at));
+    let after = bytes.get(end);
+    let later = bytes.get(end + 1);
+    let word = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    // track 1 of a magnetic stripe: format code B, then the number
+    let track = before == Some(&b'B') && earlier == Some(&b'%');
+    (word(before) && !track)
+        || word(after)
+        || (matches!(before, Some(b'.' | b'-' | b'/')) && word(earlier))
+        || (matches!(after, Some(b'.')) && digit(later))
+        || (matches!(after, Some(b'-')) && word(later))
+}
+
+fn is_card_grouping(groups: &[usize]) -> bool {
+    matches!(
+        groups,
+        [4, 4, 4, 4] | [4, 4, 4, 4, 3] | [4, 6, 5] | [4, 6, 4] | [4, 4, 4, 1]
+    )
+}
+
+/// Issuer ranges by length, ISO/IEC 7812: Visa, Mastercard, American Express, Discover, Diners,
+/// JCB, Maestro, UnionPay.
+fn is_issued(digits: &[u8]) -> bool {
+    let head = digits
+        .iter()
+        .take(4)
+        .fold(0_u32, |n, d| n * 10 + u32::from(*d));
+    let (two, three) = (head / 100, head / 10);
+    match digits.len() {
+        13 => head / 1_000 == 4,
+        14 => (300..=305).contains(&three) || matches!(two, 36 | 38 | 39),
+        15 => matches!(two, 34 | 37) || matches!(head, 1800 | 2131),
+        16 => {
+            head / 1_000 == 4
+                || (51..=55).contains(&two)
+                || (2221..=2720).contains(&head)
+                || head == 6011
+                || matches!(two, 35 | 62 | 65 | 67 | 81)
+                || (644..=649).contains(&three)
+                || (501..=509).contains(&three)
+                || (56..=58).contains(&two)
+                || matches!(two, 60 | 63)
+        }
+        17..=19 => {
+            head / 1_000 == 4 || matches!(two, 50 | 56 | 57 | 58 | 62 | 63 | 67) || head == 6304
+        }
+        _ => false,
+    }
+}
+
+/// The check digit of ISO/IEC 7812-1 annex B.
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(index, digit)| match (index % 2, u32::from(*digit) * 2) {
+            (0, _) => u32::from(*digit),
+            (_, twice) if twice > 9 => twice - 9,
+            (_, twice) => twice,
+        })
+        .sum();
+    sum.is_multiple_of(10)
+}
+
+/// Numbers nobody was ever issued: one or two digits throughout.
+fn is_dull(digits: &[u8]) -> bool {
+    let seen = (0_u8..10).filter(|d| digits.contains(d)).count();
+    seen <= 2
+}
+
+fn surroundings(text: &str, span: &Range<usize>, reach: usize) -> String {
+    let start = floor_boundary(text, span.start.saturating_sub(reach));
+    let end = ceil_boundary(text, span.end.saturating_add(reach));
+    // words of other lines neither help nor excuse, so that a line more never lowers a label
+    let before = text.get(start..span.start).unwrap_or_default();
+    let after = text.get(span.end..end).unwrap_or_default();
+    let mut near = before.rsplit('\n').next().unwrap_or_default().to_owned();
+    near.push(' ');
+    near.push_str(after.split('\n').next().unwrap_or_default());
+    near.make_ascii_lowercase();
+    near
+}
+
+pub(crate) const PAYMENT_CARD: &str = "payment-card";
+pub(crate) const TEST_CARD: &str = "payment-card-test";
+pub(crate) const US_SSN: &str = "us-ssn";
+
+const MAX_DIGITS: usize = 19;
+
+const CARD_WORDS: &[&str] = &[
+    "card",
+    "visa",
+    "mastercard",
+    "amex",
+    "american express",
+    "discover",
+    "maestro",
+    "cvv",
+    "cvc",
+    "expir",
+    "exp_",
+    "pan=",
+    "pan:",
+    "\"pan\"",
+    " pan ",
+    "ccnum",
+    "cc_num",
+    "credit",
+    "debit",
+    "holder",
+    "charge",
+    "payment",
+    "f2=",
+];
+
+const ID_WORDS: &[&str] = &[
+    "imei",
+    "trace",
+    "span",
+    "snowflake",
+    "timestamp",
+    "epoch",
+    "nanos",
+    "millis",
+    "_id",
+    " id",
+    "\"id",
+    "time",
+    "uid",
+    "seq",
+    "offset",
+    "hash",
+    "iccid",
+    "gtin",
+    "isbn",
+    "ean",
+    "tweet",
+    "build",
+    "channel",
+    "guild",
+    "ns/op",
+    "serial",
+    "order",
+    "sku",
+    "phone",
+    "tracking",
+    "random",
+];
+
+const SSN_WORDS: &[&str] = &[
+    "ssn",
+    "social security",
+    "social_security",
+    "socialsecurity",
+    "soc sec",
+    "ss#",
+];
+
+/// Numbers that payment companies publish for tests.
+const TEST_NUMBERS: &[&str] = &[
+    "4242424242424242",
+    "4000056655665556",
+    "5555555555554444",
+    "2223003122003222",
+    "5200828282828210",
+    "5105105105105100",
+    "378282246310005",
+    "371449635398431",
+    "6011111111111117",
+    "6011000990139424",
+    "6011981111111113",
+    "3056930009020004",
+    "36227206271667",
+    "6555900000604105",
+    "3566002020360505",
+    "6200000000000005",
+    "6200000000000047",
+    "6205500000000000004",
+    "4111111111111111",
+    "4012888888881881",
+    "4222222222222",
+    "5431111111111111",
+    "30569309025904",
+    "38520000023237",
+    "3530111333300000",
+    "378734493671000",
+    "4000000000000002",
+    "4000000000000077",
+    "4000000000009995",
+    "4000000000003220",
+    "4000002500003155",
+    "4000002760003184",
+    "4000003800000446",
+    "4000000000000341",
+    "4000000000009987",
+    "4000000000000069",
+    "4000000000000127",
+    "4000000000000119",
+    "4242424242424241",
+    "4917610000000000",
+    "4484070000000000",
+    "4003600000000014",
+    "2223000048400011",
+    "5454545454545454",
+    "4462030000000000",
+    "4917610000000000003",
+    "6759649826438453",
+    "5641820000000005",
+    "4444333322221111",
+    "4911830000000",
+    "6331101999990016",
+    "6304000000000000",
+    "4005519200000004",
+    "4009348888881881",
+    "4012000033330026",
+    "4012000077777777",
+    "4217651111111119",
+    "4500600000000061",
+    "2223000010309703",
+    "2223016768739313",
+    "4035501000000008",
+    "4360000001000005",
+    "4871049999999910",
+    "5019717010103742",
+    "4988438843884305",
+    "4166676667666746",
+    "4646464646464644",
+    "5100290029002909",
+    "5577000055770004",
+    "5136333333333335",
+    "5585558555855583",
+    "370000000000002",
+    "370000000100018",
+    "36006666333344",
+    "6771798025000004",
+    "3569990010095841",
+    "2222400070000005",
+    "2222410740360010",
+    "2222400010000008",
+    "2222400030000004",
+    "5100060000000002",
+    "5500000000000004",
+    "340000000000009",
+    "30000000000004",
+    "6011000000000004",
+    "201400000000009",
+    "3088000000000009",
+    "4026000000000002",
+    "4508750015741019",
+    "5001250004793548",
+];

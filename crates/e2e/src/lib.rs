@@ -1,0 +1,12 @@
+//! A deployment in a temporary directory, upstreams that play cassettes, and sessions run to their
+//! end: the stage on which the end-to-end tests play. Test support only, so it panics freely.
+
+#![forbid(unsafe_code)]
+
+mod deployment;
+mod programs;
+mod session;
+
+pub use deployment::{Deployment, Upstream, git};
+pub use programs::{program, python, repository_root, skip};
+pub use session::{Bundle, Session};

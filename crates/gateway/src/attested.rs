@@ -1,0 +1,264 @@
+//! The verified way to an attested upstream: fetch evidence with a fresh nonce, appraise it, and
+//! from then on speak only to the key that it names, until it expires and not longer.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use proofroom_canonical::{Nonce, Timestamp};
+use proofroom_evidence::MAX_DOCUMENT_BYTES;
+use proofroom_record::statement::Assurance;
+use proofroom_verifier::{AppraisalPolicy, Freshness, VerifiedUpstream, appraise};
+
+use crate::{
+    channel::ChannelError,
+    config::Upstream,
+    gateway::Core,
+    observe::RunEvent,
+    tls::KeyVerifier,
+    transport::{self, FetchFailure, Fetched, HttpClient},
+};
+
+/// Where an attested upstream serves its evidence.
+pub const EVIDENCE_PATH: &str = "/.well-known/proofroom-attestation";
+
+/// For how long after a failure requests are refused without asking the upstream again.
+const RETRY_MILLIS: i64 = 2_000;
+
+/// An attested upstream and what is currently known of it.
+pub(crate) struct AttestedRoute {
+    upstream: Arc<Upstream>,
+    policy: AppraisalPolicy,
+    state: Mutex<State>,
+    /// One verification at a time; the others wait for its outcome.
+    turn: tokio::sync::Mutex<()>,
+    renewing: AtomicBool,
+}
+
+#[derive(Clone)]
+enum State {
+    Unknown,
+    Open(Arc<Verified>),
+    Closed {
+        error: ChannelError,
+        until: Timestamp,
+    },
+}
+
+/// A verified upstream with the connections that are bound to its key. Dropped as a whole when the
+/// verification is replaced, so no connection outlives it for another request.
+pub(crate) struct Verified {
+    proof: VerifiedUpstream,
+    appraised: Timestamp,
+    renew_at: Timestamp,
+    key: Arc<KeyVerifier>,
+    client: HttpClient,
+}
+
+impl Verified {
+    pub(crate) const fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
+    /// Whether the evidence is about `model`.
+    pub(crate) fn serves(&self, model: &str) -> Result<(), ChannelError> {
+        if self.proof.model() == model {
+            return Ok(());
+        }
+        Err(ChannelError::ModelNotAttested {
+            attested: self.proof.model().to_owned(),
+        })
+    }
+
+    pub(crate) fn assurance(&self) -> Assurance {
+        Assurance::Attested {
+            evidence: self.proof.evidence(),
+            appraisal_policy: self.proof.policy_name().to_owned(),
+            policy: self.proof.policy_digest(),
+            tls_spki: self.proof.tls_spki(),
+            appraised: self.appraised,
+            expires: self.proof.expires(),
+        }
+    }
+}
+
+impl AttestedRoute {
+    pub(crate) fn new(upstream: Arc<Upstream>, policy: AppraisalPolicy) -> Self {
+        Self {
+            upstream,
+            policy,
+            state: Mutex::new(State::Unknown),
+            turn: tokio::sync::Mutex::new(()),
+            renewing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// The verified upstream, verifying it now if no valid verification is at hand.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+    ) -> Result<Arc<Verified>, ChannelError> {
+        if let Some(known) = self.known(core) {
+            return known;
+        }
+        let _turn = self.turn.lock().await;
+        if let Some(known) = self.known(core) {
+            return known;
+        }
+        let outcome = self.verify(core).await;
+        self.settle(core, &outcome);
+        outcome
+    }
+
+    /// What is known without asking the upstream, if that still holds.
+    fn known(self: &Arc<Self>, core: &Arc<Core>) -> Option<Result<Arc<Verified>, ChannelError>> {
+        let now = core.clock.now();
+        match self.state() {
+            State::Open(verified) if verified.proof.holds_at(now) => {
+                if now >= verified.renew_at {
+                    self.renew_behind(core);
+                }
+                Some(Ok(verified))
+            }
+            State::Closed { error, until } if now < until => Some(Err(error)),
+            State::Unknown | State::Open(_) | State::Closed { .. } => None,
+        }
+    }
+
+    /// Renews in the background while the present verification still holds.
+    fn renew_behind(self: &Arc<Self>, core: &Arc<Core>) {
+        if self.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (route, core) = (Arc::clone(self), Arc::clone(core));
+        tokio::spawn(async move {
+            let _turn = route.turn.lock().await;
+            let outcome = route.verify(&core).await;
+            let away = outcome.as_ref().is_err_and(ChannelError::is_outage);
+            // an upstream that is away for a moment stays verified until its expiry; one that
+            // shows wrong evidence does not
+            if !away {
+                route.settle(&core, &outcome);
+            }
+            route.renewing.store(false, Ordering::Release);
+        });
+    }
+
+    async fn verify(&self, core: &Core) -> Result<Arc<Verified>, ChannelError> {
+        let mut random = [0; 32];
+        core.entropy
+            .fill(&mut random)
+            .map_err(|_| ChannelError::Internal)?;
+        let nonce = Nonce::from_random(random);
+        let base = &self.upstream.base_url;
+        let uri = base
+            .join(&format!("{EVIDENCE_PATH}?nonce={nonce}"))
+            .map_err(|_| ChannelError::Internal)?;
+        let fetched = transport::fetch_evidence(base, &uri, MAX_DOCUMENT_BYTES)
+            .await
+            .map_err(of_fetch)?;
+        let appraised = core.clock.now();
+        let proof = self.appraise(&fetched, nonce, appraised)?;
+        if proof.tls_spki() != fetched.tls_spki {
+            return Err(ChannelError::KeyNotInEvidence);
+        }
+        if !proof.holds_at(appraised) {
+            return Err(ChannelError::EvidenceExpired);
+        }
+        let key = KeyVerifier::exactly(proof.tls_spki());
+        let client =
+            transport::pinned_client(Arc::clone(&key)).map_err(|_| ChannelError::Internal)?;
+        core.evidence.keep(proof.evidence(), fetched.document);
+        let lifetime = proof.expires().unix_millis() - appraised.unix_millis();
+        Ok(Arc::new(Verified {
+            renew_at: Timestamp::from_unix_millis(appraised.unix_millis() + lifetime / 5 * 4),
+            proof,
+            appraised,
+            key,
+            client,
+        }))
+    }
+
+    fn appraise(
+        &self,
+        fetched: &Fetched,
+        nonce: Nonce,
+        now: Timestamp,
+    ) -> Result<VerifiedUpstream, ChannelError> {
+        appraise(
+            &fetched.document,
+            &self.policy,
+            Freshness::Challenge(nonce),
+            now,
+        )
+        .into_verified()
+        .map_err(|appraisal| ChannelError::EvidenceRefused {
+            policy: appraisal.policy().to_owned(),
+            cause: appraisal.first_failure().map_or_else(
+                || "a required check was not made".to_owned(),
+                |(check, cause)| format!("check `{check}`: `{cause}`"),
+            ),
+        })
+    }
+
+    /// A connection to the verified upstream failed. Another key closes the way at once.
+    pub(crate) fn connect_failed(&self, core: &Core, verified: &Arc<Verified>) -> ChannelError {
+        if !verified.key.met_another_key() {
+            return ChannelError::Unreachable;
+        }
+        let still_current =
+            matches!(self.state(), State::Open(current) if Arc::ptr_eq(&current, verified));
+        if still_current {
+            self.settle(core, &Err(ChannelError::KeyChanged));
+        }
+        ChannelError::KeyChanged
+    }
+
+    fn settle(&self, core: &Core, outcome: &Result<Arc<Verified>, ChannelError>) {
+        let (state, event) = match outcome {
+            Ok(verified) => (
+                State::Open(Arc::clone(verified)),
+                RunEvent::UpstreamVerified {
+                    upstream: self.upstream.name.clone(),
+                    policy: verified.proof.policy_name().to_owned(),
+                    evidence: verified.proof.evidence(),
+                },
+            ),
+            Err(error) => (
+                State::Closed {
+                    error: error.clone(),
+                    until: Timestamp::from_unix_millis(
+                        core.clock.now().unix_millis().saturating_add(RETRY_MILLIS),
+                    ),
+                },
+                RunEvent::UpstreamClosed {
+                    upstream: self.upstream.name.clone(),
+                    code: error.code(),
+                },
+            ),
+        };
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        core.observer.observe(&event);
+    }
+
+    fn state(&self) -> State {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+const fn of_fetch(failure: FetchFailure) -> ChannelError {
+    match failure {
+        FetchFailure::Unreachable => ChannelError::Unreachable,
+        FetchFailure::Status(status) => ChannelError::NoEvidence(status),
+        FetchFailure::Body => ChannelError::EvidenceUnreadable,
+        FetchFailure::NoKey => ChannelError::Internal,
+    }
+}

@@ -1,0 +1,183 @@
+//! A way to one upstream: a plain one, or one that opens only after its evidence was appraised.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use proofroom_classify::Assurance as TierAssurance;
+use proofroom_record::{
+    event::RunStatus,
+    statement::{Assurance, UpstreamFacts},
+};
+
+use crate::{
+    attested::{AttestedRoute, Verified},
+    config::Upstream,
+    gateway::Core,
+    refusal::{Refusal, UpstreamFault},
+    transport::HttpClient,
+};
+
+/// A configured way to an upstream.
+pub(crate) enum Channel {
+    Standard(Arc<Upstream>, Arc<HttpClient>),
+    Attested(Arc<AttestedRoute>),
+}
+
+/// A way that may be used now.
+pub(crate) enum OpenChannel {
+    Standard(Arc<HttpClient>),
+    Attested(Arc<Verified>),
+}
+
+/// Why nothing may be sent to an upstream now. There is no tier below to fall back to.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The tier must be attested and the upstream is configured without evidence.
+    #[error(
+        "the tier must be attested and the upstream shows no evidence; ask the operator to correct the configuration"
+    )]
+    NotAttested,
+    /// No connection to the attested upstream.
+    #[error("the attested upstream cannot be reached; nothing was sent and no other tier is used")]
+    Unreachable,
+    /// The upstream did not serve evidence.
+    #[error("the upstream served no evidence (HTTP status {0}); nothing was sent")]
+    NoEvidence(u16),
+    /// The evidence is larger than evidence may be, or broke off.
+    #[error("the upstream's evidence is too large or broke off; nothing was sent")]
+    EvidenceUnreadable,
+    /// The appraisal policy does not accept the evidence.
+    #[error(
+        "appraisal policy `{policy}` does not accept the upstream's evidence ({cause}); nothing was sent"
+    )]
+    EvidenceRefused {
+        /// Name of the policy.
+        policy: String,
+        /// Codes of the checks that failed.
+        cause: String,
+    },
+    /// Accepted evidence names another TLS key than the connection's.
+    #[error(
+        "the upstream's evidence is about another TLS key than the connection's; nothing was sent"
+    )]
+    KeyNotInEvidence,
+    /// After verification a connection showed another key.
+    #[error("the upstream's TLS key changed after it was verified; nothing was sent")]
+    KeyChanged,
+    /// Accepted evidence that is no longer valid.
+    #[error("the upstream's evidence has expired; nothing was sent")]
+    EvidenceExpired,
+    /// The evidence is about another model.
+    #[error(
+        "the upstream's evidence is about model `{attested}`, not about the one asked for; nothing was sent"
+    )]
+    ModelNotAttested {
+        /// The model that the evidence names.
+        attested: String,
+    },
+    /// No random nonce, or no TLS.
+    #[error("the gateway could not prepare a verification; ask its operator")]
+    Internal,
+}
+
+impl ChannelError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotAttested => "upstream-not-attested",
+            Self::Unreachable => "upstream-unreachable",
+            Self::NoEvidence(_) => "evidence-not-served",
+            Self::EvidenceUnreadable => "evidence-unreadable",
+            Self::EvidenceRefused { .. } => "evidence-refused",
+            Self::KeyNotInEvidence => "evidence-of-another-key",
+            Self::KeyChanged => "upstream-key-changed",
+            Self::EvidenceExpired => "evidence-expired",
+            Self::ModelNotAttested { .. } => "model-not-attested",
+            Self::Internal => "verification-not-possible",
+        }
+    }
+
+    /// Whether the upstream is away, as opposed to wrong.
+    pub(crate) const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::NoEvidence(_))
+    }
+
+    pub(crate) fn refusal(&self) -> Refusal {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            self.code(),
+            self.to_string(),
+        )
+    }
+}
+
+impl Channel {
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        match self {
+            Self::Standard(upstream, _) => upstream,
+            Self::Attested(route) => route.upstream(),
+        }
+    }
+
+    /// Opens the way for a request for `model`: for an attested upstream, verification first.
+    pub(crate) async fn open(
+        &self,
+        core: &Arc<Core>,
+        model: &str,
+        tier: TierAssurance,
+    ) -> Result<OpenChannel, ChannelError> {
+        match (self, tier) {
+            (Self::Standard(..), TierAssurance::Attested) => Err(ChannelError::NotAttested),
+            (Self::Standard(_, client), TierAssurance::Unattested) => {
+                Ok(OpenChannel::Standard(Arc::clone(client)))
+            }
+            (Self::Attested(route), _) => {
+                let verified = route.open(core).await?;
+                verified.serves(model)?;
+                Ok(OpenChannel::Attested(verified))
+            }
+        }
+    }
+
+    /// What a failed connection means: refusal for an attested upstream, which closes when the
+    /// failure was another key; upstream error for a standard one.
+    pub(crate) fn connect_failed(&self, core: &Core, open: &OpenChannel) -> (Refusal, RunStatus) {
+        match (self, open) {
+            (Self::Attested(route), OpenChannel::Attested(verified)) => {
+                let error = route.connect_failed(core, verified);
+                (error.refusal(), RunStatus::Refused)
+            }
+            _ => (
+                UpstreamFault::Unreachable.refusal(),
+                RunStatus::UpstreamError,
+            ),
+        }
+    }
+}
+
+impl OpenChannel {
+    pub(crate) fn client(&self) -> &HttpClient {
+        match self {
+            Self::Standard(client) => client,
+            Self::Attested(verified) => verified.client(),
+        }
+    }
+
+    /// What a record says about the upstream.
+    pub(crate) fn facts(&self, upstream: &Upstream) -> UpstreamFacts {
+        UpstreamFacts {
+            name: upstream.name.clone(),
+            source: upstream.source,
+            assurance: match self {
+                Self::Standard(_) => Assurance::ContractOnly {
+                    contract: upstream.retention.contract.clone(),
+                },
+                Self::Attested(verified) => verified.assurance(),
+            },
+            retention: upstream.retention.mode.to_string(),
+            region: upstream.region.clone(),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `upstreams.toml`: which models the gateway may reach, and what stands behind each. Reads keys
+//! through [`SecretSource`] at load; opens no connection.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+
+use globset::GlobMatcher;
+use http::Uri;
+use proofroom_canonical::{Digest, Sensitive};
+use proofroom_record::statement::ModelSource;
+use serde::Deserialize;
+
+mod check;
+mod secret;
+
+pub use check::UpstreamsProblem;
+pub use secret::{MAX_KEY_BYTES, SecretSource, SystemSecrets};
+
+/// The most bytes that an upstreams file may have.
+pub const MAX_UPSTREAMS_BYTES: usize = 256 * 1024;
+
+/// The tier whose upstreams must prove what they are before each connection.
+pub const TEE_TIER: &str = "tee";
+
+/// The commented file that a new deployment starts from.
+pub const DEFAULT_UPSTREAMS: &str = include_str!("../upstreams.default.toml");
+
+/// Every upstream of a deployment, in the order of its file.
+#[derive(Clone, Debug)]
+pub struct UpstreamsConfig {
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    digest: Digest,
+}
+
+/// One upstream: where it is, what it serves, what is known about it.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Name in records and routing rules.
+    pub name: String,
+    /// Tier that routing rules speak of, such as `standard` or `tee`.
+    pub tier: String,
+    /// Scheme, authority and path before `/v1`.
+    pub base_url: BaseUrl,
+    /// Wire formats that it speaks.
+    pub apis: Vec<UpstreamApi>,
+    /// Models that it serves: names or globs.
+    pub models: Vec<String>,
+    /// Names that clients may use, and the model that each stands for.
+    pub aliases: BTreeMap<String, String>,
+    /// How the gateway proves itself to the upstream.
+    pub credential: Credential,
+    /// Region as contracted, for routing rules and records.
+    pub region: String,
+    /// What the upstream keeps.
+    pub retention: Retention,
+    /// Where answers come from.
+    pub source: ModelSource,
+    /// What the upstream must prove before it gets a prompt.
+    pub attestation: AttestationRequirement,
+    globs: Vec<GlobMatcher>,
+}
+
+/// A wire format that an upstream speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpstreamApi {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/messages`.
+    Messages,
+}
+
+/// Scheme, authority and path prefix of an upstream, taken apart once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    pub(crate) transport: Transport,
+    /// Host without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) authority: String,
+    pub(crate) prefix: String,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP: loopback only.
+    Plain,
+    /// HTTP over TLS.
+    Tls,
+}
+
+/// How the gateway proves itself to an upstream. The key never comes from a request.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// No key is sent.
+    None,
+    /// A key in a header.
+    Key {
+        /// Which header carries it.
+        header: KeyHeader,
+        /// The key.
+        key: Arc<Sensitive<String>>,
+    },
+}
+
+/// Which header carries a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyHeader {
+    /// `authorization: Bearer <key>`.
+    Bearer,
+    /// `x-api-key: <key>`.
+    XApiKey,
+}
+
+/// What an upstream keeps of prompts and answers, as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// What is promised.
+    pub mode: RetentionMode,
+    /// Reference to the contract that promises it; empty where hardware evidence takes its place.
+    #[serde(default)]
+    pub contract: String,
+}
+
+/// What is promised about prompts and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetentionMode {
+    /// A contract says that nothing is kept.
+    ZeroRetentionContract,
+    /// The upstream holds prompts in memory while it answers.
+    InMemory,
+    /// The upstream keeps prompts.
+    Retains,
+    /// Nobody knows: treated by policies as keeping.
+    Unknown,
+}
+
+impl fmt::Display for RetentionMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ZeroRetentionContract => "zero-retention-contract",
+            Self::InMemory => "in-memory",
+            Self::Retains => "retains",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// What an upstream must prove before it gets a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttestationRequirement {
+    /// Nothing: only the contract stands behind it.
+    None,
+    /// A `proofroom-upstream` evidence document, appraised under the named policy file.
+    ProofroomUpstream {
+        /// File name of the appraisal policy, the key by which the gateway is given it.
+        appraisal_policy: PathBuf,
+    },
+}
+
+impl UpstreamsConfig {
+    /// Reads an upstreams file and the keys that it names.
+    ///
+    /// # Errors
+    /// Every problem found, in file order; never a key's value.
+    pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<Self, Vec<UpstreamsProblem>> {
+        let upstreams = check::read(text, secrets)?;
+        Ok(Self {
+            upstreams: upstreams.into_iter().map(Arc::new).collect(),
+            digest: Digest::of(text),
+        })
+    }
+
+    /// SHA-256 of the file.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The upstreams in file order.
+    pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        self.upstreams.iter().map(|upstream| &**upstream)
+    }
+}
+
+impl Upstream {
+    /// The model that a request for `model` asks this upstream for, if it serves that.
+    #[must_use]
+    pub fn served<'a>(&'a self, model: &'a str) -> Option<&'a str> {
+        if let Some(real) = self.aliases.get(model) {
+            return Some(real);
+        }
+        self.globs
+            .iter()
+            .any(|glob| glob.is_match(model))
+            .then_some(model)
+    }
+
+    pub(crate) fn speaks(&self, api: UpstreamApi) -> bool {
+        self.apis.contains(&api)
+    }
+
+    /// Names that a client can ask for: globs are left out, because nobody can ask for a glob.
+    pub(crate) fn listed_models(&self) -> impl Iterator<Item = &str> {
+        self.models
+            .iter()
+            .filter(|model| !model.contains(['*', '?', '[', '{']))
+            .chain(self.aliases.keys())
+            .map(String::as_str)
+    }
+}
+
+impl BaseUrl {
+    /// The address of `path_and_query` below this base.
+    pub(crate) fn join(&self, path_and_query: &str) -> Result<Uri, http::Error> {
+        let scheme = match self.transport {
+            Transport::Plain => "http",
+            Transport::Tls => "https",
+        };
+        Uri::builder()
+            .scheme(scheme)
+            .authority(self.authority.as_str())
+            .path_and_query(format!("{}{path_and_query}", self.prefix))
+            .build()
+    }
+}
+
+#[cfg(test)]
+mod tests;

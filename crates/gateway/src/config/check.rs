@@ -1,0 +1,371 @@
+//! From the text of `upstreams.toml` to upstreams, with every problem at once.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
+
+use globset::{Glob, GlobMatcher};
+use http::Uri;
+use proofroom_canonical::Sensitive;
+use proofroom_record::statement::ModelSource;
+use serde::Deserialize;
+
+use super::{
+    AttestationRequirement, BaseUrl, Credential, KeyHeader, MAX_UPSTREAMS_BYTES, Retention,
+    RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi,
+};
+
+/// One thing that is wrong with an upstreams file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamsProblem {
+    /// The upstream's name, or its position when it has none.
+    pub upstream: String,
+    /// Stable kebab-case code.
+    pub code: &'static str,
+    /// What is wrong and what to do. Never a key's value.
+    pub message: String,
+}
+
+impl fmt::Display for UpstreamsProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} [{}]", self.upstream, self.message, self.code)
+    }
+}
+
+impl std::error::Error for UpstreamsProblem {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    upstream: Vec<toml::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUpstream {
+    name: String,
+    tier: String,
+    base_url: String,
+    apis: Vec<UpstreamApi>,
+    models: Vec<String>,
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
+    key: RawKey,
+    region: String,
+    retention: Retention,
+    source: ModelSource,
+    attestation: RawAttestation,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case", deny_unknown_fields)]
+enum RawKey {
+    None,
+    File { path: PathBuf, header: KeyHeader },
+    Env { name: String, header: KeyHeader },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum RawAttestation {
+    None,
+    ProofroomUpstream { appraisal_policy: PathBuf },
+}
+
+/// Collects the problems of one upstream.
+struct Problems {
+    upstream: String,
+    found: Vec<UpstreamsProblem>,
+}
+
+impl Problems {
+    fn add(&mut self, code: &'static str, message: impl Into<String>) {
+        self.found.push(UpstreamsProblem {
+            upstream: self.upstream.clone(),
+            code,
+            message: message.into(),
+        });
+    }
+}
+
+/// Reads every upstream of `text`, or tells everything that is wrong with it.
+pub(super) fn read(
+    text: &str,
+    secrets: &dyn SecretSource,
+) -> Result<Vec<Upstream>, Vec<UpstreamsProblem>> {
+    let mut file = Problems {
+        upstream: "upstreams file".to_owned(),
+        found: Vec::new(),
+    };
+    if text.len() > MAX_UPSTREAMS_BYTES {
+        file.add(
+            "upstreams-too-large",
+            format!("larger than {MAX_UPSTREAMS_BYTES} bytes"),
+        );
+        return Err(file.found);
+    }
+    let raw: RawFile = match toml::from_str(text) {
+        Ok(raw) => raw,
+        Err(error) => {
+            file.add("upstreams-syntax", one_line(error.message()));
+            return Err(file.found);
+        }
+    };
+    if raw.upstream.is_empty() {
+        file.add(
+            "upstreams-empty",
+            "names no upstream; add an `[[upstream]]` table",
+        );
+    }
+    let mut upstreams: Vec<Upstream> = Vec::new();
+    for (position, value) in raw.upstream.into_iter().enumerate() {
+        let (upstream, problems) = read_one(position, value, secrets);
+        file.found.extend(problems);
+        let Some(upstream) = upstream else { continue };
+        if upstreams.iter().any(|other| other.name == upstream.name) {
+            file.upstream.clone_from(&upstream.name);
+            file.add("upstream-name-twice", "another upstream has this name");
+        }
+        upstreams.push(upstream);
+    }
+    if file.found.is_empty() {
+        Ok(upstreams)
+    } else {
+        Err(file.found)
+    }
+}
+
+fn read_one(
+    position: usize,
+    value: toml::Value,
+    secrets: &dyn SecretSource,
+) -> (Option<Upstream>, Vec<UpstreamsProblem>) {
+    let name = value.get("name").and_then(toml::Value::as_str).map_or_else(
+        || format!("upstream number {}", position + 1),
+        str::to_owned,
+    );
+    let mut problems = Problems {
+        upstream: name,
+        found: Vec::new(),
+    };
+    let raw: RawUpstream = match value.try_into() {
+        Ok(raw) => raw,
+        Err(error) => {
+            problems.add("upstream-shape", one_line(error.message()));
+            return (None, problems.found);
+        }
+    };
+    check_words(&raw, &mut problems);
+    check_promises(&raw, &mut problems);
+    let globs = compile_globs(&raw, &mut problems);
+    let base_url = read_base_url(&raw.base_url, &mut problems);
+    let credential = read_key(&raw.key, secrets, &mut problems);
+    if let Some(base_url) = &base_url {
+        check_transport(&raw, base_url, &mut problems);
+    }
+    let upstream = base_url.map(|base_url| Upstream {
+        name: raw.name,
+        tier: raw.tier,
+        base_url,
+        apis: raw.apis,
+        models: raw.models,
+        aliases: raw.aliases,
+        credential,
+        region: raw.region,
+        retention: raw.retention,
+        source: raw.source,
+        attestation: match raw.attestation {
+            RawAttestation::None => AttestationRequirement::None,
+            RawAttestation::ProofroomUpstream { appraisal_policy } => {
+                AttestationRequirement::ProofroomUpstream { appraisal_policy }
+            }
+        },
+        globs,
+    });
+    (upstream, problems.found)
+}
+
+fn check_words(raw: &RawUpstream, problems: &mut Problems) {
+    for (field, word) in [("name", &raw.name), ("tier", &raw.tier)] {
+        let legal = word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if word.is_empty() || word.len() > 64 || !legal {
+            problems.add(
+                "upstream-name-form",
+                format!("`{field}` must be 1 to 64 lower-case letters, digits and `-`"),
+            );
+        }
+    }
+    if raw.region.is_empty() {
+        problems.add(
+            "upstream-region-empty",
+            "`region` is empty; write `unknown` if nobody knows",
+        );
+    }
+    if raw.apis.is_empty() {
+        problems.add(
+            "upstream-apis-empty",
+            "`apis` is empty; write `chat`, `messages` or both",
+        );
+    }
+    if raw.models.is_empty() {
+        problems.add(
+            "upstream-models-empty",
+            "`models` is empty; name at least one",
+        );
+    }
+    for (alias, model) in &raw.aliases {
+        if alias.is_empty() || model.is_empty() || model.contains(['*', '?', '[', '{']) {
+            problems.add(
+                "upstream-alias-form",
+                format!("alias `{alias}` must stand for one model, without globs"),
+            );
+        }
+    }
+}
+
+fn check_promises(raw: &RawUpstream, problems: &mut Problems) {
+    let attested = matches!(raw.attestation, RawAttestation::ProofroomUpstream { .. });
+    if raw.tier == TEE_TIER && !attested {
+        problems.add(
+            "tee-without-attestation",
+            "tier `tee` needs `attestation.kind = \"proofroom-upstream\"` and an appraisal policy",
+        );
+    }
+    let contract = raw.retention.contract.trim();
+    if contract.is_empty() && !attested {
+        problems.add(
+            "contract-missing",
+            "no evidence stands behind this upstream, so `retention.contract` must name what does",
+        );
+    }
+    if raw.retention.mode == RetentionMode::ZeroRetentionContract && contract.is_empty() {
+        problems.add(
+            "retention-without-contract",
+            "mode `zero-retention-contract` without `retention.contract` promises nothing",
+        );
+    }
+}
+
+fn compile_globs(raw: &RawUpstream, problems: &mut Problems) -> Vec<GlobMatcher> {
+    let mut globs = Vec::new();
+    for model in &raw.models {
+        match Glob::new(model) {
+            Ok(glob) => globs.push(glob.compile_matcher()),
+            Err(error) => problems.add(
+                "upstream-model-glob",
+                format!("`{model}` is not a glob: {}", error.kind()),
+            ),
+        }
+    }
+    globs
+}
+
+fn read_base_url(text: &str, problems: &mut Problems) -> Option<BaseUrl> {
+    let mut refuse = |message: &str| {
+        problems.add("base-url-form", format!("`base_url` {message}"));
+        None
+    };
+    let Ok(uri) = text.parse::<Uri>() else {
+        return refuse("is not an address such as `https://api.example.com`");
+    };
+    let transport = match uri.scheme_str() {
+        Some("http") => Transport::Plain,
+        Some("https") => Transport::Tls,
+        _ => return refuse("must begin with `https://`, or with `http://` for loopback"),
+    };
+    let Some(authority) = uri
+        .authority()
+        .filter(|found| !found.as_str().contains('@'))
+    else {
+        return refuse("must not carry a user name or a password");
+    };
+    if uri.query().is_some() {
+        return refuse("must not carry a query");
+    }
+    let prefix = uri.path().trim_end_matches('/');
+    if prefix.ends_with("/v1") {
+        return refuse("must leave out the `/v1`: the gateway adds it");
+    }
+    let default_port = match transport {
+        Transport::Plain => 80,
+        Transport::Tls => 443,
+    };
+    Some(BaseUrl {
+        transport,
+        host: authority.host().trim_matches(['[', ']']).to_owned(),
+        port: authority.port_u16().unwrap_or(default_port),
+        authority: authority.as_str().to_owned(),
+        prefix: prefix.to_owned(),
+    })
+}
+
+fn check_transport(raw: &RawUpstream, base_url: &BaseUrl, problems: &mut Problems) {
+    let attested = matches!(raw.attestation, RawAttestation::ProofroomUpstream { .. });
+    if base_url.transport == Transport::Tls {
+        return;
+    }
+    if attested {
+        problems.add(
+            "attestation-over-plain-http",
+            "evidence binds a TLS key: an attested upstream needs `https://`",
+        );
+    }
+    if is_loopback(&base_url.host) {
+        return;
+    }
+    problems.add(
+        "plain-http",
+        "plain `http://` is for loopback only; use `https://`",
+    );
+    if !matches!(raw.key, RawKey::None) {
+        problems.add(
+            "key-over-plain-http",
+            "the key would cross the network unencrypted",
+        );
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn read_key(key: &RawKey, secrets: &dyn SecretSource, problems: &mut Problems) -> Credential {
+    let (text, header, place) = match key {
+        RawKey::None => return Credential::None,
+        RawKey::File { path, header } => match secrets.file(path) {
+            Ok(text) => (text, *header, format!("file `{}`", path.display())),
+            Err(error) => {
+                problems.add(
+                    "key-unreadable",
+                    format!("key file `{}`: {}", path.display(), error.kind()),
+                );
+                return Credential::None;
+            }
+        },
+        RawKey::Env { name, header } => match secrets.variable(name) {
+            Some(text) => (text, *header, format!("variable `{name}`")),
+            None => {
+                problems.add("key-unreadable", format!("variable `{name}` is not set"));
+                return Credential::None;
+            }
+        },
+    };
+    let key = text.expose().trim();
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        problems.add(
+            "key-form",
+            format!("{place} does not hold one line of visible ASCII"),
+        );
+    }
+    Credential::Key {
+        header,
+        key: Arc::new(Sensitive::new(key.to_owned())),
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join(" ")
+}

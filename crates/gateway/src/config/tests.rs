@@ -1,0 +1,200 @@
+//! Facts about `upstreams.toml`.
+
+use std::{io, path::Path};
+
+use proofroom_canonical::Sensitive;
+
+use super::{Credential, DEFAULT_UPSTREAMS, SecretSource, UpstreamsConfig};
+
+struct Secrets;
+
+impl SecretSource for Secrets {
+    fn file(&self, path: &Path) -> io::Result<Sensitive<String>> {
+        match path.to_str() {
+            Some("/good") => Ok(Sensitive::new("sk-canary\n".to_owned())),
+            Some("/two-lines") => Ok(Sensitive::new("sk-canary\nx\n".to_owned())),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<Sensitive<String>> {
+        (name == "GOOD").then(|| Sensitive::new("sk-canary".to_owned()))
+    }
+}
+
+fn upstream(changes: &[(&str, &str)]) -> String {
+    let mut fields = vec![
+        ("name", r#""a""#),
+        ("tier", r#""standard""#),
+        ("base_url", r#""https://api.example.com""#),
+        ("apis", r#"["chat"]"#),
+        ("models", r#"["m", "claude-*"]"#),
+        (
+            "key",
+            r#"{ from = "file", path = "/good", header = "bearer" }"#,
+        ),
+        ("region", r#""eu""#),
+        (
+            "retention",
+            r#"{ mode = "zero-retention-contract", contract = "c-1" }"#,
+        ),
+        ("source", r#""live""#),
+        ("attestation", r#"{ kind = "none" }"#),
+    ];
+    for (key, value) in changes {
+        fields.retain(|(name, _)| name != key);
+        fields.push((key, value));
+    }
+    let mut text = "[[upstream]]\n".to_owned();
+    for (key, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        text.push_str(&format!("{key} = {value}\n"));
+    }
+    text
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    match UpstreamsConfig::parse(text, &Secrets) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(|problem| problem.code).collect(),
+    }
+}
+
+#[test]
+fn the_default_file_loads() {
+    assert_eq!(codes(DEFAULT_UPSTREAMS), Vec::<&str>::new());
+}
+
+#[test]
+fn a_good_file_is_read_with_its_key() {
+    let config = UpstreamsConfig::parse(&upstream(&[]), &Secrets).unwrap();
+    let upstream = config.iter().next().unwrap();
+    let Credential::Key { key, .. } = &upstream.credential else {
+        panic!("no key");
+    };
+    assert_eq!(key.expose(), "sk-canary");
+    assert!(!format!("{config:?}").contains("canary"));
+    assert_eq!(upstream.served("claude-x"), Some("claude-x"));
+    assert_eq!(upstream.served("gpt"), None);
+    assert_eq!(upstream.listed_models().collect::<Vec<_>>(), ["m"]);
+}
+
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+#[test]
+fn each_mistake_has_its_code() {
+    let tee = r#"{ kind = "proofroom-upstream", appraisal_policy = "a.toml" }"#;
+    for (changes, wanted) in [
+        (vec![("nmae", r#""x""#)], vec!["upstream-shape"]),
+        (vec![("region", "")], vec!["upstream-shape"]),
+        (vec![("name", r#""A b""#)], vec!["upstream-name-form"]),
+        (vec![("apis", "[]")], vec!["upstream-apis-empty"]),
+        (vec![("apis", r#"["smtp"]"#)], vec!["upstream-shape"]),
+        (vec![("models", "[]")], vec!["upstream-models-empty"]),
+        (vec![("models", r#"["[a"]"#)], vec!["upstream-model-glob"]),
+        (
+            vec![("aliases", r#"{ x = "m*" }"#)],
+            vec!["upstream-alias-form"],
+        ),
+        (vec![("tier", r#""tee""#)], vec!["tee-without-attestation"]),
+        (
+            vec![
+                ("tier", r#""tee""#),
+                ("attestation", tee),
+                ("base_url", r#""http://[::1]:1""#),
+            ],
+            vec!["attestation-over-plain-http"],
+        ),
+        (
+            vec![("base_url", r#""http://10.0.0.1""#)],
+            vec!["plain-http", "key-over-plain-http"],
+        ),
+        (
+            vec![
+                ("base_url", r#""http://127.0.0.1.example.com""#),
+                ("key", r#"{ from = "none" }"#),
+            ],
+            vec!["plain-http"],
+        ),
+        (
+            vec![("base_url", r#""https://u:p@h""#)],
+            vec!["base-url-form"],
+        ),
+        (
+            vec![("base_url", r#""https://h/v1""#)],
+            vec!["base-url-form"],
+        ),
+        (vec![("base_url", r#""ftp://h""#)], vec!["base-url-form"]),
+        (
+            vec![("retention", r#"{ mode = "zero-retention-contract" }"#)],
+            vec!["contract-missing", "retention-without-contract"],
+        ),
+        (
+            vec![(
+                "key",
+                r#"{ from = "file", path = "/gone", header = "bearer" }"#,
+            )],
+            vec!["key-unreadable"],
+        ),
+        (
+            vec![(
+                "key",
+                r#"{ from = "env", name = "NONE", header = "x-api-key" }"#,
+            )],
+            vec!["key-unreadable"],
+        ),
+        (
+            vec![(
+                "key",
+                r#"{ from = "file", path = "/two-lines", header = "bearer" }"#,
+            )],
+            vec!["key-form"],
+        ),
+    ] {
+        assert_eq!(codes(&upstream(&changes)), wanted, "{changes:?}");
+    }
+}
+
+#[test]
+fn http_to_loopback_is_accepted() {
+    for url in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
+        let quoted = format!("\"{url}\"");
+        assert_eq!(
+            codes(&upstream(&[("base_url", &quoted)])),
+            Vec::<&str>::new()
+        );
+    }
+}
+
+#[test]
+fn all_problems_of_all_upstreams_come_at_once() {
+    let text = upstream(&[("tier", r#""tee""#)])
+        + &upstream(&[("nmae", "1")])
+        + &upstream(&[("name", r#""b""#), ("region", r#""""#)]);
+    assert_eq!(
+        codes(&text),
+        [
+            "tee-without-attestation",
+            "upstream-shape",
+            "upstream-region-empty"
+        ]
+    );
+    assert_eq!(
+        codes(&(upstream(&[]) + &upstream(&[]))),
+        ["upstream-name-twice"]
+    );
+    assert_eq!(codes("upstream = []"), ["upstreams-empty"]);
+    assert_eq!(codes("x = ["), ["upstreams-syntax"]);
+}
+
+#[test]
+fn no_problem_repeats_a_key() {
+    let text = upstream(&[(
+        "key",
+        r#"{ from = "file", path = "/two-lines", header = "bearer" }"#,
+    )]);
+    let problems = UpstreamsConfig::parse(&text, &Secrets).unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .all(|problem| !problem.to_string().contains("canary"))
+    );
+}

@@ -1,0 +1,286 @@
+//! A run's record in the making: filled in as the run goes, signed and handed to the sink at its
+//! end. Every way through the gateway ends here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, header};
+use proofroom_canonical::{Digest, Nonce, RunId, Timestamp, json};
+use proofroom_classify::{Classification, Label};
+use proofroom_llm::{Api, RequestFacts, Usage};
+use proofroom_record::{
+    dsse::Envelope,
+    event::RunStatus,
+    statement::{
+        ClassificationResult, Failure, FindingCount, MODEL_RUN_V1, ModelRequest, ModelResponse,
+        ModelRun, RoutingResult, STATEMENT_TYPE, Statement, Subject, TokenCount, UpstreamFacts,
+    },
+};
+
+use crate::{
+    caller::{Caller, Position},
+    gateway::Core,
+    headers,
+    observe::RunEvent,
+    prompt::Arrival,
+    sink::{MODEL_RUN, SinkError, Submission},
+};
+
+/// What a record says about a request that could not be read: it has no label of its own.
+pub const UNCLASSIFIED: &str = "unclassified";
+/// What a record gives as routing rule where none was asked.
+pub const NOT_ROUTED: &str = "not-routed";
+
+/// What is known of a run before its request is read.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) api: Api,
+    pub(crate) run: RunId,
+    pub(crate) blinding: Nonce,
+    pub(crate) started: Timestamp,
+}
+
+/// A record in the making.
+pub(crate) struct Draft {
+    pub(crate) core: Arc<Core>,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) opening: Opening,
+    pub(crate) position: Position,
+    pub(crate) request: ModelRequest,
+    label: String,
+    findings: Vec<FindingCount>,
+    pub(crate) routing: RoutingResult,
+    pub(crate) upstream: Option<UpstreamFacts>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) status: RunStatus,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) response: Option<ModelResponse>,
+}
+
+impl Draft {
+    /// A run whose request could not be read.
+    pub(crate) fn unread(
+        core: Arc<Core>,
+        caller: Arc<Caller>,
+        opening: Opening,
+        arrival: &Arrival,
+    ) -> Self {
+        let position = caller.begin_unclassified();
+        let request = request_of(opening.api, arrival, "", Streaming::No);
+        let label = UNCLASSIFIED.to_owned();
+        Self::new(core, caller, opening, position, request, label, Vec::new())
+    }
+
+    /// A run whose request was read and classified: takes its place in the session and raises the
+    /// high-water mark.
+    pub(crate) fn classified(
+        core: Arc<Core>,
+        caller: Arc<Caller>,
+        opening: Opening,
+        arrival: &Arrival,
+        facts: &RequestFacts,
+        classification: &Classification,
+    ) -> Self {
+        let position = caller.begin(classification.label);
+        let streaming = match facts.delivery {
+            proofroom_llm::Delivery::Stream => Streaming::Yes,
+            proofroom_llm::Delivery::Whole => Streaming::No,
+        };
+        let request = request_of(opening.api, arrival, &facts.model, streaming);
+        let label = core.levels().name(classification.label).to_owned();
+        let findings = count(&core, classification);
+        Self::new(core, caller, opening, position, request, label, findings)
+    }
+
+    fn new(
+        core: Arc<Core>,
+        caller: Arc<Caller>,
+        opening: Opening,
+        position: Position,
+        request: ModelRequest,
+        label: String,
+        findings: Vec<FindingCount>,
+    ) -> Self {
+        let routing = RoutingResult {
+            rule: NOT_ROUTED.to_owned(),
+            policy: core.routing.digest(),
+            tier: None,
+            upstream: None,
+            rejected: Vec::new(),
+        };
+        Self {
+            core,
+            caller,
+            opening,
+            position,
+            request,
+            label,
+            findings,
+            routing,
+            upstream: None,
+        }
+    }
+
+    /// The session's label by which this run is routed.
+    pub(crate) fn high_water(&self) -> &str {
+        self.core.levels().name(self.position.after)
+    }
+
+    /// The headers that every answer of this run carries.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        let mut set = |name: &'static str, text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                map.insert(name, value);
+            }
+        };
+        set(headers::RUN, &self.opening.run.to_string());
+        set(headers::LABEL, self.high_water());
+        if let Some(tier) = &self.routing.tier {
+            set(headers::TIER, tier);
+        }
+        let announced = HeaderValue::from_static("x-proofroom-record, x-proofroom-status");
+        map.insert(header::TRAILER, announced);
+        map
+    }
+
+    /// Signs the record and makes it durable. On failure the gateway closes.
+    pub(crate) async fn close(self, end: End) -> Result<Digest, SinkError> {
+        let core = Arc::clone(&self.core);
+        let session = self.caller.identity().session;
+        let run = self.opening.run;
+        let label = self.high_water().to_owned();
+        let status = end.status;
+        let code = end
+            .failure
+            .as_ref()
+            .map(|failure| failure.code.clone())
+            .unwrap_or_default();
+        let kept = match self.sign(end) {
+            Ok(envelope) => {
+                let submission = Submission {
+                    kind: MODEL_RUN,
+                    session,
+                    envelope,
+                };
+                core.sink.submit(submission).await
+            }
+            Err(error) => Err(error),
+        };
+        match &kept {
+            Ok(record) => core.observer.observe(&RunEvent::Ended {
+                session,
+                run,
+                label,
+                status,
+                code,
+                record: *record,
+            }),
+            Err(_) => core.close(),
+        }
+        kept
+    }
+
+    fn sign(self, end: End) -> Result<Vec<u8>, SinkError> {
+        let unwritable = |_| SinkError {
+            reason: "the record cannot be written as json".to_owned(),
+        };
+        let core = Arc::clone(&self.core);
+        let payload = json::to_bytes(&self.statement(end)).map_err(unwritable)?;
+        Envelope::sign(&payload, &core.signing_key)
+            .to_bytes()
+            .map_err(|_| SinkError {
+                reason: "the envelope cannot be written as json".to_owned(),
+            })
+    }
+
+    fn statement(self, end: End) -> Statement<ModelRun> {
+        let levels = self.core.levels();
+        let mut subject = vec![Subject::sha256("request", self.request.received)];
+        if let Some(response) = &end.response {
+            subject.push(Subject::sha256("response", response.digest));
+        }
+        let identity = self.caller.identity();
+        let predicate = ModelRun {
+            run: self.opening.run,
+            session: identity.session,
+            sequence: self.position.sequence,
+            session_binding: identity.binding,
+            caller: identity.spiffe_id.clone(),
+            classification: ClassificationResult {
+                label: self.label,
+                high_water_before: levels.name(self.position.before).to_owned(),
+                high_water_after: levels.name(self.position.after).to_owned(),
+                findings: self.findings,
+                policy: self.core.classification_digest,
+            },
+            request: self.request,
+            routing: self.routing,
+            upstream: self.upstream,
+            response: end.response,
+            status: end.status,
+            failure: end.failure,
+            started: self.opening.started,
+            finished: self.core.clock.now(),
+            blinding: self.opening.blinding,
+        };
+        Statement {
+            statement_type: STATEMENT_TYPE.to_owned(),
+            subject,
+            predicate_type: MODEL_RUN_V1.to_owned(),
+            predicate,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Streaming {
+    Yes,
+    No,
+}
+
+fn request_of(api: Api, arrival: &Arrival, model: &str, streaming: Streaming) -> ModelRequest {
+    ModelRequest {
+        endpoint: api.path().to_owned(),
+        model: model.to_owned(),
+        stream: matches!(streaming, Streaming::Yes),
+        received: arrival.digest,
+        received_bytes: arrival.bytes,
+        forwarded: None,
+    }
+}
+
+/// Findings by rule: ids, reasons and counts, never places.
+fn count(core: &Core, classification: &Classification) -> Vec<FindingCount> {
+    let mut counts: BTreeMap<(&str, Label), FindingCount> = BTreeMap::new();
+    for finding in &classification.findings {
+        counts
+            .entry((&finding.rule, finding.label))
+            .or_insert_with(|| FindingCount {
+                rule: finding.rule.clone(),
+                reason: finding.reason.clone(),
+                label: core.levels().name(finding.label).to_owned(),
+                count: 0,
+            })
+            .count += 1;
+    }
+    counts.into_values().collect()
+}
+
+/// Tokens as the upstream counted them. Anthropic counts cached input apart, OpenAI within.
+pub(crate) fn tokens(api: Api, usage: Usage) -> Option<TokenCount> {
+    let cached = match api {
+        Api::ChatCompletions => 0,
+        Api::Messages => usage
+            .cache_read_tokens
+            .unwrap_or(0)
+            .saturating_add(usage.cache_write_tokens.unwrap_or(0)),
+    };
+    Some(TokenCount {
+        input: usage.input_tokens?.saturating_add(cached),
+        output: usage.output_tokens?,
+    })
+}

@@ -1,0 +1,334 @@
+//! The gateway: what it is made of, and which request goes where.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+use p256::ecdsa::SigningKey;
+use proofroom_canonical::{Digest, Nonce, RunId};
+use proofroom_classify::{
+    Classification, ClassificationPolicy, Classifier, Context, Label, Levels, RoutingPolicy,
+    Segment, UpstreamOffer,
+};
+use proofroom_llm::Api;
+use proofroom_record::statement::RejectedUpstream;
+use proofroom_verifier::AppraisalPolicy;
+use tokio::sync::oneshot;
+
+use crate::{
+    ambient::{Clock, Entropy},
+    answer::AnswerBody,
+    caller::{Caller, CallerIdentity},
+    channel::Channel,
+    config::UpstreamsConfig,
+    draft::Opening,
+    evidence::EvidenceStore,
+    headers, models,
+    observe::{RunEvent, RunObserver},
+    prompt,
+    refusal::Refusal,
+    run::{self, Incoming, upstream_api},
+    setup::{self, SetupProblem},
+    sink::RecordSink,
+};
+
+/// Everything that a gateway is made of.
+pub struct Config {
+    /// Which findings carry which label.
+    pub classification: ClassificationPolicy,
+    /// Which label may go where.
+    pub routing: RoutingPolicy,
+    /// Which upstreams there are.
+    pub upstreams: UpstreamsConfig,
+    /// Appraisal policies by the file name that the upstreams file gives.
+    pub appraisal: BTreeMap<PathBuf, AppraisalPolicy>,
+    /// Signs model-run records.
+    pub signing_key: SigningKey,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Gives run ids, blindings and nonces.
+    pub entropy: Arc<dyn Entropy>,
+    /// Takes records.
+    pub sink: Arc<dyn RecordSink>,
+    /// Watches.
+    pub observer: Arc<dyn RunObserver>,
+    /// Sizes and times.
+    pub limits: Limits,
+}
+
+/// Sizes and times within which every run stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of a request.
+    pub request_bytes: usize,
+    /// The most bytes of an answer.
+    pub answer_bytes: u64,
+    /// How long an upstream may take to begin its answer.
+    pub first_byte: Duration,
+    /// How long an upstream may pause within its answer.
+    pub idle: Duration,
+    /// The most runs of one session at once; further requests wait.
+    pub runs_at_once: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: proofroom_llm::MAX_REQUEST_BYTES,
+            answer_bytes: 64 * 1024 * 1024,
+            first_byte: Duration::from_secs(120),
+            idle: Duration::from_secs(60),
+            runs_at_once: 64,
+        }
+    }
+}
+
+/// The confidential gateway. Clones are the same gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    core: Arc<Core>,
+}
+
+/// What every run shares.
+pub(crate) struct Core {
+    classifier: Classifier,
+    levels: Levels,
+    pub(crate) classification_digest: Digest,
+    pub(crate) routing: RoutingPolicy,
+    pub(crate) upstreams: UpstreamsConfig,
+    channels: BTreeMap<String, Channel>,
+    pub(crate) signing_key: SigningKey,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) sink: Arc<dyn RecordSink>,
+    pub(crate) observer: Arc<dyn RunObserver>,
+    pub(crate) evidence: EvidenceStore,
+    pub(crate) limits: Limits,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("upstreams", &self.upstreams)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("upstreams", &self.core.upstreams)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Puts a gateway together. Opens no connection.
+    ///
+    /// # Errors
+    /// Every contradiction between the policies and the upstreams, at once.
+    pub fn new(config: Config) -> Result<Self, Vec<SetupProblem>> {
+        let channels = setup::channels(&config)?;
+        let core = Core {
+            levels: config.classification.levels().clone(),
+            classification_digest: config.classification.digest(),
+            classifier: Classifier::new(&config.classification),
+            routing: config.routing,
+            upstreams: config.upstreams,
+            channels,
+            signing_key: config.signing_key,
+            clock: config.clock,
+            entropy: config.entropy,
+            sink: config.sink,
+            observer: config.observer,
+            evidence: EvidenceStore::default(),
+            limits: config.limits,
+            closed: AtomicBool::new(false),
+        };
+        Ok(Self {
+            core: Arc::new(core),
+        })
+    }
+
+    /// Admits a session: once per channel, by what the channel proves. Its high-water mark starts
+    /// at the lowest label.
+    #[must_use]
+    pub fn admit(&self, identity: CallerIdentity) -> Arc<Caller> {
+        let lowest = self.core.levels.lowest();
+        let runs = self.core.limits.runs_at_once;
+        Arc::new(Caller::new(identity, lowest, runs))
+    }
+
+    /// Name of a label.
+    #[must_use]
+    pub fn label_name(&self, label: Label) -> &str {
+        self.core.levels.name(label)
+    }
+
+    /// The accepted evidence document of this digest, as a record cites it.
+    #[must_use]
+    pub fn evidence(&self, digest: Digest) -> Option<Bytes> {
+        self.core.evidence.find(digest)
+    }
+
+    /// Whether a record could not be kept, after which the gateway takes no requests.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// Serves one request of `caller`. The answer's body ends with the trailers
+    /// `x-proofroom-record` and `x-proofroom-status`; dropping it cancels the run.
+    pub async fn handle<B>(&self, request: Request<B>, caller: Arc<Caller>) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let path = request.uri().path();
+        if request.method() == Method::GET && path == "/v1/models" {
+            return models::list(&self.core, &caller);
+        }
+        match Api::at_path(path) {
+            Some(api) if request.method() == Method::POST => self.run(api, request, caller).await,
+            _ => Refusal::not_found().response(spoken_at(path)),
+        }
+    }
+
+    async fn run<B>(
+        &self,
+        api: Api,
+        request: Request<B>,
+        caller: Arc<Caller>,
+    ) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let core = &self.core;
+        if core.is_closed() || core.sink.ready().is_err() {
+            return Refusal::closed().response(api);
+        }
+        let Some(opening) = core.opening(api) else {
+            return Refusal::no_entropy().response(api);
+        };
+        // the semaphore lives as long as the caller and is never closed
+        let Ok(permit) = Arc::clone(&caller.slots).acquire_owned().await else {
+            return Refusal::unfinished().response(api);
+        };
+        let (parts, body) = request.into_parts();
+        let incoming = Incoming {
+            opening,
+            query: headers::forwarded_query(parts.uri.query()),
+            headers: parts.headers,
+            arrival: prompt::read(body, core.limits.request_bytes).await,
+        };
+        let (reply, head) = oneshot::channel();
+        tokio::spawn(run::conduct(
+            Arc::clone(core),
+            caller,
+            incoming,
+            reply,
+            permit,
+        ));
+        head.await
+            .unwrap_or_else(|_| Refusal::unfinished().response(api))
+    }
+}
+
+impl Core {
+    pub(crate) const fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    pub(crate) fn classify(&self, segments: &[Segment<'_>], caller: &Caller) -> Classification {
+        let context = Context {
+            repository: &caller.identity().repository,
+            now: self.clock.now(),
+        };
+        self.classifier.classify(segments, &context)
+    }
+
+    pub(crate) fn channel(&self, upstream: &str) -> Option<&Channel> {
+        self.channels.get(upstream)
+    }
+
+    /// Takes no requests from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.observer.observe(&RunEvent::GatewayClosed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// The upstreams that speak `api`, as routing sees them. A glob becomes an offer of `model`, the
+    /// name asked for, when it matches.
+    pub(crate) fn offers_for(&self, api: Api, model: &str) -> Vec<UpstreamOffer> {
+        let api = upstream_api(api);
+        let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
+        self.upstreams
+            .iter()
+            .filter(|upstream| upstream.speaks(api))
+            .map(|upstream| UpstreamOffer {
+                name: upstream.name.clone(),
+                tier: upstream.tier.clone(),
+                models: upstream
+                    .listed_models()
+                    .chain(
+                        [model, bare]
+                            .into_iter()
+                            .filter(|name| upstream.served(name).is_some()),
+                    )
+                    .map(str::to_owned)
+                    .collect(),
+                region: upstream.region.clone(),
+            })
+            .collect()
+    }
+
+    /// The upstreams that speak another API only, which routing does not see.
+    pub(crate) fn not_speaking(&self, api: Api) -> Vec<RejectedUpstream> {
+        let api = upstream_api(api);
+        let silent = self
+            .upstreams
+            .iter()
+            .filter(|upstream| !upstream.speaks(api));
+        silent
+            .map(|upstream| RejectedUpstream {
+                upstream: upstream.name.clone(),
+                code: "api-not-spoken".to_owned(),
+            })
+            .collect()
+    }
+
+    fn opening(&self, api: Api) -> Option<Opening> {
+        let (mut run, mut blinding) = ([0; 16], [0; 32]);
+        self.entropy.fill(&mut run).ok()?;
+        self.entropy.fill(&mut blinding).ok()?;
+        Some(Opening {
+            api,
+            run: RunId::from_random(run),
+            blinding: Nonce::from_random(blinding),
+            started: self.clock.now(),
+        })
+    }
+}
+
+/// The format in which to answer at a path that is not served.
+fn spoken_at(path: &str) -> Api {
+    if path.starts_with(Api::Messages.path()) {
+        Api::Messages
+    } else {
+        Api::ChatCompletions
+    }
+}

@@ -1,0 +1,177 @@
+//! Which headers cross the gateway. Both directions are allow-lists: what is not named here, such as
+//! a client's credentials or an upstream's cookies, does not cross.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::config::{Credential, KeyHeader};
+
+/// The longest header value that is forwarded; a longer one is left out.
+pub const MAX_FORWARDED_VALUE_BYTES: usize = 1024;
+
+/// The run's id; on every answer to a model request.
+pub const RUN: &str = "x-proofroom-run";
+/// The session's label.
+pub const LABEL: &str = "x-proofroom-label";
+/// The tier chosen; absent when nothing was sent.
+pub const TIER: &str = "x-proofroom-tier";
+/// Trailer: digest of the run's record.
+pub const RECORD: &str = "x-proofroom-record";
+/// Trailer: how the run ended.
+pub const STATUS: &str = "x-proofroom-status";
+
+const FORWARDED_REQUEST: [&str; 7] = [
+    "accept",
+    "content-type",
+    "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "openai-beta",
+];
+
+const FORWARDED_ANSWER: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::RETRY_AFTER,
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-should-retry"),
+];
+
+const FORWARDED_ANSWER_PREFIXES: [&str; 3] =
+    ["anthropic-ratelimit-", "x-ratelimit-", "openai-processing-"];
+
+/// The client's headers that are forwarded. Their values are classified with the body.
+fn forwarded(client: &HeaderMap) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+    FORWARDED_REQUEST.into_iter().flat_map(move |name| {
+        let values = client.get_all(name).into_iter();
+        values
+            .filter(|value| value.len() <= MAX_FORWARDED_VALUE_BYTES && value.to_str().is_ok())
+            .map(move |value| (name, value))
+    })
+}
+
+/// The values of the headers that are forwarded, for classification.
+pub(crate) fn forwarded_texts(client: &HeaderMap) -> Vec<String> {
+    forwarded(client)
+        .filter_map(|(_, value)| value.to_str().ok())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The headers of the forwarded request, with the gateway's own key.
+pub(crate) fn to_upstream(
+    client: &HeaderMap,
+    credential: &Credential,
+) -> Result<HeaderMap, header::InvalidHeaderValue> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in forwarded(client) {
+        headers.append(name, value.clone());
+    }
+    if let Credential::Key { header, key } = credential {
+        let (name, text) = match header {
+            KeyHeader::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+            KeyHeader::XApiKey => (HeaderName::from_static("x-api-key"), key.expose().clone()),
+        };
+        let text = zeroize::Zeroizing::new(text);
+        let mut value = HeaderValue::from_str(&text)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// The headers of an upstream's answer that the client gets.
+pub(crate) fn to_client(upstream: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in upstream {
+        let named = FORWARDED_ANSWER.contains(name)
+            || FORWARDED_ANSWER_PREFIXES
+                .iter()
+                .any(|prefix| name.as_str().starts_with(prefix));
+        if named {
+            headers.append(name, value.clone());
+        }
+    }
+    headers
+}
+
+/// The query that is forwarded: `beta=true`, which one client's SDK adds and which selects a schema.
+/// Any other query would be content that nobody classified.
+pub(crate) fn forwarded_query(query: Option<&str>) -> &'static str {
+    match query {
+        Some("beta=true") => "?beta=true",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderMap;
+    use proofroom_canonical::Sensitive;
+
+    use super::{forwarded_query, to_client, to_upstream};
+    use crate::config::{Credential, KeyHeader};
+
+    fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_clients_credentials_never_cross() {
+        let long = "x".repeat(2000);
+        let client = map(&[
+            ("authorization", "Bearer room"),
+            ("x-api-key", "room"),
+            ("cookie", "a=b"),
+            ("proxy-authorization", "x"),
+            ("connection", "x-secret"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("content-type", "application/json"),
+            ("anthropic-beta", "a,b"),
+            ("user-agent", &long),
+        ]);
+        let bare = to_upstream(&client, &Credential::None).unwrap();
+        assert_eq!(names(&bare), ["anthropic-beta", "content-type"]);
+        let credential = Credential::Key {
+            header: KeyHeader::Bearer,
+            key: Arc::new(Sensitive::new("sk-own".to_owned())),
+        };
+        let keyed = to_upstream(&client, &credential).unwrap();
+        assert_eq!(keyed["authorization"], "Bearer sk-own");
+        assert!(!format!("{keyed:?}").contains("sk-own"));
+    }
+
+    #[test]
+    fn an_upstreams_cookies_never_cross() {
+        let upstream = map(&[
+            ("set-cookie", "a=b"),
+            ("content-type", "text/event-stream"),
+            ("x-ratelimit-remaining-tokens", "5"),
+            ("x-proofroom-tier", "tee"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        assert_eq!(
+            names(&to_client(&upstream)),
+            ["content-type", "x-ratelimit-remaining-tokens"]
+        );
+    }
+
+    #[test]
+    fn a_query_that_could_carry_content_is_dropped() {
+        assert_eq!(forwarded_query(Some("beta=true")), "?beta=true");
+        assert_eq!(forwarded_query(Some("beta=true&x=secret")), "");
+        assert_eq!(forwarded_query(None), "");
+    }
+}

@@ -1,0 +1,41 @@
+//! The confidential gateway: a request is classified, routed by the customer's rules, sent byte for
+//! byte to an upstream that was verified first, and its answer streams back while a signed record is
+//! made of what happened. It keeps digests and counts; prompts and answers are never written
+//! anywhere. Not here: who may call (the channel proves that), and the ledger (see [`RecordSink`]).
+
+#![forbid(unsafe_code)]
+
+mod ambient;
+mod answer;
+mod attested;
+mod caller;
+mod channel;
+pub mod config;
+mod draft;
+mod evidence;
+mod gateway;
+pub mod headers;
+mod models;
+mod observe;
+mod prompt;
+mod pump;
+mod refusal;
+mod run;
+mod setup;
+mod sink;
+mod tls;
+mod transport;
+
+pub use ambient::{Clock, Entropy, NoEntropy, SystemClock, SystemEntropy};
+pub use answer::{AnswerBody, AnswerError};
+pub use attested::EVIDENCE_PATH;
+pub use caller::{Caller, CallerIdentity};
+pub use channel::ChannelError;
+pub use config::UpstreamsConfig;
+pub use draft::{NOT_ROUTED, UNCLASSIFIED};
+pub use evidence::MAX_EVIDENCE_DOCUMENTS;
+pub use gateway::{Config, Gateway, Limits};
+pub use observe::{NoObserver, RunEvent, RunObserver};
+pub use setup::SetupProblem;
+pub use sink::{BoxFuture, MODEL_RUN, RecordSink, SinkError, Submission};
+pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT};

@@ -1,0 +1,70 @@
+//! What the gateway tells whoever watches: progress for a screen. Never content, and nothing that a
+//! relying party needs; that is in the records.
+
+use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_record::event::RunStatus;
+
+/// Watches runs. Called on the request path: must return at once.
+pub trait RunObserver: Send + Sync {
+    /// Something happened.
+    fn observe(&self, event: &RunEvent);
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl RunObserver for NoObserver {
+    fn observe(&self, _: &RunEvent) {}
+}
+
+/// What can be seen of the gateway's work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEvent {
+    /// A request is about to be sent.
+    Routed {
+        /// Its session.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+        /// The session's label, by which it was routed.
+        label: String,
+        /// Tier chosen.
+        tier: String,
+        /// Upstream chosen.
+        upstream: String,
+    },
+    /// A run ended and its record is durable.
+    Ended {
+        /// Its session.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+        /// The session's label.
+        label: String,
+        /// How it ended.
+        status: RunStatus,
+        /// Code of the refusal or failure; empty when there was none.
+        code: String,
+        /// The record's digest.
+        record: Digest,
+    },
+    /// An attested upstream was appraised and accepted.
+    UpstreamVerified {
+        /// The upstream.
+        upstream: String,
+        /// Appraisal policy.
+        policy: String,
+        /// Digest of the evidence document.
+        evidence: Digest,
+    },
+    /// An attested upstream could not be verified, or ceased to be what was verified.
+    UpstreamClosed {
+        /// The upstream.
+        upstream: String,
+        /// Why.
+        code: &'static str,
+    },
+    /// A record could not be kept: the gateway takes no more requests.
+    GatewayClosed,
+}

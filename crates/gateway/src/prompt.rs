@@ -1,0 +1,137 @@
+//! A request body in memory: read once, hashed while it arrives, wiped when the last holder lets go.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use proofroom_canonical::{Digest, Hasher};
+use zeroize::Zeroize as _;
+
+/// A body that nothing prints. Clones share the memory.
+#[derive(Clone)]
+pub(crate) struct Prompt(Bytes);
+
+struct Wiped(Vec<u8>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Prompt {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(Bytes::from_owner(Wiped(bytes)))
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// For the wire: shares the memory, which is wiped after the last byte is written.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+}
+
+impl fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// What arrived from the client.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+    pub(crate) content: Content,
+}
+
+/// The body, or why there is none.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Whole(Prompt),
+    /// More than the cap; digest and size are those of the part that was read.
+    TooLarge,
+    /// The client broke off; digest and size are those of the part that arrived.
+    Broken,
+}
+
+/// Reads `body` to its end or to `max` bytes.
+pub(crate) async fn read<B>(body: B, max: usize) -> Arrival
+where
+    B: Body<Data = Bytes>,
+{
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(max);
+    let mut body = std::pin::pin!(body);
+    let mut hasher = Hasher::new();
+    let mut held = Wiped(Vec::with_capacity(expected.min(max)));
+    let mut bytes: u64 = 0;
+    let content = loop {
+        let data = match body.frame().await {
+            None => break Content::Whole(Prompt::new(std::mem::take(&mut held.0))),
+            Some(Err(_)) => break Content::Broken,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                Err(_) => continue,
+            },
+        };
+        hasher.update(&data);
+        bytes = bytes.saturating_add(data.len() as u64);
+        if held.0.len().saturating_add(data.len()) > max {
+            break Content::TooLarge;
+        }
+        append(&mut held, &data);
+    };
+    Arrival {
+        digest: hasher.finish(),
+        bytes,
+        content,
+    }
+}
+
+/// Appends, moving to a larger buffer by hand so that the smaller one is wiped.
+fn append(held: &mut Wiped, data: &[u8]) {
+    let needed = held.0.len().saturating_add(data.len());
+    if needed > held.0.capacity() {
+        let mut larger = Vec::with_capacity(needed.saturating_mul(2));
+        larger.extend_from_slice(&held.0);
+        *held = Wiped(larger);
+    }
+    held.0.extend_from_slice(data);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use proofroom_canonical::Digest;
+
+    use super::{Content, Prompt, read};
+
+    #[tokio::test]
+    async fn a_body_of_the_cap_is_read_and_one_more_byte_is_not() {
+        let whole = read(Full::new(Bytes::from_static(b"12345")), 5).await;
+        assert_eq!(whole.digest, Digest::of("12345"));
+        assert!(matches!(whole.content, Content::Whole(prompt) if prompt.as_slice() == b"12345"));
+        let refused = read(Full::new(Bytes::from_static(b"123456")), 5).await;
+        assert!(matches!(refused.content, Content::TooLarge));
+        assert_eq!(refused.bytes, 6);
+    }
+
+    #[test]
+    fn debug_prints_nothing_of_the_body() {
+        assert_eq!(
+            format!("{:?}", Prompt::new(b"hunter2".to_vec())),
+            "<redacted>"
+        );
+    }
+}

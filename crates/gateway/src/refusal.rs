@@ -1,0 +1,193 @@
+//! Everything that the gateway answers in its own voice, in the format of the client's API.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use proofroom_llm::{Api, RequestError, error_body};
+use proofroom_record::statement::Failure;
+
+use crate::answer::AnswerBody;
+
+/// An answer in the gateway's own voice. Its text never quotes a prompt, an answer or an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Failure {
+        Failure {
+            code: self.code.clone().into_owned(),
+            reason: self.message.clone().into_owned(),
+        }
+    }
+
+    pub(crate) fn body(&self, api: Api) -> Bytes {
+        error_body(api, self.status.as_u16(), &self.code, &self.message).into()
+    }
+
+    /// The answer without a record: for what is not a model run.
+    pub(crate) fn response(&self, api: Api) -> Response<AnswerBody> {
+        self.respond(HeaderMap::new(), AnswerBody::ready(self.body(api), None))
+    }
+
+    pub(crate) fn respond(&self, headers: HeaderMap, body: AnswerBody) -> Response<AnswerBody> {
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-route",
+            "the gateway serves `POST /v1/chat/completions`, `POST /v1/messages` and `GET /v1/models`",
+        )
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "record-not-durable",
+            "the gateway cannot keep records, so it takes no requests; ask its operator to see to the ledger",
+        )
+    }
+
+    pub(crate) fn no_entropy() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-entropy",
+            "the gateway's source of randomness failed; ask its operator",
+        )
+    }
+
+    pub(crate) fn too_large(max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request-too-large",
+            format!("request is larger than the {max} bytes allowed; send less at once"),
+        )
+    }
+
+    pub(crate) fn encoded() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "request-encoded",
+            "request carries `content-encoding`; send it without, so that it can be classified",
+        )
+    }
+
+    pub(crate) fn broken() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "request-broken-off",
+            "the request broke off before its end",
+        )
+    }
+
+    pub(crate) fn unread(error: &RequestError) -> Self {
+        Self::new(
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            error.code(),
+            error.to_string(),
+        )
+    }
+
+    pub(crate) fn unfinished() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "run-lost",
+            "the gateway failed while it worked on this request; ask its operator",
+        )
+    }
+}
+
+/// What can go wrong with an upstream once a prompt was sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamFault {
+    Unreachable,
+    Broken,
+    Silent,
+    Stalled,
+    NotAnApi,
+    Encoded,
+    CredentialsRefused,
+    TooLarge,
+    Incomplete,
+    ReportedError,
+    Unreadable,
+    Status,
+}
+
+impl UpstreamFault {
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "upstream-unreachable",
+            Self::Broken => "upstream-broke-off",
+            Self::Silent => "upstream-silent",
+            Self::Stalled => "upstream-stalled",
+            Self::NotAnApi => "upstream-not-an-api",
+            Self::Encoded => "upstream-encoded",
+            Self::CredentialsRefused => "upstream-credentials-refused",
+            Self::TooLarge => "upstream-answer-too-large",
+            Self::Incomplete => "upstream-answer-incomplete",
+            Self::ReportedError => "upstream-reported-error",
+            Self::Unreadable => "upstream-answer-unreadable",
+            Self::Status => "upstream-status",
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::Unreachable => "the upstream cannot be reached; try again later",
+            Self::Broken => "the upstream broke off; try again",
+            Self::Silent => "the upstream did not begin to answer in time; try again",
+            Self::Stalled => "the upstream stopped in the middle of its answer; try again",
+            Self::NotAnApi => {
+                "the upstream's answer is not one of a model API; ask the operator to check its address"
+            }
+            Self::Encoded => {
+                "the upstream compressed its answer without being asked to; ask the operator to switch that off"
+            }
+            Self::CredentialsRefused => {
+                "the upstream refused the gateway's key; ask the operator to renew it"
+            }
+            Self::TooLarge => {
+                "the upstream's answer is larger than the gateway passes on; ask for fewer tokens"
+            }
+            Self::Incomplete => "the upstream's answer ended before it was complete",
+            Self::ReportedError => "the upstream reported an error inside its answer",
+            Self::Unreadable => "the upstream's answer cannot be read",
+            Self::Status => "the upstream answered with an error status",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Silent | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    pub(crate) fn refusal(self) -> Refusal {
+        Refusal::new(self.status(), self.code(), self.message())
+    }
+}

@@ -1,0 +1,52 @@
+//! Where finished records go. The gateway does not know the ledger; it knows that `Ok` means durable.
+
+use std::{future::Future, pin::Pin};
+
+use proofroom_canonical::{Digest, SessionId};
+
+/// Kind of every record that the gateway writes, as log leaves spell it.
+pub const MODEL_RUN: &str = "model-run";
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One signed record on its way to the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Kind of the log leaf: [`MODEL_RUN`].
+    pub kind: &'static str,
+    /// The session that the record belongs to.
+    pub session: SessionId,
+    /// The DSSE envelope's file bytes.
+    pub envelope: Vec<u8>,
+}
+
+/// Takes signed records.
+pub trait RecordSink: Send + Sync {
+    /// Whether a record could be taken now. Asked before a prompt is sent: a run whose record
+    /// cannot be kept must not happen.
+    ///
+    /// # Errors
+    /// Why not.
+    fn ready(&self) -> Result<(), SinkError>;
+
+    /// Makes a record durable and returns the digest of its bytes. Returns `Ok` only when a crash
+    /// of the machine can no longer lose it.
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Digest, SinkError>>;
+}
+
+/// Why a record could not be kept.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("records cannot be kept: {reason}; see to the ledger's disk and start the gateway again")]
+pub struct SinkError {
+    /// What the ledger says, without the record's content.
+    pub reason: String,
+}
+
+impl SinkError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "record-not-durable"
+    }
+}

@@ -1,0 +1,139 @@
+//! TLS towards upstreams: public roots for standard ones; for attested ones a verifier that trusts
+//! no certificate authority at all, only the key that appraised evidence names.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper_rustls::ConfigBuilderExt as _;
+use proofroom_canonical::Digest;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    server::ParsedCertificate,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+/// What a key verifier goes by.
+#[derive(Debug)]
+enum Expectation {
+    /// Any key: only to learn which one it is, before anything but the nonce is sent.
+    Learn,
+    /// This key and no other.
+    Exactly(Digest),
+}
+
+/// Judges a connection by its key alone. The handshake signature is always verified, so the peer
+/// holds the key that it shows.
+#[derive(Debug)]
+pub(crate) struct KeyVerifier {
+    expectation: Expectation,
+    seen: Mutex<Option<Digest>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl KeyVerifier {
+    pub(crate) fn learn() -> Arc<Self> {
+        Arc::new(Self::new(Expectation::Learn))
+    }
+
+    pub(crate) fn exactly(spki: Digest) -> Arc<Self> {
+        Arc::new(Self::new(Expectation::Exactly(spki)))
+    }
+
+    fn new(expectation: Expectation) -> Self {
+        Self {
+            expectation,
+            seen: Mutex::new(None),
+            provider: Arc::new(ring::default_provider()),
+        }
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo that a peer showed: any, or one that was refused.
+    pub(crate) fn seen(&self) -> Option<Digest> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a peer showed another key than the expected one.
+    pub(crate) fn met_another_key(&self) -> bool {
+        matches!(self.expectation, Expectation::Exactly(_)) && self.seen().is_some()
+    }
+
+    fn remember(&self, key: Digest) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+}
+
+impl ServerCertVerifier for KeyVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        let found = Digest::of(parsed.subject_public_key_info());
+        match self.expectation {
+            Expectation::Exactly(wanted) if wanted == found => Ok(ServerCertVerified::assertion()),
+            Expectation::Exactly(_) => {
+                self.remember(found);
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            Expectation::Learn => {
+                self.remember(found);
+                Ok(ServerCertVerified::assertion())
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// TLS 1.3 to an attested upstream. Sessions are never resumed: a resumed handshake shows no key.
+pub(crate) fn attested_config(verifier: Arc<KeyVerifier>) -> Result<ClientConfig, Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// TLS 1.2 or 1.3 to a standard upstream, by the public certificate authorities.
+pub(crate) fn standard_config() -> Result<ClientConfig, Error> {
+    Ok(
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_webpki_roots()
+            .with_no_client_auth(),
+    )
+}

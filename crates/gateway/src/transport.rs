@@ -1,0 +1,149 @@
+//! Connections to upstreams: pooled HTTP clients, and the one bare request that fetches evidence.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use proofroom_canonical::Digest;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{config::BaseUrl, tls};
+
+/// How long a connection may take to open.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long fetching evidence may take in all. Producing a quote takes seconds.
+pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+pub(crate) type UpstreamResponse = Response<Incoming>;
+
+/// A client for standard upstreams: plain to loopback, TLS by public authorities elsewhere.
+pub(crate) fn standard_client() -> Result<HttpClient, rustls::Error> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls::standard_config()?)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(tcp());
+    Ok(pooled(connector))
+}
+
+/// A client whose every connection is judged by `verifier`, and which speaks TLS only.
+pub(crate) fn pinned_client(verifier: Arc<tls::KeyVerifier>) -> Result<HttpClient, rustls::Error> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls::attested_config(verifier)?)
+        .https_only()
+        .enable_http1()
+        .wrap_connector(tcp());
+    Ok(pooled(connector))
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp
+}
+
+fn pooled(connector: HttpsConnector<HttpConnector>) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .build(connector)
+}
+
+/// Why evidence could not be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchFailure {
+    /// No connection, no answer, or not in time.
+    Unreachable,
+    /// Another status than 200.
+    Status(u16),
+    /// More bytes than evidence may have, or broken off.
+    Body,
+    /// No server key was seen: cannot happen over TLS.
+    NoKey,
+}
+
+/// Evidence as fetched, with the key of the very connection that it came over.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) document: Bytes,
+    pub(crate) tls_spki: Digest,
+}
+
+/// Fetches evidence over a connection of its own, on which nothing else is ever sent.
+pub(crate) async fn fetch_evidence(
+    base: &BaseUrl,
+    uri: &Uri,
+    max: usize,
+) -> Result<Fetched, FetchFailure> {
+    let verifier = tls::KeyVerifier::learn();
+    let config = tls::attested_config(Arc::clone(&verifier)).map_err(|_| FetchFailure::NoKey)?;
+    let work = fetch(base, uri, max, config);
+    let document = tokio::time::timeout(EVIDENCE_TIMEOUT, work)
+        .await
+        .map_err(|_| FetchFailure::Unreachable)??;
+    let tls_spki = verifier.seen().ok_or(FetchFailure::NoKey)?;
+    Ok(Fetched { document, tls_spki })
+}
+
+async fn fetch(
+    base: &BaseUrl,
+    uri: &Uri,
+    max: usize,
+    config: ClientConfig,
+) -> Result<Bytes, FetchFailure> {
+    let connecting = TcpStream::connect((base.host.as_str(), base.port));
+    let tcp = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| FetchFailure::Unreachable)?
+        .map_err(|_| FetchFailure::Unreachable)?;
+    tcp.set_nodelay(true)
+        .map_err(|_| FetchFailure::Unreachable)?;
+    let name = ServerName::try_from(base.host.clone()).map_err(|_| FetchFailure::Unreachable)?;
+    let tls = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .map_err(|_| FetchFailure::Unreachable)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls))
+        .await
+        .map_err(|_| FetchFailure::Unreachable)?;
+    let driver = tokio::spawn(connection);
+    let path = uri.path_and_query().map_or("/", |found| found.as_str());
+    let request = Request::get(path)
+        .header(http::header::HOST, base.authority.as_str())
+        .header(http::header::ACCEPT, "application/json")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| FetchFailure::Unreachable)?;
+    let answer = read_document(sender.send_request(request).await, max).await;
+    driver.abort();
+    answer
+}
+
+async fn read_document(
+    answer: hyper::Result<UpstreamResponse>,
+    max: usize,
+) -> Result<Bytes, FetchFailure> {
+    let answer = answer.map_err(|_| FetchFailure::Unreachable)?;
+    if answer.status() != http::StatusCode::OK {
+        return Err(FetchFailure::Status(answer.status().as_u16()));
+    }
+    let body = Limited::new(answer.into_body(), max);
+    let document = body.collect().await.map_err(|_| FetchFailure::Body)?;
+    Ok(document.to_bytes())
+}

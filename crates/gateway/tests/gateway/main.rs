@@ -1,0 +1,21 @@
+//! What the gateway promises, shown against upstreams in this process.
+
+#![expect(
+    unreachable_pub,
+    reason = "a test binary exports nothing, and `pub` reads better than `pub(crate)`"
+)]
+
+#[cfg(test)]
+mod attested;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod passing;
+#[cfg(test)]
+mod policy;
+#[cfg(test)]
+mod tee;
+#[cfg(test)]
+mod upstream;
+#[cfg(test)]
+mod world;

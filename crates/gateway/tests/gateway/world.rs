@@ -1,0 +1,382 @@
+//! A gateway with everything around it under control.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use p256::ecdsa::SigningKey;
+use proofroom_canonical::{Digest, Sensitive, SessionId, Timestamp, json};
+use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
+use proofroom_gateway::{
+    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, Config, Gateway, Limits, RecordSink,
+    RunEvent, RunObserver, SetupProblem, SinkError, Submission, SystemEntropy, UpstreamsConfig,
+    config::SecretSource,
+};
+use proofroom_record::{
+    dsse::Envelope,
+    statement::{MODEL_RUN_V1, ModelRun, Statement},
+};
+use proofroom_verifier::AppraisalPolicy;
+use tokio::sync::mpsc;
+
+pub const CHAT: &str = "/v1/chat/completions";
+pub const MESSAGES: &str = "/v1/messages";
+pub const SECRET: &str = "Project Heron";
+
+pub const CLASSIFICATION: &str = r#"
+version = 1
+levels = ["public", "internal", "confidential", "restricted"]
+default = "public"
+unreadable = "restricted"
+
+[[terms]]
+id = "code-name"
+terms = ["Project Heron"]
+label = "restricted"
+match = ["about Project Heron"]
+not_match = ["a heron"]
+
+[[terms]]
+id = "house-word"
+terms = ["house-internal"]
+label = "internal"
+match = ["house-internal"]
+not_match = ["house"]
+"#;
+
+pub const ROUTING: &str = r#"
+version = 1
+
+[tiers]
+standard = "unattested"
+tee = "attested"
+
+[[rules]]
+id = "confidential-to-tee"
+when = { label_at_least = "confidential" }
+send = { tiers = ["tee"], upstreams = ["*"], models = ["*"], regions = ["*"] }
+match = [{ label = "restricted", repository = "r", model = "m" }]
+not_match = [{ label = "public", repository = "r", model = "m" }]
+
+[[rules]]
+id = "open-anywhere"
+when = { label_at_most = "internal" }
+send = { tiers = ["standard", "tee"], upstreams = ["*"], models = ["*"], regions = ["*"] }
+match = [{ label = "public", repository = "r", model = "m" }]
+not_match = [{ label = "restricted", repository = "r", model = "m" }]
+
+[default]
+refuse = { message = "no rule speaks about this" }
+"#;
+
+/// The upstreams file of a standard upstream at `address`.
+pub fn standard(address: impl std::fmt::Display) -> String {
+    format!(
+        r#"
+[[upstream]]
+name = "std"
+tier = "standard"
+base_url = "http://{address}"
+apis = ["chat", "messages"]
+models = ["std-model", "both-model"]
+aliases = {{ "nickname" = "std-model" }}
+region = "eu"
+source = "cassette"
+key = {{ from = "env", name = "STD_KEY", header = "bearer" }}
+retention = {{ mode = "zero-retention-contract", contract = "contract-7" }}
+attestation = {{ kind = "none" }}
+"#
+    )
+}
+
+/// The upstreams file of an attested upstream at `address`.
+pub fn tee(address: impl std::fmt::Display) -> String {
+    format!(
+        r#"
+[[upstream]]
+name = "tee"
+tier = "tee"
+base_url = "https://{address}"
+apis = ["chat", "messages"]
+models = ["tee-model"]
+aliases = {{ "both-model" = "tee-model" }}
+region = "eu"
+source = "cassette"
+key = {{ from = "none" }}
+retention = {{ mode = "in-memory" }}
+attestation = {{ kind = "proofroom-upstream", appraisal_policy = "appraisal.toml" }}
+"#
+    )
+}
+
+struct Secrets;
+
+impl SecretSource for Secrets {
+    fn file(&self, _: &std::path::Path) -> std::io::Result<Sensitive<String>> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn variable(&self, _: &str) -> Option<Sensitive<String>> {
+        Some(Sensitive::new("gateway-own-key".to_owned()))
+    }
+}
+
+pub struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub fn advance_seconds(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Keeps records in memory and hands them to the test as they become durable.
+pub struct MemorySink {
+    records: mpsc::UnboundedSender<Submission>,
+    pub broken: AtomicBool,
+    pub full: AtomicBool,
+}
+
+fn disk_full() -> SinkError {
+    SinkError {
+        reason: "disk full".to_owned(),
+    }
+}
+
+impl RecordSink for MemorySink {
+    fn ready(&self) -> Result<(), SinkError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(disk_full());
+        }
+        Ok(())
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Digest, SinkError>> {
+        Box::pin(async move {
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(disk_full());
+            }
+            let digest = Digest::of(&submission.envelope);
+            self.records.send(submission).unwrap();
+            Ok(digest)
+        })
+    }
+}
+
+#[derive(Default)]
+pub struct Events(Mutex<Vec<RunEvent>>);
+
+impl Events {
+    pub fn codes_closed(&self) -> Vec<&'static str> {
+        let events = self.0.lock().unwrap();
+        let codes = events.iter().filter_map(|event| match event {
+            RunEvent::UpstreamClosed { code, .. } => Some(*code),
+            _ => None,
+        });
+        codes.collect()
+    }
+
+    pub fn verified(&self) -> usize {
+        let events = self.0.lock().unwrap();
+        let verified = |event: &&RunEvent| matches!(event, RunEvent::UpstreamVerified { .. });
+        events.iter().filter(verified).count()
+    }
+}
+
+impl RunObserver for Events {
+    fn observe(&self, event: &RunEvent) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+pub struct World {
+    pub gateway: Gateway,
+    pub clock: Arc<TestClock>,
+    pub sink: Arc<MemorySink>,
+    pub events: Arc<Events>,
+    records: mpsc::UnboundedReceiver<Submission>,
+}
+
+/// 2026-12-01T00:00:00Z
+pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_796_083_200);
+
+pub struct Options {
+    pub upstreams: String,
+    pub appraisal: String,
+    pub limits: Limits,
+}
+
+impl Options {
+    pub fn of(upstreams: String) -> Self {
+        Self {
+            upstreams,
+            appraisal: crate::tee::policy(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl World {
+    pub fn new(upstreams: String) -> Self {
+        Self::with(&Options::of(upstreams))
+    }
+
+    pub fn with(options: &Options) -> Self {
+        let (tell, records) = mpsc::unbounded_channel();
+        let sink = Arc::new(MemorySink {
+            records: tell,
+            broken: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        });
+        let clock = Arc::new(TestClock(AtomicI64::new(NOW.unix_millis())));
+        let events = Arc::new(Events::default());
+        let config = config(options, &clock, &sink, &events);
+        let gateway = Gateway::new(config).unwrap();
+        Self {
+            gateway,
+            clock,
+            sink,
+            events,
+            records,
+        }
+    }
+
+    pub fn caller(&self, number: u8) -> Arc<Caller> {
+        self.gateway.admit(CallerIdentity {
+            session: SessionId::from_random([number; 16]),
+            spiffe_id: format!("spiffe://test/session/{number}/agent/a"),
+            binding: Digest::of([number]),
+            repository: "shop".to_owned(),
+        })
+    }
+
+    pub async fn post(
+        &self,
+        caller: &Arc<Caller>,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Response<AnswerBody> {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .body(Full::new(body.into()))
+            .unwrap();
+        self.gateway.handle(request, Arc::clone(caller)).await
+    }
+
+    /// The next durable record, its signature verified.
+    pub async fn record(&mut self) -> (Digest, ModelRun) {
+        let submission = self.records.recv().await.unwrap();
+        assert_eq!(submission.kind, "model-run");
+        let envelope = Envelope::parse(&submission.envelope).unwrap();
+        let payload = envelope.verify(key().verifying_key()).unwrap();
+        let text = String::from_utf8(payload.as_bytes().to_vec()).unwrap();
+        assert!(
+            !text.contains("Heron") && !text.contains("gateway-own-key"),
+            "{text}"
+        );
+        let statement: Statement<ModelRun> = json::parse(payload.as_bytes(), 1 << 20).unwrap();
+        assert_eq!(statement.predicate_type, MODEL_RUN_V1);
+        assert_eq!(statement.predicate.session, submission.session);
+        (Digest::of(&submission.envelope), statement.predicate)
+    }
+
+    pub fn no_record(&mut self) {
+        assert!(self.records.try_recv().is_err(), "a record was written");
+    }
+}
+
+fn config(
+    options: &Options,
+    clock: &Arc<TestClock>,
+    sink: &Arc<MemorySink>,
+    events: &Arc<Events>,
+) -> Config {
+    let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
+    let appraisal = AppraisalPolicy::parse(&options.appraisal, "appraisal.toml").unwrap();
+    Config {
+        routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
+        classification,
+        upstreams: UpstreamsConfig::parse(&options.upstreams, &Secrets).unwrap(),
+        appraisal: BTreeMap::from([(PathBuf::from("appraisal.toml"), appraisal)]),
+        signing_key: key(),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        entropy: Arc::new(SystemEntropy),
+        sink: Arc::clone(sink) as Arc<dyn RecordSink>,
+        observer: Arc::clone(events) as Arc<dyn RunObserver>,
+        limits: options.limits,
+    }
+}
+
+/// Codes of what keeps a gateway with these upstreams from starting.
+pub fn setup_codes(upstreams: &str) -> Vec<&'static str> {
+    let (records, _) = mpsc::unbounded_channel();
+    let sink = MemorySink {
+        records,
+        broken: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+    };
+    let config = config(
+        &Options::of(upstreams.to_owned()),
+        &Arc::new(TestClock(AtomicI64::new(0))),
+        &Arc::new(sink),
+        &Arc::default(),
+    );
+    let problems = Gateway::new(config).unwrap_err();
+    problems.iter().map(SetupProblem::code).collect()
+}
+
+pub fn key() -> SigningKey {
+    SigningKey::from_slice(&[7; 32]).unwrap()
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Got {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub trailers: HeaderMap,
+}
+
+impl Got {
+    pub async fn of(response: Response<AnswerBody>) -> Self {
+        let (parts, body) = response.into_parts();
+        let collected = body.collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: collected.to_bytes(),
+            trailers,
+        }
+    }
+
+    /// Code of an error in either API's format.
+    pub fn code(&self) -> String {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        body["error"]["code"].as_str().unwrap().to_owned()
+    }
+
+    pub fn trailer(&self, name: &str) -> &str {
+        self.trailers[name].to_str().unwrap()
+    }
+}
+
+pub fn chat(model: &str, text: &str) -> String {
+    format!(
+        "{{ \"messages\":[{{\"role\":\"user\",\"content\":\"{text}\"}}],\n \"unknown\":1.50,\t\"model\": \"{model}\" }}\n"
+    )
+}

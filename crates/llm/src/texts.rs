@@ -1,0 +1,305 @@
+//! Finds every text in a request. Known members give the texts their origin; every other string is
+//! still a text, so a member that this version does not know cannot smuggle one past the policy.
+
+use std::collections::BTreeMap;
+
+use proofroom_canonical::Sensitive;
+
+use crate::{
+    Origin, Segment,
+    flatten::{Take, flatten, flatten_member},
+    node::{Budget, Node, read_nested},
+};
+
+/// Members of a tool call's arguments that name the file it is about.
+const PATH_MEMBERS: [&str; 6] = [
+    "path",
+    "file_path",
+    "filepath",
+    "file",
+    "filename",
+    "notebook_path",
+];
+/// Members that the APIs define: only their value is a text.
+const DEFINED: [&str; 20] = [
+    "annotations",
+    "arguments",
+    "cache_control",
+    "citations",
+    "content",
+    "function_call",
+    "id",
+    "index",
+    "input",
+    "is_error",
+    "name",
+    "reasoning_content",
+    "refusal",
+    "role",
+    "text",
+    "thinking",
+    "tool_call_id",
+    "tool_calls",
+    "tool_use_id",
+    "type",
+];
+/// A longer path is no path.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// Every text in the top-level `members`, in the order of the document.
+pub(crate) fn collect(members: &[(String, Node)]) -> Vec<Segment> {
+    let mut found = Collector::default();
+    for (name, value) in members {
+        match name.as_str() {
+            "messages" => value.items().iter().for_each(|item| found.message(item)),
+            "system" => found.content(Origin::System, None, value),
+            "tools" | "functions" => {
+                for tool in value.items() {
+                    found.flat(Origin::System, None, tool, Take::Words);
+                }
+                if value.items().is_empty() {
+                    found.flat(Origin::System, None, value, Take::Words);
+                }
+            }
+            "stream" | "max_tokens" | "max_completion_tokens" => {}
+            _ => found.push(
+                Origin::System,
+                None,
+                flatten_member(name, value, Take::Words),
+            ),
+        }
+    }
+    found.segments
+}
+
+#[derive(Default)]
+struct Collector {
+    segments: Vec<Segment>,
+    /// File of each tool call so far, by the call's id.
+    paths: BTreeMap<String, String>,
+}
+
+impl Collector {
+    fn push(&mut self, origin: Origin, path: Option<&str>, text: String) {
+        if !text.is_empty() {
+            self.segments.push(Segment {
+                origin,
+                text: Sensitive::new(text),
+                path: path.map(str::to_owned),
+            });
+        }
+    }
+
+    fn flat(&mut self, origin: Origin, path: Option<&str>, node: &Node, take: Take) {
+        self.push(origin, path, flatten(node, take));
+    }
+
+    /// A member that has no rule of its own. An undefined name is itself a text.
+    fn rest(&mut self, origin: Origin, path: Option<&str>, name: &str, value: &Node) {
+        if DEFINED.contains(&name) {
+            self.flat(origin, path, value, Take::All);
+        } else {
+            self.push(origin, path, flatten_member(name, value, Take::All));
+        }
+    }
+
+    fn message(&mut self, message: &Node) {
+        let Node::Object(members) = message else {
+            self.flat(Origin::User, None, message, Take::All);
+            return;
+        };
+        let origin = match message.member_text("role") {
+            Some("system" | "developer") => Origin::System,
+            Some("assistant") => Origin::Assistant,
+            Some("tool" | "function") => Origin::ToolResult,
+            _ => Origin::User,
+        };
+        let path = self.path_of(message.member_text("tool_call_id"));
+        for (name, value) in members {
+            match (name.as_str(), value) {
+                ("role", Node::Text(role)) if is_word(role) => {}
+                ("tool_call_id", Node::Text(id)) if is_call_id(id) => {}
+                ("content", content) => self.content(origin, path.as_deref(), content),
+                ("tool_calls", Node::Array(calls)) => {
+                    calls.iter().for_each(|call| self.tool_call(call));
+                }
+                ("function_call", call) => self.call_body(None, call),
+                ("audio", Node::Null) => {}
+                ("audio", _) => self.unreadable("audio"),
+                (name, value) => self.rest(origin, path.as_deref(), name, value),
+            }
+        }
+    }
+
+    fn content(&mut self, origin: Origin, path: Option<&str>, content: &Node) {
+        match content {
+            Node::Array(parts) => {
+                for part in parts {
+                    self.part(origin, path, part);
+                }
+            }
+            Node::Object(_) => self.part(origin, path, content),
+            // Tools answer in JSON: unescaped, a secret after a line break starts its own word.
+            Node::Text(text) if origin == Origin::ToolResult && text.starts_with(['{', '[']) => {
+                let nested = read_nested(text, &Budget::new());
+                self.flat(origin, path, nested.as_ref().unwrap_or(content), Take::All);
+            }
+            other => self.flat(origin, path, other, Take::All),
+        }
+    }
+
+    fn part(&mut self, origin: Origin, path: Option<&str>, part: &Node) {
+        match part.member_text("type") {
+            None | Some("search_result") => self.flat(origin, path, part, Take::All),
+            Some("text" | "input_text" | "output_text" | "refusal" | "thinking" | "reasoning") => {
+                self.words(origin, path, part);
+            }
+            Some("tool_use" | "server_tool_use" | "mcp_tool_use") => self.tool_use(part),
+            Some("tool_result" | "mcp_tool_result") => self.tool_result(part),
+            Some("document") => self.document(origin, path, part),
+            Some(kind) => {
+                self.unreadable(if is_word(kind) { kind } else { "unknown" });
+                self.flat(origin, path, part, Take::BesideData);
+            }
+        }
+    }
+
+    /// A part that is words: the text alone, then what else it carries.
+    fn words(&mut self, origin: Origin, path: Option<&str>, part: &Node) {
+        self.members(part, |found, name, value| match name {
+            "type" => {}
+            // A thinking block's signature is the provider's checksum over what stands beside it.
+            "text" => found.content(origin, path, value),
+            "signature" => found.flat(origin, path, value, Take::BesideData),
+            _ => found.rest(origin, path, name, value),
+        });
+    }
+
+    /// OpenAI: `{id, type, function: {name, arguments}}`, or `custom: {name, input}`.
+    fn tool_call(&mut self, call: &Node) {
+        let id = call.member_text("id");
+        let Node::Object(members) = call else {
+            self.flat(Origin::ToolArguments, None, call, Take::All);
+            return;
+        };
+        for (name, value) in members {
+            match (name.as_str(), value) {
+                ("id", Node::Text(id)) if is_call_id(id) => {}
+                ("type", Node::Text(kind)) if is_word(kind) => {}
+                ("function" | "custom", body) => self.call_body(id, body),
+                (name, value) => self.rest(Origin::ToolArguments, None, name, value),
+            }
+        }
+    }
+
+    /// `{name, arguments}`: the arguments are JSON in a string, or (some clients) an object.
+    fn call_body(&mut self, id: Option<&str>, body: &Node) {
+        let Node::Object(members) = body else {
+            self.flat(Origin::ToolArguments, None, body, Take::All);
+            return;
+        };
+        for (name, value) in members {
+            match name.as_str() {
+                "arguments" | "input" => self.arguments(id, value),
+                name => self.rest(Origin::ToolArguments, None, name, value),
+            }
+        }
+    }
+
+    fn arguments(&mut self, id: Option<&str>, arguments: &Node) {
+        let nested = arguments
+            .text()
+            .and_then(|text| read_nested(text, &Budget::new()));
+        let arguments = nested.as_ref().unwrap_or(arguments);
+        let path = PATH_MEMBERS
+            .into_iter()
+            .find_map(|name| arguments.member_text(name))
+            .filter(|path| path.len() <= MAX_PATH_BYTES)
+            .map(str::to_owned);
+        if let (Some(id), Some(path)) = (id, &path) {
+            self.paths.insert(id.to_owned(), path.clone());
+        }
+        self.flat(Origin::ToolArguments, path.as_deref(), arguments, Take::All);
+    }
+
+    /// Anthropic: `{type, id, name, input}`.
+    fn tool_use(&mut self, part: &Node) {
+        let id = part.member_text("id");
+        self.members(part, |found, name, value| match (name, value) {
+            ("type", Node::Text(_)) => {}
+            ("id", Node::Text(id)) if is_call_id(id) => {}
+            ("input", input) => found.arguments(id, input),
+            (name, value) => found.rest(Origin::ToolArguments, None, name, value),
+        });
+    }
+
+    /// Anthropic: `{type, tool_use_id, content, is_error}`.
+    fn tool_result(&mut self, part: &Node) {
+        let path = self.path_of(part.member_text("tool_use_id"));
+        self.members(part, |found, name, value| match (name, value) {
+            ("type", Node::Text(_)) => {}
+            ("tool_use_id", Node::Text(id)) if is_call_id(id) => {}
+            ("content", content) => found.content(Origin::ToolResult, path.as_deref(), content),
+            (name, value) => found.rest(Origin::ToolResult, path.as_deref(), name, value),
+        });
+    }
+
+    /// Anthropic: a document whose `source` is text, more content, or not readable here.
+    fn document(&mut self, origin: Origin, path: Option<&str>, part: &Node) {
+        let source = part.member("source");
+        match source.and_then(|source| source.member_text("type")) {
+            Some("text") => {}
+            Some("content") => {
+                if let Some(content) = source.and_then(|source| source.member("content")) {
+                    self.content(origin, path, content);
+                }
+            }
+            _ => self.unreadable("document"),
+        }
+        self.flat(origin, path, part, Take::BesideData);
+    }
+
+    fn members<'n>(&mut self, node: &'n Node, mut each: impl FnMut(&mut Self, &str, &'n Node)) {
+        if let Node::Object(members) = node {
+            for (name, value) in members {
+                each(self, name, value);
+            }
+        }
+    }
+
+    fn unreadable(&mut self, kind: &str) {
+        self.push(Origin::Unreadable, None, kind.to_owned());
+    }
+
+    fn path_of(&self, id: Option<&str>) -> Option<String> {
+        id.and_then(|id| self.paths.get(id)).cloned()
+    }
+}
+
+/// A short lower-case word: a role or a type, never a text.
+fn is_word(text: &str) -> bool {
+    text.len() <= 40
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// An identifier that an API made up for a tool call. Models do not read it.
+fn is_call_id(text: &str) -> bool {
+    text.len() <= 64
+        && [
+            "call_",
+            "toolu_",
+            "srvtoolu_",
+            "mcptoolu_",
+            "chatcmpl-tool-",
+        ]
+        .iter()
+        .any(|prefix| text.starts_with(prefix))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What can be asked of `proofroom`, and how it ends: 0 done, 1 the session did not complete, 64
+//! the request or a file is wrong, 69 the machine cannot do it, 70 our fault.
+
+mod doctor;
+mod policy;
+mod run;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Run coding agents in isolated rooms, and keep the evidence.
+#[derive(Debug, Parser)]
+#[command(name = "proofroom", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one session: a coding agent, or any command, on a git repository, in a room of its own.
+    Run(run::Options),
+    /// Say what this machine can isolate, mechanism by mechanism.
+    Doctor(doctor::Options),
+    /// Write or check policy files.
+    #[command(subcommand)]
+    Policy(policy::Command),
+}
+
+/// The request or one of its files is wrong.
+pub(crate) const USAGE: u8 = 64;
+/// The machine lacks something.
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// Our fault, or the disk's.
+pub(crate) const INTERNAL: u8 = 70;
+
+/// An error that ends the command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: u8,
+    pub(crate) code: &'static str,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: u8, code: &'static str, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            exit,
+            code,
+            error: error.into(),
+        }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let done = match &arguments.command {
+        Command::Run(options) => run::run(options),
+        Command::Doctor(options) => doctor::run(options),
+        Command::Policy(command) => policy::run(command),
+    };
+    done.unwrap_or_else(|failure| {
+        let Failure { exit, code, error } = failure;
+        let mut err = anstream::stderr().lock();
+        // Where even standard error is gone, the exit code still speaks.
+        drop(writeln!(err, "proofroom: {error:#} ({code})"));
+        ExitCode::from(exit)
+    })
+}

@@ -1,0 +1,11 @@
+//! The one-machine server behind the `proofroom` command: session service, host end of the room's
+//! channel, git broker, the deployment's keys, and what is written about each session.
+
+#![forbid(unsafe_code)]
+
+pub mod broker;
+pub mod files;
+pub mod journal;
+pub mod keys;
+pub mod progress;
+pub mod state;

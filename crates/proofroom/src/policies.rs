@@ -1,0 +1,288 @@
+//! The policy files of a deployment: where each is, what it says, and its digest. All of them are
+//! read before anything starts, and every problem of every file is reported at once.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use proofroom_authz::AccessPolicy;
+use proofroom_canonical::Digest;
+use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
+use proofroom_gateway::config::{DEFAULT_UPSTREAMS, SystemSecrets, UpstreamsConfig};
+use proofroom_record::{bundle::PolicyFiles, statement::PolicyDigests};
+use proofroom_room::RoomConfig;
+use proofroom_verifier::AppraisalPolicy;
+
+/// The most bytes that a policy file may have.
+const MAX_POLICY_BYTES: u64 = 1024 * 1024;
+
+const ACCESS: &str = "access.cedar";
+const CLASSIFICATION: &str = "classification.toml";
+const ROUTING: &str = "routing.toml";
+const ROOM: &str = "room.toml";
+/// File name under which upstreams refer to the appraisal policy.
+pub const APPRAISAL: &str = "appraisal.toml";
+const UPSTREAMS: &str = "upstreams.toml";
+
+/// The files that a new deployment starts from.
+const DEFAULTS: [(&str, &str); 6] = [
+    (ACCESS, proofroom_authz::DEFAULT_POLICY),
+    (CLASSIFICATION, proofroom_classify::DEFAULT_CLASSIFICATION),
+    (ROUTING, proofroom_classify::DEFAULT_ROUTING),
+    (ROOM, proofroom_room::DEFAULT_ROOM),
+    (APPRAISAL, proofroom_verifier::PRODUCTION_UPSTREAM),
+    (UPSTREAMS, DEFAULT_UPSTREAMS),
+];
+
+/// Every problem found, one a line, each with its file.
+#[derive(Debug)]
+pub struct PolicyProblems(Vec<String>);
+
+impl fmt::Display for PolicyProblems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the policies cannot be used")?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PolicyProblems {}
+
+/// Where the upstreams come from.
+#[derive(Clone, Debug)]
+pub enum UpstreamSource {
+    /// `upstreams.toml` of the policy directory.
+    PolicyDirectory,
+    /// This file.
+    File(PathBuf),
+    /// This text, made from options and the environment; the name says from what.
+    Made {
+        /// What it was made from.
+        from: String,
+        /// The text.
+        text: String,
+    },
+}
+
+/// Every policy of a deployment, parsed.
+#[derive(Debug)]
+pub struct PolicySet {
+    texts: Vec<(&'static str, String)>,
+    /// `access.cedar`.
+    pub access: AccessPolicy,
+    /// `classification.toml`.
+    pub classification: ClassificationPolicy,
+    /// `routing.toml`.
+    pub routing: RoutingPolicy,
+    /// `room.toml`.
+    pub room: RoomConfig,
+    /// `appraisal.toml`.
+    pub appraisal: AppraisalPolicy,
+    /// `upstreams.toml`.
+    pub upstreams: UpstreamsConfig,
+}
+
+impl PolicySet {
+    /// Reads the policies of `dir`, or the built-in ones, which are those of `policy init`.
+    ///
+    /// # Errors
+    /// Every problem of every file.
+    pub fn load(dir: Option<&Path>, upstreams: &UpstreamSource) -> Result<Self, PolicyProblems> {
+        let mut problems = Vec::new();
+        let mut texts = Vec::new();
+        for (name, builtin) in DEFAULTS {
+            let text = match (name, upstreams, dir) {
+                (UPSTREAMS, UpstreamSource::File(path), _) => read(path, &mut problems),
+                (UPSTREAMS, UpstreamSource::Made { text, .. }, _) => text.clone(),
+                (_, _, Some(dir)) => read(&dir.join(name), &mut problems),
+                (_, _, None) => builtin.to_owned(),
+            };
+            texts.push((name, text));
+        }
+        if problems.is_empty() {
+            Self::parse(texts)
+        } else {
+            Err(PolicyProblems(problems))
+        }
+    }
+
+    fn parse(texts: Vec<(&'static str, String)>) -> Result<Self, PolicyProblems> {
+        let text = |wanted: &str| {
+            texts
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map_or("", |(_, text)| text.as_str())
+        };
+        let mut problems = Problems(Vec::new());
+        let access = problems.of(ACCESS, AccessPolicy::parse(text(ACCESS), ACCESS));
+        let classification = problems.of(
+            CLASSIFICATION,
+            ClassificationPolicy::parse(text(CLASSIFICATION), CLASSIFICATION),
+        );
+        let routing = classification.as_ref().and_then(|classification| {
+            let parsed = RoutingPolicy::parse(text(ROUTING), ROUTING, classification);
+            problems.of(ROUTING, parsed)
+        });
+        let room = problems.of(ROOM, RoomConfig::parse(text(ROOM), ROOM));
+        let appraisal = problems.of(APPRAISAL, AppraisalPolicy::parse(text(APPRAISAL), APPRAISAL));
+        let upstreams = problems.of(
+            UPSTREAMS,
+            UpstreamsConfig::parse(text(UPSTREAMS), &SystemSecrets),
+        );
+        match (access, classification, routing, room, appraisal, upstreams) {
+            (
+                Some(access),
+                Some(classification),
+                Some(routing),
+                Some(room),
+                Some(appraisal),
+                Some(upstreams),
+            ) => Ok(Self {
+                texts,
+                access,
+                classification,
+                routing,
+                room,
+                appraisal,
+                upstreams,
+            }),
+            _ => Err(PolicyProblems(problems.0)),
+        }
+    }
+
+    /// The text of `access.cedar`.
+    #[must_use]
+    pub fn access_text(&self) -> &str {
+        self.text(ACCESS)
+    }
+
+    /// The digests that a session is bound to.
+    #[must_use]
+    pub fn digests(&self) -> PolicyDigests {
+        let digest = |name| Digest::of(self.text(name));
+        PolicyDigests {
+            access: digest(ACCESS),
+            classification: digest(CLASSIFICATION),
+            routing: digest(ROUTING),
+            room: digest(ROOM),
+            appraisal: digest(APPRAISAL),
+        }
+    }
+
+    /// The files as a bundle holds them.
+    #[must_use]
+    pub fn files(&self) -> PolicyFiles {
+        let bytes = |name| self.text(name).as_bytes().to_vec();
+        PolicyFiles {
+            access: bytes(ACCESS),
+            classification: bytes(CLASSIFICATION),
+            routing: bytes(ROUTING),
+            room: bytes(ROOM),
+            appraisal: bytes(APPRAISAL),
+        }
+    }
+
+    /// Keeps the files beside a session, so that it can be closed later even if they change.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn save(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        for (name, text) in &self.texts {
+            if *name != UPSTREAMS {
+                crate::files::replace(&dir.join(name), text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self, wanted: &str) -> &str {
+        self.texts
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map_or("", |(_, text)| text.as_str())
+    }
+}
+
+/// Reads the files that [`PolicySet::save`] kept.
+///
+/// # Errors
+/// What the system says.
+pub fn read_saved(dir: &Path) -> io::Result<PolicyFiles> {
+    let bytes = |name: &str| fs::read(dir.join(name));
+    Ok(PolicyFiles {
+        access: bytes(ACCESS)?,
+        classification: bytes(CLASSIFICATION)?,
+        routing: bytes(ROUTING)?,
+        room: bytes(ROOM)?,
+        appraisal: bytes(APPRAISAL)?,
+    })
+}
+
+/// Writes the default files to `dir`, which must not exist or be empty.
+///
+/// # Errors
+/// What the system says; a file that exists is never overwritten.
+pub fn init(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(dir)?;
+    let mut made = Vec::new();
+    for (name, text) in DEFAULTS {
+        let path = dir.join(name);
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        made.push(path);
+    }
+    Ok(made)
+}
+
+fn read(path: &Path, problems: &mut Vec<String>) -> String {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(found) if found.len() > MAX_POLICY_BYTES => {
+            problems.push(format!("{shown}: {} bytes are more than the 1 MiB allowed", found.len()));
+            String::new()
+        }
+        Ok(_) => fs::read_to_string(path).unwrap_or_else(|error| {
+            problems.push(format!("{shown}: {error}"));
+            String::new()
+        }),
+        Err(error) => {
+            problems.push(format!(
+                "{shown}: {error}; `proofroom policy init` writes every file that is needed"
+            ));
+            String::new()
+        }
+    }
+}
+
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn of<T, P: std::error::Error>(&mut self, file: &str, parsed: Result<T, Vec<P>>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(found) => {
+                for problem in found {
+                    let mut words = problem.to_string();
+                    let mut next = problem.source();
+                    while let Some(cause) = next {
+                        words.push_str(": ");
+                        words.push_str(&cause.to_string());
+                        next = cause.source();
+                    }
+                    if !words.contains(file) {
+                        words = format!("{file}: {words}");
+                    }
+                    self.0.push(words);
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The host's end of a room's channel: HTTP/2 over one stream, one session per connection. Who is
+//! calling is the connection; no key inside the room stands for anything here.
+
+mod body;
+mod close;
+mod identity;
+mod workspace;
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use p256::ecdsa::VerifyingKey;
+use proofroom_canonical::{Digest, Timestamp, json as strict};
+use proofroom_gateway::{Caller, Gateway};
+use proofroom_record::{
+    leaf::LeafKind,
+    room_api::{
+        ASSIGNMENT, Assignment, CLOSE, EVENTS, EventsDurable, IDENTITY, MAX_ANSWER_BYTES,
+        MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, WORKSPACE,
+    },
+    statement::AgentSession,
+};
+use tokio::{net::UnixStream, sync::Mutex};
+
+use self::body::{Body, Refusal, chain, collect, json};
+use crate::{
+    broker::Origin, journal::Journal, keys::DeploymentKeys, progress::Progress, shelf::Shelf,
+};
+
+/// How many events may follow the last event head in the log.
+const EVENTS_PER_HEAD: u64 = 64;
+/// A session record with every model run of a long session.
+const MAX_CLOSE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Names the rule by which a file's content holds a credential.
+pub type CredentialScan = Box<dyn Fn(&str, &[u8]) -> Option<String> + Send + Sync>;
+
+/// What a session is about: fixed before its room starts.
+pub struct SessionFacts {
+    /// What the room is told.
+    pub assignment: Assignment,
+    /// The reference that its commits become.
+    pub reference: String,
+    /// The repository.
+    pub origin: Origin,
+    /// The session's folder.
+    pub dir: PathBuf,
+    /// Looks for credentials in files that are delivered.
+    pub credential_scan: CredentialScan,
+}
+
+/// What serves a session.
+pub struct Services {
+    /// The deployment's keys.
+    pub keys: Arc<DeploymentKeys>,
+    /// The model gateway.
+    pub gateway: Arc<Gateway>,
+    /// Where the session's records go.
+    pub shelf: Arc<Shelf>,
+    /// What a person sees.
+    pub progress: Arc<Progress>,
+    /// The host's clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// One session, seen from the host.
+pub struct SessionService {
+    facts: SessionFacts,
+    services: Services,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for SessionService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionService")
+            .field("session", &self.facts.assignment.session)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far the session has come.
+enum State {
+    /// The room has no identity yet: it may ask what it is for, and nothing else.
+    Anonymous,
+    /// The session key is known.
+    Identified(Box<Identified>),
+    /// The session record is in: nothing more is taken.
+    Closed(Box<Closed>),
+}
+
+struct Identified {
+    binding: Digest,
+    key: VerifyingKey,
+    journal: Arc<std::sync::Mutex<Journal>>,
+    caller: Arc<Caller>,
+}
+
+/// What a session closed with.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// The session record's claim.
+    pub record: AgentSession,
+    /// Digest of its file.
+    pub digest: Digest,
+}
+
+impl SessionService {
+    /// A session that no room has spoken for yet.
+    #[must_use]
+    pub fn new(facts: SessionFacts, services: Services) -> Self {
+        Self {
+            facts,
+            services,
+            state: Mutex::new(State::Anonymous),
+        }
+    }
+
+    /// What the session closed with, once it has.
+    pub async fn closed(&self) -> Option<Closed> {
+        match &*self.state.lock().await {
+            State::Closed(closed) => Some((**closed).clone()),
+            State::Anonymous | State::Identified(_) => None,
+        }
+    }
+
+    /// Serves the room at the other end of `channel` until it hangs up.
+    ///
+    /// # Errors
+    /// What HTTP/2 says when the connection breaks; the caller then closes the session itself.
+    pub async fn serve(self: Arc<Self>, channel: UnixStream) -> Result<(), hyper::Error> {
+        let service = service_fn(move |request| {
+            let session = Arc::clone(&self);
+            async move { Ok::<_, std::convert::Infallible>(session.answer(request).await) }
+        });
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(channel), service)
+            .await
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        match self.dispatch(request).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.answer(),
+        }
+    }
+
+    async fn dispatch(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = request.uri().path().to_owned();
+        let get = request.method() == Method::GET;
+        if path.starts_with("/v1/") {
+            let caller = self.identified(|found| Arc::clone(&found.caller)).await?;
+            return Ok(self.services.gateway.handle(request, caller).await.map(body::gateway));
+        }
+        match (get, path.as_str()) {
+            (true, ASSIGNMENT) => Ok(json(StatusCode::OK, &self.facts.assignment)),
+            (true, WORKSPACE) => {
+                self.identified(|_| ()).await?;
+                self.workspace()
+            }
+            (false, IDENTITY) => {
+                let body = collect(request.into_body(), MAX_ANSWER_BYTES).await?;
+                self.identify(body).await
+            }
+            (false, EVENTS) => {
+                let body = collect(request.into_body(), MAX_EVENTS_POST_BYTES).await?;
+                self.events(body).await
+            }
+            (false, RESULT) => {
+                self.identified(|_| ()).await?;
+                let (parts, body) = request.into_parts();
+                self.result(&parts.headers, body).await
+            }
+            (false, PROGRESS) => {
+                let body = collect(request.into_body(), MAX_ANSWER_BYTES).await?;
+                self.show(&body)
+            }
+            (false, CLOSE) => {
+                let body = collect(request.into_body(), MAX_CLOSE_BYTES).await?;
+                self.close(body).await
+            }
+            _ => Err(Refusal {
+                status: StatusCode::NOT_FOUND,
+                code: "no-such-endpoint",
+                message: format!("the room's channel has no `{}`", path.escape_debug()),
+            }),
+        }
+    }
+
+    /// Something of the identified session; refuses a room without identity or after its close.
+    async fn identified<T>(&self, take: impl FnOnce(&Identified) -> T) -> Result<T, Refusal> {
+        match &*self.state.lock().await {
+            State::Identified(found) => Ok(take(found)),
+            State::Anonymous => Err(Refusal::bad("no-identity", "the room has no identity yet")),
+            State::Closed(_) => Err(Refusal::bad("session-closed", "the session is closed")),
+        }
+    }
+
+    async fn events(&self, post: Bytes) -> Result<Response<Body>, Refusal> {
+        let journal = self.identified(|found| Arc::clone(&found.journal)).await?;
+        let appended = tokio::task::spawn_blocking(move || {
+            let mut journal = journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let before = journal.count();
+            let events = journal.append(&post)?;
+            Ok((before, journal.count(), journal.head(), events))
+        });
+        let (before, count, head, events) = appended
+            .await
+            .map_err(|_| Refusal::failed("internal", "the journal stopped"))?
+            .map_err(|error: crate::journal::JournalError| {
+                Refusal::failed(error.code(), chain(&error))
+            })?;
+        if before == 0 || before / EVENTS_PER_HEAD != count / EVENTS_PER_HEAD {
+            self.services
+                .shelf
+                .log(LeafKind::EventHead, head)
+                .await
+                .map_err(|error| Refusal::failed(error.code(), chain(&error)))?;
+        }
+        for event in &events {
+            self.services.progress.event(event);
+        }
+        let durable = count.saturating_sub(1);
+        Ok(json(StatusCode::OK, &EventsDurable { durable }))
+    }
+
+    fn show(&self, body: &Bytes) -> Result<Response<Body>, Refusal> {
+        let progress: RoomProgress = strict::parse(body, MAX_ANSWER_BYTES)
+            .map_err(|error| Refusal::bad("progress-malformed", chain(&error)))?;
+        self.services
+            .progress
+            .from_room(progress.kind, &progress.text);
+        Ok(json(StatusCode::OK, &serde_json::json!({})))
+    }
+}

@@ -1,0 +1,92 @@
+//! The room says who it is: its binding statement must be the one that the host expects, word for
+//! word, and only then does its key get a certificate and its session a journal.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use proofroom_canonical::{Digest, json as strict};
+use proofroom_gateway::CallerIdentity;
+use proofroom_record::{
+    dsse::spki_digest,
+    room_api::{IdentityAnswer, IdentityRequest, MAX_ANSWER_BYTES},
+    statement::{BINDING_PURPOSE, Binding},
+};
+
+use super::{
+    Identified, SessionService, State,
+    body::{Body, Refusal, chain, json},
+};
+use crate::{files, journal::Journal};
+
+impl SessionService {
+    pub(super) async fn identify(&self, body: Bytes) -> Result<Response<Body>, Refusal> {
+        let request: IdentityRequest = strict::parse(&body, MAX_ANSWER_BYTES)
+            .map_err(|error| Refusal::bad("identity-malformed", chain(&error)))?;
+        let binding_bytes = STANDARD
+            .decode(&request.binding)
+            .map_err(|_| Refusal::bad("binding-malformed", "the binding is not base64"))?;
+        let binding: Binding = strict::parse(&binding_bytes, MAX_ANSWER_BYTES)
+            .map_err(|error| Refusal::bad("binding-malformed", chain(&error)))?;
+        let mut state = self.state.lock().await;
+        if !matches!(*state, State::Anonymous) {
+            return Err(Refusal::bad("identity-taken", "this room has its identity"));
+        }
+        let now = (self.services.clock)();
+        let (key, certificate) = self
+            .keys
+            .certify_session(&request.session_key, &self.facts.assignment.spiffe_id, now)
+            .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
+        let wanted = self.expected_binding(spki_digest(&key));
+        if binding != wanted || strict::to_bytes(&wanted).ok().as_deref() != Some(&binding_bytes) {
+            return Err(Refusal::bad(
+                "binding-mismatch",
+                "the binding statement is not the one of this session",
+            ));
+        }
+        let digest = Digest::of(&binding_bytes);
+        files::replace(&self.facts.dir.join("binding.json"), &binding_bytes)
+            .and_then(|()| {
+                files::replace(&self.facts.dir.join("session.pem"), certificate.as_bytes())
+            })
+            .map_err(|error| Refusal::failed("session-folder", chain(&error)))?;
+        let journal = Journal::create(
+            &self.facts.dir.join("journal.jsonl"),
+            binding.session,
+            digest,
+            key,
+        )
+        .map_err(|error| Refusal::failed(error.code(), chain(&error)))?;
+        let caller = self.services.gateway.admit(CallerIdentity {
+            session: binding.session,
+            spiffe_id: binding.spiffe_id.clone(),
+            binding: digest,
+            repository: self.facts.assignment.repository.clone(),
+        });
+        let answer = IdentityAnswer {
+            certificate_chain: certificate,
+        };
+        *state = State::Identified(Box::new(Identified {
+            binding: digest,
+            key,
+            journal: Arc::new(std::sync::Mutex::new(journal)),
+            caller,
+        }));
+        Ok(json(StatusCode::OK, &answer))
+    }
+
+    fn expected_binding(&self, session_key: Digest) -> Binding {
+        let assignment = &self.facts.assignment;
+        Binding {
+            purpose: BINDING_PURPOSE.to_owned(),
+            session: assignment.session,
+            nonce: assignment.nonce,
+            spiffe_id: assignment.spiffe_id.clone(),
+            commit: assignment.commit.clone(),
+            task: assignment.task_digest(),
+            policies: assignment.policies.clone(),
+            session_key,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Where a session's records go: first a file of their own, then a leaf in the deployment's log.
+//! A record counts as kept only when both are on disk.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use proofroom_canonical::{Digest, SessionId};
+use proofroom_gateway::{BoxFuture, RecordSink, SinkError, Submission};
+use proofroom_record::{
+    bundle::LoggedRecord,
+    leaf::{LeafKind, leaf_bytes},
+};
+use proofroom_tlog::LeafIndex;
+
+use crate::{
+    files,
+    log::{LogAccess, LogError},
+};
+
+/// Why a record was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ShelfError {
+    /// Its file could not be written.
+    #[error("cannot write the record `{path}`; nothing more is taken")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The log did not take its leaf.
+    #[error("the log did not take the record; nothing more is taken")]
+    Log(#[from] LogError),
+    /// An earlier record was lost.
+    #[error("an earlier record could not be kept; nothing more is taken")]
+    Failed,
+}
+
+impl ShelfError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "record-file",
+            Self::Log(_) => "record-log",
+            Self::Failed => "record-earlier-failure",
+        }
+    }
+}
+
+/// The records of one session.
+#[derive(Debug)]
+pub struct Shelf {
+    dir: PathBuf,
+    session: SessionId,
+    log: Arc<LogAccess>,
+    kept: Mutex<Vec<Kept>>,
+    failed: AtomicBool,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    kind: LeafKind,
+    name: String,
+    index: LeafIndex,
+}
+
+/// A session's records, each with its receipt under one checkpoint.
+#[derive(Debug)]
+pub struct Receipted {
+    /// Model-run records in order.
+    pub model_runs: Vec<LoggedRecord>,
+    /// The session record.
+    pub session: LoggedRecord,
+    /// The destruction record.
+    pub destruction: Option<LoggedRecord>,
+    /// The checkpoint.
+    pub checkpoint: Vec<u8>,
+}
+
+impl Shelf {
+    /// An empty shelf in `dir`, which is made.
+    ///
+    /// # Errors
+    /// [`ShelfError::File`].
+    pub fn new(dir: PathBuf, session: SessionId, log: Arc<LogAccess>) -> Result<Self, ShelfError> {
+        fs::create_dir_all(&dir).map_err(|source| ShelfError::File {
+            path: dir.clone(),
+            source,
+        })?;
+        Ok(Self {
+            dir,
+            session,
+            log,
+            kept: Mutex::default(),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    /// Keeps a record under `name`; returns the digest of its file once file and leaf are durable.
+    ///
+    /// # Errors
+    /// See [`ShelfError`]. After the first failure nothing more is taken.
+    pub async fn keep(
+        &self,
+        kind: LeafKind,
+        name: &str,
+        envelope: Vec<u8>,
+    ) -> Result<Digest, ShelfError> {
+        let digest = Digest::of(&envelope);
+        let path = self.path(name);
+        self.guarded(async {
+            let write = tokio::task::spawn_blocking({
+                let path = path.clone();
+                move || files::replace(&path, &envelope)
+            });
+            write
+                .await
+                .map_err(io::Error::other)
+                .and_then(|written| written)
+                .map_err(|source| ShelfError::File { path, source })?;
+            let index = self.append(kind, digest).await?;
+            self.kept().push(Kept {
+                kind,
+                name: name.to_owned(),
+                index,
+            });
+            Ok(digest)
+        })
+        .await
+    }
+
+    /// Adds a leaf that stands for something other than a record: the head of the event chain.
+    ///
+    /// # Errors
+    /// See [`ShelfError`].
+    pub async fn log(&self, kind: LeafKind, digest: Digest) -> Result<(), ShelfError> {
+        self.guarded(async { self.append(kind, digest).await.map(|_| ()) })
+            .await
+    }
+
+    /// How many model-run records there are.
+    #[must_use]
+    pub fn model_runs(&self) -> usize {
+        self.kept()
+            .iter()
+            .filter(|kept| kept.kind == LeafKind::ModelRun)
+            .count()
+    }
+
+    /// Waits until every record is in a signed checkpoint and fetches the receipts.
+    ///
+    /// # Errors
+    /// See [`ShelfError`]; [`ShelfError::Failed`] when there is no session record.
+    pub async fn receipts(&self) -> Result<Receipted, ShelfError> {
+        let kept = self.kept().clone();
+        let log = Arc::clone(&self.log);
+        let indices: Vec<LeafIndex> = kept.iter().map(|kept| kept.index).collect();
+        let proofs = tokio::task::spawn_blocking(move || log.receipts(&indices))
+            .await
+            .map_err(|_| ShelfError::Failed)??;
+        let mut found = Vec::new();
+        for (kept, proof) in kept.into_iter().zip(proofs.receipts) {
+            let path = self.path(&kept.name);
+            let envelope = fs::read(&path).map_err(|source| ShelfError::File { path, source })?;
+            found.push((kept, LoggedRecord { envelope, proof }));
+        }
+        let mut model_runs: Vec<_> = found
+            .iter()
+            .filter(|(kept, _)| kept.kind == LeafKind::ModelRun)
+            .cloned()
+            .collect();
+        model_runs.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
+        let one = |kind| {
+            found
+                .iter()
+                .rfind(|(kept, _)| kept.kind == kind)
+                .map(|(_, record)| record.clone())
+        };
+        Ok(Receipted {
+            model_runs: model_runs.into_iter().map(|(_, record)| record).collect(),
+            session: one(LeafKind::AgentSession).ok_or(ShelfError::Failed)?,
+            destruction: one(LeafKind::Destruction),
+            checkpoint: proofs.checkpoint,
+        })
+    }
+
+    async fn append(&self, kind: LeafKind, digest: Digest) -> Result<LeafIndex, ShelfError> {
+        let log = Arc::clone(&self.log);
+        let leaf = leaf_bytes(kind, self.session, digest);
+        tokio::task::spawn_blocking(move || log.append(leaf))
+            .await
+            .map_err(|_| ShelfError::Failed)?
+            .map_err(ShelfError::Log)
+    }
+
+    /// One failure ends the shelf: a gap in the records must never be followed by more of them.
+    async fn guarded<T>(
+        &self,
+        work: impl Future<Output = Result<T, ShelfError>>,
+    ) -> Result<T, ShelfError> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(ShelfError::Failed);
+        }
+        let done = work.await;
+        if done.is_err() {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        done
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.dsse.json"))
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder of the records.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl RecordSink for Shelf {
+    fn ready(&self) -> Result<(), SinkError> {
+        if self.failed.load(Ordering::SeqCst) {
+            return Err(SinkError {
+                reason: ShelfError::Failed.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Digest, SinkError>> {
+        Box::pin(async move {
+            let refuse = |reason: String| SinkError { reason };
+            if submission.session != self.session {
+                return Err(refuse("the record belongs to another session".to_owned()));
+            }
+            // Named by its place in the session, which the record itself carries.
+            let run = proofroom_record::predicate::read_unverified::<
+                proofroom_record::statement::ModelRun,
+            >(&submission.envelope)
+            .map_err(|error| refuse(error.to_string()))?;
+            let name = format!("{:04}-model-run", run.sequence);
+            self.keep(LeafKind::ModelRun, &name, submission.envelope)
+                .await
+                .map_err(|error| refuse(error.to_string()))
+        })
+    }
+}

@@ -1,0 +1,309 @@
+//! Bundles: everything that an auditor needs about one session, in one deterministic file. This
+//! module knows which files there are and where; what they prove is [`crate::ladder`]'s business.
+
+use proofroom_canonical::Digest;
+
+pub mod archive;
+
+pub use archive::{ArchiveError, Files};
+
+/// Name of the list of digests.
+pub const MANIFEST: &str = "MANIFEST.sha256";
+/// Name of the page with commands for a stranger.
+pub const VERIFY_MD: &str = "VERIFY.md";
+/// Name of the page for a person.
+pub const REPORT_HTML: &str = "report.html";
+
+/// A record with its receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedRecord {
+    /// The DSSE envelope's file.
+    pub envelope: Vec<u8>,
+    /// The C2SP tlog-proof file.
+    pub proof: Vec<u8>,
+}
+
+/// What the bundle offers for checking its signatures. An auditor pins the CA and the log key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustMaterial {
+    /// The deployment's CA certificate, PEM.
+    pub ca: Vec<u8>,
+    /// The gateway's certificate, PEM.
+    pub gateway: Vec<u8>,
+    /// The session's certificate, PEM.
+    pub session: Vec<u8>,
+    /// The log's verifier key (C2SP signed-note), one line.
+    pub log_key: Vec<u8>,
+    /// The policies that were in force.
+    pub policies: PolicyFiles,
+}
+
+/// The policy files, byte for byte as they were in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// `access.cedar`.
+    pub access: Vec<u8>,
+    /// `classification.toml`.
+    pub classification: Vec<u8>,
+    /// `routing.toml`.
+    pub routing: Vec<u8>,
+    /// `room.toml`.
+    pub room: Vec<u8>,
+    /// `appraisal.toml`.
+    pub appraisal: Vec<u8>,
+}
+
+/// The session key's signature over the last durable event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadSignature {
+    /// The session record is signed by the session key and covers the head itself.
+    InSessionRecord,
+    /// File `events.head.sig`: base64 of the DER signature and a newline. For interrupted sessions.
+    Separate(Vec<u8>),
+}
+
+/// Everything in a bundle except what is derived from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleParts {
+    /// The binding statement's bytes.
+    pub binding: Vec<u8>,
+    /// `events.jsonl`.
+    pub events: Vec<u8>,
+    /// Who vouches for the last event.
+    pub head_signature: HeadSignature,
+    /// Model-run records by sequence number.
+    pub model_runs: Vec<LoggedRecord>,
+    /// The session record.
+    pub session: LoggedRecord,
+    /// The destruction record; absent when the room's end was not observed, which the ladder says.
+    pub destruction: Option<LoggedRecord>,
+    /// The checkpoint that all receipts lead to.
+    pub checkpoint: Vec<u8>,
+    /// Evidence documents of attested upstreams, each once, in any order.
+    pub evidence: Vec<Vec<u8>>,
+    /// Keys, certificates and policies.
+    pub trust: TrustMaterial,
+}
+
+/// Why a bundle was refused, or cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A file that every bundle has is not there.
+    #[error("bundle has no file `{0}`")]
+    MissingFile(String),
+    /// A file that no bundle has.
+    #[error("bundle has the unknown file `{0}`")]
+    UnknownFile(String),
+}
+
+impl BundleError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Archive(error) => error.code(),
+            Self::MissingFile(_) => "bundle-missing-file",
+            Self::UnknownFile(_) => "bundle-unknown-file",
+        }
+    }
+}
+
+/// A bundle taken apart. Nothing in it is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// What records, log and trust material it holds.
+    pub parts: BundleParts,
+    /// `MANIFEST.sha256`.
+    pub manifest: Vec<u8>,
+    /// The manifest that follows from the other files.
+    pub expected_manifest: Vec<u8>,
+    /// `VERIFY.md`.
+    pub verify_md: Vec<u8>,
+    /// `report.html`.
+    pub report_html: Vec<u8>,
+}
+
+impl Bundle {
+    /// Reads a bundle: one encoding, known files only, none missing.
+    ///
+    /// # Errors
+    /// See [`BundleError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+        let mut files = archive::read(bytes)?;
+        let expected_manifest = manifest(&files);
+        let bundle = Self {
+            manifest: take(&mut files, MANIFEST)?,
+            expected_manifest,
+            verify_md: take(&mut files, VERIFY_MD)?,
+            report_html: take(&mut files, REPORT_HTML)?,
+            parts: BundleParts::take_from(&mut files)?,
+        };
+        match files.into_keys().next() {
+            Some(name) => Err(BundleError::UnknownFile(name)),
+            None => Ok(bundle),
+        }
+    }
+}
+
+impl BundleParts {
+    /// The files of these parts, without manifest, `VERIFY.md` and report.
+    #[must_use]
+    pub fn to_files(&self) -> Files {
+        let mut files = Files::new();
+        let mut put = |name: &str, bytes: &[u8]| {
+            files.insert(name.to_owned(), bytes.to_vec());
+        };
+        put("binding.json", &self.binding);
+        put("events.jsonl", &self.events);
+        if let HeadSignature::Separate(signature) = &self.head_signature {
+            put("events.head.sig", signature);
+        }
+        put("log/checkpoint", &self.checkpoint);
+        let mut put_record = |name: &str, record: &LoggedRecord| {
+            put(&envelope_name(name), &record.envelope);
+            put(&proof_name(name), &record.proof);
+        };
+        for (number, record) in self.model_runs.iter().enumerate() {
+            put_record(&model_run_name(number), record);
+        }
+        put_record("session", &self.session);
+        if let Some(record) = &self.destruction {
+            put_record("destruction", record);
+        }
+        for document in &self.evidence {
+            put(&evidence_name(Digest::of(document)), document);
+        }
+        for (name, bytes) in self.trust.files() {
+            put(name, bytes);
+        }
+        files
+    }
+
+    fn take_from(files: &mut Files) -> Result<Self, BundleError> {
+        let mut model_runs = Vec::new();
+        while files.contains_key(&envelope_name(&model_run_name(model_runs.len()))) {
+            model_runs.push(take_record(files, &model_run_name(model_runs.len()))?);
+        }
+        let destruction = match files.contains_key(&envelope_name("destruction")) {
+            true => Some(take_record(files, "destruction")?),
+            false => None,
+        };
+        let head_signature = (files.remove("events.head.sig"))
+            .map_or(HeadSignature::InSessionRecord, HeadSignature::Separate);
+        Ok(Self {
+            binding: take(files, "binding.json")?,
+            events: take(files, "events.jsonl")?,
+            head_signature,
+            model_runs,
+            session: take_record(files, "session")?,
+            destruction,
+            checkpoint: take(files, "log/checkpoint")?,
+            evidence: take_evidence(files)?,
+            trust: TrustMaterial::take_from(files)?,
+        })
+    }
+}
+
+impl TrustMaterial {
+    fn files(&self) -> [(&'static str, &[u8]); 9] {
+        [
+            ("trust/ca.pem", &self.ca),
+            ("trust/gateway.pem", &self.gateway),
+            ("trust/session.pem", &self.session),
+            ("trust/log.vkey", &self.log_key),
+            ("trust/policies/access.cedar", &self.policies.access),
+            (
+                "trust/policies/classification.toml",
+                &self.policies.classification,
+            ),
+            ("trust/policies/routing.toml", &self.policies.routing),
+            ("trust/policies/room.toml", &self.policies.room),
+            ("trust/policies/appraisal.toml", &self.policies.appraisal),
+        ]
+    }
+
+    fn take_from(files: &mut Files) -> Result<Self, BundleError> {
+        let mut trust = |name: &str| take(files, &format!("trust/{name}"));
+        Ok(Self {
+            ca: trust("ca.pem")?,
+            gateway: trust("gateway.pem")?,
+            session: trust("session.pem")?,
+            log_key: trust("log.vkey")?,
+            policies: PolicyFiles {
+                access: trust("policies/access.cedar")?,
+                classification: trust("policies/classification.toml")?,
+                routing: trust("policies/routing.toml")?,
+                room: trust("policies/room.toml")?,
+                appraisal: trust("policies/appraisal.toml")?,
+            },
+        })
+    }
+}
+
+/// `MANIFEST.sha256` of `files`: one line per other file, sorted, as `sha256sum` writes them.
+#[must_use]
+pub fn manifest(files: &Files) -> Vec<u8> {
+    let others = files.iter().filter(|(name, _)| *name != MANIFEST);
+    let line =
+        |(name, bytes): (&String, &Vec<u8>)| format!("{}  {name}\n", Digest::of(bytes).to_hex());
+    others.map(line).collect::<String>().into_bytes()
+}
+
+/// `0000-model-run`, … : a model-run record's file name without its endings.
+#[must_use]
+pub fn model_run_name(number: usize) -> String {
+    format!("{number:04}-model-run")
+}
+
+/// Name in the bundle of a record's envelope.
+#[must_use]
+pub fn envelope_name(record: &str) -> String {
+    format!("records/{record}.dsse.json")
+}
+
+/// Name in the bundle of a record's receipt.
+#[must_use]
+pub fn proof_name(record: &str) -> String {
+    format!("records/{record}.tlog-proof")
+}
+
+/// Name in the bundle of an evidence document.
+#[must_use]
+pub fn evidence_name(digest: Digest) -> String {
+    format!("evidence/{}.json", digest.to_hex())
+}
+
+fn take(files: &mut Files, name: &str) -> Result<Vec<u8>, BundleError> {
+    files
+        .remove(name)
+        .ok_or_else(|| BundleError::MissingFile(name.to_owned()))
+}
+
+fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, BundleError> {
+    let envelope = take(files, &envelope_name(name))?;
+    Ok(LoggedRecord {
+        envelope,
+        proof: take(files, &proof_name(name))?,
+    })
+}
+
+fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, BundleError> {
+    let names: Vec<String> = files
+        .keys()
+        .filter(|name| name.starts_with("evidence/"))
+        .cloned()
+        .collect();
+    let mut documents = Vec::new();
+    for name in names {
+        let document = take(files, &name)?;
+        if name != evidence_name(Digest::of(&document)) {
+            return Err(BundleError::UnknownFile(name));
+        }
+        documents.push(document);
+    }
+    Ok(documents)
+}

@@ -1,0 +1,240 @@
+//! The archive format of bundles: a ZIP file (APPNOTE 6.3) of stored entries in which every byte
+//! follows from names and contents. Reading re-encodes what was read and compares all bytes.
+
+use std::collections::BTreeMap;
+
+/// The most bytes that a bundle may have. Nothing is compressed, so nothing can swell.
+pub const MAX_BUNDLE_BYTES: usize = 512 * 1024 * 1024;
+
+/// The most files that a bundle may hold. The format's own limit is 65,535.
+pub const MAX_FILES: usize = 20_000;
+
+/// The most bytes that a file's name may have.
+pub const MAX_NAME_BYTES: usize = 200;
+
+const LOCAL: [u8; 4] = *b"PK\x03\x04";
+const CENTRAL: [u8; 4] = *b"PK\x01\x02";
+const END: [u8; 4] = *b"PK\x05\x06";
+
+// Version 2.0, no flags, stored, 1980-01-01T00:00:00 (the format's first moment)
+const VERSION: [u8; 2] = 20u16.to_le_bytes();
+const PLAIN: [u8; 8] = [0, 0, 0, 0, 0, 0, 0x21, 0];
+// Made on a Unix, so that the mode below is understood: regular file, 0644
+const MADE_BY: [u8; 2] = [20, 3];
+const MODE: [u8; 4] = (0o100_644u32 << 16).to_le_bytes();
+
+/// Files by name. Names sort bytewise, which is the order in the archive.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Why an archive was refused, or cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// Larger than a bundle may be.
+    #[error("bundle of {0} bytes is larger than the 536870912 allowed")]
+    TooLarge(usize),
+    /// More files than a bundle may hold.
+    #[error("bundle holds more than the 20000 files allowed")]
+    TooManyFiles,
+    /// A name that no file in a bundle has: not plain ASCII, absolute, or with `..`.
+    #[error("file name `{0}` is not allowed in a bundle")]
+    Name(String),
+    /// The archive ends inside an entry, or holds something that is no entry.
+    #[error("bundle is cut off or not an archive of stored entries at byte {0}")]
+    Structure(usize),
+    /// Names that repeat or are not sorted.
+    #[error("file `{0}` stands a second time or out of order")]
+    Order(String),
+    /// Some byte is not the one that follows from names and contents.
+    #[error("bundle differs at byte {0} from the one encoding of its files")]
+    NotCanonical(usize),
+}
+
+impl ArchiveError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "archive-too-large",
+            Self::TooManyFiles => "archive-too-many-files",
+            Self::Name(_) => "archive-name",
+            Self::Structure(_) => "archive-structure",
+            Self::Order(_) => "archive-order",
+            Self::NotCanonical(_) => "archive-not-canonical",
+        }
+    }
+}
+
+/// Writes the one archive of `files`.
+///
+/// # Errors
+/// `archive-too-large`, `archive-too-many-files` or `archive-name`.
+pub fn write(files: &Files) -> Result<Vec<u8>, ArchiveError> {
+    if files.len() > MAX_FILES {
+        return Err(ArchiveError::TooManyFiles);
+    }
+    let (mut out, mut central) = (Vec::new(), Vec::new());
+    for (name, content) in files {
+        check_name(name)?;
+        let offset = to_u32(out.len())?;
+        let entry = entry_fields(name, content)?;
+        out.extend_from_slice(&LOCAL);
+        out.extend_from_slice(&entry);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(content);
+        central.extend_from_slice(&CENTRAL);
+        central.extend_from_slice(&MADE_BY);
+        central.extend_from_slice(&entry);
+        // no comment, first disk, no internal attributes
+        central.extend_from_slice(&[0; 6]);
+        central.extend_from_slice(&MODE);
+        central.extend_from_slice(&offset.to_le_bytes());
+        central.extend_from_slice(name.as_bytes());
+    }
+    let (start, size) = (to_u32(out.len())?, to_u32(central.len())?);
+    out.append(&mut central);
+    let count = u16::try_from(files.len())
+        .map_err(|_| ArchiveError::TooManyFiles)?
+        .to_le_bytes();
+    out.extend_from_slice(&END);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&[count, count].concat());
+    out.extend_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&start.to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+    if out.len() > MAX_BUNDLE_BYTES {
+        return Err(ArchiveError::TooLarge(out.len()));
+    }
+    Ok(out)
+}
+
+/// Reads an archive that [`write`] could have written: same bytes, or refused.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn read(bytes: &[u8]) -> Result<Files, ArchiveError> {
+    if bytes.len() > MAX_BUNDLE_BYTES {
+        return Err(ArchiveError::TooLarge(bytes.len()));
+    }
+    let mut files = Files::new();
+    let mut rest = bytes;
+    while let Some(entry) = rest.strip_prefix(&LOCAL) {
+        let (name, content, after) = read_entry(entry).ok_or(ArchiveError::Structure(
+            bytes.len().saturating_sub(rest.len()),
+        ))?;
+        check_name(name)?;
+        if files
+            .last_key_value()
+            .is_some_and(|(last, _)| last.as_str() >= name)
+        {
+            return Err(ArchiveError::Order(name.to_owned()));
+        }
+        files.insert(name.to_owned(), content.to_vec());
+        if files.len() > MAX_FILES {
+            return Err(ArchiveError::TooManyFiles);
+        }
+        rest = after;
+    }
+    if files.is_empty() {
+        return Err(ArchiveError::Structure(0));
+    }
+    let wanted = write(&files)?;
+    if wanted != bytes {
+        let same = wanted.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        return Err(ArchiveError::NotCanonical(same));
+    }
+    Ok(files)
+}
+
+fn read_entry(entry: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+    // version 2, flags to date 8, crc 4, sizes 4 + 4, lengths of name and extra 2 + 2
+    let (_, rest) = entry.split_at_checked(14)?;
+    let (_, rest) = rest.split_first_chunk::<4>()?;
+    let (size, rest) = rest.split_first_chunk::<4>()?;
+    let (name_length, rest) = rest.split_first_chunk::<2>()?;
+    let (_, rest) = rest.split_first_chunk::<2>()?;
+    let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*name_length)))?;
+    let size = usize::try_from(u32::from_le_bytes(*size)).ok()?;
+    let (content, rest) = rest.split_at_checked(size)?;
+    Some((std::str::from_utf8(name).ok()?, content, rest))
+}
+
+fn entry_fields(name: &str, content: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+    let size = to_u32(content.len())?.to_le_bytes();
+    let crc = crc32fast::hash(content).to_le_bytes();
+    let name_length = u16::try_from(name.len())
+        .map_err(|_| ArchiveError::Name(name.to_owned()))?
+        .to_le_bytes();
+    let parts: [&[u8]; 7] = [&VERSION, &PLAIN, &crc, &size, &size, &name_length, &[0, 0]];
+    Ok(parts.concat())
+}
+
+fn check_name(name: &str) -> Result<(), ArchiveError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/');
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if name.len() <= MAX_NAME_BYTES && name.bytes().all(plain) && name.split('/').all(part) {
+        return Ok(());
+    }
+    Err(ArchiveError::Name(
+        name.chars().take(MAX_NAME_BYTES).collect(),
+    ))
+}
+
+fn to_u32(length: usize) -> Result<u32, ArchiveError> {
+    u32::try_from(length).map_err(|_| ArchiveError::TooLarge(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ArchiveError, Files, read, write};
+
+    fn sample() -> Files {
+        let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+        Files::from([
+            file("a.txt", "one"),
+            file("b/c.json", "{}"),
+            file("empty", ""),
+        ])
+    }
+
+    #[test]
+    fn files_come_back_from_their_one_archive() {
+        let bytes = write(&sample()).unwrap();
+        assert_eq!(read(&bytes).unwrap(), sample());
+        assert_eq!(write(&read(&bytes).unwrap()).unwrap(), bytes);
+    }
+
+    #[test]
+    fn no_byte_of_an_archive_is_free() {
+        let bytes = write(&sample()).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                assert!(read(&changed).is_err(), "byte {at} bit {bit}");
+            }
+            assert!(read(&bytes[..at]).is_err(), "cut at {at}");
+        }
+        let longer = [bytes.as_slice(), b"x"].concat();
+        assert_eq!(read(&longer), Err(ArchiveError::NotCanonical(bytes.len())));
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        for bad in [
+            "", "/a", "../a", "a/../b", "a//b", "a/", "a\\b", "./a", "a b", "ä",
+        ] {
+            let files = Files::from([(bad.to_owned(), Vec::new())]);
+            assert_eq!(write(&files).unwrap_err().code(), "archive-name", "{bad}");
+        }
+    }
+
+    #[test]
+    fn doubled_entries_are_refused() {
+        let one = write(&Files::from([("a".to_owned(), b"x".to_vec())])).unwrap();
+        let entry = &one[..32];
+        let twice = [entry, &one].concat();
+        assert_eq!(read(&twice), Err(ArchiveError::Order("a".to_owned())));
+        assert_eq!(read(b"").unwrap_err().code(), "archive-structure");
+    }
+}

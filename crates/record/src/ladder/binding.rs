@@ -1,0 +1,264 @@
+//! Rungs `binding`, `policies`, `destruction` and `isolation`: that the records of a bundle speak
+//! about one session, under one set of policies, in one room.
+
+use proofroom_canonical::{Digest, IsolationLevel, json};
+
+use super::{
+    Failure,
+    signatures::{Records, key_digest},
+};
+use crate::{
+    bundle::BundleParts,
+    chain::VerifiedChain,
+    event::EventBody,
+    predicate::VerifiedRecord,
+    statement::{AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, PolicyDigests},
+};
+
+/// The most bytes that `binding.json` may have.
+pub const MAX_BINDING_BYTES: usize = 16 * 1024;
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Binding, Failure> {
+    let binding: Binding = json::parse(bytes, MAX_BINDING_BYTES)
+        .map_err(|error| Failure::at("binding.json", "binding-malformed", &error))?;
+    if binding.purpose != BINDING_PURPOSE {
+        let cause = format!("binding.json: purpose is `{}`", binding.purpose);
+        return Err(Failure::refused("binding-purpose", cause));
+    }
+    Ok(binding)
+}
+
+/// Two statements that must be equal, and what it means when they are not.
+struct Pair<'a>(&'static str, &'a str, String, String);
+
+fn all_equal(code: &'static str, pairs: Vec<Pair<'_>>) -> Result<(), Failure> {
+    match pairs
+        .into_iter()
+        .find(|Pair(_, _, one, other)| one != other)
+    {
+        None => Ok(()),
+        Some(Pair(what, place, one, other)) => {
+            let cause = format!("{what}: binding.json says `{one}`, {place} says `{other}`");
+            Err(Failure::refused(code, cause))
+        }
+    }
+}
+
+pub(super) fn verify(
+    parts: &BundleParts,
+    binding: &Binding,
+    records: &Records,
+    chain: &VerifiedChain,
+) -> Result<(String, ()), Failure> {
+    let digest = Digest::of(&parts.binding);
+    all_equal("binding-event-0", event_pairs(binding, chain))?;
+    all_equal(
+        "binding-session-record",
+        session_pairs(binding, digest, records.session.predicate(), chain),
+    )?;
+    let key = key_digest(&records.session_certificate);
+    all_equal(
+        "binding-certificate",
+        vec![pair(
+            "session key",
+            "trust/session.pem",
+            binding.session_key,
+            key,
+        )],
+    )?;
+    for run in &records.runs {
+        all_equal(
+            "binding-model-run",
+            run_pairs(binding, digest, run.predicate()),
+        )?;
+    }
+    let found = format!(
+        "binding, event 0, session record, certificate and {} model runs name one session and one key",
+        records.runs.len()
+    );
+    Ok((found, ()))
+}
+
+fn pair<'a>(
+    what: &'static str,
+    place: &'a str,
+    one: impl ToString,
+    other: impl ToString,
+) -> Pair<'a> {
+    Pair(what, place, one.to_string(), other.to_string())
+}
+
+fn event_pairs(binding: &Binding, chain: &VerifiedChain) -> Vec<Pair<'static>> {
+    let first = chain.events().first().map(|event| &event.body);
+    let Some(EventBody::SessionOpened {
+        commit,
+        task,
+        session_key,
+        ..
+    }) = first
+    else {
+        return vec![pair(
+            "first event",
+            "events.jsonl",
+            "session-opened",
+            "nothing",
+        )];
+    };
+    vec![
+        pair("commit", "event 0", &binding.commit, commit),
+        pair("task", "event 0", binding.task, task),
+        pair("session key", "event 0", binding.session_key, session_key),
+    ]
+}
+
+fn session_pairs(
+    binding: &Binding,
+    digest: Digest,
+    session: &AgentSession,
+    chain: &VerifiedChain,
+) -> Vec<Pair<'static>> {
+    let place = "the session record";
+    let agent = chain.events().first().and_then(|event| match &event.body {
+        EventBody::SessionOpened { agent, .. } => Some(agent.clone()),
+        _ => None,
+    });
+    let spiffe_agent = binding.spiffe_id.rsplit('/').next().unwrap_or_default();
+    vec![
+        pair("session", place, binding.session, session.session),
+        pair(
+            "agent identity",
+            place,
+            &binding.spiffe_id,
+            &session.spiffe_id,
+        ),
+        pair("agent", place, spiffe_agent, &session.agent),
+        pair("agent", "event 0", spiffe_agent, agent.unwrap_or_default()),
+        pair("binding digest", place, digest, session.binding),
+    ]
+}
+
+fn run_pairs(binding: &Binding, digest: Digest, run: &ModelRun) -> Vec<Pair<'static>> {
+    let place = "a model-run record";
+    vec![
+        pair("session", place, binding.session, run.session),
+        pair("binding digest", place, digest, run.session_binding),
+        pair("agent identity", place, &binding.spiffe_id, &run.caller),
+    ]
+}
+
+pub(super) fn verify_certificate_name(binding: &Binding, name: &str) -> Result<(), Failure> {
+    let pairs = vec![pair(
+        "agent identity",
+        "trust/session.pem",
+        &binding.spiffe_id,
+        name,
+    )];
+    all_equal("binding-certificate", pairs)
+}
+
+pub(super) fn verify_policies(
+    parts: &BundleParts,
+    binding: &Binding,
+    records: &Records,
+) -> Result<(String, ()), Failure> {
+    let files = &parts.trust.policies;
+    let found = PolicyDigests {
+        access: Digest::of(&files.access),
+        classification: Digest::of(&files.classification),
+        routing: Digest::of(&files.routing),
+        room: Digest::of(&files.room),
+        appraisal: Digest::of(&files.appraisal),
+    };
+    let bound = &binding.policies;
+    all_equal(
+        "policy-differs",
+        vec![
+            pair(
+                "access policy",
+                "trust/policies/access.cedar",
+                bound.access,
+                found.access,
+            ),
+            pair(
+                "classification policy",
+                "trust/policies/classification.toml",
+                bound.classification,
+                found.classification,
+            ),
+            pair(
+                "routing policy",
+                "trust/policies/routing.toml",
+                bound.routing,
+                found.routing,
+            ),
+            pair(
+                "room policy",
+                "trust/policies/room.toml",
+                bound.room,
+                found.room,
+            ),
+            pair(
+                "appraisal policy",
+                "trust/policies/appraisal.toml",
+                bound.appraisal,
+                found.appraisal,
+            ),
+        ],
+    )?;
+    for run in &records.runs {
+        let (run, place) = (run.predicate(), "a model-run record");
+        all_equal(
+            "policy-of-run-differs",
+            vec![
+                pair(
+                    "classification policy",
+                    place,
+                    bound.classification,
+                    run.classification.policy,
+                ),
+                pair("routing policy", place, bound.routing, run.routing.policy),
+            ],
+        )?;
+    }
+    Ok((
+        "five policy files are the ones the session was bound to".to_owned(),
+        (),
+    ))
+}
+
+pub(super) fn verify_destruction(
+    session: &VerifiedRecord<AgentSession>,
+    destruction: &VerifiedRecord<Destruction>,
+) -> Result<(String, ()), Failure> {
+    let (claim, gone) = (session.predicate(), destruction.predicate());
+    if gone.session != claim.session || gone.session_record != session.digest() {
+        return Err(Failure::refused(
+            "destruction-of-another",
+            "the destruction record is about another session record",
+        ));
+    }
+    if gone.isolation != claim.isolation {
+        return Err(Failure::refused(
+            "destruction-isolation",
+            format!(
+                "destroyed a `{}` room, the session had `{}`",
+                gone.isolation, claim.isolation
+            ),
+        ));
+    }
+    Ok((format!("the host saw: {}", gone.observed.join(", ")), ()))
+}
+
+/// What can be said of the level: a level without hardware evidence is a statement, and is shown as
+/// one.
+pub(super) fn appraise_isolation(level: IsolationLevel) -> Result<String, String> {
+    match level {
+        IsolationLevel::Vm | IsolationLevel::Process => Ok(format!(
+            "`{level}`, as the session record states: {}",
+            level.not_proven()
+        )),
+        IsolationLevel::Hardware | IsolationLevel::Simulated => Err(format!(
+            "level `{level}` needs a quote of the room, and the bundle holds none"
+        )),
+    }
+}

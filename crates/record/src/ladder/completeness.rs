@@ -1,0 +1,299 @@
+//! Rung `completeness`: that nothing between the session's first and last event is missing, counted
+//! three ways: by the events, by the session record, by the model-run records. Also rung `times`.
+
+use std::collections::BTreeMap;
+
+use proofroom_canonical::{Digest, RunId, Timestamp};
+
+use super::{Failure, signatures::Records};
+use crate::{
+    chain::{ChainEnd, VerifiedChain},
+    event::{Action, EventBody, Outcome, RunStatus, SessionEnd},
+    statement::{AgentSession, ModelRun, SessionResult, Signer},
+};
+
+/// How far the clocks of room, gateway and host may disagree, in milliseconds.
+pub const MAX_SKEW_MILLIS: i64 = 60_000;
+
+/// How the chain of a session must end, by who signed its record.
+pub(super) const fn wanted_end(signer: Signer) -> ChainEnd {
+    match signer {
+        Signer::Session => ChainEnd::Closed,
+        Signer::Gateway => ChainEnd::Interrupted,
+    }
+}
+
+pub(super) fn verify(records: &Records, chain: &VerifiedChain) -> Result<(String, ()), Failure> {
+    let session = records.session.predicate();
+    check_summary(session, chain)?;
+    check_end(session, chain)?;
+    check_references(session, records)?;
+    check_outcomes(session, records, chain)?;
+    check_high_water(session, records)?;
+    check_result(session, chain)?;
+    let found = format!(
+        "events 0 to {} without gap, {} model runs each cited by one event and the session record, {} attempts stopped",
+        session.events.count.saturating_sub(1),
+        records.runs.len(),
+        session.events.stopped
+    );
+    Ok((found, ()))
+}
+
+fn check_summary(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
+    let (stated, counted) = (&session.events, chain.summary());
+    let differ = |code, what: &str, stated: &dyn std::fmt::Debug, counted: &dyn std::fmt::Debug| {
+        let cause = format!("{what}: session record states {stated:?}, events give {counted:?}");
+        Err(Failure::refused(code, cause))
+    };
+    if stated.count != counted.count {
+        return differ(
+            "event-count",
+            "number of events",
+            &stated.count,
+            &counted.count,
+        );
+    }
+    if stated.head != counted.head {
+        return differ("event-head", "last event", &stated.head, &counted.head);
+    }
+    if stated.by_type != counted.by_type {
+        return differ(
+            "event-types",
+            "events by type",
+            &stated.by_type,
+            &counted.by_type,
+        );
+    }
+    if stated.stopped != counted.stopped {
+        return differ(
+            "stopped-count",
+            "stopped attempts",
+            &stated.stopped,
+            &counted.stopped,
+        );
+    }
+    Ok(())
+}
+
+fn check_end(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
+    let told = chain.end().unwrap_or(SessionEnd::Interrupted);
+    if told == session.end {
+        return Ok(());
+    }
+    let cause = format!(
+        "session record says `{:?}`, the last event says `{told:?}`",
+        session.end
+    );
+    Err(Failure::refused("session-end-differs", cause))
+}
+
+fn check_references(session: &AgentSession, records: &Records) -> Result<(), Failure> {
+    for (sequence, run) in (0..).zip(&records.runs) {
+        if run.predicate().sequence != sequence {
+            let cause = format!(
+                "run {sequence} says it is number {}",
+                run.predicate().sequence
+            );
+            return Err(Failure::refused("run-sequence", cause));
+        }
+    }
+    let cited: Vec<_> = (session.model_runs.iter())
+        .map(|run| (run.run, run.record, run.status))
+        .collect();
+    let held: Vec<_> = (records.runs.iter())
+        .map(|run| (run.predicate().run, run.digest(), run.predicate().status))
+        .collect();
+    if cited == held {
+        return Ok(());
+    }
+    let cause = format!(
+        "the session record cites {} model runs, the bundle holds {}, and they are not the same in order, digest and status",
+        cited.len(),
+        held.len()
+    );
+    Err(Failure::refused("runs-not-as-cited", cause))
+}
+
+fn check_outcomes(
+    session: &AgentSession,
+    records: &Records,
+    chain: &VerifiedChain,
+) -> Result<(), Failure> {
+    let mut unseen: BTreeMap<Digest, &ModelRun> = records
+        .runs
+        .iter()
+        .map(|run| (run.digest(), run.predicate()))
+        .collect();
+    for event in chain.events() {
+        let EventBody::Outcome {
+            of,
+            result:
+                Outcome::ModelRun {
+                    run,
+                    record,
+                    tier,
+                    label,
+                    run_status,
+                },
+        } = &event.body
+        else {
+            continue;
+        };
+        let Some(held) = unseen.remove(record) else {
+            let cause = format!(
+                "event {} cites model-run record {record}, which the bundle does not hold, or cites it again",
+                event.seq
+            );
+            return Err(Failure::refused("outcome-without-run", cause));
+        };
+        let told = Told {
+            run: *run,
+            tier: tier.as_deref(),
+            label,
+            status: *run_status,
+        };
+        check_told(event.seq, &told, held)?;
+        check_intent(event.seq, chain.action_of(*of), held)?;
+    }
+    // A room that was lost may have lost the outcome of a run that its intent announced.
+    let excused = match session.signer {
+        Signer::Session => 0,
+        Signer::Gateway => unanswered_runs(chain),
+    };
+    if unseen.len() > excused {
+        let cause = format!("{} model runs are cited by no event", unseen.len());
+        return Err(Failure::refused("run-without-outcome", cause));
+    }
+    Ok(())
+}
+
+struct Told<'a> {
+    run: RunId,
+    tier: Option<&'a str>,
+    label: &'a str,
+    status: RunStatus,
+}
+
+fn check_told(seq: u64, told: &Told<'_>, held: &ModelRun) -> Result<(), Failure> {
+    let labels = [
+        &held.classification.label,
+        &held.classification.high_water_after,
+    ];
+    let same = told.run == held.run
+        && told.status == held.status
+        && told.tier == held.routing.tier.as_deref()
+        && labels.iter().any(|label| *label == told.label);
+    if same {
+        return Ok(());
+    }
+    let cause = format!(
+        "event {seq} and the record of `{}` tell its run, tier, label or status differently",
+        held.run
+    );
+    Err(Failure::refused("outcome-differs", cause))
+}
+
+fn check_intent(seq: u64, action: Option<&Action>, held: &ModelRun) -> Result<(), Failure> {
+    match action {
+        Some(Action::ModelRun { endpoint, request })
+            if *endpoint == held.request.endpoint && *request == held.request.received =>
+        {
+            Ok(())
+        }
+        _ => {
+            let cause = format!(
+                "the intent that event {seq} answers is not the request that `{}` received",
+                held.run
+            );
+            Err(Failure::refused("intent-differs", cause))
+        }
+    }
+}
+
+fn unanswered_runs(chain: &VerifiedChain) -> usize {
+    let is_run = |seq: &u64| matches!(chain.action_of(*seq), Some(Action::ModelRun { .. }));
+    chain.unanswered().iter().filter(|seq| is_run(seq)).count()
+}
+
+fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Failure> {
+    let labels = records
+        .runs
+        .iter()
+        .map(|run| &run.predicate().classification);
+    let steps = labels.clone().zip(labels.clone().skip(1));
+    let broken = steps
+        .into_iter()
+        .any(|(one, next)| next.high_water_before != one.high_water_after);
+    let last = labels
+        .last()
+        .map(|classification| &classification.high_water_after);
+    if broken || last.is_some_and(|last| *last != session.high_water) {
+        return Err(Failure::refused(
+            "high-water",
+            "the high-water marks of the model runs and of the session do not join up",
+        ));
+    }
+    Ok(())
+}
+
+fn check_result(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
+    let delivered = chain
+        .events()
+        .iter()
+        .rev()
+        .find_map(|event| match &event.body {
+            EventBody::Outcome {
+                result: Outcome::Delivered { reference, commit },
+                ..
+            } => Some((reference, commit)),
+            _ => None,
+        });
+    let stated = session.result.as_ref().map(
+        |SessionResult {
+             reference, commit, ..
+         }| (reference, commit),
+    );
+    if delivered == stated {
+        return Ok(());
+    }
+    Err(Failure::refused(
+        "result-differs",
+        "session record and events name different results",
+    ))
+}
+
+pub(super) fn verify_times(records: &Records, now: Timestamp) -> Result<(String, ()), Failure> {
+    let session = records.session.predicate();
+    let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
+    let in_order = not_after(session.started, session.ended, 0)
+        && runs.clone().all(|run| {
+            not_after(run.started, run.finished, 0)
+                && not_after(session.started, run.started, MAX_SKEW_MILLIS)
+                && not_after(run.finished, session.ended, MAX_SKEW_MILLIS)
+        });
+    let gone = records
+        .destruction
+        .as_ref()
+        .map(|record| record.predicate().at);
+    if !in_order || gone.is_some_and(|gone| !not_after(session.ended, gone, MAX_SKEW_MILLIS)) {
+        return Err(Failure::refused(
+            "time-order",
+            "the records' times contradict each other",
+        ));
+    }
+    let last = gone.map_or(session.ended, |gone| gone.max(session.ended));
+    if !not_after(last, now, MAX_SKEW_MILLIS) {
+        let cause = format!("records claim {last}, later than now ({now})");
+        return Err(Failure::refused("time-in-future", cause));
+    }
+    let found = format!(
+        "the session's own clocks say {} to {}",
+        session.started, session.ended
+    );
+    Ok((found, ()))
+}
+
+const fn not_after(earlier: Timestamp, later: Timestamp, skew: i64) -> bool {
+    earlier.unix_millis() <= later.unix_millis().saturating_add(skew)
+}

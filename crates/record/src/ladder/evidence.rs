@@ -1,0 +1,153 @@
+//! Rungs `evidence` and `evidence-now`: every attested upstream's document, appraised again under
+//! the appraisal policy, as of the time of its use and as of now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proofroom_canonical::{Digest, Timestamp};
+
+use super::{Failure, seam, signatures::Records};
+use crate::{
+    bundle::BundleParts,
+    statement::{Assurance, Binding, ModelRun},
+};
+
+/// An attested upstream as a model-run record states it.
+struct Use<'a> {
+    run: &'a ModelRun,
+    evidence: Digest,
+    policy: Digest,
+    policy_name: &'a str,
+    tls_spki: Digest,
+    appraised: Timestamp,
+    expires: Timestamp,
+}
+
+fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
+    records.runs.iter().filter_map(|record| {
+        let run = record.predicate();
+        match &run.upstream.as_ref()?.assurance {
+            Assurance::ContractOnly { .. } => None,
+            Assurance::Attested {
+                evidence,
+                policy,
+                tls_spki,
+                appraised,
+                expires,
+                appraisal_policy,
+            } => Some(Use {
+                run,
+                evidence: *evidence,
+                policy: *policy,
+                policy_name: appraisal_policy,
+                tls_spki: *tls_spki,
+                appraised: *appraised,
+                expires: *expires,
+            }),
+        }
+    })
+}
+
+/// Whether any model run used an attested upstream.
+pub(super) fn is_used(records: &Records) -> bool {
+    uses(records).next().is_some()
+}
+
+pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), Failure> {
+    let cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
+    match parts
+        .evidence
+        .iter()
+        .map(Digest::of)
+        .find(|held| !cited.contains(held))
+    {
+        Some(held) => {
+            let cause = format!("evidence {held} is cited by no model-run record");
+            Err(Failure::refused("evidence-not-cited", cause))
+        }
+        None => Ok(()),
+    }
+}
+
+pub(super) fn verify_at_use(
+    parts: &BundleParts,
+    binding: &Binding,
+    records: &Records,
+    policy: &[u8],
+) -> Result<(String, ()), Failure> {
+    check_cited(parts, records)?;
+    let documents = documents(parts);
+    let mut appraised: BTreeMap<(Digest, Timestamp), seam::Appraised> = BTreeMap::new();
+    let mut count = 0usize;
+    for used in uses(records) {
+        let document = documents.get(&used.evidence).ok_or_else(|| {
+            let cause = format!(
+                "evidence {} of `{}` is not in the bundle",
+                used.evidence, used.run.run
+            );
+            Failure::refused("evidence-missing", cause)
+        })?;
+        if used.policy != binding.policies.appraisal {
+            let cause = format!(
+                "`{}` was appraised under another policy than the session's",
+                used.run.run
+            );
+            return Err(Failure::refused("evidence-policy-differs", cause));
+        }
+        let key = (used.evidence, used.appraised);
+        if !appraised.contains_key(&key) {
+            appraised.insert(key, seam::appraise(document, policy, used.appraised)?);
+        }
+        if let Some(result) = appraised.get(&key) {
+            check_use(&used, result)?;
+        }
+        count += 1;
+    }
+    let found = format!(
+        "{} documents accepted as of their use in {count} model runs; each names the key of its connection",
+        documents.len()
+    );
+    Ok((found, ()))
+}
+
+fn check_use(used: &Use<'_>, result: &seam::Appraised) -> Result<(), Failure> {
+    let run = used.run.run;
+    if result.policy.contains("simulated") && !used.policy_name.contains("simulated") {
+        let cause =
+            format!("`{run}` hides that its evidence was accepted by a policy for test keys");
+        return Err(Failure::refused("evidence-policy-name", cause));
+    }
+    if result.tls_spki != used.tls_spki {
+        let cause = format!("the connection of `{run}` used another key than the evidence names");
+        return Err(Failure::refused("evidence-key-differs", cause));
+    }
+    let over = used.expires > result.expires;
+    if over || used.run.started < used.appraised || used.run.started > used.expires {
+        let cause = format!("`{run}` began outside the time for which the evidence was accepted");
+        return Err(Failure::refused("evidence-expired", cause));
+    }
+    Ok(())
+}
+
+pub(super) fn verify_now(
+    parts: &BundleParts,
+    records: &Records,
+    policy: &[u8],
+    now: Timestamp,
+) -> Result<(String, ()), Failure> {
+    let documents = documents(parts);
+    let cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
+    for evidence in cited {
+        if let Some(document) = documents.get(&evidence) {
+            seam::appraise(document, policy, now)?;
+        }
+    }
+    Ok((format!("would still be accepted at {now}"), ()))
+}
+
+fn documents(parts: &BundleParts) -> BTreeMap<Digest, &[u8]> {
+    parts
+        .evidence
+        .iter()
+        .map(|document| (Digest::of(document), document.as_slice()))
+        .collect()
+}

@@ -1,0 +1,259 @@
+//! From predicates to signed records and back: each predicate fixes its type and its subjects, and
+//! a record is read only when both are exactly those.
+
+use p256::ecdsa::{SigningKey, VerifyingKey};
+use proofroom_canonical::{
+    Digest,
+    json::{self, JsonError},
+};
+use proofroom_tlog::LeafKind;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    dsse::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES},
+    event::{RunStatus, SessionEnd},
+    statement::{
+        AGENT_SESSION_V1, AgentSession, DESTRUCTION_V1, Destruction, MODEL_RUN_V1, ModelRun,
+        STATEMENT_TYPE, Signer, Statement, Subject,
+    },
+};
+
+/// A claim that a statement can carry.
+pub trait Predicate: Serialize + DeserializeOwned {
+    /// Its predicate type.
+    const TYPE: &'static str;
+    /// What its leaf in the log is called.
+    const LEAF: LeafKind;
+
+    /// The subjects that a statement about it has: exactly these, in this order.
+    fn subjects(&self) -> Vec<Subject>;
+
+    /// The first contradiction within it, in words.
+    fn contradiction(&self) -> Option<&'static str>;
+}
+
+/// Why a record was refused, or could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The envelope.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The payload is not the statement that it should be.
+    #[error("payload is not a statement of type `{wanted}`")]
+    Statement {
+        /// Predicate type wanted.
+        wanted: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: JsonError,
+    },
+    /// `_type` is not in-toto's.
+    #[error("`_type` is `{0}`, not `https://in-toto.io/Statement/v1`")]
+    StatementType(String),
+    /// Another predicate.
+    #[error("predicate type is `{found}`, not `{wanted}`")]
+    PredicateType {
+        /// Type in the statement.
+        found: String,
+        /// Type wanted.
+        wanted: &'static str,
+    },
+    /// Subjects that do not follow from the predicate.
+    #[error("subjects are not the ones that the predicate implies")]
+    Subjects,
+    /// The predicate contradicts itself.
+    #[error("record contradicts itself: {0}")]
+    Contradiction(&'static str),
+}
+
+impl RecordError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Envelope(error) => error.code(),
+            Self::Statement { .. } => "statement-malformed",
+            Self::StatementType(_) => "statement-type",
+            Self::PredicateType { .. } => "predicate-type",
+            Self::Subjects => "statement-subjects",
+            Self::Contradiction(_) => "record-contradiction",
+        }
+    }
+}
+
+/// A signed record as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// The envelope's file.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of `bytes`: what other records, events and the log call this record.
+    pub digest: Digest,
+}
+
+/// A record whose signature, type and subjects were verified. Only [`open`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedRecord<P> {
+    predicate: P,
+    digest: Digest,
+}
+
+impl<P> VerifiedRecord<P> {
+    /// The claim.
+    pub const fn predicate(&self) -> &P {
+        &self.predicate
+    }
+
+    /// SHA-256 of the envelope's file.
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Makes the statement about `predicate` and signs it.
+///
+/// # Errors
+/// [`RecordError::Contradiction`] when the predicate contradicts itself.
+pub fn seal<P: Predicate>(predicate: P, key: &SigningKey) -> Result<SealedRecord, RecordError> {
+    if let Some(words) = predicate.contradiction() {
+        return Err(RecordError::Contradiction(words));
+    }
+    let statement = Statement {
+        statement_type: STATEMENT_TYPE.to_owned(),
+        subject: predicate.subjects(),
+        predicate_type: P::TYPE.to_owned(),
+        predicate,
+    };
+    let payload = json::to_bytes(&statement).map_err(|source| RecordError::Statement {
+        wanted: P::TYPE,
+        source,
+    })?;
+    let bytes = Envelope::sign(&payload, key).to_bytes()?;
+    let digest = Digest::of(&bytes);
+    Ok(SealedRecord { bytes, digest })
+}
+
+/// Reads a record's file and proves that `key` signed it and that it is a whole statement about a
+/// `P`.
+///
+/// # Errors
+/// See [`RecordError`].
+pub fn open<P: Predicate>(
+    bytes: &[u8],
+    key: &VerifyingKey,
+) -> Result<VerifiedRecord<P>, RecordError> {
+    let payload = Envelope::parse(bytes)?.verify(key)?;
+    let predicate = parse_statement(payload.as_bytes())?;
+    let digest = Digest::of(bytes);
+    Ok(VerifiedRecord { predicate, digest })
+}
+
+/// Reads the claim of a record without verifying who signed it: to find out which key should have.
+///
+/// # Errors
+/// See [`RecordError`].
+pub fn read_unverified<P: Predicate>(bytes: &[u8]) -> Result<P, RecordError> {
+    parse_statement(&Envelope::parse(bytes)?.unverified_payload()?)
+}
+
+fn parse_statement<P: Predicate>(payload: &[u8]) -> Result<P, RecordError> {
+    let malformed = |source| RecordError::Statement {
+        wanted: P::TYPE,
+        source,
+    };
+    let outer: Statement<serde_json::Value> =
+        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(malformed)?;
+    if outer.statement_type != STATEMENT_TYPE {
+        return Err(RecordError::StatementType(outer.statement_type));
+    }
+    if outer.predicate_type != P::TYPE {
+        return Err(RecordError::PredicateType {
+            found: outer.predicate_type,
+            wanted: P::TYPE,
+        });
+    }
+    let predicate =
+        P::deserialize(outer.predicate).map_err(|source| malformed(JsonError::Shape(source)))?;
+    if outer.subject != predicate.subjects() {
+        return Err(RecordError::Subjects);
+    }
+    match predicate.contradiction() {
+        Some(words) => Err(RecordError::Contradiction(words)),
+        None => Ok(predicate),
+    }
+}
+
+impl Predicate for ModelRun {
+    const TYPE: &'static str = MODEL_RUN_V1;
+    const LEAF: LeafKind = LeafKind::ModelRun;
+
+    fn subjects(&self) -> Vec<Subject> {
+        let request = Subject::sha256("request", self.request.received);
+        let response = (self.response.as_ref()).map(|r| Subject::sha256("response", r.digest));
+        std::iter::once(request).chain(response).collect()
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
+        let sent = self.request.forwarded.is_some();
+        let answered = self.response.is_some();
+        match self.status {
+            RunStatus::Refused if sent || answered || self.upstream.is_some() => {
+                Some("refused, yet something was sent")
+            }
+            RunStatus::Complete if !(sent && answered && self.upstream.is_some()) => {
+                Some("complete, yet request, upstream or answer is missing")
+            }
+            RunStatus::Refused | RunStatus::UpstreamError if self.failure.is_none() => {
+                Some("refused or failed without a reason")
+            }
+            _ if self.upstream.as_ref().map(|u| &u.name)
+                != self
+                    .routing
+                    .upstream
+                    .as_ref()
+                    .filter(|_| self.upstream.is_some()) =>
+            {
+                Some("served by another upstream than the one routed to")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Predicate for AgentSession {
+    const TYPE: &'static str = AGENT_SESSION_V1;
+    const LEAF: LeafKind = LeafKind::AgentSession;
+
+    fn subjects(&self) -> Vec<Subject> {
+        let events = Subject::sha256("event-head", self.events.head);
+        let result = (self.result.as_ref()).map(|r| Subject::git_commit("result", &r.commit));
+        std::iter::once(events).chain(result).collect()
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
+        match (self.signer, self.end) {
+            (Signer::Session, SessionEnd::Interrupted) => {
+                Some("an interrupted session cannot sign its own record")
+            }
+            (Signer::Gateway, end) if end != SessionEnd::Interrupted => {
+                Some("the gateway signs for interrupted sessions only")
+            }
+            _ if self.not_proven.is_empty() => Some("`not_proven` is empty"),
+            _ => None,
+        }
+    }
+}
+
+impl Predicate for Destruction {
+    const TYPE: &'static str = DESTRUCTION_V1;
+    const LEAF: LeafKind = LeafKind::Destruction;
+
+    fn subjects(&self) -> Vec<Subject> {
+        vec![Subject::sha256("session-record", self.session_record)]
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
+        (self.observed.is_empty())
+            .then_some("`observed` is empty: nothing was seen to be destroyed")
+    }
+}

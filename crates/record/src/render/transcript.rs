@@ -1,0 +1,165 @@
+//! The transcript of a verification for a terminal, and the same as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::printable;
+use crate::{
+    ladder::{Check, Outcome, Report, Requirement, Verdict, end_words},
+    statement::Signer,
+};
+
+/// The transcript: what the bundle is about, each check with what was found, the verdict, and what
+/// is not proven.
+#[must_use]
+pub fn transcript(report: &Report) -> String {
+    let mut out = String::new();
+    subject(&mut out, report);
+    for check in &report.checks {
+        line(&mut out, &check_line(check));
+    }
+    line(&mut out, "");
+    for remark in &report.remarks {
+        line(&mut out, remark);
+    }
+    line(&mut out, &format!("Verdict: {}", verdict_words(report)));
+    for words in &report.not_proven {
+        line(&mut out, &format!("Not proven: {}", printable(words)));
+    }
+    out
+}
+
+fn subject(out: &mut String, report: &Report) {
+    let Some(facts) = &report.facts else {
+        return;
+    };
+    let session = &facts.session;
+    line(
+        out,
+        &format!(
+            "Session {} of agent {}",
+            session.session,
+            printable(&session.agent)
+        ),
+    );
+    line(
+        out,
+        &format!("  identity   {}", printable(&session.spiffe_id)),
+    );
+    line(
+        out,
+        &format!("  commit     {}", printable(&facts.binding.commit)),
+    );
+    line(out, &format!("  isolation  {}", session.isolation));
+    line(
+        out,
+        &format!(
+            "  time       {} to {} (the deployment's clocks)",
+            session.started, session.ended
+        ),
+    );
+    line(out, &format!("  end        {}", end_words(session.end)));
+    let result = session.result.as_ref();
+    let result = result.map_or("nothing delivered".to_owned(), |r| {
+        format!("{} at {}", r.commit, r.reference)
+    });
+    line(out, &format!("  result     {}", printable(&result)));
+    line(
+        out,
+        &format!(
+            "  {} events, {} model runs, {} attempts stopped\n",
+            session.events.count,
+            facts.runs.len(),
+            session.events.stopped
+        ),
+    );
+}
+
+fn check_line(check: &Check) -> String {
+    let (mark, words) = match &check.outcome {
+        Outcome::Pass { found } => ("ok", printable(found)),
+        Outcome::Fail(failure) if check.requirement == Requirement::Advisory => {
+            ("no longer", printable(&failure.cause))
+        }
+        Outcome::Fail(failure) => (
+            "FAILED",
+            format!("{} [{}]", printable(&failure.cause), failure.code),
+        ),
+        Outcome::NotEvaluated { reason } => ("not evaluated", printable(reason)),
+    };
+    let optional = match check.requirement {
+        Requirement::Required => "",
+        Requirement::Advisory => " (advisory)",
+    };
+    format!("{:<14} {mark:<13} {words}{optional}", check.name)
+}
+
+fn verdict_words(report: &Report) -> String {
+    let pinned = matches!(
+        report
+            .checks
+            .iter()
+            .find(|check| check.name == "trust-anchors")
+            .map(|check| &check.outcome),
+        Some(Outcome::Pass { .. })
+    );
+    let interrupted =
+        (report.facts.as_ref()).is_some_and(|facts| facts.session.signer == Signer::Gateway);
+    match (report.verdict, pinned) {
+        (Verdict::Accepted, _) => {
+            let what = if interrupted {
+                "accepted as the record of an interrupted session"
+            } else {
+                "accepted"
+            };
+            let anchors = if pinned {
+                "with the pinned trust anchors"
+            } else {
+                "with trust anchors from the bundle"
+            };
+            format!("{what}, {anchors}")
+        }
+        (Verdict::Incomplete, _) => {
+            "incomplete: nothing is refuted, but a required check could not be made".to_owned()
+        }
+        (Verdict::Unsupported, _) => {
+            "unsupported: written in a version that this verifier cannot read".to_owned()
+        }
+        (Verdict::Rejected, _) => "rejected".to_owned(),
+        (Verdict::Malformed, _) => "malformed: not a bundle".to_owned(),
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    // writing to a string cannot fail
+    let _written = writeln!(out, "{text}");
+}
+
+/// The report as JSON, for machines.
+#[must_use]
+pub fn json(report: &Report) -> Value {
+    let session = report.facts.as_ref().map(|facts| {
+        json!({
+            "session": facts.session.session,
+            "agent": facts.session.agent,
+            "spiffe_id": facts.session.spiffe_id,
+            "isolation": facts.session.isolation,
+            "end": facts.session.end,
+            "signer": facts.session.signer,
+            "events": facts.session.events,
+            "model_runs": facts.runs.len(),
+            "result": facts.session.result,
+            "record": facts.session_record,
+        })
+    });
+    json!({
+        "format": "proofroom.verification.v1",
+        "verdict": report.verdict,
+        "exit_code": report.verdict.exit_code(),
+        "session": session,
+        "checks": report.checks,
+        "remarks": report.remarks,
+        "not_proven": report.not_proven,
+    })
+}

@@ -1,0 +1,123 @@
+//! Bundles that are accepted, and what the transcript says about them.
+
+use proofroom_record::{
+    bundle::archive,
+    ladder::{Anchor, Anchors, Verdict, verify_bundle, write_bundle},
+    render::transcript,
+    statement::Signer,
+};
+
+use crate::{first_problem, fixture::Fixture, good, good_files, now, verify};
+
+fn shown(report: &proofroom_record::ladder::Report) -> String {
+    // certificates are signed with fresh randomness, so the bundle's size varies by a few bytes
+    let text = transcript(report);
+    let (before, rest) = text.split_once("bytes          ok            ").unwrap();
+    let (_, after) = rest.split_once(" bytes,").unwrap();
+    format!("{before}bytes          ok            N bytes,{after}")
+}
+
+#[test]
+fn an_honest_bundle_is_accepted_with_its_caveats() {
+    let report = verify(&good());
+    assert_eq!(
+        first_problem(&report),
+        ("none", "accepted"),
+        "{}",
+        transcript(&report)
+    );
+    assert_eq!(report.verdict, Verdict::Accepted);
+    insta::assert_snapshot!("accepted", shown(&report));
+}
+
+#[test]
+fn the_same_parts_give_the_same_bytes() {
+    let parts = Fixture::default().parts();
+    assert_eq!(write_bundle(&parts).unwrap(), write_bundle(&parts).unwrap());
+}
+
+#[test]
+fn pinned_anchors_are_named_in_the_verdict_and_foreign_ones_refuse() {
+    let files = good_files();
+    let bytes = archive::write(&files).unwrap();
+    let pinned = Anchors {
+        ca: Anchor::Pinned(files["trust/ca.pem"].clone()),
+        log_key: Anchor::Pinned(files["trust/log.vkey"].clone()),
+        appraisal_policy: Anchor::FromBundle,
+    };
+    let report = verify_bundle(&bytes, &pinned, now());
+    assert_eq!(report.verdict, Verdict::Accepted);
+    assert!(transcript(&report).contains("Verdict: accepted, with the pinned trust anchors"));
+    let other = Fixture {
+        ca_key: 4,
+        ..Fixture::default()
+    }
+    .parts()
+    .trust;
+    let foreign = Anchors {
+        ca: Anchor::Pinned(other.ca),
+        ..Anchors::from_bundle()
+    };
+    let report = verify_bundle(&bytes, &foreign, now());
+    assert_eq!(first_problem(&report), ("trust-anchors", "ca-differs"));
+    assert_eq!(report.verdict.exit_code(), 10);
+    let foreign = Anchors {
+        log_key: Anchor::Pinned(b"x\n".to_vec()),
+        ..Anchors::from_bundle()
+    };
+    let report = verify_bundle(&bytes, &foreign, now());
+    assert_eq!(first_problem(&report), ("trust-anchors", "log-key-differs"));
+}
+
+#[test]
+fn an_interrupted_session_is_accepted_as_such() {
+    let fixture = Fixture {
+        signer: Signer::Gateway,
+        ..Fixture::default()
+    };
+    let report = verify(&write_bundle(&fixture.parts()).unwrap());
+    assert_eq!(
+        first_problem(&report),
+        ("none", "accepted"),
+        "{}",
+        transcript(&report)
+    );
+    let text = transcript(&report);
+    assert!(
+        text.contains("Verdict: accepted as the record of an interrupted session"),
+        "{text}"
+    );
+    assert!(text.contains("INTERRUPTED: the room was lost"), "{text}");
+}
+
+#[test]
+fn a_bundle_without_attested_upstreams_says_that_nothing_was_appraised() {
+    let fixture = Fixture {
+        attested: false,
+        ..Fixture::default()
+    };
+    let report = verify(&write_bundle(&fixture.parts()).unwrap());
+    assert_eq!(report.verdict, Verdict::Accepted, "{}", transcript(&report));
+    assert!(!transcript(&report).contains("SIMULATED"));
+    assert!(transcript(&report).contains("no model run used an attested upstream"));
+}
+
+#[test]
+fn evidence_that_no_longer_holds_does_not_undo_the_record() {
+    let much_later = crate::fixture::at(400 * 86_400);
+    let report = verify_bundle(&good(), &Anchors::from_bundle(), much_later);
+    assert_eq!(report.verdict, Verdict::Accepted, "{}", transcript(&report));
+    assert!(
+        transcript(&report).contains("Not proven: `evidence-now`"),
+        "{}",
+        transcript(&report)
+    );
+}
+
+#[test]
+fn the_report_escapes_what_comes_from_the_room() {
+    let page = String::from_utf8(good_files()["report.html"].clone()).unwrap();
+    assert!(page.contains("read `../secret\\u{1b}[2J&lt;b&gt;`"));
+    assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("src="));
+    assert!(page.contains("no upstream may see &lt;restricted&gt;"));
+}

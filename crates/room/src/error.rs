@@ -1,0 +1,96 @@
+//! Why a room did not start or was not seen to end.
+
+use std::{io, path::PathBuf};
+
+use proofroom_confine::ConfineError;
+
+use crate::ConfigProblem;
+
+/// A room that was not started, or whose end was not observed. There is no weaker room instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoomError {
+    /// The room configuration is not usable.
+    #[error("the room configuration is not usable: {}", list(.0))]
+    Config(Vec<ConfigProblem>),
+    /// The machine cannot offer the level that the configuration requires.
+    #[error("this build offers isolation level `process`, the configuration requires `{required}`")]
+    LevelNotOffered {
+        /// What `minimum_isolation` says.
+        required: String,
+    },
+    /// A resource group that the configuration requires cannot be made.
+    #[error("the `{limit}` limit cannot be enforced: {why}; {what_to_do}")]
+    LimitNotEnforceable {
+        /// `memory` or `processes`.
+        limit: &'static str,
+        /// What is missing.
+        why: String,
+        /// What the machine's owner can do.
+        what_to_do: &'static str,
+    },
+    /// No pair of unprivileged host ids is free.
+    #[error("no free pair of host user ids: {why}; end other rooms or enlarge the range")]
+    NoSlot {
+        /// What was tried.
+        why: String,
+    },
+    /// A mechanism or a stage failed.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// A file operation of our own failed.
+    #[error("cannot {action} `{}`", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The answer.
+        source: io::Error,
+    },
+    /// Something of the room is still there after its end.
+    #[error("the room's end was not observed: {remains}")]
+    Remains {
+        /// What.
+        remains: String,
+    },
+}
+
+impl RoomError {
+    /// The stable code of this error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "room-config-unusable",
+            Self::LevelNotOffered { .. } => "isolation-level-not-offered",
+            Self::LimitNotEnforceable { .. } => "limit-not-enforceable",
+            Self::NoSlot { .. } => "no-free-host-ids",
+            Self::Confine(error) => error.code(),
+            Self::File { .. } => "file-operation-failed",
+            Self::Remains { .. } => "room-remains",
+        }
+    }
+}
+
+fn list(problems: &[ConfigProblem]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Names the file whose operation failed.
+pub(crate) trait On<T> {
+    fn on(self, action: &'static str, path: &std::path::Path) -> Result<T, RoomError>;
+}
+
+impl<T, E: Into<io::Error>> On<T> for Result<T, E> {
+    fn on(self, action: &'static str, path: &std::path::Path) -> Result<T, RoomError> {
+        self.map_err(|e| RoomError::File {
+            action,
+            path: path.to_owned(),
+            source: e.into(),
+        })
+    }
+}

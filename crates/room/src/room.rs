@@ -1,0 +1,242 @@
+//! A room's life on the host: start, wait, destroy. What happens inside is the supervisor's.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use proofroom_canonical::IsolationLevel;
+use proofroom_confine::{
+    ConfineError, Diagnostics, IdMap, ReadOnlyBind, RoomSpec, StageProgram,
+    launch::{self, Launched},
+};
+
+use crate::{RoomConfig, RoomError, error::On as _, groups::Groups, slots::Slot};
+
+/// The programs that go into a room, read-only below `/proofroom`.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `proofroom-guest` on the host: launcher, supervisor and confine stage in one.
+    pub guest: PathBuf,
+    /// Further programs (the built-in agent), each placed under its file name.
+    pub others: Vec<PathBuf>,
+    /// The supervisor's arguments, without the program; normally `["supervise"]`.
+    pub supervisor_arguments: Vec<OsString>,
+    /// The supervisor's whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where the supervisor's standard error goes.
+    pub diagnostics: Diagnostics,
+}
+
+/// A living room. Dropping it kills it without observing the end.
+#[derive(Debug)]
+pub struct Room {
+    channel: Option<UnixStream>,
+    launched: Launched,
+    groups: Groups,
+    slot: Slot,
+    mechanisms: Vec<String>,
+}
+
+/// One fact about a room's end that was really looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// The first process was waited for; the kernel lets it end only after every other process of
+    /// its pid namespace, and the file systems, which only they held, went with them.
+    PidNamespaceEnded,
+    /// No process of the machine runs under the room's host ids.
+    HostIdsUnused,
+    /// The resource groups were removed, which the kernel permits only when they are empty.
+    ResourceGroupsRemoved,
+    /// There were no resource groups to remove.
+    NoResourceGroups,
+}
+
+impl Fact {
+    /// The fact as records spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PidNamespaceEnded => "pid-namespace-ended",
+            Self::HostIdsUnused => "host-ids-unused",
+            Self::ResourceGroupsRemoved => "resource-groups-removed",
+            Self::NoResourceGroups => "no-resource-groups",
+        }
+    }
+}
+
+/// What was observed of a room's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestructionObserved {
+    /// In the order of observation.
+    pub facts: Vec<Fact>,
+}
+
+impl Room {
+    /// Starts a room named `name` (a session id: letters, digits, `-`, `_`). On return every
+    /// mechanism is in force and the supervisor has been executed.
+    ///
+    /// Blocking, single-digit milliseconds; call it from a blocking thread.
+    ///
+    /// # Errors
+    /// `isolation-level-not-offered`, `no-free-host-ids`, `mechanism-missing`, `stage-failed`.
+    /// Nothing is left running.
+    pub fn start(name: &str, config: &RoomConfig, programs: &Programs) -> Result<Self, RoomError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+            let reason = format!("room name `{name}`");
+            return Err(ConfineError::Specification { reason }.into());
+        }
+        if config.minimum_isolation != IsolationLevel::Process {
+            let required = config.minimum_isolation.to_string();
+            return Err(RoomError::LevelNotOffered { required });
+        }
+        let spec = specification(config, programs)?;
+        let slot = Slot::take()?;
+        let groups = Groups::make(name, &config.limits)?;
+        let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
+        let stage = StageProgram::at(programs.guest.clone());
+        let join = |pid| {
+            groups.join(pid).map_err(|source| ConfineError::System {
+                action: "put the launcher into its resource groups".to_owned(),
+                source,
+            })
+        };
+        let launched = launch::start(&spec, slot.ids, &OwnedFd::from(theirs), &stage, &join)?;
+        let mut mechanisms = launched.mechanisms().to_vec();
+        mechanisms.extend(groups.mechanisms.iter().cloned());
+        Ok(Self {
+            channel: Some(ours),
+            launched,
+            groups,
+            slot,
+            mechanisms,
+        })
+    }
+
+    /// The host's end of the channel; once.
+    pub fn take_channel(&mut self) -> Option<UnixStream> {
+        self.channel.take()
+    }
+
+    /// Becomes readable when the room has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.launched.pidfd()
+    }
+
+    /// The supervisor's process id on the host.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.launched.pid()
+    }
+
+    /// The room's host ids.
+    #[must_use]
+    pub fn ids(&self) -> IdMap {
+        self.slot.ids
+    }
+
+    /// The isolation level that this room has.
+    #[must_use]
+    pub fn isolation(&self) -> IsolationLevel {
+        IsolationLevel::Process
+    }
+
+    /// The mechanisms in force, as they enter the session record. The confine stage's own come
+    /// from the supervisor.
+    #[must_use]
+    pub fn mechanisms(&self) -> &[String] {
+        &self.mechanisms
+    }
+
+    /// Waits until the supervisor has ended by itself, and its room with it; then [`Self::destroy`]
+    /// observes the rest. Blocking.
+    ///
+    /// # Errors
+    /// `system-call-failed`.
+    pub fn wait(&self) -> Result<(), RoomError> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let pidfd = self.launched.pidfd();
+        loop {
+            match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(io::Error::from(e)).on("wait for", Path::new("the room")),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Kills whatever of the room still runs and looks that nothing remains. Blocking.
+    ///
+    /// # Errors
+    /// `room-remains` or `file-operation-failed` when something does; its host ids then stay
+    /// unused.
+    pub fn destroy(self) -> Result<DestructionObserved, RoomError> {
+        let Self {
+            channel,
+            launched,
+            mut groups,
+            slot,
+            ..
+        } = self;
+        drop(channel);
+        launched.kill()?;
+        launched.wait()?;
+        let mut facts = vec![Fact::PidNamespaceEnded];
+        if let Some(pid) = launch::process_of(slot.ids).on("list", Path::new("/proc"))? {
+            let remains = format!("process {pid} runs under its ids");
+            return Err(RoomError::Remains { remains });
+        }
+        facts.push(Fact::HostIdsUnused);
+        let removed = groups.remove()?;
+        facts.push(if removed > 0 {
+            Fact::ResourceGroupsRemoved
+        } else {
+            Fact::NoResourceGroups
+        });
+        slot.give_back()?;
+        Ok(DestructionObserved { facts })
+    }
+}
+
+fn specification(config: &RoomConfig, programs: &Programs) -> Result<RoomSpec, RoomError> {
+    let place = |path: &Path| {
+        let source = path.canonicalize().on("find", path)?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| ConfineError::Specification {
+                reason: format!("`{}` is not a program", path.display()),
+            })?;
+        Ok::<_, RoomError>(ReadOnlyBind {
+            source,
+            target: Path::new("/proofroom").join(name),
+        })
+    };
+    let guest = place(&programs.guest)?;
+    let mut supervisor = vec![guest.target.clone().into_os_string()];
+    supervisor.extend(programs.supervisor_arguments.iter().cloned());
+    let mut read_only = vec![guest];
+    for program in &programs.others {
+        read_only.push(place(program)?);
+    }
+    let same = |path: &PathBuf| ReadOnlyBind {
+        source: path.clone(),
+        target: path.clone(),
+    };
+    read_only.extend(config.extra.iter().map(same));
+    Ok(RoomSpec {
+        system: config.system.clone(),
+        read_only,
+        etc: config.etc.clone(),
+        supervisor,
+        environment: programs.environment.clone(),
+        limits: config.limits.room(),
+        diagnostics: programs.diagnostics,
+    })
+}

@@ -1,0 +1,7 @@
+//! Stand-ins for hardware and upstreams, for tests and the demonstration. Not for production: what
+//! this crate signs is signed with keys that anybody can derive.
+
+#![forbid(unsafe_code)]
+
+pub mod cassette;
+pub mod tee;

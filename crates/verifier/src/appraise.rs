@@ -1,0 +1,336 @@
+//! The appraisal: every check in order on one evidence document, and what they come to. Total: any
+//! bytes give an appraisal, because refusing them is one.
+
+use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_evidence::{EvidenceDocument, EvidenceError, Fmspc, KeysetStatement, Quote};
+use serde::Serialize;
+
+use crate::{
+    AppraisalPolicy, Assurance, CauseCode, Check, CheckName, Outcome, Reason, TcbStatus, Verdict,
+    VerifiedUpstream,
+};
+
+mod claims;
+mod hardware;
+
+/// How freshness is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The relying party chose this nonce for this very exchange (RFC 9334 §10.2).
+    Challenge(Nonce),
+    /// The evidence comes from an archive. Its freshness cannot be shown any more, so the `nonce`
+    /// check is not evaluated and the appraisal is at best incomplete.
+    ArchiveAudit,
+}
+
+/// What the vendor says about the platform, once that is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TcbFacts {
+    /// The platform's TCB status.
+    pub status: TcbStatus,
+    /// The advisories that apply.
+    pub advisories: Vec<String>,
+    /// The vendor's TCB evaluation data number.
+    pub evaluation_data_number: u32,
+    /// The platform family, from the PCK certificate; hex.
+    #[serde(serialize_with = "as_text")]
+    pub fmspc: Fmspc,
+    /// Until when the collateral holds.
+    pub collateral_expires: Timestamp,
+}
+
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(value)
+}
+
+/// What an evidence document is worth under a policy at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Appraisal {
+    policy: String,
+    policy_digest: Digest,
+    assurance: Assurance,
+    at: Timestamp,
+    verdict: Verdict,
+    evidence: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<KeysetStatement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcb: Option<TcbFacts>,
+    checks: Vec<Check>,
+    #[serde(skip)]
+    expires: Option<Timestamp>,
+}
+
+impl Appraisal {
+    /// All checks, each of [`CheckName::ALL`] once and in that order.
+    #[must_use]
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// What `name` answered.
+    #[must_use]
+    pub fn outcome(&self, name: CheckName) -> &Outcome {
+        const UNANSWERED: Outcome = Outcome::NotEvaluated(Reason::After(CheckName::DocumentParse));
+        self.checks
+            .iter()
+            .find(|check| check.name == name)
+            .map_or(&UNANSWERED, |check| &check.outcome)
+    }
+
+    /// The worst outcome of all checks.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// The worst outcome of all checks but `nonce`: what an archive can still show. Print beside it
+    /// that freshness is the word of whoever kept the archive.
+    #[must_use]
+    pub fn verdict_without_freshness(&self) -> Verdict {
+        Verdict::fold(
+            self.checks
+                .iter()
+                .filter(|check| check.name != CheckName::Nonce)
+                .map(|check| &check.outcome),
+        )
+    }
+
+    /// The first check that failed, with its cause.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<(CheckName, CauseCode)> {
+        self.checks.iter().find_map(|check| match check.outcome {
+            Outcome::Fail { cause, .. } => Some((check.name, cause)),
+            Outcome::Pass | Outcome::NotEvaluated(_) => None,
+        })
+    }
+
+    /// The name of the policy.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// SHA-256 of the policy's file.
+    #[must_use]
+    pub const fn policy_digest(&self) -> Digest {
+        self.policy_digest
+    }
+
+    /// Whether an acceptance under the policy speaks about hardware. Print it with the verdict.
+    #[must_use]
+    pub const fn assurance(&self) -> Assurance {
+        self.assurance
+    }
+
+    /// The time that everything was judged at.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// SHA-256 of the evidence document.
+    #[must_use]
+    pub const fn evidence(&self) -> Digest {
+        self.evidence
+    }
+
+    /// SHA-256 of the quote's signed part, if it could be read.
+    #[must_use]
+    pub const fn quote(&self) -> Option<Digest> {
+        self.quote
+    }
+
+    /// What the document's statement claims, if it could be read. Proved only under `Accept`.
+    #[must_use]
+    pub const fn statement(&self) -> Option<&KeysetStatement> {
+        self.statement.as_ref()
+    }
+
+    /// What the vendor says about the platform, if it could be verified.
+    #[must_use]
+    pub const fn tcb(&self) -> Option<&TcbFacts> {
+        self.tcb.as_ref()
+    }
+
+    /// Turns an accepted appraisal into the type that allows sending.
+    ///
+    /// # Errors
+    /// The appraisal itself, unless every check passed.
+    pub fn into_verified(self) -> Result<VerifiedUpstream, Box<Self>> {
+        let answered = self.checks.iter().map(|check| &check.name);
+        let passed = answered.eq(CheckName::ALL)
+            && Verdict::fold(self.checks.iter().map(|check| &check.outcome)) == Verdict::Accept;
+        let (true, Some(statement), Some(quote), Some(expires)) =
+            (passed, &self.statement, self.quote, self.expires)
+        else {
+            return Err(Box::new(self));
+        };
+        Ok(VerifiedUpstream {
+            tls_spki: statement.tls_spki_sha256,
+            model: statement.model.clone(),
+            expires,
+            evidence: self.evidence,
+            quote,
+            policy_name: self.policy,
+            policy_digest: self.policy_digest,
+            assurance: self.assurance,
+        })
+    }
+}
+
+/// Appraises `document`, the bytes that an upstream served, under `policy` as of `now`.
+#[must_use]
+pub fn appraise(
+    document: &[u8],
+    policy: &AppraisalPolicy,
+    freshness: Freshness,
+    now: Timestamp,
+) -> Appraisal {
+    let mut work = Work {
+        policy,
+        now,
+        outcomes: Vec::new(),
+        quote: None,
+        statement: None,
+        tcb: None,
+        tolerated_until: None,
+    };
+    match EvidenceDocument::parse(document) {
+        Ok(parsed) => {
+            work.set(CheckName::DocumentParse, Outcome::Pass);
+            work.read(&parsed);
+            hardware::check(&mut work, &parsed);
+            claims::check(&mut work, &parsed, freshness);
+        }
+        Err(error) => work.set(
+            CheckName::DocumentParse,
+            malformed(CauseCode::DocumentMalformed, &error),
+        ),
+    }
+    work.finish(Digest::of(document))
+}
+
+/// An appraisal under way.
+struct Work<'a> {
+    policy: &'a AppraisalPolicy,
+    now: Timestamp,
+    outcomes: Vec<Check>,
+    quote: Option<Quote>,
+    statement: Option<KeysetStatement>,
+    tcb: Option<TcbFacts>,
+    tolerated_until: Option<Timestamp>,
+}
+
+impl Work<'_> {
+    fn set(&mut self, name: CheckName, outcome: Outcome) {
+        self.outcomes.push(Check { name, outcome });
+    }
+
+    fn passed(&self, name: CheckName) -> bool {
+        self.outcomes
+            .iter()
+            .any(|check| check.name == name && check.outcome == Outcome::Pass)
+    }
+
+    fn answered(&self, name: CheckName) -> bool {
+        self.outcomes.iter().any(|check| check.name == name)
+    }
+
+    /// `outcome`, unless it is a pass that rests on something that did not pass.
+    fn set_if_proved(&mut self, name: CheckName, rests_on: &[CheckName], outcome: Outcome) {
+        let missing = rests_on.iter().find(|needed| !self.passed(**needed));
+        match (missing, &outcome) {
+            (Some(needed), Outcome::Pass) => {
+                self.set(name, Outcome::NotEvaluated(Reason::Unproved(*needed)));
+            }
+            _ => self.set(name, outcome),
+        }
+    }
+
+    fn read(&mut self, document: &EvidenceDocument) {
+        match document.quote() {
+            Ok(quote) => {
+                self.set(CheckName::QuoteParse, Outcome::Pass);
+                self.quote = Some(quote);
+            }
+            Err(error) => self.set(
+                CheckName::QuoteParse,
+                malformed(CauseCode::QuoteMalformed, &error),
+            ),
+        }
+        match document.statement() {
+            Ok(statement) => {
+                self.set(CheckName::StatementParse, Outcome::Pass);
+                self.statement = Some(statement);
+            }
+            Err(error) => {
+                let cause = match error {
+                    EvidenceError::StatementPurpose(_) => CauseCode::StatementPurpose,
+                    _ => CauseCode::StatementMalformed,
+                };
+                self.set(CheckName::StatementParse, malformed(cause, &error));
+            }
+        }
+    }
+
+    /// The earliest end of everything that the appraisal rests on.
+    fn expires(&self) -> Option<Timestamp> {
+        let own_limit = Timestamp::from_unix_millis(
+            self.now
+                .unix_millis()
+                .saturating_add(i64::from(self.policy.max_age_seconds()).saturating_mul(1000)),
+        );
+        let collateral = self.tcb.as_ref()?.collateral_expires;
+        let keyset = self.statement.as_ref()?.not_after;
+        let tolerated = self.tolerated_until.unwrap_or(own_limit);
+        [own_limit, collateral, keyset, tolerated].into_iter().min()
+    }
+
+    fn finish(self, evidence: Digest) -> Appraisal {
+        let stopped = self
+            .outcomes
+            .iter()
+            .find(|check| matches!(check.outcome, Outcome::Fail { .. }))
+            .map_or(CheckName::DocumentParse, |check| check.name);
+        let checks: Vec<Check> = CheckName::ALL
+            .iter()
+            .map(|name| {
+                self.outcomes
+                    .iter()
+                    .find(|check| check.name == *name)
+                    .cloned()
+                    .unwrap_or(Check {
+                        name: *name,
+                        outcome: Outcome::NotEvaluated(Reason::After(stopped)),
+                    })
+            })
+            .collect();
+        Appraisal {
+            policy: self.policy.name().to_owned(),
+            policy_digest: self.policy.digest(),
+            assurance: self.policy.assurance(),
+            at: self.now,
+            verdict: Verdict::fold(checks.iter().map(|check| &check.outcome)),
+            evidence,
+            quote: self.quote.as_ref().map(Quote::identity),
+            expires: self.expires(),
+            statement: self.statement,
+            tcb: self.tcb,
+            checks,
+        }
+    }
+}
+
+fn malformed(cause: CauseCode, error: &EvidenceError) -> Outcome {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(deeper) = source {
+        words.push_str(": ");
+        words.push_str(&deeper.to_string());
+        source = deeper.source();
+    }
+    Outcome::fail(cause, words)
+}

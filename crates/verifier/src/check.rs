@@ -1,0 +1,343 @@
+//! The named checks of an appraisal, their outcomes and the fold to one verdict. No check lives
+//! here: this is what a check may answer.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! spelled {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$item])* $variant,)+ }
+
+        impl $name {
+            /// All values, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The stable spelling in JSON, documents and reports.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+spelled! {
+    /// A check. Every appraisal answers every one of them, in this order.
+    CheckName {
+        /// The document is strict JSON of the known format.
+        DocumentParse = "document-parse",
+        /// The quote is a TDX quote of a supported version, whole and with nothing behind it.
+        QuoteParse = "quote-parse",
+        /// The keyset statement is one, in its canonical spelling.
+        StatementParse = "statement-parse",
+        /// The platform's certificates lead to a root that the policy trusts; none is revoked.
+        PckChainRoot = "pck-chain-root",
+        /// Certificates, revocation lists, TCB info and QE identity hold at the time of appraisal.
+        CollateralTime = "collateral-time",
+        /// TCB info and QE identity are signed by the vendor and are about this kind of platform.
+        CollateralSignature = "collateral-signature",
+        /// The quote is signed by a genuine quoting enclave of that platform.
+        QuoteSignature = "quote-signature",
+        /// The platform's TCB status is one that the policy accepts or still tolerates.
+        TcbStatus = "tcb-status",
+        /// The TD cannot be debugged, profiled, migrated or served, and has no other odd attribute.
+        TdAttributes = "td-attributes",
+        /// The measurements equal one set of the policy's reference values.
+        ReferenceValues = "reference-values",
+        /// No measurement is a placeholder that no hash function returned.
+        PlaceholderRegisters = "placeholder-registers",
+        /// The quote's report data is the SHA-512 of the statement.
+        ReportDataBinding = "report-data-binding",
+        /// The statement carries the challenge of this very relying party.
+        Nonce = "nonce",
+        /// The statement has not expired and does not promise too much.
+        KeysetExpiry = "keyset-expiry",
+        /// The statement's model is one that the policy allows.
+        Model = "model",
+    }
+}
+
+spelled! {
+    /// Why a check failed. Stable: these codes are in records and documents.
+    CauseCode {
+        /// See [`CheckName::DocumentParse`].
+        DocumentMalformed = "document-malformed",
+        /// The quote cannot be read or is of no supported kind.
+        QuoteMalformed = "quote-malformed",
+        /// The statement cannot be read.
+        StatementMalformed = "statement-malformed",
+        /// The statement was made for another protocol.
+        StatementPurpose = "statement-purpose",
+        /// The certificates are not PEM, or lack the root.
+        ChainMalformed = "chain-malformed",
+        /// The chain ends in a root that the policy does not name.
+        RootNotTrusted = "root-not-trusted",
+        /// A signature or constraint of the chain does not hold.
+        ChainBroken = "chain-broken",
+        /// A certificate of the chain is revoked.
+        CertificateRevoked = "certificate-revoked",
+        /// No revocation list speaks about a certificate of the chain.
+        RevocationUnknown = "revocation-unknown",
+        /// TCB info or QE identity was issued after the time of appraisal.
+        CollateralNotYetValid = "collateral-not-yet-valid",
+        /// TCB info or QE identity is too old at the time of appraisal.
+        CollateralExpired = "collateral-expired",
+        /// A revocation list is too old at the time of appraisal.
+        CrlExpired = "crl-expired",
+        /// A certificate is not valid yet at the time of appraisal.
+        CertificateNotYetValid = "certificate-not-yet-valid",
+        /// A certificate is not valid any more at the time of appraisal.
+        CertificateExpired = "certificate-expired",
+        /// TCB info or QE identity is not what Intel's PCS publishes.
+        CollateralMalformed = "collateral-malformed",
+        /// A revocation list is malformed or not signed by its issuer.
+        CrlInvalid = "crl-invalid",
+        /// The signature over TCB info does not verify.
+        TcbInfoSignature = "tcb-info-signature",
+        /// The signature over the QE identity does not verify.
+        QeIdentitySignature = "qe-identity-signature",
+        /// The QE identity is that of another kind of enclave (SGX instead of TDX).
+        QeIdentityKind = "qe-identity-kind",
+        /// The TCB info is that of another kind of platform (SGX instead of TDX).
+        TcbInfoKind = "tcb-info-kind",
+        /// The TCB info is about another platform family than the PCK certificate.
+        FmspcMismatch = "fmspc-mismatch",
+        /// The TCB info is about another provisioning enclave than the PCK certificate.
+        PceIdMismatch = "pce-id-mismatch",
+        /// The quoting enclave's vendor is not Intel.
+        QeVendor = "qe-vendor",
+        /// The PCK did not sign the quoting enclave's report.
+        QeReportSignature = "qe-report-signature",
+        /// The quoting enclave did not vouch for the attestation key.
+        AttestationKeyNotBound = "attestation-key-not-bound",
+        /// The quoting enclave is not the one that the vendor describes.
+        QeIdentityMismatch = "qe-identity-mismatch",
+        /// The attestation key did not sign header and body.
+        QuoteSignatureInvalid = "quote-signature-invalid",
+        /// Refused for a reason that has no code of its own; see the words.
+        VerifierRefused = "verifier-refused",
+        /// The platform meets no TCB level that the vendor lists.
+        NoTcbLevel = "no-tcb-level",
+        /// The platform's TCB is revoked. No policy can accept that.
+        TcbRevoked = "tcb-revoked",
+        /// The TDX module is not one that the vendor describes.
+        TdxModule = "tdx-module",
+        /// The policy neither accepts nor tolerates the TCB status.
+        TcbStatusRefused = "tcb-status-refused",
+        /// The policy tolerated the TCB status until a date that has passed.
+        ToleranceEnded = "tolerance-ended",
+        /// An advisory that the policy refuses applies.
+        AdvisoryRefused = "advisory-refused",
+        /// The collateral is from before the evaluation that the policy demands.
+        EvaluationTooOld = "evaluation-too-old",
+        /// The TD is a debug TD.
+        TdDebug = "td-debug",
+        /// The TD can be profiled.
+        TdProfiling = "td-profiling",
+        /// A reserved attribute bit is set.
+        TdReserved = "td-reserved",
+        /// A service TD can act on the TD.
+        TdServiceTd = "td-service-td",
+        /// The TD can be migrated.
+        TdMigratable = "td-migratable",
+        /// `SEPT_VE_DISABLE` is off.
+        TdSeptVe = "td-sept-ve",
+        /// An attribute bit is set that the policy does not allow.
+        AttributeNotAllowed = "attribute-not-allowed",
+        /// No set of reference values equals the measurements.
+        ReferenceMismatch = "reference-mismatch",
+        /// A register repeats one byte.
+        PlaceholderRegister = "placeholder-register",
+        /// The report data is not the statement's SHA-512.
+        ReportDataMismatch = "report-data-mismatch",
+        /// The statement carries another nonce.
+        NonceMismatch = "nonce-mismatch",
+        /// The statement has expired.
+        KeysetExpired = "keyset-expired",
+        /// The statement claims to hold for longer than the policy allows.
+        KeysetLifetime = "keyset-lifetime",
+        /// The policy does not allow the model.
+        ModelNotAllowed = "model-not-allowed",
+    }
+}
+
+/// Why a check was not made. Never a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The check needs what an earlier check, which failed, would have yielded.
+    After(CheckName),
+    /// What was looked at is in order, but a check that failed or was not made left it unproved.
+    Unproved(CheckName),
+    /// Evidence from an archive cannot show that it was fresh.
+    ArchiveAudit,
+}
+
+impl Reason {
+    /// The stable spelling in JSON and documents.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::After(_) => "not-reached",
+            Self::Unproved(_) => "unproved",
+            Self::ArchiveAudit => "archive-audit",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(check) => write!(f, "not reached, because `{check}` did not pass"),
+            Self::Unproved(check) => {
+                write!(f, "in order, but unproved, because `{check}` did not pass")
+            }
+            Self::ArchiveAudit => {
+                f.write_str("evidence from an archive cannot show that it was fresh")
+            }
+        }
+    }
+}
+
+/// What a check answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What the check is about holds.
+    Pass,
+    /// It does not hold.
+    Fail {
+        /// Why, for programs.
+        cause: CauseCode,
+        /// Why, for a person.
+        words: String,
+    },
+    /// Nobody looked, or what was seen is unproved.
+    NotEvaluated(Reason),
+}
+
+impl Outcome {
+    pub(crate) fn fail(cause: CauseCode, words: impl Into<String>) -> Self {
+        Self::Fail {
+            cause,
+            words: words.into(),
+        }
+    }
+
+    /// What this outcome alone makes of the whole.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Pass => Verdict::Accept,
+            Self::NotEvaluated(_) => Verdict::Incomplete,
+            Self::Fail { .. } => Verdict::Reject,
+        }
+    }
+}
+
+/// A check with its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Which check.
+    pub name: CheckName,
+    /// What it answered.
+    pub outcome: Outcome,
+}
+
+impl Serialize for Check {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("check", &self.name)?;
+        match &self.outcome {
+            Outcome::Pass => map.serialize_entry("outcome", "pass")?,
+            Outcome::Fail { cause, words } => {
+                map.serialize_entry("outcome", "fail")?;
+                map.serialize_entry("code", cause)?;
+                map.serialize_entry("words", words)?;
+            }
+            Outcome::NotEvaluated(reason) => {
+                map.serialize_entry("outcome", "not-evaluated")?;
+                map.serialize_entry("code", reason.code())?;
+                map.serialize_entry("words", &reason.to_string())?;
+            }
+        }
+        map.end()
+    }
+}
+
+spelled! {
+    /// What an appraisal comes to. Ordered: the worst outcome decides.
+    Verdict {
+        /// Every check passed.
+        Accept = "accept",
+        /// No check failed, but not every one was made.
+        Incomplete = "incomplete",
+        /// A check failed.
+        Reject = "reject",
+    }
+}
+
+impl Verdict {
+    /// Folds outcomes to one verdict: the worst of them. No outcomes prove nothing.
+    #[must_use]
+    pub fn fold<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Self {
+        outcomes
+            .into_iter()
+            .map(Outcome::verdict)
+            .max()
+            .unwrap_or(Self::Incomplete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CauseCode, CheckName, Outcome, Reason, Verdict};
+
+    #[test]
+    fn nothing_proved_is_not_success() {
+        assert_eq!(Verdict::fold([]), Verdict::Incomplete);
+    }
+
+    #[test]
+    fn the_worst_outcome_decides() {
+        let fail = Outcome::fail(CauseCode::TdDebug, "");
+        let skipped = Outcome::NotEvaluated(Reason::ArchiveAudit);
+        assert_eq!(Verdict::fold([&Outcome::Pass]), Verdict::Accept);
+        assert_eq!(
+            Verdict::fold([&Outcome::Pass, &skipped]),
+            Verdict::Incomplete
+        );
+        assert_eq!(Verdict::fold([&skipped, &fail]), Verdict::Reject);
+    }
+
+    #[test]
+    fn every_spelling_is_unique() {
+        for (spellings, count) in [
+            (
+                CheckName::ALL.iter().map(|c| c.as_str()).collect(),
+                CheckName::ALL.len(),
+            ),
+            (
+                CauseCode::ALL.iter().map(|c| c.as_str()).collect(),
+                CauseCode::ALL.len(),
+            ),
+        ] {
+            let spellings: std::collections::BTreeSet<&str> = spellings;
+            assert_eq!(spellings.len(), count);
+        }
+    }
+}

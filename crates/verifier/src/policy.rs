@@ -1,0 +1,303 @@
+//! Appraisal policy: which roots, TCB states, measurements and models are acceptable. A policy that
+//! leaves one of them open cannot be built. Judges single facts; [`crate::appraise`] joins them.
+
+use std::fmt;
+
+use proofroom_canonical::{Digest, Timestamp};
+use proofroom_evidence::{Measurement, Register, TdAttributes, TdClaims};
+
+use crate::{CauseCode, Outcome};
+
+mod raw;
+
+/// The most bytes of a policy file that are read.
+pub(crate) const MAX_POLICY_BYTES: usize = 64 * 1024;
+
+/// SHA-256 of the DER of Intel's SGX root certificate, the root of SGX and TDX alike. Policies name
+/// it `intel-sgx-root`. Source: certificates.trustedservices.intel.com,
+/// `Intel_SGX_Provisioning_Certification_RootCA.cer`.
+pub const INTEL_SGX_ROOT: Digest = Digest::from_bytes([
+    0x44, 0xa0, 0x19, 0x6b, 0x2b, 0x99, 0xf8, 0x89, 0xb8, 0xe1, 0x49, 0xe9, 0x5b, 0x80, 0x7a, 0x35,
+    0x0e, 0x74, 0x24, 0x96, 0x43, 0x99, 0xe8, 0x85, 0xa7, 0xcb, 0xb8, 0xcc, 0xfa, 0xb6, 0x74, 0xd3,
+]);
+
+/// The policy for genuine hardware, as shipped: an example that accepts nobody until its reference
+/// values and models are replaced.
+pub const PRODUCTION_UPSTREAM: &str = include_str!("../policies/production-upstream.toml");
+
+/// The policy for the simulated TEE of the tests and the demonstration.
+pub const SIMULATED_UPSTREAM: &str = include_str!("../policies/simulated-upstream.toml");
+
+/// The word that a policy's name must contain before it may trust roots that are not a vendor's.
+const SIMULATED: &str = "simulated";
+
+/// Something wrong with a policy file. Fix it in the file: no policy is built from it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{file}`: {words}")]
+pub struct PolicyProblem {
+    pub(crate) file: String,
+    pub(crate) code: &'static str,
+    pub(crate) words: String,
+}
+
+impl PolicyProblem {
+    /// The stable code of this problem.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// What stands behind an acceptance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assurance {
+    /// The vendor's root: genuine hardware signed the evidence.
+    Hardware,
+    /// A policy for simulated roots: proves nothing about hardware.
+    Simulated,
+}
+
+impl fmt::Display for Assurance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hardware => "hardware",
+            Self::Simulated => SIMULATED,
+        })
+    }
+}
+
+/// Intel's TCB status of a platform, as PCS spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[expect(missing_docs, reason = "the words are Intel's")]
+pub enum TcbStatus {
+    UpToDate,
+    #[serde(rename = "SWHardeningNeeded")]
+    SwHardeningNeeded,
+    ConfigurationNeeded,
+    #[serde(rename = "ConfigurationAndSWHardeningNeeded")]
+    ConfigurationAndSwHardeningNeeded,
+    OutOfDate,
+    OutOfDateConfigurationNeeded,
+    #[serde(rename = "TDRelaunchAdvised")]
+    TdRelaunchAdvised,
+    #[serde(rename = "TDRelaunchAdvisedConfigurationNeeded")]
+    TdRelaunchAdvisedConfigurationNeeded,
+    Revoked,
+}
+
+impl fmt::Display for TcbStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UpToDate => "UpToDate",
+            Self::SwHardeningNeeded => "SWHardeningNeeded",
+            Self::ConfigurationNeeded => "ConfigurationNeeded",
+            Self::ConfigurationAndSwHardeningNeeded => "ConfigurationAndSWHardeningNeeded",
+            Self::OutOfDate => "OutOfDate",
+            Self::OutOfDateConfigurationNeeded => "OutOfDateConfigurationNeeded",
+            Self::TdRelaunchAdvised => "TDRelaunchAdvised",
+            Self::TdRelaunchAdvisedConfigurationNeeded => "TDRelaunchAdvisedConfigurationNeeded",
+            Self::Revoked => "Revoked",
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Tolerance {
+    status: TcbStatus,
+    until: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+struct TcbRule {
+    accept: Vec<TcbStatus>,
+    tolerate: Vec<Tolerance>,
+    min_evaluation: u32,
+    refuse_advisories: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+enum RegisterRule {
+    OneOf(Vec<Measurement>),
+    NotCompared,
+}
+
+/// One set of reference values; the registers must match it together.
+#[derive(Clone, Debug)]
+struct Reference {
+    name: String,
+    registers: Vec<(Register, RegisterRule)>,
+}
+
+impl Reference {
+    /// The registers that differ.
+    fn differences(&self, claims: &TdClaims) -> Vec<Register> {
+        self.registers
+            .iter()
+            .filter(|(register, rule)| match rule {
+                RegisterRule::OneOf(values) => !values.contains(&claims.register(*register)),
+                RegisterRule::NotCompared => false,
+            })
+            .map(|(register, _)| *register)
+            .collect()
+    }
+}
+
+/// A policy that pins everything it must. See `docs/spec/evidence.md` for the file's format.
+#[derive(Clone, Debug)]
+pub struct AppraisalPolicy {
+    name: String,
+    digest: Digest,
+    roots: Vec<Digest>,
+    models: Vec<String>,
+    max_age_seconds: u32,
+    max_keyset_seconds: u32,
+    tcb: TcbRule,
+    allowed_attributes: u64,
+    references: Vec<Reference>,
+}
+
+impl AppraisalPolicy {
+    /// Reads a policy from TOML text; `file` is named in problems.
+    ///
+    /// # Errors
+    /// Every [`PolicyProblem`] that was found, never none: unknown or missing keys, an empty list
+    /// where something must be pinned, a root that is not a vendor's in a policy whose name does not
+    /// contain `simulated`, a placeholder as reference value, an example that does not hold.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PolicyProblem>> {
+        raw::parse(text, file)
+    }
+
+    /// The policy's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the policy's file.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What an acceptance under this policy means.
+    #[must_use]
+    pub fn assurance(&self) -> Assurance {
+        if self.name.contains(SIMULATED) {
+            Assurance::Simulated
+        } else {
+            Assurance::Hardware
+        }
+    }
+
+    pub(crate) fn trusts_root(&self, root: Digest) -> bool {
+        self.roots.contains(&root)
+    }
+
+    pub(crate) const fn max_age_seconds(&self) -> u32 {
+        self.max_age_seconds
+    }
+
+    pub(crate) const fn max_keyset_seconds(&self) -> u32 {
+        self.max_keyset_seconds
+    }
+
+    pub(crate) fn allows_model(&self, model: &str) -> bool {
+        self.models
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(prefix) => model.starts_with(prefix),
+                None => model == pattern,
+            })
+    }
+
+    /// Until when the policy bears with `status`; `Ok(None)` for one that it simply accepts.
+    pub(crate) fn judge_status(
+        &self,
+        status: TcbStatus,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Outcome> {
+        if self.tcb.accept.contains(&status) {
+            return Ok(None);
+        }
+        let Some(tolerance) = self.tcb.tolerate.iter().find(|t| t.status == status) else {
+            return Err(Outcome::fail(
+                CauseCode::TcbStatusRefused,
+                format!("the platform's TCB is {status}, which the policy does not accept"),
+            ));
+        };
+        if now >= tolerance.until {
+            return Err(Outcome::fail(
+                CauseCode::ToleranceEnded,
+                format!(
+                    "the platform's TCB is {status}, tolerated until {}",
+                    tolerance.until
+                ),
+            ));
+        }
+        Ok(Some(tolerance.until))
+    }
+
+    pub(crate) fn judge_advisories(&self, advisories: &[String]) -> Outcome {
+        let refused = advisories
+            .iter()
+            .find(|id| self.tcb.refuse_advisories.contains(id));
+        match refused {
+            None => Outcome::Pass,
+            Some(id) => Outcome::fail(
+                CauseCode::AdvisoryRefused,
+                format!("advisory {id} applies to the platform, and the policy refuses it"),
+            ),
+        }
+    }
+
+    pub(crate) fn judge_evaluation(&self, number: u32) -> Outcome {
+        let wanted = self.tcb.min_evaluation;
+        if number >= wanted {
+            return Outcome::Pass;
+        }
+        Outcome::fail(
+            CauseCode::EvaluationTooOld,
+            format!("TCB evaluation data number {number} is below the policy's {wanted}"),
+        )
+    }
+
+    pub(crate) fn judge_attributes(&self, attributes: TdAttributes) -> Outcome {
+        let extra = attributes.bits() & !self.allowed_attributes;
+        if extra == 0 {
+            return Outcome::Pass;
+        }
+        Outcome::fail(
+            CauseCode::AttributeNotAllowed,
+            format!("attribute bits {extra:#018x} are set, and the policy does not allow them"),
+        )
+    }
+
+    pub(crate) fn judge_measurements(&self, claims: &TdClaims) -> Outcome {
+        let mut closest: Option<(&Reference, Vec<Register>)> = None;
+        for reference in &self.references {
+            let differences = reference.differences(claims);
+            if differences.is_empty() {
+                return Outcome::Pass;
+            }
+            if closest
+                .as_ref()
+                .is_none_or(|(_, least)| differences.len() < least.len())
+            {
+                closest = Some((reference, differences));
+            }
+        }
+        let words = closest.map_or_else(String::new, |(reference, differences)| {
+            let registers: Vec<&str> = differences.iter().map(|r| r.as_str()).collect();
+            format!(
+                "the closest reference values, `{}`, differ in {}",
+                reference.name,
+                registers.join(", ")
+            )
+        });
+        Outcome::fail(CauseCode::ReferenceMismatch, words)
+    }
+}
+
+#[cfg(test)]
+mod tests;

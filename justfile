@@ -1,0 +1,28 @@
+# Short names for what `cargo xtask` and cargo do. `just ci` is exactly what CI runs.
+
+demo *options:
+    cargo xtask demo {{options}}
+
+test:
+    cargo xtask test
+
+ci:
+    cargo xtask ci
+
+tidy:
+    cargo xtask tidy
+
+fmt:
+    cargo fmt --all
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+deny:
+    cargo deny check bans licenses sources
+
+bench:
+    cargo bench --workspace
+
+fuzz target seconds="60":
+    cd fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}

@@ -1,0 +1,282 @@
+//! House rules that a machine can check: every source file says what it is, no file grows past
+//! reading, documents name only what exists, and crates depend downwards only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::machine;
+
+/// A source file that is longer than this must be two.
+const MAX_LINES: usize = 800;
+
+/// Which of our crates each may use. A new arrow is a decision: change it here and say why in an ADR.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("agent", &["llm"]),
+    ("authz", &["canonical", "record"]),
+    ("canonical", &[]),
+    ("classify", &["canonical"]),
+    ("confine", &[]),
+    ("e2e", &[]),
+    ("evidence", &["canonical"]),
+    (
+        "gateway",
+        &[
+            "canonical",
+            "classify",
+            "evidence",
+            "llm",
+            "record",
+            "verifier",
+        ],
+    ),
+    (
+        "guest",
+        &["authz", "canonical", "classify", "confine", "record"],
+    ),
+    ("ledger", &["canonical", "tlog"]),
+    ("llm", &["canonical"]),
+    (
+        "proofroom",
+        &[
+            "authz",
+            "canonical",
+            "classify",
+            "confine",
+            "evidence",
+            "gateway",
+            "ledger",
+            "record",
+            "room",
+            "tlog",
+            "verifier",
+        ],
+    ),
+    ("record", &["canonical", "evidence", "tlog", "verifier"]),
+    ("room", &["canonical", "confine"]),
+    ("testkit", &["canonical", "evidence", "llm"]),
+    ("tlog", &["canonical"]),
+    ("verifier", &["canonical", "evidence"]),
+    ("verify", &["canonical", "record", "tlog", "verifier"]),
+    ("xtask", &[]),
+];
+
+/// Crates that do no I/O, and what none of their dependencies may bring in.
+const PURE: &[&str] = &[
+    "authz",
+    "canonical",
+    "classify",
+    "evidence",
+    "llm",
+    "record",
+    "tlog",
+    "verifier",
+    "verify",
+];
+const IMPURE: &[&str] = &[
+    "hyper", "mio", "openssl", "reqwest", "ring", "rustls", "tokio",
+];
+
+/// The offline verifier stays small enough to be read.
+const MAX_VERIFIER_PACKAGES: usize = 150;
+
+/// Checks all house rules; fails with every breach.
+pub(crate) fn tidy() -> Result<()> {
+    let mut breaches = Vec::new();
+    for file in tracked()? {
+        let path = machine::root().join(&file);
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs") => source_file(&file, &path, &mut breaches)?,
+            Some("md") => document(&file, &path, &mut breaches)?,
+            _ => {}
+        }
+    }
+    crates(&mut breaches)?;
+    if breaches.is_empty() {
+        return Ok(());
+    }
+    bail!("house rules are broken:\n  {}", breaches.join("\n  "))
+}
+
+fn tracked() -> Result<Vec<PathBuf>> {
+    let listing = Command::new("git")
+        .current_dir(machine::root())
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .output()
+        .context("cannot list the tracked files")?;
+    Ok(String::from_utf8_lossy(&listing.stdout)
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .filter(|name| machine::root().join(name).is_file())
+        .collect())
+}
+
+fn source_file(file: &Path, path: &Path, breaches: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let name = file.display();
+    let says_what_it_is = text
+        .lines()
+        .find(|line| !line.starts_with("#!["))
+        .is_some_and(|line| line.starts_with("//!"));
+    let compile_failure = file.components().any(|part| part.as_os_str() == "fail");
+    if !says_what_it_is && !compile_failure {
+        breaches.push(format!("{name}: does not begin with `//!` and what it is"));
+    }
+    let lines = text.lines().count();
+    if lines > MAX_LINES {
+        breaches.push(format!(
+            "{name}: {lines} lines, more than {MAX_LINES}; split it"
+        ));
+    }
+    if file.file_name().is_some_and(|name| name == "mod.rs") {
+        breaches.push(format!("{name}: modules are `name.rs` beside `name/`"));
+    }
+    Ok(())
+}
+
+/// Every path in backticks that begins like one of ours must exist.
+fn document(file: &Path, path: &Path, breaches: &mut Vec<String>) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    for quoted in text.split('`').skip(1).step_by(2) {
+        let ours = ["crates/", "docs/", "demo/", "fuzz/", "xtask/"]
+            .iter()
+            .any(|prefix| quoted.starts_with(prefix));
+        let plain = !quoted.contains(['*', '{', '<', ' ', '\n', '$']);
+        let target = quoted.split(['#', ':']).next().unwrap_or(quoted);
+        if ours && plain && !machine::root().join(target).exists() {
+            breaches.push(format!(
+                "{}: names `{quoted}`, which does not exist",
+                file.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn crates(breaches: &mut Vec<String>) -> Result<()> {
+    let metadata = Command::new("cargo")
+        .current_dir(machine::root())
+        .args(["metadata", "--format-version=1", "--locked"])
+        .output()
+        .context("cannot read the crate graph")?;
+    let metadata: Value =
+        serde_json::from_slice(&metadata.stdout).context("cannot read the crate graph")?;
+    let graph = Graph::read(&metadata);
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    for (name, uses) in &graph.ours {
+        let Some(may) = allowed.get(name.as_str()) else {
+            breaches.push(format!("crate `{name}` has no line in the list of arrows"));
+            continue;
+        };
+        for used in uses {
+            if !may.contains(&used.as_str()) {
+                breaches.push(format!("crate `{name}` may not use `{used}`"));
+            }
+        }
+    }
+    for name in PURE {
+        let reached = graph.reached(name);
+        for impure in IMPURE {
+            if reached.contains(*impure) {
+                breaches.push(format!("crate `{name}` is pure, but reaches `{impure}`"));
+            }
+        }
+        if *name == "verify" && reached.len() > MAX_VERIFIER_PACKAGES {
+            breaches.push(format!(
+                "the offline verifier is made of {} packages, more than {MAX_VERIFIER_PACKAGES}",
+                reached.len()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Normal dependencies of every package, by name.
+struct Graph {
+    ours: BTreeMap<String, BTreeSet<String>>,
+    all: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    fn read(metadata: &Value) -> Self {
+        let names: BTreeMap<&str, &str> = array(metadata, &["packages"])
+            .filter_map(|package| Some((text(package, "id")?, text(package, "name")?)))
+            .collect();
+        let mut all = BTreeMap::<String, BTreeSet<String>>::new();
+        for node in array(metadata, &["resolve", "nodes"]) {
+            let Some(name) = text(node, "id").and_then(|id| names.get(id)) else {
+                continue;
+            };
+            let uses = array(node, &["deps"])
+                .filter(|dependency| {
+                    array(dependency, &["dep_kinds"])
+                        .any(|kind| kind.get("kind").is_some_and(Value::is_null))
+                })
+                .filter_map(|dependency| {
+                    names
+                        .get(text(dependency, "pkg")?)
+                        .map(|name| (*name).to_owned())
+                });
+            all.entry((*name).to_owned()).or_default().extend(uses);
+        }
+        let members: BTreeSet<&str> = array(metadata, &["workspace_members"])
+            .filter_map(Value::as_str)
+            .filter_map(|id| names.get(id).copied())
+            .collect();
+        let ours = members
+            .iter()
+            .map(|member| {
+                let uses = all.get(*member).into_iter().flatten();
+                let inside = uses.filter(|used| members.contains(used.as_str()));
+                (short(member), inside.map(|used| short(used)).collect())
+            })
+            .collect();
+        Self { ours, all }
+    }
+
+    /// Every package that `name` is made of, itself left out.
+    fn reached(&self, name: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![format!("proofroom-{name}")];
+        while let Some(next) = open.pop() {
+            for used in self.all.get(&next).into_iter().flatten() {
+                if found.insert(used.clone()) {
+                    open.push(used.clone());
+                }
+            }
+        }
+        found
+    }
+}
+
+fn short(package: &str) -> String {
+    package
+        .strip_prefix("proofroom-")
+        .unwrap_or(package)
+        .to_owned()
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(Value::as_str)
+}
+
+fn array<'a>(value: &'a Value, path: &[&str]) -> impl Iterator<Item = &'a Value> {
+    path.iter()
+        .try_fold(value, |value, name| value.get(name))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}

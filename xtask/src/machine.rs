@@ -1,0 +1,155 @@
+//! What the machine must have, installed where that is possible, and how the workspace's programs
+//! are built and started.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A Debian or Ubuntu package, and a program or file that shows that it is installed.
+struct Package {
+    name: &'static str,
+    shows: &'static str,
+}
+
+/// What the demo needs.
+const DEMO: &[Package] = &[
+    Package {
+        name: "git",
+        shows: "git",
+    },
+    Package {
+        name: "gcc",
+        shows: "cc",
+    },
+    Package {
+        name: "python3",
+        shows: "python3",
+    },
+    // maps the room's two user ids for a user who is not root
+    Package {
+        name: "uidmap",
+        shows: "newuidmap",
+    },
+];
+
+/// What the tests need besides.
+const TESTS: &[Package] = &[
+    Package {
+        name: "openssl",
+        shows: "openssl",
+    },
+    Package {
+        name: "python3-venv",
+        shows: "/usr/share/doc/python3-venv",
+    },
+    // the compat-ABI test is a 32-bit program
+    Package {
+        name: "libc6-dev-i386",
+        shows: "/usr/share/doc/libc6-dev-i386",
+    },
+];
+
+/// Which part of the workspace is about to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The demo.
+    Demo,
+    /// The tests.
+    Tests,
+}
+
+/// The workspace's root directory.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A program of this workspace, as the last build left it.
+pub(crate) fn program(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}
+
+/// Installs what is missing, with `apt-get`, or says what to install.
+pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
+    let wanted = DEMO.iter().chain(match purpose {
+        Purpose::Demo => &[],
+        Purpose::Tests => TESTS,
+    });
+    let missing: Vec<&str> = wanted
+        .filter(|package| !installed(package.shows))
+        .map(|package| package.name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("installing {}", missing.join(", "));
+    let list = missing.join(" ");
+    let by_hand =
+        format!("cannot install packages; run `apt-get install {list}` as root, then try again");
+    apt(&["update", "-q"]).context(by_hand.clone())?;
+    let install = ["install", "-y", "-q", "--no-install-recommends"];
+    apt(&[&install[..], &missing].concat()).context(by_hand)
+}
+
+fn installed(shows: &str) -> bool {
+    if shows.starts_with('/') {
+        return Path::new(shows).exists();
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .any(|dir| dir.join(shows).is_file())
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let root = fs::metadata("/proc/self").is_ok_and(|own| {
+        use std::os::unix::fs::MetadataExt as _;
+        own.uid() == 0
+    });
+    let mut command = if root {
+        Command::new("apt-get")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg("apt-get");
+        sudo
+    };
+    command
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    // standard output belongs to the task's own answer
+    command.stdout(Stdio::from(std::io::stderr()));
+    run(&mut command)
+}
+
+/// Builds the programs of `packages`, progress on standard error.
+pub(crate) fn build(packages: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root())
+        .args(["build", "--locked", "--bins"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    run(&mut cargo)
+}
+
+/// Runs a command to its end and fails when it does.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` ended with {status}");
+    }
+    Ok(())
+}

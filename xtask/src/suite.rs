@@ -1,0 +1,103 @@
+//! `cargo xtask test` and `cargo xtask ci`: every check, in the order in which failures are cheapest.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    checks,
+    demo::PACKAGES,
+    machine::{self, Purpose},
+};
+
+/// Third-party packages by which the tests check records and speak to the gateway.
+const PYTHON_PACKAGES: &[&str] = &[
+    "anthropic",
+    "cryptography",
+    "in-toto-attestation",
+    "openai",
+    "securesystemslib",
+];
+
+/// Runs every test.
+pub(crate) fn test() -> Result<()> {
+    machine::prepare(Purpose::Tests)?;
+    let python = python_environment()?;
+    // The end-to-end tests start these programs; building them first keeps their time honest.
+    machine::build(PACKAGES)?;
+    let mut tests = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    tests
+        .env("PROOFROOM_PYTHON", python)
+        .env("PROOFROOM_PROGRAMS", machine::target().join("debug"));
+    machine::run(&mut tests)
+}
+
+/// Runs what continuous integration runs.
+pub(crate) fn ci() -> Result<()> {
+    machine::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    checks::tidy()?;
+    machine::run(&mut cargo(&[
+        "deny", "--locked", "check", "bans", "licenses", "sources",
+    ]))?;
+    let clippy = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    machine::run(&mut cargo(&clippy))?;
+    test()
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(machine::root()).args(arguments);
+    command
+}
+
+/// A Python with the third-party packages, made once and kept in the target directory.
+fn python_environment() -> Result<PathBuf> {
+    let dir = machine::target().join("python");
+    let python = dir.join("bin/python");
+    if has_packages(&python) {
+        return Ok(python);
+    }
+    eprintln!("making a Python environment for the third-party checks");
+    machine::run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&dir),
+    )?;
+    let mut install = Command::new(&python);
+    install
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args(PYTHON_PACKAGES);
+    machine::run(&mut install).context(
+        "the third-party checks need these Python packages; is a package index reachable?",
+    )?;
+    Ok(python)
+}
+
+fn has_packages(python: &Path) -> bool {
+    python.is_file()
+        && Command::new(python)
+            .args([
+                "-c",
+                "import anthropic, cryptography, in_toto_attestation, openai, securesystemslib",
+            ])
+            .status()
+            .is_ok_and(|status| status.success())
+}
