@@ -4,15 +4,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header};
-use proofroom_canonical::{Digest, Nonce, RunId, Timestamp, json};
+use proofroom_canonical::{Digest, Nonce, RunId, Timestamp};
 use proofroom_classify::{Classification, Label};
 use proofroom_llm::{Api, RequestFacts, Usage};
 use proofroom_record::{
-    dsse::Envelope,
     event::RunStatus,
+    predicate::seal,
     statement::{
-        ClassificationResult, Failure, FindingCount, MODEL_RUN_V1, ModelRequest, ModelResponse,
-        ModelRun, RoutingResult, STATEMENT_TYPE, Statement, Subject, TokenCount, UpstreamFacts,
+        ClassificationResult, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
+        RoutingResult, TokenCount, UpstreamFacts,
     },
 };
 
@@ -185,26 +185,18 @@ impl Draft {
     }
 
     fn sign(self, end: End) -> Result<Vec<u8>, SinkError> {
-        let unwritable = |_| SinkError {
-            reason: "the record cannot be written as json".to_owned(),
-        };
         let core = Arc::clone(&self.core);
-        let payload = json::to_bytes(&self.statement(end)).map_err(unwritable)?;
-        Envelope::sign(&payload, &core.signing_key)
-            .to_bytes()
-            .map_err(|_| SinkError {
-                reason: "the envelope cannot be written as json".to_owned(),
+        seal(self.predicate(end), &core.signing_key)
+            .map(|sealed| sealed.bytes)
+            .map_err(|error| SinkError {
+                reason: format!("the record cannot be written: {error}"),
             })
     }
 
-    fn statement(self, end: End) -> Statement<ModelRun> {
+    fn predicate(self, end: End) -> ModelRun {
         let levels = self.core.levels();
-        let mut subject = vec![Subject::sha256("request", self.request.received)];
-        if let Some(response) = &end.response {
-            subject.push(Subject::sha256("response", response.digest));
-        }
         let identity = self.caller.identity();
-        let predicate = ModelRun {
+        ModelRun {
             run: self.opening.run,
             session: identity.session,
             sequence: self.position.sequence,
@@ -226,12 +218,6 @@ impl Draft {
             started: self.opening.started,
             finished: self.core.clock.now(),
             blinding: self.opening.blinding,
-        };
-        Statement {
-            statement_type: STATEMENT_TYPE.to_owned(),
-            subject,
-            predicate_type: MODEL_RUN_V1.to_owned(),
-            predicate,
         }
     }
 }

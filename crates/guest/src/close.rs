@@ -3,17 +3,14 @@
 use std::sync::{Arc, PoisonError};
 
 use http::{HeaderMap, HeaderValue};
-use p256::ecdsa::SigningKey;
 use proofroom_authz::Operation;
 use proofroom_canonical::{Digest, Nonce, Timestamp, json};
 use proofroom_record::{
     dsse::Envelope,
     event::{Action, Outcome, SessionEnd},
+    predicate::seal,
     room_api::{self, COMMIT_HEADER, CloseAnswer, CloseRequest, ResultAccepted},
-    statement::{
-        AGENT_SESSION_V1, AgentSession, EventSummary, STATEMENT_TYPE, SessionResult, Signer,
-        Statement, Subject,
-    },
+    statement::{AgentSession, EventSummary, SessionResult, Signer},
 };
 
 use crate::{
@@ -188,11 +185,10 @@ pub async fn close(
         .await
         .map_err(CloseError::Journal)?;
     let record = record(session, identity, events, end, started)?;
-    let envelope = signed(&record, &identity.key)?;
-    let file = envelope.to_bytes().map_err(|_| CloseError::Record)?;
-    let sent = Digest::of(&file);
+    let sealed = seal(record, &identity.key).map_err(|_| CloseError::Record)?;
+    let sent = sealed.digest;
     let request = CloseRequest {
-        session_record: envelope,
+        session_record: Envelope::parse(&sealed.bytes).map_err(|_| CloseError::Record)?,
     };
     let body = json::to_bytes(&request).map_err(|_| CloseError::Record)?;
     let answer: CloseAnswer = session
@@ -261,20 +257,4 @@ fn not_proven(session: &Session) -> Vec<String> {
         );
     }
     words
-}
-
-fn signed(record: &AgentSession, key: &SigningKey) -> Result<Envelope, CloseError> {
-    let name = record.session.to_string();
-    let mut subject = vec![Subject::sha256(name, record.binding)];
-    if let Some(result) = &record.result {
-        subject.push(Subject::git_commit(&result.reference, &result.commit));
-    }
-    let statement = Statement {
-        statement_type: STATEMENT_TYPE.to_owned(),
-        subject,
-        predicate_type: AGENT_SESSION_V1.to_owned(),
-        predicate: record.clone(),
-    };
-    let payload = json::to_bytes(&statement).map_err(|_| CloseError::Record)?;
-    Ok(Envelope::sign(&payload, key))
 }

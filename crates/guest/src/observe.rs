@@ -26,23 +26,60 @@ const MAX_HASHED_BYTES: u64 = 256 * 1024 * 1024;
 /// The most bytes of one process's arguments that are written down.
 const MAX_ARGV_BYTES: usize = 4096;
 
-/// Directories that a command may read besides its own.
-const SYSTEM: [&str; 12] = [
+/// Directories that a command may read besides its own. Looking in vain in them is what programs do.
+const SYSTEM: [&str; 10] = [
     "/bin",
     "/dev",
-    "/etc",
     "/lib",
     "/lib32",
     "/lib64",
     "/opt",
-    "/proc",
     "/sbin",
     "/sys",
     "/usr",
     "/proofroom",
 ];
+/// What programs look for below `/etc` and never find in a room; everything else that is not there
+/// was somebody's search for the host's.
+const SOUGHT_IN_ETC: [&str; 22] = [
+    "apt",
+    "bash.bashrc",
+    "ca-certificates",
+    "default",
+    "environment",
+    "gai.conf",
+    "gitattributes",
+    "gitconfig",
+    "gnutls",
+    "host.conf",
+    "inputrc",
+    "ld.so.preload",
+    "locale.alias",
+    "mime.types",
+    "nodejs",
+    "npmrc",
+    "pip.conf",
+    "profile",
+    "protocols",
+    "services",
+    "ssl",
+    "terminfo",
+];
+/// Files of `/proc` that tell about the kernel or its memory.
+const KERNEL_FILES: [&str; 8] = [
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecount",
+    "kpageflags",
+    "sysrq-trigger",
+];
 /// Directories that a command may write, besides the workspace.
-const SCRATCH: [&str; 5] = ["/tmp", "/home/agent", "/dev", "/proc", "/var/tmp"];
+const SCRATCH: [&str; 4] = ["/tmp", "/home/agent", "/dev", "/var/tmp"];
+/// The channel's face for agents that speak over a socket file.
+const AGENT_SOCKET: &str = "/run/proofroom/agent.sock";
 
 /// A system call that waits for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,16 +239,31 @@ impl Observer {
     }
 
     fn reading(&self, path: &Path) -> Verdict {
-        let within = |root: &&str| path.starts_with(root);
-        if path.starts_with(&self.workspace)
-            || SYSTEM.iter().any(|root| within(&root))
-            || SCRATCH.iter().any(|root| within(&root))
+        if let Ok(inside) = path.strip_prefix("/proc") {
+            return self.process_file(path, inside);
+        }
+        let visible = path.starts_with(&self.workspace)
+            || SYSTEM
+                .iter()
+                .chain(&SCRATCH)
+                .any(|root| path.starts_with(root))
             || path == Path::new("/")
-            || path.symlink_metadata().is_err()
-        {
+            || path == Path::new(AGENT_SOCKET);
+        if visible || harmless_in_etc(path) {
             return Verdict::Continue;
         }
         self.blocked_file(path, "read")
+    }
+
+    /// A command's own processes are its own; the first one is the room's.
+    fn process_file(&self, path: &Path, inside: &Path) -> Verdict {
+        let first = inside.iter().next().and_then(|name| name.to_str());
+        let rooms = first == Some("1") && inside.iter().count() > 1;
+        if !rooms && !first.is_some_and(|name| KERNEL_FILES.contains(&name)) {
+            return Verdict::Continue;
+        }
+        let target = path.to_string_lossy().into_owned();
+        self.blocked(Attempt::Secret { target }, libc::EACCES)
     }
 
     fn writing(&self, path: &Path, access: &str) -> Verdict {
@@ -222,6 +274,9 @@ impl Observer {
                 self.changing(path);
             }
             return Verdict::Continue;
+        }
+        if let Ok(inside) = path.strip_prefix("/proc") {
+            return self.process_file(path, inside);
         }
         if SCRATCH.iter().any(|root| path.starts_with(root)) {
             return Verdict::Continue;
@@ -297,6 +352,15 @@ impl Programs {
         known.insert(file, digest);
         Some(digest)
     }
+}
+
+/// Whether a path below `/etc` is there, or is one that programs look for everywhere.
+fn harmless_in_etc(path: &Path) -> bool {
+    let Ok(inside) = path.strip_prefix("/etc") else {
+        return false;
+    };
+    let first = inside.iter().next().and_then(|name| name.to_str());
+    path.symlink_metadata().is_ok() || first.is_none_or(|name| SOUGHT_IN_ETC.contains(&name))
 }
 
 /// Digest of a regular file of bounded size; of a symbolic link, nothing.

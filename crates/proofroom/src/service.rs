@@ -37,6 +37,7 @@ const EVENTS_PER_HEAD: u64 = 64;
 const MAX_CLOSE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a session is about: fixed before its room starts.
+#[derive(Debug)]
 pub struct SessionFacts {
     /// What the room is told.
     pub assignment: Assignment,
@@ -51,6 +52,7 @@ pub struct SessionFacts {
 }
 
 /// What serves a session.
+#[derive(Debug)]
 pub struct Services {
     /// The deployment's keys.
     pub keys: Arc<DeploymentKeys>,
@@ -139,9 +141,16 @@ impl SessionService {
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        match self.dispatch(request).await {
+        let path = request.uri().path().to_owned();
+        match Arc::clone(&self).dispatch(request).await {
             Ok(answer) => answer,
-            Err(refusal) => refusal.answer(),
+            Err(refusal) => {
+                self.services.progress.note(&format!(
+                    "the room's `{path}` was refused: {} ({})",
+                    refusal.message, refusal.code
+                ));
+                refusal.answer()
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! `proofroom run`: one session, shown while it runs, verified when it ends.
 
 use std::{
-    fmt::Write as _,
     io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -227,8 +226,7 @@ fn show(progress: &Progress, report: &SessionReport, verified: &Report) {
     let record = &report.record;
     let mut human = String::new();
     let mut line = |name: &str, value: &str| {
-        // Writing to a string cannot fail.
-        drop(writeln!(human, "{name:>10}  {value}"));
+        human.push_str(&format!("{name:>10}  {value}\n"));
     };
     line("ended", ended(record.end));
     if let Some(result) = &record.result {

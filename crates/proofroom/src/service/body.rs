@@ -11,9 +11,9 @@ use proofroom_record::room_api::ErrorAnswer;
 use serde::Serialize;
 
 /// Why a streamed answer broke off.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of every answer.
-pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
 
 /// An answer that is not a success: status, stable code, words for a person.
 #[derive(Debug)]

@@ -39,6 +39,14 @@ impl DeliveryInspector {
     }
 }
 
+impl std::fmt::Debug for DeliveryInspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeliveryInspector")
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Inspector for DeliveryInspector {
     fn path(&self, path: &str) -> Option<Objection> {
         let object = |code, reason: String| Some(Objection { code, reason });
