@@ -208,10 +208,11 @@ impl Page {
         let count = rows.len();
         self.raw("<table>");
         if heads.iter().any(|head| !head.is_empty()) {
-            self.row("th", heads.iter().map(|head| (*head).to_owned()).collect());
+            let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+            self.row("th", &heads);
         }
         for row in rows.take(MAX_ROWS) {
-            self.row("td", row);
+            self.row("td", &row);
         }
         self.raw("</table>");
         if count == 0 {
@@ -225,7 +226,7 @@ impl Page {
         }
     }
 
-    fn row(&mut self, tag: &str, cells: Vec<String>) {
+    fn row(&mut self, tag: &str, cells: &[String]) {
         let cells: String = cells
             .iter()
             .map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)))
