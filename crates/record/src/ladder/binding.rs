@@ -82,8 +82,8 @@ pub(super) fn verify(
 fn pair<'a>(
     what: &'static str,
     place: &'a str,
-    one: impl ToString,
-    other: impl ToString,
+    one: impl std::fmt::Display,
+    other: impl std::fmt::Display,
 ) -> Pair<'a> {
     Pair(what, place, one.to_string(), other.to_string())
 }
@@ -156,6 +156,10 @@ pub(super) fn verify_certificate_name(binding: &Binding, name: &str) -> Result<(
     all_equal("binding-certificate", pairs)
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line for each policy, broken by the formatter"
+)]
 pub(super) fn verify_policies(
     parts: &BundleParts,
     binding: &Binding,

@@ -228,7 +228,8 @@ fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Fai
         .into_iter()
         .any(|(one, next)| next.high_water_before != one.high_water_after);
     let last = labels
-        .last()
+        .clone()
+        .next_back()
         .map(|classification| &classification.high_water_after);
     if broken || last.is_some_and(|last| *last != session.high_water) {
         return Err(Failure::refused(

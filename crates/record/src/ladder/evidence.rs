@@ -1,7 +1,7 @@
 //! Rungs `evidence` and `evidence-now`: every attested upstream's document, appraised again under
 //! the appraisal policy, as of the time of its use and as of now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use proofroom_canonical::{Digest, Timestamp};
 
@@ -94,12 +94,11 @@ pub(super) fn verify_at_use(
             return Err(Failure::refused("evidence-policy-differs", cause));
         }
         let key = (used.evidence, used.appraised);
-        if !appraised.contains_key(&key) {
-            appraised.insert(key, seam::appraise(document, policy, used.appraised)?);
-        }
-        if let Some(result) = appraised.get(&key) {
-            check_use(&used, result)?;
-        }
+        let result = match appraised.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(seam::appraise(document, policy, used.appraised)?),
+        };
+        check_use(&used, result)?;
         count += 1;
     }
     let found = format!(

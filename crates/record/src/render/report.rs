@@ -14,7 +14,7 @@ use crate::{
 pub const REPORT_FORMAT: &str = "proofroom-report.v1";
 
 /// The most rows that a table of the page shows; what is left out is counted below it.
-const MAX_ROWS: usize = 1000;
+pub(super) const MAX_ROWS: usize = 1000;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111}\
 table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top}\
@@ -208,10 +208,11 @@ impl Page {
         let count = rows.len();
         self.raw("<table>");
         if heads.iter().any(|head| !head.is_empty()) {
-            self.row("th", heads.iter().map(|head| (*head).to_owned()).collect());
+            let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+            self.row("th", &heads);
         }
         for row in rows.take(MAX_ROWS) {
-            self.row("td", row);
+            self.row("td", &row);
         }
         self.raw("</table>");
         if count == 0 {
@@ -225,7 +226,7 @@ impl Page {
         }
     }
 
-    fn row(&mut self, tag: &str, cells: Vec<String>) {
+    fn row(&mut self, tag: &str, cells: &[String]) {
         let cells: String = cells
             .iter()
             .map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)))

@@ -433,7 +433,7 @@ fn trust_edits() -> Vec<(&'static str, Edit, Wanted)> {
         (
             "certificate changed",
             |f| tweak_line(f, "trust/session.pem", 3),
-            ("key-chain", "certificate-bad-signature", 10),
+            ("signature", "certificate-malformed", 10),
         ),
         (
             "access policy",
