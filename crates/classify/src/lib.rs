@@ -18,6 +18,11 @@ mod routing;
 mod segment;
 mod table;
 
+/// The commented `classification.toml` that a new deployment starts from.
+pub const DEFAULT_CLASSIFICATION: &str = include_str!("../policies/classification.toml");
+/// The commented `routing.toml` that a new deployment starts from.
+pub const DEFAULT_ROUTING: &str = include_str!("../policies/routing.toml");
+
 pub use classifier::{
     Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, OVER_BUDGET, OVERSIZE, REDACTED,
     UNREADABLE, redact,

@@ -9,8 +9,7 @@ use proofroom_classify::{
     ClassificationPolicy, RouteDecision, RouteRequest, RoutingPolicy, UpstreamOffer,
 };
 
-const CLASSIFICATION: &str = include_str!("../policies/classification.toml");
-const ROUTING: &str = include_str!("../policies/routing.toml");
+use proofroom_classify::{DEFAULT_CLASSIFICATION as CLASSIFICATION, DEFAULT_ROUTING as ROUTING};
 
 fn policies() -> (ClassificationPolicy, RoutingPolicy) {
     let classification =

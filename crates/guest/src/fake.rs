@@ -52,7 +52,7 @@ struct Plain {
 
 impl Running for Plain {
     fn kill(&self) {
-        drop(rustix::process::kill_process(self.pid, rustix::process::Signal::KILL).is_ok());
+        rustix::process::kill_process(self.pid, rustix::process::Signal::KILL).unwrap_or(());
     }
 
     fn wait(&self) -> Result<Ended, SpawnError> {

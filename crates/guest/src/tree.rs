@@ -198,9 +198,18 @@ impl Tree {
         openat2(&self.root, name, flags, Mode::empty(), BENEATH).map_err(|errno| match errno {
             Errno::LOOP | Errno::XDEV | Errno::AGAIN => TreeError::Outside(name.to_owned()),
             Errno::NOENT => TreeError::NotFound(name.to_owned()),
+            // the kernel says this of a link too, when a directory was asked for
+            Errno::NOTDIR if self.is_link(name) => TreeError::Outside(name.to_owned()),
             Errno::NOTDIR => TreeError::Kind(name.to_owned(), "directory"),
             errno => TreeError::Kernel(name.to_owned(), errno),
         })
+    }
+
+    fn is_link(&self, name: &str) -> bool {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat2(&self.root, name, flags, Mode::empty(), BENEATH)
+            .and_then(fstat)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
     }
 
     /// Opens a directory, making what is missing, one name at a time from the descriptor above.

@@ -10,5 +10,5 @@ mod outgoing;
 mod tests;
 
 pub use git::{Git, GitError};
-pub use incoming::{Delivered, IncomingError};
+pub use incoming::{Delivered, IncomingError, Inspector, Objection};
 pub use outgoing::{Origin, OriginError, WorkspaceLimits};

@@ -86,11 +86,16 @@ pub struct PolicySet {
 }
 
 impl PolicySet {
-    /// Reads the policies of `dir`, or the built-in ones, which are those of `policy init`.
+    /// Reads the policies of `dir`, or the built-in ones, which are those of `policy init`. `state`
+    /// is the state directory, which no room may see.
     ///
     /// # Errors
     /// Every problem of every file.
-    pub fn load(dir: Option<&Path>, upstreams: &UpstreamSource) -> Result<Self, PolicyProblems> {
+    pub fn load(
+        dir: Option<&Path>,
+        upstreams: &UpstreamSource,
+        state: &Path,
+    ) -> Result<Self, PolicyProblems> {
         let mut problems = Vec::new();
         let mut texts = Vec::new();
         for (name, builtin) in DEFAULTS {
@@ -103,13 +108,13 @@ impl PolicySet {
             texts.push((name, text));
         }
         if problems.is_empty() {
-            Self::parse(texts)
+            Self::parse(texts, state)
         } else {
             Err(PolicyProblems(problems))
         }
     }
 
-    fn parse(texts: Vec<(&'static str, String)>) -> Result<Self, PolicyProblems> {
+    fn parse(texts: Vec<(&'static str, String)>, state: &Path) -> Result<Self, PolicyProblems> {
         let text = |wanted: &str| {
             texts
                 .iter()
@@ -126,8 +131,11 @@ impl PolicySet {
             let parsed = RoutingPolicy::parse(text(ROUTING), ROUTING, classification);
             problems.of(ROUTING, parsed)
         });
-        let room = problems.of(ROOM, RoomConfig::parse(text(ROOM), ROOM));
-        let appraisal = problems.of(APPRAISAL, AppraisalPolicy::parse(text(APPRAISAL), APPRAISAL));
+        let room = problems.of(ROOM, RoomConfig::parse(text(ROOM), state));
+        let appraisal = problems.of(
+            APPRAISAL,
+            AppraisalPolicy::parse(text(APPRAISAL), APPRAISAL),
+        );
         let upstreams = problems.of(
             UPSTREAMS,
             UpstreamsConfig::parse(text(UPSTREAMS), &SystemSecrets),
@@ -245,7 +253,10 @@ fn read(path: &Path, problems: &mut Vec<String>) -> String {
     let shown = path.display();
     match fs::metadata(path) {
         Ok(found) if found.len() > MAX_POLICY_BYTES => {
-            problems.push(format!("{shown}: {} bytes are more than the 1 MiB allowed", found.len()));
+            problems.push(format!(
+                "{shown}: {} bytes are more than the 1 MiB allowed",
+                found.len()
+            ));
             String::new()
         }
         Ok(_) => fs::read_to_string(path).unwrap_or_else(|error| {

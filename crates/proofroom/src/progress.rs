@@ -173,6 +173,10 @@ impl Progress {
                 "{DIM}     inert{DIM:#}  {}{DIM}  configuration of the repository, not used{DIM:#}\n",
                 printable(path)
             ),
+            Observation::HiddenText { path, characters } => format!(
+                "{YELLOW}    hidden{YELLOW:#}  {}  {characters} characters that a reader does not see\n",
+                printable(path)
+            ),
             Observation::Disagreement { detail } => {
                 format!("{RED}  disagree{RED:#}  {}\n", printable(detail))
             }

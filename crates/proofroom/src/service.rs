@@ -16,27 +16,25 @@ use p256::ecdsa::VerifyingKey;
 use proofroom_canonical::{Digest, Timestamp, json as strict};
 use proofroom_gateway::{Caller, Gateway};
 use proofroom_record::{
-    leaf::LeafKind,
     room_api::{
         ASSIGNMENT, Assignment, CLOSE, EVENTS, EventsDurable, IDENTITY, MAX_ANSWER_BYTES,
         MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, WORKSPACE,
     },
     statement::AgentSession,
 };
+use proofroom_tlog::LeafKind;
 use tokio::{net::UnixStream, sync::Mutex};
 
 use self::body::{Body, Refusal, chain, collect, json};
 use crate::{
-    broker::Origin, journal::Journal, keys::DeploymentKeys, progress::Progress, shelf::Shelf,
+    broker::Origin, journal::Journal, keys::DeploymentKeys, progress::Progress,
+    session::DeliveryInspector, shelf::Shelf,
 };
 
 /// How many events may follow the last event head in the log.
 const EVENTS_PER_HEAD: u64 = 64;
 /// A session record with every model run of a long session.
 const MAX_CLOSE_BYTES: usize = 8 * 1024 * 1024;
-
-/// Names the rule by which a file's content holds a credential.
-pub type CredentialScan = Box<dyn Fn(&str, &[u8]) -> Option<String> + Send + Sync>;
 
 /// What a session is about: fixed before its room starts.
 pub struct SessionFacts {
@@ -48,8 +46,8 @@ pub struct SessionFacts {
     pub origin: Origin,
     /// The session's folder.
     pub dir: PathBuf,
-    /// Looks for credentials in files that are delivered.
-    pub credential_scan: CredentialScan,
+    /// Judges what is delivered.
+    pub inspector: DeliveryInspector,
 }
 
 /// What serves a session.
@@ -57,7 +55,7 @@ pub struct Services {
     /// The deployment's keys.
     pub keys: Arc<DeploymentKeys>,
     /// The model gateway.
-    pub gateway: Arc<Gateway>,
+    pub gateway: Gateway,
     /// Where the session's records go.
     pub shelf: Arc<Shelf>,
     /// What a person sees.
@@ -155,7 +153,12 @@ impl SessionService {
         let get = request.method() == Method::GET;
         if path.starts_with("/v1/") {
             let caller = self.identified(|found| Arc::clone(&found.caller)).await?;
-            return Ok(self.services.gateway.handle(request, caller).await.map(body::gateway));
+            return Ok(self
+                .services
+                .gateway
+                .handle(request, caller)
+                .await
+                .map(body::of_gateway));
         }
         match (get, path.as_str()) {
             (true, ASSIGNMENT) => Ok(json(StatusCode::OK, &self.facts.assignment)),
@@ -204,7 +207,9 @@ impl SessionService {
     async fn events(&self, post: Bytes) -> Result<Response<Body>, Refusal> {
         let journal = self.identified(|found| Arc::clone(&found.journal)).await?;
         let appended = tokio::task::spawn_blocking(move || {
-            let mut journal = journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut journal = journal
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             let before = journal.count();
             let events = journal.append(&post)?;
             Ok((before, journal.count(), journal.head(), events))

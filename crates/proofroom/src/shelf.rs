@@ -12,11 +12,8 @@ use std::{
 
 use proofroom_canonical::{Digest, SessionId};
 use proofroom_gateway::{BoxFuture, RecordSink, SinkError, Submission};
-use proofroom_record::{
-    bundle::LoggedRecord,
-    leaf::{LeafKind, leaf_bytes},
-};
-use proofroom_tlog::LeafIndex;
+use proofroom_record::bundle::LoggedRecord;
+use proofroom_tlog::{LeafIndex, LeafKind, RecordLeaf};
 
 use crate::{
     files,
@@ -126,15 +123,76 @@ impl Shelf {
                 .map_err(io::Error::other)
                 .and_then(|written| written)
                 .map_err(|source| ShelfError::File { path, source })?;
-            let index = self.append(kind, digest).await?;
-            self.kept().push(Kept {
-                kind,
-                name: name.to_owned(),
-                index,
-            });
+            self.index(kind, name, digest).await?;
             Ok(digest)
         })
         .await
+    }
+
+    /// Gives a record that is on disk its leaf, and notes the leaf's index beside it.
+    async fn index(&self, kind: LeafKind, name: &str, digest: Digest) -> Result<(), ShelfError> {
+        let index = self.append(kind, digest).await?;
+        let path = self.leaf_path(name);
+        files::replace(&path, index.get().to_string().as_bytes())
+            .map_err(|source| ShelfError::File { path, source })?;
+        self.kept().push(Kept {
+            kind,
+            name: name.to_owned(),
+            index,
+        });
+        Ok(())
+    }
+
+    /// The shelf of a session whose process died: every record file that is there. One whose leaf
+    /// is not noted gets another; a second leaf for one record says nothing false.
+    ///
+    /// # Errors
+    /// See [`ShelfError`].
+    pub async fn reopen(
+        dir: PathBuf,
+        session: SessionId,
+        log: Arc<LogAccess>,
+    ) -> Result<Self, ShelfError> {
+        let shelf = Self::new(dir, session, log)?;
+        let unreadable = |source| ShelfError::File {
+            path: shelf.dir.clone(),
+            source,
+        };
+        for entry in fs::read_dir(&shelf.dir).map_err(unreadable)? {
+            let file = entry.map_err(unreadable)?.file_name();
+            let Some(name) = file.to_str().and_then(|file| file.strip_suffix(SUFFIX)) else {
+                continue;
+            };
+            let kind = match name {
+                "session" => LeafKind::AgentSession,
+                "destruction" => LeafKind::Destruction,
+                _ => LeafKind::ModelRun,
+            };
+            let noted = fs::read_to_string(shelf.leaf_path(name))
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .map(LeafIndex::new);
+            match noted {
+                Some(index) => shelf.kept().push(Kept {
+                    kind,
+                    name: name.to_owned(),
+                    index,
+                }),
+                None => {
+                    let bytes = fs::read(shelf.path(name)).map_err(unreadable)?;
+                    shelf.index(kind, name, Digest::of(bytes)).await?;
+                }
+            }
+        }
+        Ok(shelf)
+    }
+
+    /// The file of a record that is kept, if it is.
+    #[must_use]
+    pub fn file(&self, kind: LeafKind) -> Option<PathBuf> {
+        let kept = self.kept();
+        let found = kept.iter().rfind(|kept| kept.kind == kind)?;
+        Some(self.path(&found.name))
     }
 
     /// Adds a leaf that stands for something other than a record: the head of the event chain.
@@ -194,8 +252,13 @@ impl Shelf {
 
     async fn append(&self, kind: LeafKind, digest: Digest) -> Result<LeafIndex, ShelfError> {
         let log = Arc::clone(&self.log);
-        let leaf = leaf_bytes(kind, self.session, digest);
-        tokio::task::spawn_blocking(move || log.append(leaf))
+        let leaf = RecordLeaf {
+            kind,
+            session: self.session,
+            digest,
+        }
+        .to_bytes();
+        tokio::task::spawn_blocking(move || log.append(&leaf))
             .await
             .map_err(|_| ShelfError::Failed)?
             .map_err(ShelfError::Log)
@@ -217,7 +280,11 @@ impl Shelf {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.dsse.json"))
+        self.dir.join(format!("{name}{SUFFIX}"))
+    }
+
+    fn leaf_path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.leaf"))
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
@@ -230,6 +297,9 @@ impl Shelf {
         &self.dir
     }
 }
+
+/// Ending of a record's file.
+const SUFFIX: &str = ".dsse.json";
 
 impl RecordSink for Shelf {
     fn ready(&self) -> Result<(), SinkError> {

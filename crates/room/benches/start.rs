@@ -19,8 +19,11 @@ use proofroom_room::{Diagnostics, Programs, Room, RoomConfig};
 const ROUNDS: usize = 100;
 
 fn main() {
-    let config =
-        RoomConfig::parse(RoomConfig::default_text(), Path::new("/var/lib/proofroom")).unwrap();
+    let config = RoomConfig::parse(
+        proofroom_room::DEFAULT_ROOM,
+        Path::new("/var/lib/proofroom"),
+    )
+    .unwrap();
     let programs = Programs {
         guest: PathBuf::from(env!("CARGO_BIN_EXE_confine-probe")),
         others: Vec::new(),

@@ -41,7 +41,7 @@ const TAKEN: [&str; 7] = [
 ];
 
 /// The file that is used when the operator wrote none.
-pub(crate) const DEFAULT: &str = include_str!("../policies/room.toml");
+pub const DEFAULT_ROOM: &str = include_str!("../policies/room.toml");
 
 /// A parsed and judged room configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,8 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
+impl std::error::Error for ConfigProblem {}
+
 fn problem(code: &'static str, message: String) -> ConfigProblem {
     ConfigProblem { code, message }
 }
@@ -192,12 +194,6 @@ impl RoomConfig {
             file_audit: raw.file_audit,
             limits: raw.limits,
         })
-    }
-
-    /// The text of the default configuration, with its comments.
-    #[must_use]
-    pub fn default_text() -> &'static str {
-        DEFAULT
     }
 }
 

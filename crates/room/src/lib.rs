@@ -9,7 +9,7 @@ mod groups;
 mod room;
 mod slots;
 
-pub use config::{ConfigProblem, Limits, RoomConfig};
+pub use config::{ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
 pub use error::RoomError;
 pub use proofroom_confine::{Diagnostics, Loopback};
 pub use room::{DestructionObserved, Fact, Programs, Room};

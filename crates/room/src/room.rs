@@ -155,6 +155,18 @@ impl Room {
         &self.mechanisms
     }
 
+    /// Asks the supervisor to close its session (SIGTERM). What comes of it is seen on the channel.
+    ///
+    /// # Errors
+    /// `system-call-failed`; a room that has ended already is not an error.
+    pub fn ask_to_close(&self) -> Result<(), RoomError> {
+        use rustix::process::{Signal, pidfd_send_signal};
+        match pidfd_send_signal(self.launched.pidfd(), Signal::TERM) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(e) => Err(io::Error::from(e)).on("signal", Path::new("the supervisor")),
+        }
+    }
+
     /// Waits until the supervisor has ended by itself, and its room with it; then [`Self::destroy`]
     /// observes the rest. Blocking.
     ///

@@ -39,7 +39,7 @@ fn programs() -> Programs {
 }
 
 fn config() -> RoomConfig {
-    let text = RoomConfig::default_text()
+    let text = proofroom_room::DEFAULT_ROOM
         .replace("memory_bytes = 4294967296", "memory_bytes = 402653184")
         .replace("workspace_bytes = 2147483648", "workspace_bytes = 33554432")
         .replace("tmp_bytes = 536870912", "tmp_bytes = 8388608")

@@ -30,6 +30,24 @@ pub struct Delivered {
     pub tree: String,
 }
 
+/// Why a changed file must not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Objection {
+    /// Stable code.
+    pub code: &'static str,
+    /// For a person.
+    pub reason: String,
+}
+
+/// Judges what a delivery would change.
+pub trait Inspector: Sync {
+    /// Whether a commit may touch this path at all.
+    fn path(&self, path: &str) -> Option<Objection>;
+    /// Whether a file may be delivered with this content.
+    fn content(&self, path: &str, content: &[u8]) -> Option<Objection>;
+}
+
 /// Why commits were not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IncomingError {
@@ -42,15 +60,13 @@ pub enum IncomingError {
     /// The commit does not continue the one that went into the room.
     #[error("commit {0} does not continue the commit that the session began with")]
     NotADescendant(String),
-    /// Something in a new file looks like a credential.
-    #[error(
-        "`{path}` would bring a credential into the repository (rule `{rule}`); remove it from the commits"
-    )]
-    Credential {
+    /// A changed file must not be delivered.
+    #[error("`{path}` cannot be delivered: {objection}")]
+    Refused {
         /// The file.
         path: String,
-        /// The rule that found it.
-        rule: String,
+        /// Why.
+        objection: Objection,
     },
     /// A new file is too large to be checked, or there are too many.
     #[error("{0}")]
@@ -71,7 +87,7 @@ impl IncomingError {
             Self::CommitId(_) => "commit-id",
             Self::Pack(_) => "pack-refused",
             Self::NotADescendant(_) => "not-a-descendant",
-            Self::Credential { .. } => "credential-in-result",
+            Self::Refused { objection, .. } => objection.code,
             Self::Unscannable(_) => "result-unscannable",
             Self::Stream(_) => "pack-broke-off",
             Self::Git(error) => error.code(),
@@ -81,7 +97,7 @@ impl IncomingError {
 
 impl Origin {
     /// Takes `pack` with `commit` as its tip and, when everything holds, makes `reference` in the
-    /// origin. `scan` names the rule by which a text holds a credential.
+    /// origin.
     ///
     /// # Errors
     /// See [`IncomingError`]. The origin is untouched unless this returns `Ok`.
@@ -90,7 +106,7 @@ impl Origin {
         pack: impl Read,
         commit: &str,
         reference: &str,
-        scan: &dyn Fn(&str, &[u8]) -> Option<String>,
+        inspector: &dyn Inspector,
     ) -> Result<Delivered, IncomingError> {
         let plain = commit.len() >= 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
         if !plain || commit.len() > 64 {
@@ -120,7 +136,8 @@ impl Origin {
         let objects = git
             .answer(arguments(&["rev-list", "--objects", &range]))
             .map_err(IncomingError::Pack)?;
-        scan_new_files(git, &objects, scan)?;
+        inspect_paths(git, &range, inspector)?;
+        inspect_contents(git, &objects, inspector)?;
         hand_over(git, self.origin(), &range)?;
         let absent = "0".repeat(commit.len());
         self.origin()
@@ -149,10 +166,39 @@ fn index_pack(git: &Git, mut pack: impl Read, command: &[&str]) -> Result<(), In
     fed.map(|_| ()).map_err(IncomingError::Stream)
 }
 
-fn scan_new_files(
+/// Every path that any of the new commits touches, not only those that differ in the end.
+fn inspect_paths(git: &Git, range: &str, inspector: &dyn Inspector) -> Result<(), IncomingError> {
+    let commits = git.answer(["rev-list", range])?;
+    let changes = git.answer_to(
+        &commits,
+        [
+            "diff-tree",
+            "--stdin",
+            "-r",
+            "-z",
+            "-m",
+            "--root",
+            "--no-renames",
+            "--no-commit-id",
+            "--name-only",
+        ],
+    )?;
+    for path in changes.split(|&b| b == 0).filter(|path| !path.is_empty()) {
+        let path = String::from_utf8_lossy(path);
+        if let Some(objection) = inspector.path(&path) {
+            return Err(IncomingError::Refused {
+                path: path.escape_debug().to_string(),
+                objection,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn inspect_contents(
     git: &Git,
     objects: &[u8],
-    scan: &dyn Fn(&str, &[u8]) -> Option<String>,
+    inspector: &dyn Inspector,
 ) -> Result<(), IncomingError> {
     let listing = String::from_utf8_lossy(objects);
     let named: Vec<(&str, &str)> = listing
@@ -183,10 +229,10 @@ fn scan_new_files(
             )));
         }
         let content = git.answer(["cat-file", "blob", object])?;
-        if let Some(rule) = scan(path, &content) {
-            return Err(IncomingError::Credential {
+        if let Some(objection) = inspector.content(path, &content) {
+            return Err(IncomingError::Refused {
                 path: path.escape_debug().to_string(),
-                rule,
+                objection,
             });
         }
     }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use super::{IncomingError, Origin, OriginError, WorkspaceLimits};
+use super::{Inspector, Objection, Origin, OriginError, WorkspaceLimits};
 
 const ROOMY: WorkspaceLimits = WorkspaceLimits {
     tree_bytes: 1 << 30,
@@ -100,8 +100,23 @@ fn commit_file(clone: &Path, name: &str, content: &str) {
 
 const REFERENCE: &str = "refs/heads/proofroom/test";
 
-fn nothing_found(_: &str, _: &[u8]) -> Option<String> {
-    None
+/// Objects to files named `forbidden` and to the content `SECRET`.
+struct Picky;
+
+impl Inspector for Picky {
+    fn path(&self, path: &str) -> Option<Objection> {
+        (path == "forbidden").then(|| Objection {
+            code: "test-path",
+            reason: "not this one".to_owned(),
+        })
+    }
+
+    fn content(&self, _: &str, content: &[u8]) -> Option<Objection> {
+        (content == b"SECRET\n").then(|| Objection {
+            code: "test-content",
+            reason: "not this".to_owned(),
+        })
+    }
 }
 
 #[test]
@@ -110,7 +125,7 @@ fn a_commit_goes_in_and_its_successor_comes_out_as_a_branch() {
     let origin = fixture.open().unwrap();
     let (tip, pack) = fixture.work(&origin, |clone| commit_file(clone, "a.txt", "two\n"));
     let delivered = origin
-        .deliver(pack.as_slice(), &tip, REFERENCE, &nothing_found)
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
         .unwrap();
     assert_eq!(delivered.commit, tip);
     assert_eq!(git(&fixture.repo, &["rev-parse", REFERENCE]), tip);
@@ -162,7 +177,7 @@ fn a16_a17_programs_named_by_the_repository_never_run() {
     let origin = fixture.open().unwrap();
     let (tip, pack) = fixture.work(&origin, |clone| commit_file(clone, "b.txt", "b\n"));
     origin
-        .deliver(pack.as_slice(), &tip, REFERENCE, &nothing_found)
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
         .unwrap();
     assert!(!mark.exists(), "a program of the repository ran");
 }
@@ -176,7 +191,7 @@ fn an_unrelated_history_is_not_taken() {
         commit_file(clone, "a.txt", "other\n");
     });
     let refused = origin
-        .deliver(pack.as_slice(), &tip, REFERENCE, &nothing_found)
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
         .unwrap_err();
     assert_eq!(refused.code(), "not-a-descendant");
     assert_eq!(git(&fixture.repo, &["branch", "--list", "proofroom/*"]), "");
@@ -197,9 +212,7 @@ fn a_damaged_or_cut_pack_is_not_taken() {
         b"",
         b"garbage",
     ] {
-        let refused = origin
-            .deliver(bad, &tip, REFERENCE, &nothing_found)
-            .unwrap_err();
+        let refused = origin.deliver(bad, &tip, REFERENCE, &Picky).unwrap_err();
         assert_eq!(refused.code(), "pack-refused");
     }
     assert_eq!(git(&fixture.repo, &["branch", "--list", "proofroom/*"]), "");
@@ -210,14 +223,30 @@ fn a_file_with_a_credential_is_not_taken() {
     let fixture = fixture();
     let origin = fixture.open().unwrap();
     let (tip, pack) = fixture.work(&origin, |clone| commit_file(clone, "key.txt", "SECRET\n"));
-    let finds = |_: &str, text: &[u8]| (text == b"SECRET\n").then(|| "test-rule".to_owned());
     let refused = origin
-        .deliver(pack.as_slice(), &tip, REFERENCE, &finds)
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
         .unwrap_err();
-    assert!(
-        matches!(&refused, IncomingError::Credential { path, rule } if path == "key.txt" && rule == "test-rule")
+    assert_eq!(refused.code(), "test-content");
+    assert_eq!(
+        refused.to_string(),
+        "`key.txt` cannot be delivered: not this"
     );
     assert_eq!(git(&fixture.repo, &["branch", "--list", "proofroom/*"]), "");
+}
+
+#[test]
+fn a_forbidden_path_is_refused_even_when_a_later_commit_removes_it() {
+    let fixture = fixture();
+    let origin = fixture.open().unwrap();
+    let (tip, pack) = fixture.work(&origin, |clone| {
+        commit_file(clone, "forbidden", "x\n");
+        fs::remove_file(clone.join("forbidden")).unwrap();
+        git(clone, &["commit", "-qam", "remove it again"]);
+    });
+    let refused = origin
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
+        .unwrap_err();
+    assert_eq!(refused.code(), "test-path");
 }
 
 /// A20: names reach git as arguments or bytes, never a shell.
@@ -240,7 +269,7 @@ fn a20_hostile_file_names_pass_through_unharmed() {
     let origin = fixture.open().unwrap();
     let (tip, pack) = fixture.work(&origin, |clone| commit_file(clone, "--version", "x"));
     origin
-        .deliver(pack.as_slice(), &tip, REFERENCE, &nothing_found)
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
         .unwrap();
 }
 
@@ -251,7 +280,7 @@ fn a_reference_that_exists_is_not_overwritten() {
     let origin = fixture.open().unwrap();
     let (tip, pack) = fixture.work(&origin, |clone| commit_file(clone, "a.txt", "two\n"));
     let refused = origin
-        .deliver(pack.as_slice(), &tip, REFERENCE, &nothing_found)
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
         .unwrap_err();
     assert_eq!(refused.code(), "git-failed");
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::{io::Write as _, process::ExitCode};
 
 use clap::Args;
-use proofroom_confine::probe::probe;
+use proofroom_confine::probe::{HighestLevel, probe};
 
 use super::{Failure, INTERNAL, UNAVAILABLE};
 
@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())
         .map_err(|error| Failure::new(INTERNAL, "output", error))?;
-    Ok(if report.highest_level().is_some() {
+    Ok(if report.highest_level != HighestLevel::None {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(UNAVAILABLE)

@@ -3,7 +3,10 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
-use proofroom::policies::{PolicySet, UpstreamSource, init};
+use proofroom::{
+    policies::{PolicySet, UpstreamSource, init},
+    state::StateDir,
+};
 
 use super::{Failure, INTERNAL, USAGE};
 
@@ -27,13 +30,19 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Init { dir } => {
             let made = init(dir).map_err(|error| {
                 let context = format!("cannot write policy files to `{}`", dir.display());
-                Failure::new(USAGE, "policy-init", anyhow::Error::new(error).context(context))
+                Failure::new(
+                    USAGE,
+                    "policy-init",
+                    anyhow::Error::new(error).context(context),
+                )
             })?;
             made.iter()
                 .try_for_each(|path| writeln!(out, "{}", path.display()))
         }
         Command::Check { dir } => {
-            let policies = PolicySet::load(Some(dir), &UpstreamSource::PolicyDirectory)
+            let state = StateDir::default_path()
+                .map_err(|error| Failure::new(USAGE, error.code(), error))?;
+            let policies = PolicySet::load(Some(dir), &UpstreamSource::PolicyDirectory, &state)
                 .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
             let digests = policies.digests();
             [

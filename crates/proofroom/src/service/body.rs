@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use proofroom_gateway::AnswerBody;
 use proofroom_record::room_api::ErrorAnswer;
 use serde::Serialize;
 
@@ -83,8 +84,13 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body
     answer
 }
 
+/// An answer of the gateway, passed on frame by frame, trailers included.
+pub(super) fn of_gateway(body: AnswerBody) -> Body {
+    body.map_err(BodyError::from).boxed_unsync()
+}
+
 /// A body that is there already.
-pub(super) fn whole(bytes: Bytes) -> Body {
+fn whole(bytes: Bytes) -> Body {
     Full::new(bytes)
         .map_err(|never: Infallible| match never {})
         .boxed_unsync()

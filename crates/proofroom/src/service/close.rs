@@ -8,11 +8,11 @@ use http::{Response, StatusCode};
 use proofroom_canonical::json as strict;
 use proofroom_record::{
     dsse::MAX_ENVELOPE_BYTES,
-    leaf::LeafKind,
     predicate,
     room_api::{CloseAnswer, CloseRequest},
     statement::{AgentSession, Signer},
 };
+use proofroom_tlog::LeafKind;
 
 use super::{
     Closed, Identified, SessionService, State,
@@ -29,7 +29,10 @@ impl SessionService {
             .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
         let mut state = self.state.lock().await;
         let State::Identified(identified) = &*state else {
-            return Err(Refusal::bad("not-open", "there is no open session to close"));
+            return Err(Refusal::bad(
+                "not-open",
+                "there is no open session to close",
+            ));
         };
         let record = predicate::open::<AgentSession>(&envelope, &identified.key)
             .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
@@ -57,14 +60,35 @@ impl SessionService {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let checks = [
-            (record.session == assignment.session, "it names another session"),
-            (record.spiffe_id == assignment.spiffe_id, "it names another identity"),
+            (
+                record.session == assignment.session,
+                "it names another session",
+            ),
+            (
+                record.spiffe_id == assignment.spiffe_id,
+                "it names another identity",
+            ),
             (record.agent == assignment.agent, "it names another agent"),
-            (record.isolation == assignment.isolation, "it claims another isolation level"),
-            (record.binding == identified.binding, "it names another binding"),
-            (record.signer == Signer::Session, "it is not signed as the session"),
-            (record.events.count == journal.count(), "it counts other events"),
-            (record.events.head == journal.head(), "it names another last event"),
+            (
+                record.isolation == assignment.isolation,
+                "it claims another isolation level",
+            ),
+            (
+                record.binding == identified.binding,
+                "it names another binding",
+            ),
+            (
+                record.signer == Signer::Session,
+                "it is not signed as the session",
+            ),
+            (
+                record.events.count == journal.count(),
+                "it counts other events",
+            ),
+            (
+                record.events.head == journal.head(),
+                "it names another last event",
+            ),
             (
                 u64::try_from(record.model_runs.len()) == Ok(identified.caller.runs()),
                 "it counts other model runs than the gateway",

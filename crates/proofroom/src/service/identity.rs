@@ -35,6 +35,7 @@ impl SessionService {
         }
         let now = (self.services.clock)();
         let (key, certificate) = self
+            .services
             .keys
             .certify_session(&request.session_key, &self.facts.assignment.spiffe_id, now)
             .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;

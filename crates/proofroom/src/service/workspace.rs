@@ -63,20 +63,23 @@ impl SessionService {
         let service = std::sync::Arc::clone(&self);
         let path = pack.clone();
         let delivered = tokio::task::spawn_blocking(move || {
-            let scan = |path: &str, content: &[u8]| (service.facts.credential_scan)(path, content);
             let pack = fs::File::open(&path)
                 .map_err(|error| Refusal::failed("session-folder", chain(&error)))?;
             service
                 .facts
                 .origin
-                .deliver(pack, &commit, &service.facts.reference, &scan)
+                .deliver(
+                    pack,
+                    &commit,
+                    &service.facts.reference,
+                    &service.facts.inspector,
+                )
                 .map_err(|error| Refusal::bad(error.code(), chain(&error)))
         })
         .await
         .map_err(|_| Refusal::failed("internal", "the broker stopped"))?;
         // The pack is the room's; whatever became of it, it does not stay.
-        fs::remove_file(&pack)
-            .map_err(|error| Refusal::failed("session-folder", chain(&error)))?;
+        fs::remove_file(&pack).map_err(|error| Refusal::failed("session-folder", chain(&error)))?;
         let delivered = delivered?;
         Ok(json(
             StatusCode::OK,
@@ -116,7 +119,10 @@ async fn spool(mut body: Incoming, path: &std::path::Path) -> Result<(), Refusal
         let piece: Bytes = piece;
         taken = taken.saturating_add(piece.len());
         if taken > MAX_PACK_BYTES {
-            return Err(Refusal::bad("pack-too-large", "the commits have more than 2 GiB"));
+            return Err(Refusal::bad(
+                "pack-too-large",
+                "the commits have more than 2 GiB",
+            ));
         }
         file.write_all(&piece).map_err(storage)?;
     }

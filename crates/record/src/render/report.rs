@@ -14,7 +14,7 @@ use crate::{
 pub const REPORT_FORMAT: &str = "proofroom-report.v1";
 
 /// The most rows that a table of the page shows; what is left out is counted below it.
-pub const MAX_ROWS: usize = 1000;
+const MAX_ROWS: usize = 1000;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111}\
 table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top}\

@@ -1,0 +1,299 @@
+//! `proofroom run`: one session, shown while it runs, verified when it ends.
+
+use std::{
+    fmt::Write as _,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use proofroom::{
+    keys::DeploymentKeys,
+    log::LogAccess,
+    policies::{PolicySet, UpstreamSource},
+    progress::{Format, Progress},
+    session::{self, Deployment, SessionReport, SessionRequest},
+    state::StateDir,
+    upstreams,
+};
+use proofroom_canonical::Timestamp;
+use proofroom_record::{
+    event::SessionEnd,
+    ladder::{Anchors, Report, Verdict, verify_bundle},
+    room_api::{Grant, Limits, TaskText},
+};
+use serde_json::json;
+
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE};
+
+/// Name of the built-in agent in policies and records.
+const BUILT_IN: &str = "builtin";
+/// Trust domain of a deployment that was given none.
+const TRUST_DOMAIN: &str = "proofroom.internal";
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The git repository; its HEAD commit goes into the room.
+    #[arg(long, value_name = "PATH")]
+    repo: PathBuf,
+    /// What the built-in agent is to do.
+    #[arg(long, required_unless_present_any = ["task_file", "command"])]
+    task: Option<String>,
+    /// File with what the built-in agent is to do; keeps a long task out of the process list.
+    #[arg(long, value_name = "FILE", conflicts_with = "task")]
+    task_file: Option<PathBuf>,
+    /// Model to ask for.
+    #[arg(long)]
+    model: Option<String>,
+    /// OpenAI-compatible server to use as the standard tier, such as http://127.0.0.1:8000/v1.
+    #[arg(long, value_name = "URL", conflicts_with = "upstreams")]
+    upstream: Option<String>,
+    /// Upstreams file, instead of the one in the policy directory.
+    #[arg(long, value_name = "FILE")]
+    upstreams: Option<PathBuf>,
+    /// Directory with policy files; see `proofroom policy init`. Default: the built-in ones.
+    #[arg(long, value_name = "DIR")]
+    policy: Option<PathBuf>,
+    /// Where keys, log and sessions are kept.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Write the bundle here as well.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Files that the agent's tools may read (globs).
+    #[arg(long, value_name = "GLOB", default_value = "**")]
+    read: Vec<String>,
+    /// Files that the agent's tools may change (globs).
+    #[arg(long, value_name = "GLOB", default_value = "**")]
+    write: Vec<String>,
+    /// Programs that the agent's `run` tool may start (globs).
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    programs: Vec<String>,
+    /// Most tool calls.
+    #[arg(long, default_value_t = 200)]
+    steps: u64,
+    /// Most tokens, input and output together.
+    #[arg(long, default_value_t = 2_000_000)]
+    tokens: u64,
+    /// Longest time for the session, in seconds; `room.toml` may set a lower one.
+    #[arg(long, default_value_t = 3600)]
+    seconds: u64,
+    /// One JSON object per line on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Program and arguments to run in the agent's place.
+    #[arg(last = true, conflicts_with_all = ["task", "task_file"])]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let format = if options.json {
+        Format::Json
+    } else {
+        Format::Human
+    };
+    let out: Box<dyn io::Write + Send> = match format {
+        Format::Human => Box::new(anstream::stdout()),
+        Format::Json => Box::new(io::stdout()),
+    };
+    let progress = Arc::new(Progress::new(format, out));
+    let source = upstreams::choose(
+        options.upstream.as_deref(),
+        options.upstreams.as_deref(),
+        options.policy.as_deref(),
+    )
+    .map_err(|error| Failure::new(USAGE, "no-upstream", error))?;
+    let state = open_state(options)?;
+    let policies = PolicySet::load(options.policy.as_deref(), &source, state.path())
+        .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
+    let request = request(options, &source, &policies)
+        .map_err(|error| Failure::new(USAGE, "request", error))?;
+    let deployment = open_deployment(state)?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(UNAVAILABLE, "runtime", error))?;
+    let done = runtime.block_on(async {
+        session::recover(&deployment, &progress).await?;
+        session::run(&deployment, policies, request, Arc::clone(&progress)).await
+    });
+    let report = done.map_err(|error| Failure::new(UNAVAILABLE, "session", error))?;
+    let verified = verify_bundle(&report.bundle_bytes, &Anchors::from_bundle(), now());
+    show(&progress, &report, &verified);
+    Ok(exit_code(&report, &verified))
+}
+
+fn open_state(options: &Options) -> Result<StateDir, Failure> {
+    options
+        .state
+        .clone()
+        .map_or_else(StateDir::default_path, Ok)
+        .and_then(|path| StateDir::open(&path))
+        .map_err(|error| Failure::new(USAGE, error.code(), error))
+}
+
+fn open_deployment(state: StateDir) -> Result<Deployment, Failure> {
+    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, now())
+        .map_err(|error| Failure::new(USAGE, error.code(), error))?;
+    let log = LogAccess::new(state.log(), keys.trust_domain(), keys.log(), now)
+        .map_err(|error| Failure::new(INTERNAL, "log", error))?;
+    Ok(Deployment {
+        state,
+        keys: Arc::new(keys),
+        log: Arc::new(log),
+        clock: now,
+    })
+}
+
+fn request(
+    options: &Options,
+    source: &UpstreamSource,
+    policies: &PolicySet,
+) -> anyhow::Result<SessionRequest> {
+    let task = match (&options.task, &options.task_file) {
+        (Some(task), _) => Some(task.clone()),
+        (None, Some(path)) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?,
+        ),
+        (None, None) => None,
+    };
+    let agent = options
+        .command
+        .first()
+        .map_or_else(|| BUILT_IN.to_owned(), |program| agent_name(program));
+    let model = match &options.model {
+        Some(model) => model.clone(),
+        None => upstreams::default_model(source)?,
+    };
+    Ok(SessionRequest {
+        repository: options.repo.clone(),
+        agent,
+        task: task.map(TaskText::new),
+        command: (!options.command.is_empty()).then(|| options.command.clone()),
+        model,
+        grant: Grant {
+            read: options.read.clone(),
+            write: options.write.clone(),
+            run: options.programs.clone(),
+        },
+        limits: Limits {
+            steps: options.steps,
+            seconds: options.seconds.min(policies.room.limits.seconds),
+            command_seconds: 600,
+            tokens: options.tokens,
+            output_bytes: 256 * 1024,
+        },
+        out: options.out.clone(),
+    })
+}
+
+/// A program's name in the alphabet of SPIFFE path segments.
+fn agent_name(program: &str) -> String {
+    let name = Path::new(program)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(60)
+        .collect();
+    match plain.trim_start_matches('.') {
+        "" => "command".to_owned(),
+        named => named.to_owned(),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the command asks the system for the time"
+)]
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn show(progress: &Progress, report: &SessionReport, verified: &Report) {
+    let record = &report.record;
+    let mut human = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string cannot fail.
+        drop(writeln!(human, "{name:>10}  {value}"));
+    };
+    line("ended", ended(record.end));
+    if let Some(result) = &record.result {
+        line("branch", result.reference.trim_start_matches("refs/heads/"));
+    }
+    line(
+        "recorded",
+        &format!(
+            "{} events, {} model runs, {} attempts stopped",
+            record.events.count,
+            record.model_runs.len(),
+            record.events.stopped
+        ),
+    );
+    for remark in &verified.remarks {
+        line("note", remark);
+    }
+    line("bundle", &report.bundle.display().to_string());
+    line("verdict", verdict(verified.verdict));
+    for check in &verified.checks {
+        if let proofroom_record::ladder::Outcome::Fail(failure) = &check.outcome {
+            line(check.name, &failure.cause);
+        }
+    }
+    let machine = json!({
+        "type": "session",
+        "session": report.session,
+        "end": record.end,
+        "isolation": record.isolation,
+        "events": record.events,
+        "model_runs": record.model_runs.len(),
+        "result": record.result,
+        "bundle": report.bundle,
+        "verdict": verified.verdict,
+        "remarks": verified.remarks,
+        "not_proven": verified.not_proven,
+    });
+    progress.closing(&human, &machine);
+}
+
+const fn ended(end: SessionEnd) -> &'static str {
+    match end {
+        SessionEnd::Completed => "completed",
+        SessionEnd::AgentFailed => "the agent did not finish its task",
+        SessionEnd::LimitReached => "a limit was reached",
+        SessionEnd::Cancelled => "cancelled",
+        SessionEnd::Interrupted => "interrupted: the record was closed from what was durable",
+        SessionEnd::Refused => "refused",
+    }
+}
+
+const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::Incomplete => "incomplete",
+        Verdict::Unsupported => "unsupported",
+        Verdict::Rejected => "REJECTED",
+        Verdict::Malformed => "MALFORMED",
+    }
+}
+
+fn exit_code(report: &SessionReport, verified: &Report) -> ExitCode {
+    match (verified.verdict, report.record.end) {
+        (Verdict::Accepted, SessionEnd::Completed) => ExitCode::SUCCESS,
+        (Verdict::Accepted, _) => ExitCode::FAILURE,
+        _ => ExitCode::from(INTERNAL),
+    }
+}

@@ -1,0 +1,247 @@
+//! The beginning of a session: repository, gateway, assignment, room. When anything of it fails
+//! there is no session yet, and the error says what to do.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use anyhow::Context as _;
+use proofroom_canonical::{Digest, Nonce, SessionId};
+use proofroom_gateway::{
+    Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
+};
+use proofroom_record::room_api::Assignment;
+use proofroom_room::{Diagnostics, Programs, Room};
+use tokio::net::UnixStream;
+
+use super::{
+    Deployment, SessionRequest, evidence_path, inspection::DeliveryInspector, save_mechanisms,
+};
+use crate::{
+    broker::{Origin, WorkspaceLimits},
+    files,
+    keys::random,
+    policies::{APPRAISAL, PolicySet},
+    progress::Progress,
+    service::{Services, SessionFacts, SessionService},
+    shelf::Shelf,
+};
+
+/// Half of a workspace is for the agent's own work; the other half may be the repository.
+const REPOSITORY_SHARE: u64 = 2;
+
+/// A session whose room has started.
+pub(super) struct Begun {
+    pub(super) room: Room,
+    pub(super) channel: UnixStream,
+    pub(super) service: Arc<SessionService>,
+    pub(super) shelf: Arc<Shelf>,
+}
+
+pub(super) async fn begin(
+    deployment: &Deployment,
+    policies: PolicySet,
+    request: SessionRequest,
+    session: SessionId,
+    dir: &Path,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<Begun> {
+    let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
+    progress.fact("session", &session.to_string());
+    progress.fact("identity", &spiffe_id);
+    let origin = open_repository(&policies, &request, dir)?;
+    progress.fact("commit", origin.commit());
+    for path in origin.submodules() {
+        progress.note(&format!(
+            "submodule `{path}` stays outside: its content is not in the room"
+        ));
+    }
+    policies.save(&dir.join("policies"))?;
+    let shelf = Shelf::new(dir.join("records"), session, Arc::clone(&deployment.log))?;
+    let shelf = Arc::new(shelf);
+    let assignment_policies = policies.digests();
+    let access_policy = policies.access_text().to_owned();
+    let repository = repository_name(&request.repository);
+    let inspector =
+        DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
+    let room_config = policies.room.clone();
+    let gateway = gateway(deployment, policies, dir, &shelf)?;
+    let programs = programs()?;
+    let name = session.to_string();
+    let started = std::time::Instant::now();
+    let mut room =
+        tokio::task::spawn_blocking(move || Room::start(&name, &room_config, &programs)).await??;
+    let took = started.elapsed();
+    save_mechanisms(dir, room.mechanisms())?;
+    progress.fact(
+        "isolation",
+        &format!("{}: {}", room.isolation(), room.isolation().not_proven()),
+    );
+    progress.fact(
+        "room",
+        &format!("started in {:.1} ms", took.as_secs_f64() * 1e3),
+    );
+    let channel = room.take_channel().context("the room has no channel")?;
+    channel.set_nonblocking(true)?;
+    let assignment = Assignment {
+        session,
+        nonce: Nonce::from_random(random()?),
+        spiffe_id,
+        agent: request.agent,
+        task: request.task,
+        command: request.command,
+        repository,
+        commit: origin.commit().to_owned(),
+        policies: assignment_policies,
+        access_policy,
+        grant: request.grant,
+        limits: request.limits,
+        model: request.model,
+        isolation: room.isolation(),
+        mechanisms: room.mechanisms().to_vec(),
+        time: (deployment.clock)(),
+    };
+    let facts = SessionFacts {
+        assignment,
+        reference: format!("refs/heads/proofroom/{session}"),
+        origin,
+        dir: dir.to_owned(),
+        inspector,
+    };
+    let services = Services {
+        keys: Arc::clone(&deployment.keys),
+        gateway,
+        shelf: Arc::clone(&shelf),
+        progress: Arc::clone(progress),
+        clock: deployment.clock,
+    };
+    Ok(Begun {
+        room,
+        channel: UnixStream::from_std(channel)?,
+        service: Arc::new(SessionService::new(facts, services)),
+        shelf,
+    })
+}
+
+fn open_repository(
+    policies: &PolicySet,
+    request: &SessionRequest,
+    dir: &Path,
+) -> anyhow::Result<Origin> {
+    let limits = &policies.room.limits;
+    let repository = request
+        .repository
+        .canonicalize()
+        .with_context(|| format!("cannot open `{}`", request.repository.display()))?;
+    Ok(Origin::open(
+        &repository,
+        &dir.join("scratch.git"),
+        WorkspaceLimits {
+            tree_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
+            history_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
+            files: limits.inodes / REPOSITORY_SHARE,
+        },
+    )?)
+}
+
+/// The name by which routing rules and records know a repository: its directory's, never its path.
+fn repository_name(path: &Path) -> String {
+    path.canonicalize()
+        .ok()
+        .and_then(|path| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        })
+        .map(|name| name.trim_end_matches(".git").to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "repository".to_owned())
+}
+
+fn gateway(
+    deployment: &Deployment,
+    policies: PolicySet,
+    dir: &Path,
+    shelf: &Arc<Shelf>,
+) -> anyhow::Result<Gateway> {
+    let keeper = Arc::new(EvidenceKeeper {
+        dir: dir.to_owned(),
+        gateway: OnceLock::new(),
+    });
+    let gateway = Gateway::new(Config {
+        classification: policies.classification,
+        routing: policies.routing,
+        upstreams: policies.upstreams,
+        appraisal: BTreeMap::from([(PathBuf::from(APPRAISAL), policies.appraisal)]),
+        signing_key: deployment.keys.gateway().clone(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        sink: Arc::clone(shelf) as _,
+        observer: Arc::clone(&keeper) as _,
+        limits: GatewayLimits::default(),
+    })
+    .map_err(|problems| {
+        let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(
+            "policies and upstreams contradict each other:\n  {}",
+            words.join("\n  ")
+        )
+    })?;
+    drop(keeper.gateway.set(gateway.clone()));
+    Ok(gateway)
+}
+
+/// Keeps evidence documents beside the session that relied on them.
+struct EvidenceKeeper {
+    dir: PathBuf,
+    gateway: OnceLock<Gateway>,
+}
+
+impl RunObserver for EvidenceKeeper {
+    fn observe(&self, event: &RunEvent) {
+        let RunEvent::UpstreamVerified { evidence, .. } = event else {
+            return;
+        };
+        if let Err(error) = self.keep(*evidence) {
+            // The bundle needs the document and will name it as missing.
+            drop(error);
+        }
+    }
+}
+
+impl EvidenceKeeper {
+    fn keep(&self, digest: Digest) -> std::io::Result<()> {
+        let Some(bytes) = self
+            .gateway
+            .get()
+            .and_then(|gateway| gateway.evidence(digest))
+        else {
+            return Ok(());
+        };
+        std::fs::create_dir_all(self.dir.join("evidence"))?;
+        files::replace(&evidence_path(&self.dir, digest), &bytes)
+    }
+}
+
+/// The programs that go into the room lie beside this one.
+fn programs() -> anyhow::Result<Programs> {
+    let own = std::env::current_exe().context("cannot find the running program")?;
+    let beside = |name: &str| -> anyhow::Result<PathBuf> {
+        let path = own.with_file_name(name);
+        anyhow::ensure!(
+            path.is_file(),
+            "`{}` is missing; it belongs beside `{}`",
+            path.display(),
+            own.display()
+        );
+        Ok(path)
+    };
+    Ok(Programs {
+        guest: beside("proofroom-guest")?,
+        others: vec![beside("proofroom-agent")?],
+        supervisor_arguments: vec!["supervise".into()],
+        environment: Vec::new(),
+        diagnostics: Diagnostics::Discard,
+    })
+}

@@ -1,0 +1,284 @@
+//! The end of a session, whatever ended it: the channel falls silent, the room is destroyed, and
+//! what remains is a session record, a destruction record, receipts and a bundle.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId, Timestamp, json};
+use proofroom_record::{
+    bundle::{BundleParts, HeadSignature, LoggedRecord, TrustMaterial},
+    chain::{ChainEnd, VerifiedChain, verify_chain},
+    event::SessionEnd,
+    ladder::write_bundle,
+    predicate::{read_unverified, seal},
+    room_api::SignedEvent,
+    statement::{
+        AgentSession, Assurance, Binding, Destruction, ModelRun, ModelRunReference, Signer,
+    },
+};
+use proofroom_tlog::LeafKind;
+
+use super::{DONE, evidence_path};
+use crate::{
+    files, journal,
+    keys::{DeploymentKeys, random},
+    log::LogAccess,
+    policies,
+    service::Closed,
+    shelf::{Receipted, Shelf},
+};
+
+/// A session whose room is gone, and what is needed to close it.
+pub(super) struct Ended<'a> {
+    pub(super) session: SessionId,
+    pub(super) dir: &'a Path,
+    pub(super) keys: &'a DeploymentKeys,
+    pub(super) shelf: &'a Shelf,
+    pub(super) isolation: IsolationLevel,
+    pub(super) mechanisms: Vec<String>,
+    pub(super) now: Timestamp,
+}
+
+impl Ended<'_> {
+    /// Writes the session record in place of a room that could not: from what was durable, signed
+    /// by the gateway, and saying so.
+    pub(super) async fn close_for_the_room(&self) -> anyhow::Result<Closed> {
+        let binding_bytes = fs::read(self.dir.join("binding.json"))
+            .context("the room was lost before it had an identity; no session took place")?;
+        let binding: Binding = json::parse(&binding_bytes, 1 << 20)?;
+        let chain = self.chain(&binding_bytes)?;
+        let events = chain.summary();
+        let last = chain.events().last().context("the session has no events")?;
+        let first = chain
+            .events()
+            .first()
+            .context("the session has no events")?;
+        let runs = self.model_runs()?;
+        let record = AgentSession {
+            session: self.session,
+            spiffe_id: binding.spiffe_id.clone(),
+            agent: agent_of(&binding.spiffe_id),
+            isolation: self.isolation,
+            mechanisms: self.mechanisms.clone(),
+            not_proven: vec![
+                self.isolation.not_proven().to_owned(),
+                "the room was lost before it closed its session: events after the last durable one are unknown".to_owned(),
+            ],
+            binding: Digest::of(&binding_bytes),
+            model_runs: runs
+                .iter()
+                .map(|(run, record)| ModelRunReference {
+                    run: run.run,
+                    record: *record,
+                    status: run.status,
+                })
+                .collect(),
+            high_water: runs
+                .last()
+                .map_or_else(|| "unknown".to_owned(), |(run, _)| run.classification.high_water_after.clone()),
+            result: None,
+            end: SessionEnd::Interrupted,
+            started: first.time,
+            ended: last.time,
+            events,
+            signer: Signer::Gateway,
+            blinding: Nonce::from_random(random()?),
+        };
+        let sealed = seal(record.clone(), self.keys.gateway())?;
+        let digest = self
+            .shelf
+            .keep(LeafKind::AgentSession, "session", sealed.bytes)
+            .await?;
+        Ok(Closed { record, digest })
+    }
+
+    /// Writes what was observed of the room's end.
+    pub(super) async fn record_destruction(
+        &self,
+        session_record: Digest,
+        observed: Vec<String>,
+    ) -> anyhow::Result<()> {
+        let record = Destruction {
+            session: self.session,
+            isolation: self.isolation,
+            session_record,
+            observed,
+            not_proven: vec![
+                "that the host kept no copy of the room's memory: at this isolation level its operator could have read it".to_owned(),
+                "that released memory was overwritten before its next use: the kernel clears pages when it hands them out again".to_owned(),
+            ],
+            at: self.now,
+            blinding: Nonce::from_random(random()?),
+        };
+        let sealed = seal(record, self.keys.gateway())?;
+        self.shelf
+            .keep(LeafKind::Destruction, "destruction", sealed.bytes)
+            .await?;
+        Ok(())
+    }
+
+    /// A session record that the room's process still wrote before it died.
+    pub(super) fn closed_already(&self) -> anyhow::Result<Option<Closed>> {
+        let Some(path) = self.shelf.file(LeafKind::AgentSession) else {
+            return Ok(None);
+        };
+        let bytes = fs::read(path)?;
+        Ok(Some(Closed {
+            record: read_unverified(&bytes)?,
+            digest: Digest::of(&bytes),
+        }))
+    }
+
+    /// Writes the bundle to the state directory and, when asked, to a second place; returns where
+    /// it is and its bytes.
+    pub(super) async fn bundle(
+        &self,
+        log: &LogAccess,
+        signer: Signer,
+        own: &Path,
+        out: Option<&Path>,
+    ) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+        let receipted = self.shelf.receipts().await?;
+        let parts = self.bundle_parts(receipted, log, signer)?;
+        let bytes = write_bundle(&parts)?;
+        let path = write_out(own, out, &bytes)?;
+        tidy_up(self.dir)?;
+        Ok((path, bytes))
+    }
+
+    fn bundle_parts(
+        &self,
+        receipted: Receipted,
+        log: &LogAccess,
+        signer: Signer,
+    ) -> anyhow::Result<BundleParts> {
+        let events = journal::read(&self.dir.join("journal.jsonl"))?;
+        let head_signature = match (signer, events.last()) {
+            (Signer::Gateway, Some(last)) => {
+                HeadSignature::Separate(format!("{}\n", last.sig).into_bytes())
+            }
+            (Signer::Session, _) | (Signer::Gateway, None) => HeadSignature::InSessionRecord,
+        };
+        let pem = |bytes: &[u8]| -> anyhow::Result<Vec<u8>> {
+            Ok(proofroom_record::certificate::canonical_pem(bytes)?.into_bytes())
+        };
+        let evidence = self.cited_evidence(&receipted.model_runs)?;
+        Ok(BundleParts {
+            binding: fs::read(self.dir.join("binding.json"))?,
+            events: lines(&events),
+            head_signature,
+            model_runs: receipted.model_runs,
+            session: receipted.session,
+            destruction: receipted.destruction,
+            checkpoint: receipted.checkpoint,
+            evidence,
+            trust: TrustMaterial {
+                ca: pem(self.keys.ca_pem().as_bytes())?,
+                gateway: pem(self.keys.gateway_pem().as_bytes())?,
+                session: pem(&fs::read(self.dir.join("session.pem"))?)?,
+                log_key: log.verifier_key().as_bytes().to_vec(),
+                policies: policies::read_saved(&self.dir.join("policies"))?,
+            },
+        })
+    }
+
+    /// The evidence documents that the model runs cite, each once.
+    fn cited_evidence(&self, runs: &[LoggedRecord]) -> anyhow::Result<Vec<Vec<u8>>> {
+        let mut cited = BTreeSet::new();
+        for run in runs {
+            let run = read_unverified::<ModelRun>(&run.envelope)?;
+            if let Some(Assurance::Attested { evidence, .. }) =
+                run.upstream.map(|upstream| upstream.assurance)
+            {
+                cited.insert(evidence);
+            }
+        }
+        cited
+            .into_iter()
+            .map(|digest| {
+                let path = evidence_path(self.dir, digest);
+                fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
+            })
+            .collect()
+    }
+
+    fn chain(&self, binding: &[u8]) -> anyhow::Result<VerifiedChain> {
+        let events = journal::read(&self.dir.join("journal.jsonl"))?;
+        Ok(verify_chain(
+            &lines(&events),
+            self.session,
+            Digest::of(binding),
+            ChainEnd::Interrupted,
+        )?)
+    }
+
+    fn model_runs(&self) -> anyhow::Result<Vec<(ModelRun, Digest)>> {
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(self.shelf.dir())? {
+            let path = entry?.path();
+            let is_run = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().ends_with("-model-run.dsse.json"));
+            if is_run {
+                let bytes = fs::read(&path)?;
+                runs.push((read_unverified::<ModelRun>(&bytes)?, Digest::of(&bytes)));
+            }
+        }
+        runs.sort_by_key(|(run, _)| run.sequence);
+        Ok(runs)
+    }
+}
+
+/// Writes the bundle to the state directory and, when asked, to a second place.
+fn write_out(own: &Path, out: Option<&Path>, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    files::replace(own, bytes).with_context(|| format!("cannot write `{}`", own.display()))?;
+    let Some(out) = out else {
+        return Ok(own.to_owned());
+    };
+    fs::write(out, bytes).with_context(|| {
+        format!(
+            "cannot write `{}`; the bundle is at `{}`",
+            out.display(),
+            own.display()
+        )
+    })?;
+    Ok(out.to_owned())
+}
+
+/// Removes what only the running session needed and marks it as done.
+fn tidy_up(dir: &Path) -> io::Result<()> {
+    for name in ["scratch.git", "incoming.pack"] {
+        let path = dir.join(name);
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    files::replace(&dir.join(DONE), b"")
+}
+
+fn lines(events: &[SignedEvent]) -> Vec<u8> {
+    events
+        .iter()
+        .flat_map(|event| [event.event.as_bytes(), b"\n"])
+        .flatten()
+        .copied()
+        .collect()
+}
+
+/// `spiffe://<trust domain>/session/<id>/agent/<name>`
+fn agent_of(spiffe_id: &str) -> String {
+    spiffe_id
+        .rsplit_once('/')
+        .map_or("", |(_, name)| name)
+        .to_owned()
+}
