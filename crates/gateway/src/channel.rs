@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use proofroom_canonical::Timestamp;
 use proofroom_classify::Assurance as TierAssurance;
 use proofroom_record::{
     event::RunStatus,
@@ -166,7 +167,7 @@ impl OpenChannel {
     }
 
     /// What a record says about the upstream.
-    pub(crate) fn facts(&self, upstream: &Upstream) -> UpstreamFacts {
+    pub(crate) fn facts(&self, upstream: &Upstream, sent: Timestamp) -> UpstreamFacts {
         UpstreamFacts {
             name: upstream.name.clone(),
             source: upstream.source,
@@ -178,6 +179,7 @@ impl OpenChannel {
             },
             retention: upstream.retention.mode.to_string(),
             region: upstream.region.clone(),
+            sent,
         }
     }
 }

@@ -128,7 +128,7 @@ async fn attempt(
     draft.routing.tier = Some(chosen.tier.clone());
     draft.routing.upstream = Some(upstream.name.clone());
     draft.request.forwarded = Some(Digest::of(prompt.as_slice()));
-    draft.upstream = Some(open.facts(&upstream));
+    draft.upstream = Some(open.facts(&upstream, core.clock.now()));
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,
         run: draft.opening.run,

@@ -245,6 +245,9 @@ pub struct UpstreamFacts {
     pub retention: String,
     /// Region as configured.
     pub region: String,
+    /// When the forwarded request was about to be sent (gateway's clock): after the upstream's
+    /// evidence was appraised, before the first byte.
+    pub sent: Timestamp,
 }
 
 /// Where answers come from.

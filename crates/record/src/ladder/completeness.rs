@@ -271,7 +271,12 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Result<(String,
     let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
     let in_order = not_after(session.started, session.ended, 0)
         && runs.clone().all(|run| {
-            not_after(run.started, run.finished, 0)
+            let sent = run
+                .upstream
+                .as_ref()
+                .map_or(run.started, |facts| facts.sent);
+            not_after(run.started, sent, 0)
+                && not_after(sent, run.finished, 0)
                 && not_after(session.started, run.started, MAX_SKEW_MILLIS)
                 && not_after(run.finished, session.ended, MAX_SKEW_MILLIS)
         });

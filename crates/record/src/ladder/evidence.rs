@@ -20,12 +20,14 @@ struct Use<'a> {
     tls_spki: Digest,
     appraised: Timestamp,
     expires: Timestamp,
+    sent: Timestamp,
 }
 
 fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
     records.runs.iter().filter_map(|record| {
         let run = record.predicate();
-        match &run.upstream.as_ref()?.assurance {
+        let upstream = run.upstream.as_ref()?;
+        match &upstream.assurance {
             Assurance::ContractOnly { .. } => None,
             Assurance::Attested {
                 evidence,
@@ -42,6 +44,7 @@ fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
                 tls_spki: *tls_spki,
                 appraised: *appraised,
                 expires: *expires,
+                sent: upstream.sent,
             }),
         }
     })
@@ -120,8 +123,9 @@ fn check_use(used: &Use<'_>, result: &seam::Appraised) -> Result<(), Failure> {
         return Err(Failure::refused("evidence-key-differs", cause));
     }
     let over = used.expires > result.expires;
-    if over || used.run.started < used.appraised || used.run.started > used.expires {
-        let cause = format!("`{run}` began outside the time for which the evidence was accepted");
+    if over || used.sent < used.appraised || used.sent > used.expires {
+        let cause =
+            format!("`{run}` was sent outside the time for which the evidence was accepted");
         return Err(Failure::refused("evidence-expired", cause));
     }
     Ok(())

@@ -380,6 +380,7 @@ fn served(
             assurance,
             retention: "in-memory".into(),
             region: "eu".into(),
+            sent: at(seconds + 1),
         }),
         response: Some(ModelResponse {
             http_status: 200,
