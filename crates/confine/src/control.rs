@@ -27,6 +27,8 @@ const MAX_FDS: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Message {
+    /// To the launch stage, first of all; beside it one descriptor for each group.
+    Join { groups: Vec<GroupKind> },
     /// To the stage; beside it the specification and what else the stage needs.
     Start,
     /// From the launch stage: its user namespace waits for the id maps.
@@ -45,6 +47,16 @@ pub(crate) enum Message {
     Killed { signal: i32 },
     /// From a stage: it stops here.
     Failed(StageFailure),
+}
+
+/// What the descriptor of a resource group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GroupKind {
+    /// A version 1 `tasks` file.
+    Tasks,
+    /// A version 2 directory.
+    Directory,
 }
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{
     ConfineError, Diagnostics, IdMap, ReadOnlyBind, RoomSpec, StageProgram,
-    launch::{self, Launched},
+    launch::{self, Launched, Launcher},
 };
 
 use crate::{RoomConfig, RoomError, error::On as _, groups::Groups, slots::Slot};
@@ -84,7 +84,8 @@ impl Room {
     /// Blocking, single-digit milliseconds; call it from a blocking thread.
     ///
     /// # Errors
-    /// `isolation-level-not-offered`, `no-free-host-ids`, `mechanism-missing`, `stage-failed`.
+    /// `isolation-level-not-offered`, `no-free-host-ids`, `mechanism-missing`, `stage-failed`,
+    /// `not-in-its-group`.
     /// Nothing is left running.
     pub fn start(name: &str, config: &RoomConfig, programs: &Programs) -> Result<Self, RoomError> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -96,18 +97,20 @@ impl Room {
             let required = config.minimum_isolation.to_string();
             return Err(RoomError::LevelNotOffered { required });
         }
+        // First, because it is loaded while the rest is made.
+        let stage = StageProgram::at(programs.guest.clone());
+        let launcher = Launcher::spawn(&stage, programs.diagnostics)?;
         let spec = specification(config, programs)?;
         let slot = Slot::take()?;
         let groups = Groups::make(name, &config.limits)?;
         let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
-        let stage = StageProgram::at(programs.guest.clone());
-        let join = |pid| {
-            groups.join(pid).map_err(|source| ConfineError::System {
-                action: "put the launcher into its resource groups".to_owned(),
-                source,
-            })
-        };
-        let launched = launch::start(&spec, slot.ids, &OwnedFd::from(theirs), &stage, &join)?;
+        let launched = launcher.start(
+            &spec,
+            slot.ids,
+            &OwnedFd::from(theirs),
+            &groups.entrances()?,
+        )?;
+        groups.hold(launched.pid())?;
         let mut mechanisms = launched.mechanisms().to_vec();
         mechanisms.extend(groups.mechanisms.iter().cloned());
         Ok(Self {

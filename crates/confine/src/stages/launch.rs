@@ -20,7 +20,7 @@ use rustix::{
 use super::{Copied, first_of_namespace, report, start};
 use crate::{
     CHANNEL_FD, RoomSpec,
-    control::{Control, Message},
+    control::{Control, GroupKind, Message},
     error::{AtStep as _, StageFailure},
     room_root::{self, Sources},
     sys,
@@ -49,12 +49,24 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_ADMIN);
 
 pub(super) fn run(control: &Control) -> Result<(), ()> {
-    let (spec, channel) = report(control, prepare(control))?;
-    let copied = first_of_namespace(control, libc::CLONE_PARENT, "pid-namespace");
+    let Prepared {
+        spec,
+        channel,
+        sources,
+        group,
+    } = report(control, prepare(control))?;
+    let copied = first_of_namespace(
+        control,
+        libc::CLONE_PARENT,
+        group.as_ref().map(OwnedFd::as_fd),
+    );
     match report(control, copied)? {
         Copied::Original => Ok(()),
-        Copied::First => {
-            let Err(failure) = first_process(control, &spec, channel) else {
+        Copied::First(gate) => {
+            drop(group);
+            let built = first_process(&spec, &sources);
+            gate.pass();
+            let Err(failure) = built.and_then(|()| execute(control, &spec, channel)) else {
                 return Ok(());
             };
             report(control, Err(failure))
@@ -62,7 +74,15 @@ pub(super) fn run(control: &Control) -> Result<(), ()> {
     }
 }
 
-fn prepare(control: &Control) -> Result<(RoomSpec, OwnedFd), StageFailure> {
+struct Prepared {
+    spec: RoomSpec,
+    channel: OwnedFd,
+    sources: Sources,
+    group: Option<OwnedFd>,
+}
+
+fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
+    let group = join_groups(control)?;
     let (spec, mut fds): (RoomSpec, _) = start(control)?;
     let Some(channel) = fds.pop() else {
         return Err(StageFailure::step("start", "no channel came"));
@@ -71,10 +91,49 @@ fn prepare(control: &Control) -> Result<(RoomSpec, OwnedFd), StageFailure> {
     control
         .send(&Message::MapMe, &[])
         .at("ask for the id maps")?;
+    // Needs no maps, so it is done while they are written.
+    let sources = Sources::take(&spec)?;
     let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
         return Err(StageFailure::step("id maps", "`mapped` was expected"));
     };
-    Ok((spec, channel))
+    Ok(Prepared {
+        spec,
+        channel,
+        sources,
+        group,
+    })
+}
+
+/// Enters the version 1 groups; returns the version 2 group, into which the first process is born.
+fn join_groups(control: &Control) -> Result<Option<OwnedFd>, StageFailure> {
+    let (Message::Join { groups }, fds) = control.expect("join").at("join")? else {
+        return Err(StageFailure::step("join", "`join` was expected"));
+    };
+    if groups.len() != fds.len() {
+        return Err(StageFailure::step(
+            "join",
+            "a group's descriptor is missing",
+        ));
+    }
+    let mut born_in = None;
+    for (kind, fd) in groups.into_iter().zip(fds) {
+        match kind {
+            GroupKind::Tasks => {
+                rustix::io::write(&fd, b"0").map_err(|e| {
+                    StageFailure::mechanism(
+                        "resource-group",
+                        e,
+                        "let proofroom write the `tasks` file of groups that it makes",
+                    )
+                })?;
+            }
+            GroupKind::Directory if born_in.is_none() => born_in = Some(fd),
+            GroupKind::Directory => {
+                return Err(StageFailure::step("join", "two version 2 groups"));
+            }
+        }
+    }
+    Ok(born_in)
 }
 
 fn enter_namespaces() -> Result<(), StageFailure> {
@@ -102,17 +161,16 @@ fn enter_namespaces() -> Result<(), StageFailure> {
     ))
 }
 
-/// Returns only with a failure.
-fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
+/// Builds the room around the first process.
+fn first_process(spec: &RoomSpec, sources: &Sources) -> Result<(), StageFailure> {
     rustix::process::setsid().at("start a session")?;
     sys::unshare(libc::CLONE_NEWCGROUP).map_err(|e| {
         StageFailure::mechanism("cgroup-namespace", e, "enable CONFIG_CGROUPS in the kernel")
     })?;
-    let sources = Sources::take(spec)?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("become the room's group 0")?;
     set_thread_groups(&[]).at("leave the host's groups")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become the room's user 0")?;
-    room_root::build(&sources, spec)?;
+    room_root::build(sources, spec)?;
     rustix::system::sethostname(b"room").at("name the room")?;
     let socket = socket_with(
         AddressFamily::INET,
@@ -124,10 +182,10 @@ fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result
     sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
     drop(socket);
     super::bound_capabilities(KEPT)?;
-    set_no_new_privs(true).at("set no_new_privs")?;
-    execute(control, spec, channel)
+    set_no_new_privs(true).at("set no_new_privs")
 }
 
+/// Executes the supervisor: returns only with a failure.
 fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
     let mut mechanisms: Vec<String> = NAMESPACES.map(|(name, _)| name.to_owned()).to_vec();
     mechanisms.extend(["private-root", "private-procfs", "tmpfs-size-limits"].map(str::to_owned));
