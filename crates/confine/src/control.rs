@@ -37,6 +37,8 @@ pub(crate) enum Message {
     Mapped,
     /// From either stage: the first process of the new pid namespace, with its pidfd beside.
     Init { pid: i32 },
+    /// From a stage to its copy: the other side knows of it.
+    GoOn,
     /// From the launch stage: everything is built, the supervisor is executed next.
     Built { mechanisms: Vec<String> },
     /// From the confine stage: everything is in force; beside it the notification descriptor.

@@ -58,7 +58,7 @@ fn first_of_namespace(
     flags: i32,
     group: Option<BorrowedFd<'_>>,
 ) -> Result<Copied, StageFailure> {
-    let (gate, opener) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
+    let (gate, opener) = Control::pair().at("make a gate")?;
     let cloned = sys::clone_process(flags, group).map_err(|e| {
         StageFailure::mechanism(
             "pid-namespace",
@@ -71,27 +71,38 @@ fn first_of_namespace(
             control
                 .send(&Message::Init { pid }, &[pidfd.as_fd()])
                 .at("tell of the process")?;
-            rustix::io::write(&opener, &[1]).at("open the gate")?;
-            Ok(Copied::Original)
+            Ok(Copied::Original(Opener(Control::over(opener))))
         }
         Cloned::Child => Ok(Copied::First(Gate(gate))),
     }
 }
 
 enum Copied {
-    Original,
+    Original(Opener),
     First(Gate),
 }
 
-/// See [`first_of_namespace`].
+/// The original's side of the gate.
 #[must_use]
-struct Gate(OwnedFd);
+struct Opener(Control);
+
+impl Opener {
+    /// Lets the copy go on, with what was made for it meanwhile.
+    fn open(&self, with: &[BorrowedFd<'_>]) -> Result<(), StageFailure> {
+        self.0.send(&Message::GoOn, with).at("open the gate")
+    }
+}
+
+/// The copy's side of the gate, see [`first_of_namespace`].
+#[must_use]
+struct Gate(Control);
 
 impl Gate {
-    /// Waits until the other side knows of this process; ends this process when it never will.
-    fn pass(self) {
-        if !matches!(rustix::io::read(&self.0, &mut [0_u8; 1]), Ok(1)) {
-            sys::leave(70);
+    /// Waits for the original; ends this process when it never opens the gate.
+    fn pass(self) -> Vec<OwnedFd> {
+        match self.0.expect("gate") {
+            Ok((Message::GoOn, fds)) => fds,
+            _ => sys::leave(70),
         }
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn run(control: &Control) -> Result<(), ()> {
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
     let copied = first_of_namespace(control, flags, None);
     match report(control, copied)? {
-        Copied::Original => Ok(()),
+        Copied::Original(opener) => report(control, opener.open(&[])),
         Copied::First(gate) => {
-            gate.pass();
+            drop(gate.pass());
             first_process(control, &command, stdio)
         }
     }

@@ -9,11 +9,13 @@ use std::{
 };
 
 use rustix::{
+    fs::{Mode, OFlags, open, openat},
     io::fcntl_dupfd_cloexec,
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, LinkNameSpaceType, move_into_link_name_space, set_no_new_privs,
+        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 
@@ -36,6 +38,10 @@ const NAMESPACES: [(&str, libc::c_int); 7] = [
     ("cgroup-namespace", libc::CLONE_NEWCGROUP),
 ];
 
+const ENABLE_NAMESPACE: &str = "enable it in the kernel; if unprivileged user namespaces are \
+    restricted (kernel.apparmor_restrict_unprivileged_userns, user.max_*_namespaces), allow them \
+    for proofroom";
+
 /// What the supervisor keeps: it makes namespaces and mounts for commands, changes ids, reads the
 /// memory of those that call, and owns the files it makes.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
@@ -54,6 +60,7 @@ pub(super) fn run(control: &Control) -> Result<(), ()> {
         channel,
         sources,
         group,
+        own_namespaces,
     } = report(control, prepare(control))?;
     let copied = first_of_namespace(
         control,
@@ -61,17 +68,49 @@ pub(super) fn run(control: &Control) -> Result<(), ()> {
         group.as_ref().map(OwnedFd::as_fd),
     );
     match report(control, copied)? {
-        Copied::Original => Ok(()),
+        Copied::Original(opener) => {
+            // Takes as long as building the root, so it is done beside it.
+            let opened =
+                network(&own_namespaces).and_then(|network| opener.open(&[network.as_fd()]));
+            report(control, opened)
+        }
         Copied::First(gate) => {
-            drop(group);
+            drop((group, own_namespaces));
             let built = first_process(&spec, &sources);
-            gate.pass();
-            let Err(failure) = built.and_then(|()| execute(control, &spec, channel)) else {
-                return Ok(());
-            };
-            report(control, Err(failure))
+            let network = gate.pass();
+            let done = built
+                .and_then(|()| enter_network(network))
+                .and_then(|()| give_up_privileges())
+                .and_then(|()| execute(control, &spec, channel));
+            report(control, done)
         }
     }
+}
+
+/// The room's network: a namespace with nothing but a loopback interface.
+fn network(own_namespaces: &OwnedFd) -> Result<OwnedFd, StageFailure> {
+    let missing = |e: &dyn std::fmt::Display| {
+        StageFailure::mechanism("net-namespace", e.to_string(), ENABLE_NAMESPACE)
+    };
+    sys::unshare(libc::CLONE_NEWNET).map_err(|e| missing(&e))?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .at("open a socket")?;
+    sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(own_namespaces, "net", flags, Mode::empty()).map_err(|e| missing(&e))
+}
+
+fn enter_network(mut fds: Vec<OwnedFd>) -> Result<(), StageFailure> {
+    let Some(namespace) = fds.pop() else {
+        return Err(StageFailure::step("enter the network", "no namespace came"));
+    };
+    let kind = Some(LinkNameSpaceType::Network);
+    move_into_link_name_space(namespace.as_fd(), kind).at("enter the network")
 }
 
 struct Prepared {
@@ -79,6 +118,8 @@ struct Prepared {
     channel: OwnedFd,
     sources: Sources,
     group: Option<OwnedFd>,
+    /// `/proc/self/ns`, which has no name any more once the first process has changed the root.
+    own_namespaces: OwnedFd,
 }
 
 fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
@@ -87,6 +128,8 @@ fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
     let Some(channel) = fds.pop() else {
         return Err(StageFailure::step("start", "no channel came"));
     };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own_namespaces = open("/proc/self/ns", flags, Mode::empty()).at("open own namespaces")?;
     enter_namespaces()?;
     control
         .send(&Message::MapMe, &[])
@@ -101,6 +144,7 @@ fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
         channel,
         sources,
         group,
+        own_namespaces,
     })
 }
 
@@ -138,21 +182,15 @@ fn join_groups(control: &Control) -> Result<Option<OwnedFd>, StageFailure> {
 
 fn enter_namespaces() -> Result<(), StageFailure> {
     // The cgroup namespace comes later: its root is the group that the process is in by then.
-    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag) & !libc::CLONE_NEWCGROUP;
+    // The network comes later too, beside the building of the root: it takes longest.
+    let later = libc::CLONE_NEWCGROUP | libc::CLONE_NEWNET;
+    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag) & !later;
     let Err(error) = sys::unshare(all) else {
         return Ok(());
     };
     // One by one, to name the one that is refused.
     for (name, flag) in NAMESPACES {
-        sys::unshare(flag).map_err(|e| {
-            StageFailure::mechanism(
-                name,
-                e,
-                "enable it in the kernel; if unprivileged user namespaces are restricted \
-                 (kernel.apparmor_restrict_unprivileged_userns, user.max_*_namespaces), allow \
-                 them for proofroom",
-            )
-        })?;
+        sys::unshare(flag).map_err(|e| StageFailure::mechanism(name, e, ENABLE_NAMESPACE))?;
     }
     Err(StageFailure::mechanism(
         "namespaces",
@@ -171,16 +209,10 @@ fn first_process(spec: &RoomSpec, sources: &Sources) -> Result<(), StageFailure>
     set_thread_groups(&[]).at("leave the host's groups")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become the room's user 0")?;
     room_root::build(sources, spec)?;
-    rustix::system::sethostname(b"room").at("name the room")?;
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .at("open a socket")?;
-    sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
-    drop(socket);
+    rustix::system::sethostname(b"room").at("name the room")
+}
+
+fn give_up_privileges() -> Result<(), StageFailure> {
     super::bound_capabilities(KEPT)?;
     set_no_new_privs(true).at("set no_new_privs")
 }
@@ -213,7 +245,8 @@ fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), S
         .envs(spec.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .exec();
+    // The caller's control socket has lost its number to the channel.
     let failure = StageFailure::step("execute the supervisor", error);
-    drop(control.send(&Message::Failed(failure.clone()), &[]));
-    Err(failure)
+    drop(control.send(&Message::Failed(failure), &[]));
+    sys::leave(70)
 }

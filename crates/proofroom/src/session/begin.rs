@@ -13,7 +13,7 @@ use proofroom_gateway::{
     Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
 };
 use proofroom_record::room_api::Assignment;
-use proofroom_room::{Diagnostics, Programs, Room};
+use proofroom_room::{Diagnostics, Programs, Room, Spare};
 use tokio::net::UnixStream;
 
 use super::{
@@ -48,6 +48,8 @@ pub(super) async fn begin(
     dir: &Path,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
+    // Loaded while the repository and the policies are looked at.
+    let spare = Spare::new(programs()?)?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
@@ -68,11 +70,9 @@ pub(super) async fn begin(
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
     let room_config = policies.room.clone();
     let gateway = gateway(deployment, policies, dir, &shelf)?;
-    let programs = programs()?;
     let name = session.to_string();
     let started = std::time::Instant::now();
-    let mut room =
-        tokio::task::spawn_blocking(move || Room::start(&name, &room_config, &programs)).await??;
+    let mut room = tokio::task::spawn_blocking(move || spare.start(&name, &room_config)).await??;
     let took = started.elapsed();
     save_mechanisms(dir, room.mechanisms())?;
     progress.fact(
