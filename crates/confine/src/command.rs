@@ -338,10 +338,10 @@ pub(crate) fn memory_file<T: Serialize>(value: &T) -> Result<OwnedFd, ConfineErr
     let fd = rustix::fs::memfd_create("specification", rustix::fs::MemfdFlags::CLOEXEC)
         .doing("make a memory file")?;
     let mut file = std::fs::File::from(fd);
-    serde_json::to_writer(&file, value).map_err(|e| ConfineError::Specification {
+    let text = serde_json::to_vec(value).map_err(|e| ConfineError::Specification {
         reason: e.to_string(),
     })?;
-    file.flush().doing("write the specification")?;
+    file.write_all(&text).doing("write the specification")?;
     file.rewind().doing("rewind the specification")?;
     Ok(file.into())
 }
