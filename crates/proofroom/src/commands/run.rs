@@ -211,10 +211,7 @@ fn agent_name(program: &str) -> String {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the command asks the system for the time"
-)]
+/// The one place where the command asks the system for the time.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -13,7 +13,7 @@ use proofroom_gateway::{
     Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
 };
 use proofroom_record::room_api::Assignment;
-use proofroom_room::{Diagnostics, Programs, Room};
+use proofroom_room::{Diagnostics, Programs, Room, RoomConfig};
 use tokio::net::UnixStream;
 
 use super::{
@@ -61,30 +61,13 @@ pub(super) async fn begin(
     policies.save(&dir.join("policies"))?;
     let shelf = Shelf::new(dir.join("records"), session, Arc::clone(&deployment.log))?;
     let shelf = Arc::new(shelf);
-    let assignment_policies = policies.digests();
-    let access_policy = policies.access_text().to_owned();
+    let (digests, access_policy) = (policies.digests(), policies.access_text().to_owned());
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
     let room_config = policies.room.clone();
     let gateway = gateway(deployment, policies, dir, &shelf)?;
-    let programs = programs()?;
-    let name = session.to_string();
-    let started = std::time::Instant::now();
-    let mut room =
-        tokio::task::spawn_blocking(move || Room::start(&name, &room_config, &programs)).await??;
-    let took = started.elapsed();
-    save_mechanisms(dir, room.mechanisms())?;
-    progress.fact(
-        "isolation",
-        &format!("{}: {}", room.isolation(), room.isolation().not_proven()),
-    );
-    progress.fact(
-        "room",
-        &format!("started in {:.1} ms", took.as_secs_f64() * 1e3),
-    );
-    let channel = room.take_channel().context("the room has no channel")?;
-    channel.set_nonblocking(true)?;
+    let (room, channel) = start_room(session, room_config, dir, progress).await?;
     let assignment = Assignment {
         session,
         nonce: Nonce::from_random(random()?),
@@ -94,7 +77,7 @@ pub(super) async fn begin(
         command: request.command,
         repository,
         commit: origin.commit().to_owned(),
-        policies: assignment_policies,
+        policies: digests,
         access_policy,
         grant: request.grant,
         limits: request.limits,
@@ -119,10 +102,34 @@ pub(super) async fn begin(
     };
     Ok(Begun {
         room,
-        channel: UnixStream::from_std(channel)?,
+        channel,
         service: Arc::new(SessionService::new(facts, services)),
         shelf,
     })
+}
+
+async fn start_room(
+    session: SessionId,
+    config: RoomConfig,
+    dir: &Path,
+    progress: &Progress,
+) -> anyhow::Result<(Room, UnixStream)> {
+    let programs = programs()?;
+    let name = session.to_string();
+    let started = std::time::Instant::now();
+    let mut room =
+        tokio::task::spawn_blocking(move || Room::start(&name, &config, &programs)).await??;
+    let took = started.elapsed();
+    save_mechanisms(dir, room.mechanisms())?;
+    let level = room.isolation();
+    progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
+    progress.fact(
+        "room",
+        &format!("started in {:.1} ms", took.as_secs_f64() * 1e3),
+    );
+    let channel = room.take_channel().context("the room has no channel")?;
+    channel.set_nonblocking(true)?;
+    Ok((room, UnixStream::from_std(channel)?))
 }
 
 fn open_repository(
