@@ -9,11 +9,12 @@ use std::{
 
 use anyhow::Context as _;
 use proofroom_canonical::{Digest, Nonce, SessionId};
+use proofroom_confine::{FileAudit, Loopback};
 use proofroom_gateway::{
     Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
 };
-use proofroom_record::room_api::Assignment;
-use proofroom_room::{Diagnostics, Programs, Room};
+use proofroom_record::room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit};
+use proofroom_room::{Diagnostics, Programs, Room, RoomConfig};
 use tokio::net::UnixStream;
 
 use super::{
@@ -66,6 +67,7 @@ pub(super) async fn begin(
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
+    let commands = command_rules(&policies.room);
     let room_config = policies.room.clone();
     let gateway = gateway(deployment, policies, dir, &shelf)?;
     let programs = programs()?;
@@ -98,6 +100,7 @@ pub(super) async fn begin(
         access_policy,
         grant: request.grant,
         limits: request.limits,
+        commands,
         model: request.model,
         isolation: room.isolation(),
         mechanisms: room.mechanisms().to_vec(),
@@ -123,6 +126,29 @@ pub(super) async fn begin(
         service: Arc::new(SessionService::new(facts, services)),
         shelf,
     })
+}
+
+/// The part of `room.toml` that the supervisor carries out.
+fn command_rules(room: &RoomConfig) -> CommandRules {
+    CommandRules {
+        readable: room
+            .system
+            .iter()
+            .chain(&room.extra)
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        loopback: match room.loopback {
+            Loopback::ChannelOnly => LoopbackUse::ChannelOnly,
+            Loopback::TestServers => LoopbackUse::TestServers,
+        },
+        file_audit: match room.file_audit {
+            FileAudit::EveryOpen => OpenAudit::EveryOpen,
+            FileAudit::Writes => OpenAudit::Writes,
+        },
+        processes: room.limits.processes,
+        open_files: room.limits.open_files,
+        file_bytes: room.limits.file_bytes,
+    }
 }
 
 fn open_repository(
