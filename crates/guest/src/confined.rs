@@ -2,15 +2,19 @@
 //! a watch on a thread of its own.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use proofroom_confine::{
-    AgentCommand as Confinement, Call, ConfineError, ConfinedCommand, Ended as ConfinedEnd, Errno,
-    Notification, Notifications, PathArgument, SocketAddress, StageProgram, Stdio, Suggestion,
+    AgentCommand as Confinement, Call, CommandLimits, ConfineError, ConfinedCommand,
+    Ended as ConfinedEnd, Errno, FileAudit, Loopback, Notification, Notifications, PathArgument,
+    SocketAddress, StageProgram, Stdio, Suggestion,
 };
-use proofroom_record::event::Attempt;
+use proofroom_record::{
+    event::Attempt,
+    room_api::{LoopbackUse, OpenAudit},
+};
 
 use crate::{
     observe::{Seen, Verdict, Watch},
@@ -25,7 +29,7 @@ const WRITES: u64 = 0o3 | 0o100 | 0o1000;
 pub struct Confined {
     stage: StageProgram,
     mechanisms: Mutex<Vec<String>>,
-    socket: std::path::PathBuf,
+    socket: PathBuf,
 }
 
 impl Confined {
@@ -54,11 +58,8 @@ impl Spawner for Confined {
             stdout: streams.stdout,
             stderr: streams.stderr,
         };
-        let command = Confinement::new(
-            command.argv.clone(),
-            command.env.clone(),
-            command.cwd.clone(),
-        );
+        let loopback = loopback(command.rules.loopback);
+        let command = confinement(command);
         let running = ConfinedCommand::spawn(&command, &stdio, &self.stage).map_err(refused)?;
         // The command's ends of the pipes are its own alone.
         drop(stdio);
@@ -77,7 +78,8 @@ impl Spawner for Confined {
         let tree = Arc::clone(&running);
         let socket = self.socket.clone();
         std::thread::spawn(move || {
-            if answer_all(&notifications, watch.as_ref(), &socket).is_err() {
+            let reach = Reach { socket, loopback };
+            if answer_all(&notifications, watch.as_ref(), &reach).is_err() {
                 // Calls that nobody answers would wait for ever.
                 drop(tree.kill());
             }
@@ -90,6 +92,33 @@ impl Spawner for Confined {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// The rules of a session in the confinement's words.
+fn confinement(command: &AgentCommand) -> Confinement {
+    let rules = &command.rules;
+    let (argv, env) = (command.argv.clone(), command.env.clone());
+    Confinement {
+        limits: CommandLimits {
+            open_files: rules.open_files,
+            processes: rules.processes,
+            file_bytes: rules.file_bytes,
+            ..CommandLimits::default()
+        },
+        loopback: loopback(rules.loopback),
+        file_audit: match rules.file_audit {
+            OpenAudit::EveryOpen => FileAudit::EveryOpen,
+            OpenAudit::Writes => FileAudit::Writes,
+        },
+        ..Confinement::new(argv, env, command.cwd.clone())
+    }
+}
+
+const fn loopback(rule: LoopbackUse) -> Loopback {
+    match rule {
+        LoopbackUse::ChannelOnly => Loopback::ChannelOnly,
+        LoopbackUse::TestServers => Loopback::TestServers,
     }
 }
 
@@ -122,10 +151,10 @@ fn refused(error: ConfineError) -> SpawnError {
 fn answer_all(
     notifications: &Notifications,
     watch: &dyn Watch,
-    socket: &Path,
+    reach: &Reach,
 ) -> Result<(), ConfineError> {
     while let Some(notification) = notifications.next()? {
-        let verdict = match translate(&notification, socket) {
+        let verdict = match translate(&notification, reach) {
             (one, None) => watch.seen(one),
             (one, Some(other)) => match watch.seen(one) {
                 Verdict::Continue => watch.seen(other),
@@ -144,7 +173,7 @@ fn answer_all(
 }
 
 /// A notification in the watch's words; a rename and a link are two.
-fn translate(notification: &Notification, socket: &Path) -> (Seen, Option<Seen>) {
+fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>) {
     let writing = |path: &PathArgument, how| Seen::Writing(path.resolved_now(), how);
     let errno = match notification.suggestion() {
         Suggestion::Deny(errno) => errno.0,
@@ -162,16 +191,18 @@ fn translate(notification: &Notification, socket: &Path) -> (Seen, Option<Seen>)
                 .map(|one| one.to_string_lossy().into_owned())
                 .collect(),
         },
-        Call::Connect { address } | Call::SendTo { address } => match reach(address, socket) {
+        Call::Connect { address } | Call::SendTo { address } => match reach.connecting(address) {
             None => Seen::Ordinary,
             Some(target) => refused(Attempt::Network { target }),
         },
-        Call::Bind { address } => match (notification.suggestion(), address) {
-            (Suggestion::Allow, _) => Seen::Ordinary,
-            (Suggestion::Deny(_), address) => refused(Attempt::Network {
-                target: format!("bind {}", name_of(address)),
-            }),
-        },
+        Call::Bind { address }
+            if notification.suggestion() == Suggestion::Allow && reach.may_bind(address) =>
+        {
+            Seen::Ordinary
+        }
+        Call::Bind { address } => refused(Attempt::Network {
+            target: format!("bind {}", name_of(address)),
+        }),
         Call::Remove { path } => writing(path, "remove"),
         Call::Truncate { path } => writing(path, "truncate"),
         Call::MakeNode { path, .. } => writing(path, "make"),
@@ -217,28 +248,47 @@ fn attempt_by_name(name: &str) -> Attempt {
     }
 }
 
-/// What is blocked of an address; `None` for the channel's port, for the agent's socket, and for
-/// sockets between the agent's own processes.
-fn reach(address: &SocketAddress, socket: &Path) -> Option<String> {
-    match address {
-        SocketAddress::Internet(to)
-            if to.ip().to_canonical().is_loopback()
-                && to.port() == proofroom_confine::CHANNEL_PORT =>
-        {
-            None
+/// What commands reach with sockets.
+struct Reach {
+    /// The agent's socket.
+    socket: PathBuf,
+    /// What they may do on the room's loopback.
+    loopback: Loopback,
+}
+
+impl Reach {
+    /// What is blocked of an address; `None` for the channel's port, for the agent's socket, for
+    /// sockets between the agent's own processes, and for test servers where they are allowed.
+    fn connecting(&self, address: &SocketAddress) -> Option<String> {
+        match address {
+            SocketAddress::Internet(to) => {
+                let ip = to.ip().to_canonical();
+                let here = ip.is_loopback() || ip.is_unspecified();
+                let allowed = match self.loopback {
+                    Loopback::ChannelOnly => {
+                        ip.is_loopback() && to.port() == proofroom_confine::CHANNEL_PORT
+                    }
+                    Loopback::TestServers => here,
+                };
+                (!allowed).then(|| name_of(address))
+            }
+            SocketAddress::UnixPath(path) if *path == self.socket => None,
+            SocketAddress::UnixPath(path) => ["/tmp", "/workspace", "/home/agent"]
+                .iter()
+                .all(|own| !path.starts_with(own))
+                // nscd and the like: a probe for what is not there is nothing
+                .then(|| path.exists().then(|| name_of(address)))
+                .flatten(),
+            // The room's network namespace is its own: abstract names reach the agent's processes only.
+            SocketAddress::UnixAbstract(_) | SocketAddress::UnixUnnamed => None,
+            SocketAddress::Other { family: 0 } => None,
+            SocketAddress::Other { .. } => Some(name_of(address)),
         }
-        SocketAddress::Internet(_) => Some(name_of(address)),
-        SocketAddress::UnixPath(path) if path == socket => None,
-        SocketAddress::UnixPath(path) => ["/tmp", "/workspace", "/home/agent"]
-            .iter()
-            .all(|own| !path.starts_with(own))
-            // nscd and the like: a probe for what is not there is nothing
-            .then(|| path.exists().then(|| name_of(address)))
-            .flatten(),
-        // The room's network namespace is its own: abstract names reach the agent's processes only.
-        SocketAddress::UnixAbstract(_) | SocketAddress::UnixUnnamed => None,
-        SocketAddress::Other { family: 0 } => None,
-        SocketAddress::Other { .. } => Some(name_of(address)),
+    }
+
+    /// Landlock judges TCP ports by itself and leaves no trace; and it does not know UDP.
+    fn may_bind(&self, address: &SocketAddress) -> bool {
+        self.loopback == Loopback::TestServers || !matches!(address, SocketAddress::Internet(_))
     }
 }
 

@@ -25,7 +25,8 @@ use proofroom_record::{
     dsse::Envelope,
     event::{Event, EventBody, SessionEnd},
     room_api::{
-        Assignment, CloseRequest, Grant, IdentityRequest, Limits, Progress, SignedEvent, TaskText,
+        Assignment, CloseRequest, CommandRules, Grant, IdentityRequest, Limits, LoopbackUse,
+        OpenAudit, Progress, SignedEvent, TaskText,
     },
     statement::{AgentSession, PolicyDigests, Statement},
 };
@@ -340,6 +341,14 @@ impl Room {
                 command_seconds: 10,
                 tokens: 1000,
                 output_bytes: 1000,
+            },
+            commands: CommandRules {
+                readable: vec![],
+                loopback: LoopbackUse::ChannelOnly,
+                file_audit: OpenAudit::EveryOpen,
+                processes: 512,
+                open_files: 1024,
+                file_bytes: 1 << 30,
             },
             model: "m".to_owned(),
             isolation: IsolationLevel::Simulated,

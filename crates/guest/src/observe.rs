@@ -128,6 +128,7 @@ pub trait Watch: Send + Sync {
 pub struct Observer {
     journal: Arc<Journal>,
     workspace: PathBuf,
+    readable: Vec<PathBuf>,
     redactor: Redactor,
     seen: Mutex<Tally>,
     programs: Arc<Programs>,
@@ -159,11 +160,12 @@ pub struct Programs {
 }
 
 impl Observer {
-    /// A watch that writes to `journal`.
+    /// A watch that writes to `journal`. `readable` are directories of the host that the room shows.
     #[must_use]
     pub fn new(
         journal: Arc<Journal>,
         workspace: PathBuf,
+        readable: Vec<PathBuf>,
         redactor: Redactor,
         programs: Arc<Programs>,
         files: Files,
@@ -171,6 +173,7 @@ impl Observer {
         Self {
             journal,
             workspace,
+            readable,
             redactor,
             seen: Mutex::default(),
             programs,
@@ -247,6 +250,7 @@ impl Observer {
                 .iter()
                 .chain(&SCRATCH)
                 .any(|root| path.starts_with(root))
+            || self.readable.iter().any(|root| path.starts_with(root))
             || path == Path::new("/")
             || path == Path::new(AGENT_SOCKET);
         if visible || harmless_in_etc(path) {

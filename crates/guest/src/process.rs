@@ -6,7 +6,6 @@ use std::{
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     observe::Watch,
+    session::Session,
     spawn::{AgentCommand, Ended, SpawnError, Spawner, Streams},
 };
 
@@ -215,13 +215,14 @@ fn exit_of(ended: Ended, program: &OsStr) -> Result<Exit, ProcessError> {
     }
 }
 
-/// Where a program that is not a path is found.
+/// A command in a session's workspace, with the agent's environment, confined as the session says.
 #[must_use]
-pub fn in_workspace(root: &std::path::Path, argv: Vec<OsString>) -> AgentCommand {
+pub fn in_workspace(session: &Session, argv: Vec<OsString>) -> AgentCommand {
     AgentCommand {
         argv,
         env: agent_environment(),
-        cwd: PathBuf::from(root),
+        cwd: session.root.clone(),
+        rules: session.assignment.commands.clone(),
     }
 }
 

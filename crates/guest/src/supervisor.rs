@@ -200,7 +200,12 @@ fn begin(
         journal: Arc::new(journal),
         access,
         tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,
-        git: Git::new(Arc::clone(&spawner), root, &assignment.agent),
+        git: Git::new(
+            Arc::clone(&spawner),
+            root,
+            &assignment.agent,
+            &assignment.commands,
+        ),
         root: root.clone(),
         assignment,
         channel,
@@ -312,7 +317,7 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
         None => vec![places.agent.clone().into()],
     };
     let job = Job {
-        command: process::in_workspace(&session.root, argv),
+        command: process::in_workspace(session, argv),
         input: vec![],
         // The session's own limit ends it, in `work`.
         time: Duration::from_secs(session.assignment.limits.seconds.saturating_add(60)),

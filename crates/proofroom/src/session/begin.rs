@@ -9,10 +9,15 @@ use std::{
 
 use anyhow::Context as _;
 use proofroom_canonical::{Digest, Nonce, SessionId};
+use proofroom_confine::{FileAudit, Loopback};
 use proofroom_gateway::{
     Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
+    config::{AttestationRequirement, Upstream},
 };
-use proofroom_record::room_api::Assignment;
+use proofroom_record::{
+    room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit},
+    statement::ModelSource,
+};
 use proofroom_room::{Diagnostics, Programs, Room, RoomConfig};
 use tokio::net::UnixStream;
 
@@ -51,13 +56,7 @@ pub(super) async fn begin(
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
-    let origin = open_repository(&policies, &request, dir)?;
-    progress.fact("commit", origin.commit());
-    for path in origin.submodules() {
-        progress.note(&format!(
-            "submodule `{path}` stays outside: its content is not in the room"
-        ));
-    }
+    let origin = open_repository(&policies, &request, dir, progress)?;
     policies.save(&dir.join("policies"))?;
     let shelf = Shelf::new(dir.join("records"), session, Arc::clone(&deployment.log))?;
     let shelf = Arc::new(shelf);
@@ -65,8 +64,9 @@ pub(super) async fn begin(
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
+    let commands = command_rules(&policies.room);
     let room_config = policies.room.clone();
-    let gateway = gateway(deployment, policies, dir, &shelf)?;
+    let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
     let (room, channel) = start_room(session, room_config, dir, progress).await?;
     let assignment = Assignment {
         session,
@@ -81,6 +81,7 @@ pub(super) async fn begin(
         access_policy,
         grant: request.grant,
         limits: request.limits,
+        commands,
         model: request.model,
         isolation: room.isolation(),
         mechanisms: room.mechanisms().to_vec(),
@@ -132,17 +133,41 @@ async fn start_room(
     Ok((room, UnixStream::from_std(channel)?))
 }
 
+/// The part of `room.toml` that the supervisor carries out.
+fn command_rules(room: &RoomConfig) -> CommandRules {
+    CommandRules {
+        readable: room
+            .system
+            .iter()
+            .chain(&room.extra)
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        loopback: match room.loopback {
+            Loopback::ChannelOnly => LoopbackUse::ChannelOnly,
+            Loopback::TestServers => LoopbackUse::TestServers,
+        },
+        file_audit: match room.file_audit {
+            FileAudit::EveryOpen => OpenAudit::EveryOpen,
+            FileAudit::Writes => OpenAudit::Writes,
+        },
+        processes: room.limits.processes,
+        open_files: room.limits.open_files,
+        file_bytes: room.limits.file_bytes,
+    }
+}
+
 fn open_repository(
     policies: &PolicySet,
     request: &SessionRequest,
     dir: &Path,
+    progress: &Progress,
 ) -> anyhow::Result<Origin> {
     let limits = &policies.room.limits;
     let repository = request
         .repository
         .canonicalize()
         .with_context(|| format!("cannot open `{}`", request.repository.display()))?;
-    Ok(Origin::open(
+    let origin = Origin::open(
         &repository,
         &dir.join("scratch.git"),
         WorkspaceLimits {
@@ -150,7 +175,14 @@ fn open_repository(
             history_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
             files: limits.inodes / REPOSITORY_SHARE,
         },
-    )?)
+    )?;
+    progress.fact("commit", origin.commit());
+    for path in origin.submodules() {
+        progress.note(&format!(
+            "submodule `{path}` stays outside: its content is not in the room"
+        ));
+    }
+    Ok(origin)
 }
 
 /// The name by which routing rules and records know a repository: its directory's, never its path.
@@ -171,10 +203,15 @@ fn gateway(
     policies: PolicySet,
     dir: &Path,
     shelf: &Arc<Shelf>,
+    progress: &Arc<Progress>,
 ) -> anyhow::Result<Gateway> {
+    for upstream in policies.upstreams.iter() {
+        progress.fact("upstream", &described(upstream));
+    }
     let keeper = Arc::new(EvidenceKeeper {
         dir: dir.to_owned(),
         gateway: OnceLock::new(),
+        progress: Arc::clone(progress),
     });
     let gateway = Gateway::new(Config {
         classification: policies.classification,
@@ -199,20 +236,53 @@ fn gateway(
     Ok(gateway)
 }
 
+/// An upstream in one line: what it is, and what stands behind it.
+fn described(upstream: &Upstream) -> String {
+    let source = match upstream.source {
+        ModelSource::Live => "live",
+        ModelSource::Cassette => "cassette: recorded answers, played back",
+    };
+    let behind = match &upstream.attestation {
+        AttestationRequirement::None => "a contract and no evidence",
+        AttestationRequirement::ProofroomUpstream { .. } => "evidence, verified before each use",
+    };
+    format!(
+        "{} ({source}), tier {}, behind it {behind}",
+        upstream.name, upstream.tier
+    )
+}
+
 /// Keeps evidence documents beside the session that relied on them.
 struct EvidenceKeeper {
     dir: PathBuf,
     gateway: OnceLock<Gateway>,
+    progress: Arc<Progress>,
 }
 
 impl RunObserver for EvidenceKeeper {
     fn observe(&self, event: &RunEvent) {
-        let RunEvent::UpstreamVerified { evidence, .. } = event else {
-            return;
-        };
-        if let Err(error) = self.keep(*evidence) {
-            // The bundle needs the document and will name it as missing.
-            drop(error);
+        match event {
+            RunEvent::UpstreamVerified {
+                upstream,
+                policy,
+                evidence,
+            } => {
+                self.progress.note(&format!(
+                    "upstream {upstream} verified under the policy {policy}, before anything was sent"
+                ));
+                if let Err(error) = self.keep(*evidence) {
+                    self.progress.note(&format!(
+                        "its evidence cannot be kept, so the session will have no bundle: {error}"
+                    ));
+                }
+            }
+            RunEvent::UpstreamClosed { upstream, code } => self
+                .progress
+                .note(&format!("upstream {upstream} is closed ({code})")),
+            RunEvent::GatewayClosed => self
+                .progress
+                .note("a record could not be kept; the gateway takes no more requests"),
+            RunEvent::Routed { .. } | RunEvent::Ended { .. } => {}
         }
     }
 }
