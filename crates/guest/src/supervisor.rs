@@ -104,6 +104,9 @@ pub enum SupervisorError {
     /// The workspace directory cannot be used.
     #[error("the workspace directory cannot be used")]
     Tree(#[source] TreeError),
+    /// The host is gone: nothing that is done now could be recorded.
+    #[error("the host is gone")]
+    HostGone,
     /// The session ended without a record from inside.
     #[error("the session could not be closed")]
     Close(#[source] CloseError),
@@ -123,6 +126,7 @@ impl SupervisorError {
             Self::Journal(error) => error.code(),
             Self::Socket(_) => "agent-socket",
             Self::Tree(error) => error.code(),
+            Self::HostGone => "host-gone",
             Self::Close(error) => error.code(),
         }
     }
@@ -144,8 +148,23 @@ pub async fn supervise(
     redactor: Redactor,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<(SessionEnd, Digest), SupervisorError> {
-    let started = now();
     let channel = Channel::over(stream).await.map_err(SupervisorError::Host)?;
+    let host = channel.clone();
+    tokio::select! {
+        done = carry_through(channel, spawner, places, redactor, cancelled) => done,
+        // The process ends with this error, and every process of the room with it.
+        () = host.gone() => Err(SupervisorError::HostGone),
+    }
+}
+
+async fn carry_through(
+    channel: Channel,
+    spawner: Arc<dyn Spawner>,
+    places: Places,
+    redactor: Redactor,
+    cancelled: impl Future<Output = ()> + Send,
+) -> Result<(SessionEnd, Digest), SupervisorError> {
+    let started = now();
     let assignment: Assignment = channel
         .get(room_api::ASSIGNMENT, MAX_ASSIGNMENT_BYTES)
         .await
@@ -233,8 +252,15 @@ async fn work(
     places: &Places,
     cancelled: impl Future<Output = ()> + Send,
 ) -> SessionEnd {
+    let mut cancelled = std::pin::pin!(cancelled);
+    let mut told = false;
     let agent = async {
-        if let Err(error) = workspace::import(session).await {
+        let imported = tokio::select! {
+            imported = workspace::import(session) => imported,
+            // What git still does is ended with the room.
+            _ = session.until_ended() => return,
+        };
+        if let Err(error) = imported {
             let text = format!("{error}: {}", source_of(&error));
             session.progress(ProgressKind::Step, text).await;
             session.finish(SessionEnd::Refused);
@@ -256,7 +282,10 @@ async fn work(
     let seconds = Duration::from_secs(session.assignment.limits.seconds);
     let guard = async {
         tokio::select! {
-            () = cancelled => session.finish(SessionEnd::Cancelled),
+            () = &mut cancelled => {
+                told = true;
+                session.cancel();
+            }
             () = tokio::time::sleep(seconds) => {
                 session.limit("time", format!("{} s", seconds.as_secs()));
             }
@@ -277,10 +306,20 @@ async fn work(
         () = guard => {}
         () = flush => {}
     }
-    if session.ended() != Some(SessionEnd::Refused)
-        && let Err(error) = close::deliver(session).await
-    {
-        session.lost(error);
+    if session.ended() != Some(SessionEnd::Refused) {
+        let delivered = {
+            let mut delivery = std::pin::pin!(close::deliver(session));
+            tokio::select! {
+                delivered = &mut delivery => delivered,
+                () = cancelled, if !told => {
+                    session.cancel();
+                    delivery.await
+                }
+            }
+        };
+        if let Err(error) = delivered {
+            session.lost(error);
+        }
     }
     session.ended().unwrap_or(SessionEnd::Interrupted)
 }
