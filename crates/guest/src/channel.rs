@@ -237,7 +237,14 @@ impl Channel {
         patience: Duration,
     ) -> Result<T, ChannelError> {
         let bytes = self
-            .exchange(Method::POST, path, headers, body, MAX_ANSWER_BYTES, patience)
+            .exchange(
+                Method::POST,
+                path,
+                headers,
+                body,
+                MAX_ANSWER_BYTES,
+                patience,
+            )
             .await?;
         read_answer(path, &bytes, MAX_ANSWER_BYTES)
     }

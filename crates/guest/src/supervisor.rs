@@ -18,7 +18,8 @@ use proofroom_record::{
 };
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
 };
 
 use crate::{
@@ -292,20 +293,15 @@ async fn work(
         }
         std::future::pending::<()>().await;
     };
-    let flush = async {
-        loop {
-            tokio::time::sleep(FLUSH).await;
-            if let Err(error) = session.journal.flush().await {
-                session.lost(error);
-                std::future::pending::<()>().await;
-            }
-        }
-    };
+    let (enough, stop) = oneshot::channel();
+    let flushing = tokio::spawn(flush(Arc::clone(session), stop));
     tokio::select! {
         () = agent => {}
         () = guard => {}
-        () = flush => {}
     }
+    drop(enough);
+    // Whatever it is writing is written: an event cut in half would end the chain.
+    drop(flushing.await);
     if session.ended() != Some(SessionEnd::Refused) {
         let delivered = {
             let mut delivery = std::pin::pin!(close::deliver(session));
@@ -322,6 +318,16 @@ async fn work(
         }
     }
     session.ended().unwrap_or(SessionEnd::Interrupted)
+}
+
+/// Writes observations from time to time, until `stop`.
+async fn flush(session: Arc<Session>, mut stop: oneshot::Receiver<()>) {
+    while timeout(FLUSH, &mut stop).await.is_err() {
+        if let Err(error) = session.journal.flush().await {
+            session.lost(error);
+            return;
+        }
+    }
 }
 
 fn source_of(error: &dyn std::error::Error) -> String {

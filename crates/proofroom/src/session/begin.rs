@@ -17,10 +17,11 @@ use proofroom_room::{Diagnostics, Programs, Room};
 use tokio::net::UnixStream;
 
 use super::{
-    Deployment, SessionRequest, evidence_path, inspection::DeliveryInspector, save_mechanisms,
+    Deployment, SessionError, SessionRequest, channel::Interrupts, evidence_path,
+    inspection::DeliveryInspector, save_room,
 };
 use crate::{
-    broker::{Origin, WorkspaceLimits},
+    broker::{Origin, OriginError, WorkspaceLimits},
     files,
     keys::random,
     policies::{APPRAISAL, PolicySet},
@@ -40,18 +41,34 @@ pub(super) struct Begun {
     pub(super) shelf: Arc<Shelf>,
 }
 
+/// Which session, of which deployment, and where it is kept.
+pub(super) struct Place<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) session: SessionId,
+    pub(super) dir: &'a Path,
+}
+
 pub(super) async fn begin(
-    deployment: &Deployment,
+    place: &Place<'_>,
     policies: PolicySet,
     request: SessionRequest,
-    session: SessionId,
-    dir: &Path,
+    interrupts: &mut Interrupts,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
+    let &Place {
+        deployment,
+        session,
+        dir,
+    } = place;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
-    let origin = open_repository(&policies, &request, dir)?;
+    let opening = open_repository(&policies, &request, dir)?;
+    let origin = tokio::select! {
+        opened = tokio::task::spawn_blocking(opening) => opened??,
+        // From the room's start on, an interrupt is for the room.
+        () = interrupts.next() => return Err(SessionError::Interrupted.into()),
+    };
     progress.fact("commit", origin.commit());
     for path in origin.submodules() {
         progress.note(&format!(
@@ -74,7 +91,7 @@ pub(super) async fn begin(
     let mut room =
         tokio::task::spawn_blocking(move || Room::start(&name, &room_config, &programs)).await??;
     let took = started.elapsed();
-    save_mechanisms(dir, room.mechanisms())?;
+    save_room(dir, &room)?;
     progress.fact(
         "isolation",
         &format!("{}: {}", room.isolation(), room.isolation().not_proven()),
@@ -125,25 +142,28 @@ pub(super) async fn begin(
     })
 }
 
+/// The work of opening the repository: it may take long, and it blocks.
 fn open_repository(
     policies: &PolicySet,
     request: &SessionRequest,
     dir: &Path,
-) -> anyhow::Result<Origin> {
-    let limits = &policies.room.limits;
+) -> anyhow::Result<impl FnOnce() -> Result<Origin, OriginError> + Send + use<>> {
+    let limits = policies.room.limits;
     let repository = request
         .repository
         .canonicalize()
-        .with_context(|| format!("cannot open `{}`", request.repository.display()))?;
-    Ok(Origin::open(
-        &repository,
-        &dir.join("scratch.git"),
-        WorkspaceLimits {
-            tree_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
-            history_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
-            files: limits.inodes / REPOSITORY_SHARE,
-        },
-    )?)
+        .map_err(|source| OriginError::Missing {
+            path: request.repository.clone(),
+            source,
+        })?;
+    let scratch = dir.join("scratch.git");
+    let limits = WorkspaceLimits {
+        tree_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
+        // The bundle is put into the room's /tmp before it becomes the workspace.
+        history_bytes: (limits.workspace_bytes / REPOSITORY_SHARE).min(limits.tmp_bytes),
+        files: limits.inodes / REPOSITORY_SHARE,
+    };
+    Ok(move || Origin::open(&repository, &scratch, limits))
 }
 
 /// The name by which routing rules and records know a repository: its directory's, never its path.
@@ -183,10 +203,7 @@ fn gateway(
     })
     .map_err(|problems| {
         let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!(
-            "policies and upstreams contradict each other:\n  {}",
-            words.join("\n  ")
-        )
+        SessionError::Contradiction(words)
     })?;
     drop(keeper.gateway.set(gateway.clone()));
     Ok(gateway)
