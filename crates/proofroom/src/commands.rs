@@ -28,6 +28,8 @@ enum Command {
     Policy(policy::Command),
 }
 
+/// The session did not complete.
+pub(crate) const INCOMPLETE: u8 = 1;
 /// The request or one of its files is wrong.
 pub(crate) const USAGE: u8 = 64;
 /// The machine lacks something.

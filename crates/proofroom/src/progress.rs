@@ -76,6 +76,17 @@ impl Progress {
         }
     }
 
+    /// Something that a person must look at.
+    pub fn warning(&self, text: &str) {
+        match self.format {
+            Format::Human => self.write(&format!(
+                "{RED}{BOLD}   warning{BOLD:#}{RED:#}  {}\n",
+                printable(text)
+            )),
+            Format::Json => self.write_json(&json!({"type": "warning", "text": text})),
+        }
+    }
+
     /// The closing block: one JSON value for machines, prepared lines for a person.
     pub fn closing(&self, human: &str, machine: &serde_json::Value) {
         match self.format {

@@ -22,10 +22,11 @@ use proofroom_room::{Diagnostics, Programs, Room, RoomConfig};
 use tokio::net::UnixStream;
 
 use super::{
-    Deployment, SessionRequest, evidence_path, inspection::DeliveryInspector, save_mechanisms,
+    Deployment, SessionError, SessionRequest, channel::Interrupts, evidence_path,
+    inspection::DeliveryInspector, save_room,
 };
 use crate::{
-    broker::{Origin, WorkspaceLimits},
+    broker::{Origin, OriginError, WorkspaceLimits},
     files,
     keys::random,
     policies::{APPRAISAL, PolicySet},
@@ -45,27 +46,35 @@ pub(super) struct Begun {
     pub(super) shelf: Arc<Shelf>,
 }
 
+/// Which session, of which deployment, and where it is kept.
+pub(super) struct Place<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) session: SessionId,
+    pub(super) dir: &'a Path,
+}
+
 pub(super) async fn begin(
-    deployment: &Deployment,
+    place: &Place<'_>,
     policies: PolicySet,
     request: SessionRequest,
-    session: SessionId,
-    dir: &Path,
+    interrupts: &mut Interrupts,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
+    let (deployment, session, dir) = (place.deployment, place.session, place.dir);
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
-    let origin = open_repository(&policies, &request, dir, progress)?;
+    let opening = open_repository(&policies, &request, dir)?;
+    let origin = opened(opening, interrupts, progress).await?;
     policies.save(&dir.join("policies"))?;
-    let shelf = Shelf::new(dir.join("records"), session, Arc::clone(&deployment.log))?;
-    let shelf = Arc::new(shelf);
+    let log = Arc::clone(&deployment.log);
+    let shelf = Arc::new(Shelf::new(dir.join("records"), session, log)?);
     let (digests, access_policy) = (policies.digests(), policies.access_text().to_owned());
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
-    let commands = command_rules(&policies.room);
     let room_config = policies.room.clone();
+    let commands = command_rules(&room_config);
     let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
     let (room, channel) = start_room(session, room_config, dir, progress).await?;
     let assignment = Assignment {
@@ -121,7 +130,7 @@ async fn start_room(
     let mut room =
         tokio::task::spawn_blocking(move || Room::start(&name, &config, &programs)).await??;
     let took = started.elapsed();
-    save_mechanisms(dir, room.mechanisms())?;
+    save_room(dir, &room)?;
     let level = room.isolation();
     progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
     progress.fact(
@@ -156,26 +165,16 @@ fn command_rules(room: &RoomConfig) -> CommandRules {
     }
 }
 
-fn open_repository(
-    policies: &PolicySet,
-    request: &SessionRequest,
-    dir: &Path,
+/// The opened repository; from the room's start on, an interrupt is for the room.
+async fn opened(
+    opening: impl FnOnce() -> Result<Origin, OriginError> + Send + 'static,
+    interrupts: &mut Interrupts,
     progress: &Progress,
 ) -> anyhow::Result<Origin> {
-    let limits = &policies.room.limits;
-    let repository = request
-        .repository
-        .canonicalize()
-        .with_context(|| format!("cannot open `{}`", request.repository.display()))?;
-    let origin = Origin::open(
-        &repository,
-        &dir.join("scratch.git"),
-        WorkspaceLimits {
-            tree_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
-            history_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
-            files: limits.inodes / REPOSITORY_SHARE,
-        },
-    )?;
+    let origin = tokio::select! {
+        opened = tokio::task::spawn_blocking(opening) => opened??,
+        () = interrupts.next() => return Err(SessionError::Interrupted.into()),
+    };
     progress.fact("commit", origin.commit());
     for path in origin.submodules() {
         progress.note(&format!(
@@ -183,6 +182,30 @@ fn open_repository(
         ));
     }
     Ok(origin)
+}
+
+/// The work of opening the repository: it may take long, and it blocks.
+fn open_repository(
+    policies: &PolicySet,
+    request: &SessionRequest,
+    dir: &Path,
+) -> anyhow::Result<impl FnOnce() -> Result<Origin, OriginError> + Send + use<>> {
+    let limits = policies.room.limits;
+    let repository = request
+        .repository
+        .canonicalize()
+        .map_err(|source| OriginError::Missing {
+            path: request.repository.clone(),
+            source,
+        })?;
+    let scratch = dir.join("scratch.git");
+    let limits = WorkspaceLimits {
+        tree_bytes: limits.workspace_bytes / REPOSITORY_SHARE,
+        // The bundle is put into the room's /tmp before it becomes the workspace.
+        history_bytes: (limits.workspace_bytes / REPOSITORY_SHARE).min(limits.tmp_bytes),
+        files: limits.inodes / REPOSITORY_SHARE,
+    };
+    Ok(move || Origin::open(&repository, &scratch, limits))
 }
 
 /// The name by which routing rules and records know a repository: its directory's, never its path.
@@ -227,10 +250,7 @@ fn gateway(
     })
     .map_err(|problems| {
         let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow::anyhow!(
-            "policies and upstreams contradict each other:\n  {}",
-            words.join("\n  ")
-        )
+        SessionError::Contradiction(words)
     })?;
     drop(keeper.gateway.set(gateway.clone()));
     Ok(gateway)
