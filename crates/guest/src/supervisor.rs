@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     channel::{Channel, ChannelError},
     close::{self, CloseError},
+    gauge::Gauge,
     git::Git,
     identity::{self, Identity, IdentityError},
     journal::{Journal, JournalError, now},
@@ -263,9 +264,15 @@ async fn work(
         }
         std::future::pending::<()>().await;
     };
+    let mut gauge = Gauge::of_a_room(&session.root, places.owner);
     let flush = async {
         loop {
             tokio::time::sleep(FLUSH).await;
+            for (resource, detail) in gauge.reached() {
+                session
+                    .journal
+                    .note(Observation::LimitReached { resource, detail });
+            }
             if let Err(error) = session.journal.flush().await {
                 session.lost(error);
                 std::future::pending::<()>().await;
