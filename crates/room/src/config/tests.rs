@@ -27,7 +27,10 @@ fn unknown_keys_are_refused() {
         codes(&format!("network = \"host\"\n{DEFAULT_ROOM}")),
         ["malformed"]
     );
-    assert_eq!(codes(&format!("{DEFAULT_ROOM}\nsecond = 1\n")), ["malformed"]);
+    assert_eq!(
+        codes(&format!("{DEFAULT_ROOM}\nsecond = 1\n")),
+        ["malformed"]
+    );
 }
 
 #[test]
