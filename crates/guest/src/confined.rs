@@ -175,7 +175,7 @@ fn answer_all(
 /// A notification in the watch's words; a rename and a link are two.
 fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>) {
     let writing =
-        |path: &PathArgument, how| Seen::Writing(path.resolved_now(notification.pid), how);
+        |path: &PathArgument, how| Seen::Writing(path.resolved_now(), how);
     let errno = match notification.suggestion() {
         Suggestion::Deny(errno) => errno.0,
         Suggestion::Allow => libc::EACCES,
@@ -183,10 +183,10 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
     let refused = |attempt| Seen::Refused { attempt, errno };
     let seen = match &notification.call {
         Call::Open { path, flags } if flags & WRITES != 0 => writing(path, "write"),
-        Call::Open { path, .. } => Seen::Reading(path.resolved_now(notification.pid)),
+        Call::Open { path, .. } => Seen::Reading(path.resolved_now()),
         Call::Execute { path, argv, .. } => Seen::Starting {
             pid: u32::try_from(notification.pid).unwrap_or(0),
-            path: path.resolved_now(notification.pid),
+            path: path.resolved_now(),
             argv: argv
                 .iter()
                 .map(|one| one.to_string_lossy().into_owned())

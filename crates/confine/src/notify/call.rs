@@ -32,11 +32,11 @@ impl PathArgument {
     }
 
     /// The absolute path with links resolved as they are now, in the supervisor's view; the
-    /// unresolved path when that fails (a file yet to be made). What is `self` to the caller is the
-    /// process `pid` here. For the record, not for a decision that must hold.
+    /// unresolved path when that fails (a file yet to be made). For the record, not for a decision
+    /// that must hold.
     #[must_use]
-    pub fn resolved_now(&self, pid: i32) -> PathBuf {
-        let absolute = of_caller(self.absolute(), pid);
+    pub fn resolved_now(&self) -> PathBuf {
+        let absolute = self.absolute();
         if let Ok(real) = absolute.canonicalize() {
             return real;
         }
@@ -48,26 +48,6 @@ impl PathArgument {
             _ => absolute,
         }
     }
-}
-
-/// Names that mean another file to every process, as the one that the caller means.
-fn of_caller(path: PathBuf, pid: i32) -> PathBuf {
-    let own = Path::new("/proc").join(pid.to_string());
-    let links = [
-        ("/proc/self", ""),
-        ("/proc/thread-self", ""),
-        ("/dev/fd", "fd"),
-        ("/dev/stdin", "fd/0"),
-        ("/dev/stdout", "fd/1"),
-        ("/dev/stderr", "fd/2"),
-    ];
-    for (link, target) in links {
-        if let Ok(rest) = path.strip_prefix(link) {
-            let rest = Path::new(target).components().chain(rest.components());
-            return rest.fold(own, |path, part| path.join(part));
-        }
-    }
-    path
 }
 
 /// A socket address argument.
@@ -230,45 +210,5 @@ impl Call {
                 | Self::ForeignAbi { .. }
                 | Self::Unreadable { .. }
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::PathArgument;
-
-    #[test]
-    fn self_is_the_caller_not_the_one_who_resolves() {
-        let own = i32::try_from(std::process::id()).unwrap();
-        let child = std::process::Command::new("sleep")
-            .arg("60")
-            .stdin(std::process::Stdio::null())
-            .spawn();
-        let mut child = child.unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        let resolved = |given: &str, pid| {
-            let path = PathArgument {
-                given: given.into(),
-                base: "/".into(),
-            };
-            path.resolved_now(pid).display().to_string()
-        };
-        let seen = [
-            resolved("/proc/self/maps", pid),
-            resolved("/proc/thread-self/status", pid),
-            resolved("/dev/stdin", pid),
-            resolved("/dev/fd/77", pid),
-            resolved("/proc/self/maps", own),
-        ];
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let wanted = [
-            format!("/proc/{pid}/maps"),
-            format!("/proc/{pid}/status"),
-            "/dev/null".to_owned(),
-            format!("/proc/{pid}/fd/77"),
-            format!("/proc/{own}/maps"),
-        ];
-        assert_eq!(seen, wanted);
     }
 }

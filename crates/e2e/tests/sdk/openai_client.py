@@ -9,8 +9,7 @@ import json
 import openai
 
 # Nobody's: made up for tests.
-SECRET = "AWS_ACCESS_KEY_ID=AKIA" + "ZYNWSO6MFVJP3JJH
-AWS_SECRET_ACCESS_KEY=" + (
+SECRET = "AWS_ACCESS_KEY_ID=AKIA" + "ZYNWSO6MFVJP3JJH\nAWS_SECRET_ACCESS_KEY=" + (
     "GRr6fUyMmjfzJx9OyNtyJIdCub" + "riVzmewnbovwIU"
 )
 WEATHER = {
