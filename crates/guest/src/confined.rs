@@ -8,8 +8,8 @@ use std::{
 
 use proofroom_confine::{
     AgentCommand as Confinement, Call, CommandLimits, ConfineError, ConfinedCommand,
-    Ended as ConfinedEnd, Errno, FileAudit, Loopback, Notification, Notifications, PathArgument,
-    SocketAddress, StageProgram, Stdio, Suggestion,
+    Ended as ConfinedEnd, Errno, FileAudit, FinalLink, Loopback, Notification, Notifications,
+    PathArgument, SocketAddress, StageProgram, Stdio, Suggestion,
 };
 use proofroom_record::{
     event::Attempt,
@@ -23,6 +23,12 @@ use crate::{
 
 /// `O_ACCMODE` and the flags that make an open a write.
 const WRITES: u64 = 0o3 | 0o100 | 0o1000;
+/// `O_NOFOLLOW`.
+const KEEPS_LINK: u64 = 0o400_000;
+/// `O_CREAT` and `O_EXCL`: together they refuse a link.
+const NEW_FILE: u64 = 0o300;
+/// `S_IFCHR`, which `S_IFBLK` includes and pipes, sockets and files do not.
+const DEVICE: u64 = 0o020_000;
 
 /// Starts commands through the `confine` stage of the running program.
 #[derive(Debug)]
@@ -174,19 +180,34 @@ fn answer_all(
 
 /// A notification in the watch's words; a rename and a link are two.
 fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>) {
-    let writing =
-        |path: &PathArgument, how| Seen::Writing(path.resolved_now(), how);
+    let last = |link| move |path: &PathArgument| notification.resolve(path, link);
+    let (followed, kept) = (last(FinalLink::Followed), last(FinalLink::Kept));
+    let writing = |path: &PathArgument, how| Seen::Writing(kept(path), how);
     let errno = match notification.suggestion() {
         Suggestion::Deny(errno) => errno.0,
         Suggestion::Allow => libc::EACCES,
     };
     let refused = |attempt| Seen::Refused { attempt, errno };
     let seen = match &notification.call {
-        Call::Open { path, flags } if flags & WRITES != 0 => writing(path, "write"),
-        Call::Open { path, .. } => Seen::Reading(path.resolved_now()),
+        Call::Open { path, flags } => {
+            let link = if flags & KEEPS_LINK == 0 && flags & NEW_FILE != NEW_FILE {
+                FinalLink::Followed
+            } else {
+                FinalLink::Kept
+            };
+            let path = notification.resolve(path, link);
+            match stranger(&path, |number| notification.sees_process(number)) {
+                Some(attempt) => Seen::Refused {
+                    attempt,
+                    errno: libc::ENOENT,
+                },
+                None if flags & WRITES != 0 => Seen::Writing(path, "write"),
+                None => Seen::Reading(path),
+            }
+        }
         Call::Execute { path, argv, .. } => Seen::Starting {
             pid: u32::try_from(notification.pid).unwrap_or(0),
-            path: path.resolved_now(),
+            path: followed(path),
             argv: argv
                 .iter()
                 .map(|one| one.to_string_lossy().into_owned())
@@ -205,9 +226,18 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
             target: format!("bind {}", name_of(address)),
         }),
         Call::Remove { path } => writing(path, "remove"),
-        Call::Truncate { path } => writing(path, "truncate"),
+        Call::Truncate { path } => Seen::Writing(followed(path), "truncate"),
+        Call::MakeNode { path, mode } if mode & DEVICE != 0 => refused(Attempt::File {
+            path: kept(path).to_string_lossy().into_owned(),
+            access: "make device".to_owned(),
+        }),
         Call::MakeNode { path, .. } => writing(path, "make"),
         Call::Symlink { path, .. } => writing(path, "link"),
+        Call::Change { path } => match notification.syscall.as_str() {
+            "mkdir" | "mkdirat" => Seen::Making(kept(path), "mkdir"),
+            how if how.starts_with('l') => Seen::Altering(kept(path), kind_of_change(how)),
+            how => Seen::Altering(followed(path), kind_of_change(how)),
+        },
         Call::Rename { from, to } => {
             return (writing(from, "rename"), Some(writing(to, "rename")));
         }
@@ -221,9 +251,11 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
         } => refused(Attempt::Network {
             target: format!("socket family {family} kind {kind} protocol {protocol}"),
         }),
-        Call::Refused { .. } | Call::ForeignAbi { .. } | Call::Unreadable { .. } => {
-            refused(attempt_by_name(&notification.syscall))
-        }
+        Call::Ordinary => Seen::Ordinary,
+        Call::Refused { .. }
+        | Call::Identity
+        | Call::ForeignAbi { .. }
+        | Call::Unreadable { .. } => refused(attempt_by_name(&notification.syscall)),
         _ => refused(Attempt::Syscall {
             name: notification.syscall.clone(),
         }),
@@ -231,15 +263,34 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
     (seen, None)
 }
 
+fn kind_of_change(call: &str) -> &'static str {
+    if call.contains("chmod") {
+        "chmod"
+    } else if call.contains("chown") {
+        "chown"
+    } else {
+        "xattr"
+    }
+}
+
+/// The attempt to look at a process that the caller cannot see, when the path is one.
+fn stranger(path: &Path, sees: impl Fn(u32) -> bool) -> Option<Attempt> {
+    let inside = path.strip_prefix("/proc").ok()?;
+    let number: u32 = inside.iter().next()?.to_str()?.parse().ok()?;
+    // The room's first process is the watch's business.
+    (number != 1 && !sees(number)).then(|| Attempt::Process {
+        target: path.to_string_lossy().into_owned(),
+    })
+}
+
 fn attempt_by_name(name: &str) -> Attempt {
     match name {
-        "ptrace" | "process_vm_readv" | "process_vm_writev" | "pidfd_getfd" | "kcmp" => {
-            Attempt::Process {
-                target: name.to_owned(),
-            }
-        }
+        "ptrace" | "process_vm_readv" | "process_vm_writev" | "pidfd_getfd" | "kcmp" | "kill"
+        | "tkill" | "tgkill" | "pidfd_open" | "prlimit64" | "rt_sigqueueinfo" => Attempt::Process {
+            target: name.to_owned(),
+        },
         "mount" | "umount2" | "pivot_root" | "open_tree" | "move_mount" | "fsopen"
-        | "mount_setattr" => Attempt::File {
+        | "mount_setattr" | "fsconfig" | "fsmount" | "fspick" | "chroot" => Attempt::File {
             path: name.to_owned(),
             access: "mount".to_owned(),
         },

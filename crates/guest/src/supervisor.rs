@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     channel::{Channel, ChannelError},
     close::{self, CloseError},
+    gauge::Gauge,
     git::Git,
     identity::{self, Identity, IdentityError},
     journal::{Journal, JournalError, now},
@@ -273,8 +274,13 @@ async fn work(
         }
         std::future::pending::<()>().await;
     };
+    let gauge = Gauge::of_a_room(
+        &session.root,
+        places.owner,
+        session.assignment.commands.processes,
+    );
     let (enough, stop) = oneshot::channel();
-    let flushing = tokio::spawn(flush(Arc::clone(session), stop));
+    let flushing = tokio::spawn(flush(Arc::clone(session), gauge, stop));
     tokio::select! {
         () = import_and_run(session, places) => {}
         () = guard => {}
@@ -328,8 +334,13 @@ async fn import_and_run(session: &Arc<Session>, places: &Places) {
 }
 
 /// Writes observations from time to time, until `stop`.
-async fn flush(session: Arc<Session>, mut stop: oneshot::Receiver<()>) {
+async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
     while timeout(FLUSH, &mut stop).await.is_err() {
+        for (resource, detail) in gauge.reached() {
+            session
+                .journal
+                .note(Observation::LimitReached { resource, detail });
+        }
         if let Err(error) = session.journal.flush().await {
             session.lost(error);
             return;
