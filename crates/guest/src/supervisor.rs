@@ -274,8 +274,12 @@ async fn work(
         }
         std::future::pending::<()>().await;
     };
+    let gauge = Gauge::of_a_room(
+        &session.root,
+        places.owner,
+        session.assignment.commands.processes,
+    );
     let (enough, stop) = oneshot::channel();
-    let gauge = Gauge::of_a_room(&session.root, places.owner);
     let flushing = tokio::spawn(flush(Arc::clone(session), gauge, stop));
     tokio::select! {
         () = import_and_run(session, places) => {}
