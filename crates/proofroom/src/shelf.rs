@@ -344,8 +344,9 @@ impl RecordSink for Shelf {
                 record,
                 status: run.status,
             };
-            self.runs
-                .send_modify(|runs| drop(runs.insert(run.run, recorded)));
+            self.runs.send_modify(|runs| {
+                runs.insert(run.run, recorded);
+            });
             Ok(record)
         })
     }
