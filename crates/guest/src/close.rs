@@ -1,6 +1,9 @@
 //! The end of a session: the result handed over, the last event, the signed record.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue};
 use proofroom_authz::Operation;
@@ -22,6 +25,12 @@ use crate::{
     session::Session,
     tools::{self, ToolError, commit},
 };
+
+/// How long a cancelled session may take for its delivery; well below what the host allows for all
+/// of the closing.
+const CANCELLED_DELIVERY: Duration = Duration::from_secs(10);
+/// How long the host may check and take a delivery: its own steps have limits that add up to this.
+const DELIVERY: Duration = Duration::from_secs(900);
 
 /// Why a session has no record from inside the room.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +87,16 @@ pub async fn deliver(session: &Session) -> Result<(), JournalError> {
         commit: tip.clone(),
     };
     let intent = session.journal.intent(action).await?;
-    let outcome = match hand_over(session, &tip, watch()).await {
+    let handed = tokio::select! {
+        handed = hand_over(session, &tip, watch()) => handed,
+        () = out_of_patience(session) => Err(ToolError::Failed {
+            code: "cancelled",
+            reason: "the session was cancelled while the commits were handed over; whether the \
+                     host made the branch is not known"
+                .to_owned(),
+        }),
+    };
+    let outcome = match handed {
         Ok(taken) => {
             let outcome = Outcome::Delivered {
                 reference: taken.reference.clone(),
@@ -98,6 +116,13 @@ pub async fn deliver(session: &Session) -> Result<(), JournalError> {
         },
     };
     session.journal.outcome(intent, outcome).await
+}
+
+/// A cancelled session still hands over what was committed, but not for long: the host waits for its
+/// record.
+async fn out_of_patience(session: &Session) {
+    session.until_cancelled().await;
+    tokio::time::sleep(CANCELLED_DELIVERY).await;
 }
 
 async fn commit_leftovers(
@@ -150,7 +175,7 @@ async fn hand_over(
     headers.insert(COMMIT_HEADER, name);
     let taken: ResultAccepted = session
         .channel
-        .post(room_api::RESULT, &headers, pack.into())
+        .post_patiently(room_api::RESULT, &headers, pack.into(), DELIVERY)
         .await
         .map_err(|error| match error {
             ChannelError::Refused { code, message, .. } => ToolError::Denied {

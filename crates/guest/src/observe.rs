@@ -134,6 +134,7 @@ pub trait Watch: Send + Sync {
 pub struct Observer {
     journal: Arc<Journal>,
     workspace: PathBuf,
+    readable: Vec<PathBuf>,
     redactor: Redactor,
     seen: Mutex<Tally>,
     programs: Arc<Programs>,
@@ -165,11 +166,12 @@ pub struct Programs {
 }
 
 impl Observer {
-    /// A watch that writes to `journal`.
+    /// A watch that writes to `journal`. `readable` are directories of the host that the room shows.
     #[must_use]
     pub fn new(
         journal: Arc<Journal>,
         workspace: PathBuf,
+        readable: Vec<PathBuf>,
         redactor: Redactor,
         programs: Arc<Programs>,
         files: Files,
@@ -177,6 +179,7 @@ impl Observer {
         Self {
             journal,
             workspace,
+            readable,
             redactor,
             seen: Mutex::default(),
             programs,
@@ -253,6 +256,7 @@ impl Observer {
                 .iter()
                 .chain(&SCRATCH)
                 .any(|root| path.starts_with(root))
+            || self.readable.iter().any(|root| path.starts_with(root))
             || path == Path::new("/")
             || path == Path::new(AGENT_SOCKET)
             || is_nameless(path);

@@ -76,6 +76,27 @@ impl Session {
         });
     }
 
+    /// Ends the session as cancelled, also when its work was done already: an interrupt counts
+    /// until the last event. Every other end stands.
+    pub fn cancel(&self) {
+        self.end.send_if_modified(|current| {
+            let counts = matches!(current, None | Some(SessionEnd::Completed));
+            if counts {
+                *current = Some(SessionEnd::Cancelled);
+            }
+            counts
+        });
+    }
+
+    /// Waits until the session is cancelled, perhaps for ever.
+    pub async fn until_cancelled(&self) {
+        let mut end = self.end.subscribe();
+        let cancelled = |end: &Option<SessionEnd>| *end == Some(SessionEnd::Cancelled);
+        if end.wait_for(cancelled).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The end, once there is one.
     pub fn ended(&self) -> Option<SessionEnd> {
         *self.end.borrow()
@@ -137,6 +158,12 @@ impl Session {
         Arc::new(Observer::new(
             Arc::clone(&self.journal),
             self.root.clone(),
+            self.assignment
+                .commands
+                .readable
+                .iter()
+                .map(PathBuf::from)
+                .collect(),
             self.redactor,
             Arc::clone(&self.programs),
             files,

@@ -71,6 +71,7 @@ pub struct SessionService {
     facts: SessionFacts,
     services: Services,
     state: Mutex<State>,
+    delivering: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for SessionService {
@@ -115,7 +116,18 @@ impl SessionService {
             facts,
             services,
             state: Mutex::new(State::Anonymous),
+            delivering: Arc::default(),
         }
+    }
+
+    /// Waits until nothing that the room began is still under way: model runs have their records,
+    /// a delivery is done or refused. No run begins afterwards. Call it when the room is gone.
+    pub async fn settle(&self) {
+        let caller = self.identified(|found| Arc::clone(&found.caller)).await;
+        if let Ok(caller) = caller {
+            caller.settle().await;
+        }
+        drop(self.delivering.lock().await);
     }
 
     /// What the session closed with, once it has.

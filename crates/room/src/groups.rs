@@ -13,7 +13,7 @@ use crate::{Limits, RoomError, error::On as _};
 const SUPERVISOR_PROCESSES: u64 = 64;
 /// How often an ended group is tried to be removed, 1 ms apart: the kernel lets go of the last
 /// process a little after it was reaped.
-const REMOVE_TRIES: u32 = 200;
+const REMOVE_TRIES: u32 = 2000;
 
 /// The groups of one room.
 #[derive(Debug)]
@@ -70,9 +70,45 @@ impl Groups {
         Ok(groups)
     }
 
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
     pub(crate) fn join(&self, pid: u32) -> io::Result<()> {
         for directory in &self.directories {
             fs::write(directory.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The groups that a room named `name` left behind when its owner died: those that it noted, and
+    /// those where this process would make them.
+    pub(crate) fn left_by(name: &str, noted: &[PathBuf]) -> Self {
+        let own = format!("proofroom-{name}");
+        let roots = ["memory", "pids", ""].into_iter().filter_map(own_group);
+        let mut directories: Vec<PathBuf> = roots.map(|root| root.join(&own)).collect();
+        directories.extend(noted.iter().cloned());
+        directories.sort();
+        directories.dedup();
+        directories.retain(|directory| directory.ends_with(&own) && directory.is_dir());
+        Self {
+            directories,
+            mechanisms: Vec::new(),
+        }
+    }
+
+    /// Kills every process in the groups.
+    pub(crate) fn kill(&self) -> Result<(), RoomError> {
+        for directory in &self.directories {
+            let path = directory.join("cgroup.procs");
+            let members = fs::read_to_string(&path).on("read", &path)?;
+            for pid in members.lines().filter_map(|line| line.parse().ok()) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // One that has ended meanwhile is what is wanted; one that stays is seen below,
+                    // because its group cannot be removed.
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+                }
+            }
         }
         Ok(())
     }

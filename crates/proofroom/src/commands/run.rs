@@ -10,12 +10,13 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use proofroom::{
+    broker::OriginError,
     keys::DeploymentKeys,
     log::LogAccess,
     policies::{PolicySet, UpstreamSource},
     progress::{Format, Progress},
-    session::{self, Deployment, SessionReport, SessionRequest},
-    state::StateDir,
+    session::{self, Deployment, SessionError, SessionReport, SessionRequest},
+    state::{StateDir, StateError},
     upstreams,
 };
 use proofroom_canonical::Timestamp;
@@ -24,9 +25,10 @@ use proofroom_record::{
     ladder::{Anchors, Report, Verdict, verify_bundle},
     room_api::{Grant, Limits, TaskText},
 };
+use proofroom_room::RoomError;
 use serde_json::json;
 
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE};
+use super::{Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE};
 
 /// Name of the built-in agent in policies and records.
 const BUILT_IN: &str = "builtin";
@@ -117,10 +119,40 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         session::recover(&deployment, &progress).await?;
         session::run(&deployment, policies, request, Arc::clone(&progress)).await
     });
-    let report = done.map_err(|error| Failure::new(UNAVAILABLE, "session", error))?;
+    // Nothing that still runs is of use: what had to be kept was waited for.
+    runtime.shutdown_background();
+    let report = done.map_err(failure)?;
     let verified = verify_bundle(&report.bundle_bytes, &Anchors::from_bundle(), now());
     show(&progress, &report, &verified);
     Ok(exit_code(&report, &verified))
+}
+
+/// Whose fault it was that there is no session, as an exit code.
+fn failure(error: anyhow::Error) -> Failure {
+    let (exit, code) = if let Some(error) = error.downcast_ref::<SessionError>() {
+        let exit = match error {
+            SessionError::Interrupted => INCOMPLETE,
+            SessionError::Contradiction(_) => USAGE,
+            SessionError::NotKept { .. } => INTERNAL,
+            _ => UNAVAILABLE,
+        };
+        (exit, error.code())
+    } else if let Some(error) = error.downcast_ref::<OriginError>() {
+        let exit = match error {
+            OriginError::Missing { .. }
+            | OriginError::NotARepository { .. }
+            | OriginError::TooLarge(_) => USAGE,
+            OriginError::Git(_) | OriginError::Scratch { .. } => UNAVAILABLE,
+        };
+        (exit, error.code())
+    } else if let Some(error) = error.downcast_ref::<RoomError>() {
+        (UNAVAILABLE, error.code())
+    } else if let Some(error) = error.downcast_ref::<StateError>() {
+        (UNAVAILABLE, error.code())
+    } else {
+        (UNAVAILABLE, "session")
+    };
+    Failure::new(exit, code, error)
 }
 
 fn open_state(options: &Options) -> Result<StateDir, Failure> {
@@ -211,10 +243,7 @@ fn agent_name(program: &str) -> String {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the command asks the system for the time"
-)]
+/// The one place where the command asks the system for the time.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
