@@ -21,9 +21,9 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// The places of a room that its agent can fill. Outside of rooms there is nothing to look at.
+    /// The places of a room that its agent can fill, and how many processes it may have. Outside of rooms there is nothing to look at.
     #[must_use]
-    pub fn of_a_room(workspace: &Path, owner: Owner) -> Self {
+    pub fn of_a_room(workspace: &Path, owner: Owner, processes: u64) -> Self {
         let Owner::Agent(_) = owner else {
             return Self {
                 file_systems: vec![],
@@ -35,7 +35,7 @@ impl Gauge {
         file_systems.extend(["/tmp", "/home/agent", "/dev/shm"].map(PathBuf::from));
         Self {
             file_systems,
-            processes: Some(proofroom_confine::CommandLimits::default().processes),
+            processes: Some(processes),
             told: BTreeSet::new(),
         }
     }

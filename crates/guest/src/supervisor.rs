@@ -274,7 +274,11 @@ async fn work(
         }
         std::future::pending::<()>().await;
     };
-    let gauge = Gauge::of_a_room(&session.root, places.owner);
+    let gauge = Gauge::of_a_room(
+        &session.root,
+        places.owner,
+        session.assignment.commands.processes,
+    );
     let (enough, stop) = oneshot::channel();
     let flushing = tokio::spawn(flush(Arc::clone(session), gauge, stop));
     tokio::select! {

@@ -61,11 +61,14 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Doctor(options) => doctor::run(options),
         Command::Policy(command) => policy::run(command),
     };
-    done.unwrap_or_else(|failure| {
-        let Failure { exit, code, error } = failure;
-        let mut err = anstream::stderr().lock();
-        // Where even standard error is gone, the exit code still speaks.
-        drop(writeln!(err, "proofroom: {error:#} ({code})"));
-        ExitCode::from(exit)
-    })
+    done.unwrap_or_else(|failure| failed(&failure))
+}
+
+/// Says what ended the command.
+pub(crate) fn failed(failure: &Failure) -> ExitCode {
+    let Failure { exit, code, error } = failure;
+    let mut err = anstream::stderr().lock();
+    // Where even standard error is gone, the exit code still speaks.
+    drop(writeln!(err, "proofroom: {error:#} ({code})"));
+    ExitCode::from(*exit)
 }

@@ -2,6 +2,7 @@
 //! A record counts as kept only when both are on disk.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -10,10 +11,11 @@ use std::{
     },
 };
 
-use proofroom_canonical::{Digest, SessionId};
+use proofroom_canonical::{Digest, RunId, SessionId};
 use proofroom_gateway::{BoxFuture, RecordSink, SinkError, Submission};
-use proofroom_record::bundle::LoggedRecord;
+use proofroom_record::{bundle::LoggedRecord, room_api::RunRecorded};
 use proofroom_tlog::{LeafIndex, LeafKind, RecordLeaf};
+use tokio::sync::watch;
 
 use crate::{
     files,
@@ -59,6 +61,8 @@ pub struct Shelf {
     session: SessionId,
     log: Arc<LogAccess>,
     kept: Mutex<Vec<Kept>>,
+    /// Model runs whose record is kept.
+    runs: watch::Sender<BTreeMap<RunId, RunRecorded>>,
     failed: AtomicBool,
 }
 
@@ -97,6 +101,7 @@ impl Shelf {
             session,
             log,
             kept: Mutex::default(),
+            runs: watch::Sender::default(),
             failed: AtomicBool::new(false),
         })
     }
@@ -213,6 +218,13 @@ impl Shelf {
             .count()
     }
 
+    /// Waits until a run's record is kept; for ever when none comes.
+    pub async fn recorded(&self, run: RunId) -> Option<RunRecorded> {
+        let mut runs = self.runs.subscribe();
+        let runs = runs.wait_for(|runs| runs.contains_key(&run)).await.ok()?;
+        runs.get(&run).cloned()
+    }
+
     /// Waits until every record is in a signed checkpoint and fetches the receipts.
     ///
     /// # Errors
@@ -323,9 +335,18 @@ impl RecordSink for Shelf {
             >(&submission.envelope)
             .map_err(|error| refuse(error.to_string()))?;
             let name = format!("{:04}-model-run", run.sequence);
-            self.keep(LeafKind::ModelRun, &name, submission.envelope)
+            let record = self
+                .keep(LeafKind::ModelRun, &name, submission.envelope)
                 .await
-                .map_err(|error| refuse(error.to_string()))
+                .map_err(|error| refuse(error.to_string()))?;
+            let recorded = RunRecorded {
+                run: run.run,
+                record,
+                status: run.status,
+            };
+            self.runs
+                .send_modify(|runs| drop(runs.insert(run.run, recorded)));
+            Ok(record)
         })
     }
 }
