@@ -334,7 +334,7 @@ async fn import_and_run(session: &Arc<Session>, places: &Places) {
     }
 }
 
-/// Writes observations from time to time, until `stop`.
+/// Looks at the limits and writes observations from time to time, until `stop`.
 async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
     while timeout(FLUSH, &mut stop).await.is_err() {
         for (resource, detail) in gauge.reached() {
