@@ -242,7 +242,7 @@ fn record(
     mechanisms.dedup();
     let mut blinding = [0; 32];
     getrandom::fill(&mut blinding).map_err(|_| CloseError::Record)?;
-    let runs = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let (model_runs, high_water) = session.model_runs();
     let result = session
         .result
         .lock()
@@ -256,8 +256,8 @@ fn record(
         not_proven: not_proven(session),
         binding: identity.binding,
         events,
-        model_runs: runs.clone(),
-        high_water: session.high_water(),
+        model_runs,
+        high_water,
         result: result.clone(),
         end,
         started,

@@ -4,7 +4,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,7 +19,7 @@ use proofroom_record::{
     event::{Action, Outcome, RunStatus},
     room_api::{
         LABEL_HEADER, MAX_ANSWER_BYTES, MAX_MODEL_REQUEST_BYTES, RECORD_TRAILER, RUN_HEADER, RUNS,
-        RunRecorded, STATUS_TRAILER, TIER_HEADER, TOKENS_TRAILER,
+        RunRecorded, SEQUENCE_HEADER, STATUS_TRAILER, TIER_HEADER, TOKENS_TRAILER,
     },
     statement::ModelRunReference,
 };
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use crate::{
     channel::{Body, BoxError, whole},
     serve::error_response,
-    session::Session,
+    session::{ConcludedRun, Session},
     tools::{self, ToolError},
 };
 
@@ -192,6 +192,7 @@ struct Run {
     status: Option<RunStatus>,
     tier: Option<String>,
     label: Option<String>,
+    sequence: Option<u64>,
     tokens: u64,
 }
 
@@ -216,6 +217,8 @@ impl Run {
         if let Some(label) = text(LABEL_HEADER) {
             self.label = Some(label.to_owned());
         }
+        let sequence = text(SEQUENCE_HEADER).and_then(|place| place.parse().ok());
+        self.sequence = sequence.or(self.sequence);
         let tokens = text(TOKENS_TRAILER).and_then(|count| count.parse().ok());
         self.tokens = tokens.unwrap_or(self.tokens);
     }
@@ -277,17 +280,16 @@ async fn conclude(session: &Session, intent: u64, mut run: Run) {
     }
     let outcome = match (run.id, run.record, run.status) {
         (Some(id), Some(record), Some(run_status)) => {
-            let mut runs = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            runs.push(ModelRunReference {
-                run: id,
-                record,
-                status: run_status,
-            });
-            drop(runs);
             let label = run.label.unwrap_or_default();
-            let mut high = session.label.lock().unwrap_or_else(PoisonError::into_inner);
-            high.clone_from(&label);
-            drop(high);
+            session.concluded(ConcludedRun {
+                sequence: run.sequence,
+                reference: ModelRunReference {
+                    run: id,
+                    record,
+                    status: run_status,
+                },
+                label: label.clone(),
+            });
             Outcome::ModelRun {
                 run: id,
                 record,

@@ -50,10 +50,8 @@ pub struct Session {
     pub redactor: Redactor,
     /// Programs started so far.
     pub programs: Arc<Programs>,
-    /// Model runs so far, in order.
-    pub runs: Mutex<Vec<ModelRunReference>>,
-    /// The session's label as the gateway said it last.
-    pub label: Mutex<String>,
+    /// Model runs that have ended, in the order in which they did.
+    pub runs: Mutex<Vec<ConcludedRun>>,
     /// What was delivered.
     pub result: Mutex<Option<SessionResult>>,
     /// Tool calls so far.
@@ -178,11 +176,35 @@ impl Session {
         drop(self.channel.tell(room_api::PROGRESS, body.into()).await);
     }
 
-    /// The session's label as the gateway said it last.
-    pub fn high_water(&self) -> String {
-        self.label
+    /// Notes the end of a model run.
+    pub fn concluded(&self, run: ConcludedRun) {
+        self.runs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .push(run);
     }
+
+    /// The model runs in the gateway's order, and the session's label after the last of them.
+    pub fn model_runs(&self) -> (Vec<ModelRunReference>, String) {
+        let mut runs = self
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        runs.sort_by_key(|run| run.sequence);
+        let label = runs.last().map_or("none", |run| run.label.as_str());
+        let label = label.to_owned();
+        (runs.into_iter().map(|run| run.reference).collect(), label)
+    }
+}
+
+/// A model run that has ended.
+#[derive(Clone, Debug)]
+pub struct ConcludedRun {
+    /// Its place in the session, as the gateway gave it.
+    pub sequence: Option<u64>,
+    /// How the session record cites it.
+    pub reference: ModelRunReference,
+    /// The session's label when it was routed.
+    pub label: String,
 }

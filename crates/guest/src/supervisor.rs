@@ -234,7 +234,6 @@ fn begin(
         redactor,
         programs: Arc::default(),
         runs: Mutex::default(),
-        label: Mutex::new("none".to_owned()),
         result: Mutex::default(),
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),

@@ -38,6 +38,9 @@ pub const COMMIT_HEADER: &str = "x-proofroom-commit";
 pub const RUN_HEADER: &str = "x-proofroom-run";
 /// Response header of every model request: the session's label that routing went by.
 pub const LABEL_HEADER: &str = "x-proofroom-label";
+/// Response header of every model request: the run's place in its session, counted from 0. Requests
+/// made at once may end in another order.
+pub const SEQUENCE_HEADER: &str = "x-proofroom-sequence";
 /// Response header of a model request that was routed: its tier.
 pub const TIER_HEADER: &str = "x-proofroom-tier";
 /// Trailer (or header, where the body is whole) of a model answer: digest of the run's record.
