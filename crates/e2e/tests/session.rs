@@ -122,7 +122,10 @@ fn model_runs_go_where_their_label_sends_them(bundle: &Bundle) {
         let attested = run["routing"]["tier"] == "tee";
         assert_eq!(kind == "attested", attested, "{run:#}");
     }
-    assert_eq!(bundle.session_record()["predicate"]["high_water"], "restricted");
+    assert_eq!(
+        bundle.session_record()["predicate"]["high_water"],
+        "restricted"
+    );
 }
 
 fn every_attempt_is_an_event(bundle: &Bundle) {
@@ -139,14 +142,25 @@ fn every_attempt_is_an_event(bundle: &Bundle) {
     ];
     for (kind, object) in wanted {
         let found = |one: &&String| one.starts_with(kind) && one.contains(object);
-        assert!(all.iter().any(|one| found(&one)), "{kind}{object} is not in {all:#?}");
+        assert!(
+            all.iter().any(|one| found(&one)),
+            "{kind}{object} is not in {all:#?}"
+        );
     }
-    assert_eq!(all.len(), wanted.len(), "nothing else was stopped: {all:#?}");
+    assert_eq!(
+        all.len(),
+        wanted.len(),
+        "nothing else was stopped: {all:#?}"
+    );
     let refused = events.iter().filter(|event| {
         let result = &event["body"]["result"];
         result["status"] == "model-run" && result["run_status"] == "refused"
     });
-    assert_eq!(refused.count(), 1, "the credential file to the standard tier");
+    assert_eq!(
+        refused.count(),
+        1,
+        "the credential file to the standard tier"
+    );
 }
 
 fn counts_agree(bundle: &Bundle) {
@@ -158,21 +172,33 @@ fn counts_agree(bundle: &Bundle) {
     assert_eq!(record["isolation"], "process");
     let mut by_type: BTreeMap<&str, u64> = BTreeMap::new();
     for event in &events {
-        *by_type.entry(event["body"]["type"].as_str().unwrap()).or_default() += 1;
+        *by_type
+            .entry(event["body"]["type"].as_str().unwrap())
+            .or_default() += 1;
     }
-    assert_eq!(record["events"]["by_type"], serde_json::to_value(&by_type).unwrap());
+    assert_eq!(
+        record["events"]["by_type"],
+        serde_json::to_value(&by_type).unwrap()
+    );
     let cited: Vec<_> = record["model_runs"].as_array().unwrap().iter().collect();
     let held = bundle.model_runs();
     assert_eq!(cited.len(), held.len());
     for (cited, held) in cited.iter().zip(&held) {
-        assert_eq!((&cited["run"], &cited["status"]), (&held["run"], &held["status"]));
+        assert_eq!(
+            (&cited["run"], &cited["status"]),
+            (&held["run"], &held["status"])
+        );
     }
     let last = bundle.lines.last().expect("lines");
     assert_eq!(last["type"], "session");
     assert_eq!(last["verdict"], "accepted");
     assert_eq!(last["model_runs"], held.len());
     assert_eq!(last["events"], record["events"]);
-    let shown: Vec<_> = bundle.lines.iter().filter(|line| line["type"] == "event").collect();
+    let shown: Vec<_> = bundle
+        .lines
+        .iter()
+        .filter(|line| line["type"] == "event")
+        .collect();
     assert_eq!(shown.len(), events.len(), "every event was shown");
     for (shown, kept) in shown.iter().zip(&events) {
         assert_eq!(shown["event"], *kept);
@@ -187,7 +213,11 @@ fn the_branch_passes_the_tests(deployment: &Deployment, repository: &Path, bundl
     let tree = git(repository, &["rev-parse", &format!("{reference}^{{tree}}")]);
     assert_eq!(record["result"]["tree"], tree.as_str());
     let branches = git(repository, &["for-each-ref", "--format=%(refname)"]);
-    assert_eq!(branches.lines().count(), 2, "main and the session's: {branches}");
+    assert_eq!(
+        branches.lines().count(),
+        2,
+        "main and the session's: {branches}"
+    );
     let clone = deployment.path().join("clone");
     let (from, to) = (repository.to_str().unwrap(), clone.to_str().unwrap());
     git(deployment.path(), &["clone", "-q", from, to]);
@@ -196,12 +226,18 @@ fn the_branch_passes_the_tests(deployment: &Deployment, repository: &Path, bundl
         git(&clone, &["checkout", "-q", at]);
         let mut unittest = Command::new("python3");
         unittest.args(["-B", "-m", "unittest", "discover", "-s", "tests", "-t", "."]);
-        unittest.current_dir(&clone).output().expect("python3 starts")
+        unittest
+            .current_dir(&clone)
+            .output()
+            .expect("python3 starts")
     };
     assert!(!tests("HEAD").status.success(), "they failed before");
     let fixed = tests("FETCH_HEAD");
     assert!(fixed.status.success(), "{fixed:?}");
-    let changed = git(&clone, &["diff", "--name-only", "origin/main", "FETCH_HEAD"]);
+    let changed = git(
+        &clone,
+        &["diff", "--name-only", "origin/main", "FETCH_HEAD"],
+    );
     assert_eq!(changed, "ledger/split.py");
 }
 
@@ -209,9 +245,15 @@ fn the_branch_passes_the_tests(deployment: &Deployment, repository: &Path, bundl
 fn the_bundle_follows_from_the_state(deployment: &Deployment, bundle: &Bundle) {
     let record = bundle.session_record();
     let session = record["predicate"]["session"].as_str().expect("a session");
-    let own = deployment.state().join(format!("bundles/{session}.proofroom"));
+    let own = deployment
+        .state()
+        .join(format!("bundles/{session}.proofroom"));
     let first = fs::read(&own).expect("the state's own bundle");
-    assert_eq!(first, fs::read(&bundle.path).unwrap(), "two places, one bundle");
+    assert_eq!(
+        first,
+        fs::read(&bundle.path).unwrap(),
+        "two places, one bundle"
+    );
     fs::remove_file(&own).expect("bundle");
     fs::remove_file(deployment.state().join(format!("sessions/{session}/done"))).expect("mark");
     let nowhere = deployment.path().join("no-repository");
@@ -225,19 +267,26 @@ fn the_bundle_follows_from_the_state(deployment: &Deployment, bundle: &Bundle) {
 fn a_stranger_verifies_it(bundle: &Bundle) {
     let Some(python) = python() else {
         let test = "the_demos_session_is_accepted_and_says_exactly_what_happened, VERIFY.md";
-        return skip(test, "PROOFROOM_PYTHON names no Python with the public tools");
+        return skip(
+            test,
+            "PROOFROOM_PYTHON names no Python with the public tools",
+        );
     };
     let files = bundle.files();
     let page = String::from_utf8(files["VERIFY.md"].clone()).expect("text");
     let good = follow(&page, &files, &python);
     assert!(good.status.success(), "{good:#?}");
-    let said = String::from_utf8_lossy(&good.stdout).into_owned()
-        + &String::from_utf8_lossy(&good.stderr);
+    let said =
+        String::from_utf8_lossy(&good.stdout).into_owned() + &String::from_utf8_lossy(&good.stderr);
     // each model run, the session and its destruction
     assert_eq!(said.matches("Verified OK").count(), 17 + 2, "{said}");
     let edits = [
         ("events.jsonl", "1.1.1.1:443", "1.1.1.2:443"),
-        ("records/0008-model-run.dsse.json", "\"payload\":\"e", "\"payload\":\"f"),
+        (
+            "records/0008-model-run.dsse.json",
+            "\"payload\":\"e",
+            "\"payload\":\"f",
+        ),
         ("trust/policies/routing.toml", "version = 1", "version =  1"),
     ];
     for (name, from, to) in edits {
@@ -248,9 +297,15 @@ fn a_stranger_verifies_it(bundle: &Bundle) {
         tampered.insert(name.to_owned(), changed.into_bytes());
         // a forger writes the list of files anew
         let manifest = String::from_utf8(files["MANIFEST.sha256"].clone()).expect("text");
-        tampered.insert("MANIFEST.sha256".to_owned(), remade(&manifest, name, &tampered[name]));
+        tampered.insert(
+            "MANIFEST.sha256".to_owned(),
+            remade(&manifest, name, &tampered[name]),
+        );
         let output = follow(&page, &tampered, &python);
-        assert!(!output.status.success(), "{name} was changed and nobody noticed");
+        assert!(
+            !output.status.success(),
+            "{name} was changed and nobody noticed"
+        );
     }
 }
 
@@ -258,7 +313,10 @@ fn remade(manifest: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("file");
     fs::write(&path, bytes).expect("file");
-    let sum = Command::new("sha256sum").arg(&path).output().expect("sha256sum");
+    let sum = Command::new("sha256sum")
+        .arg(&path)
+        .output()
+        .expect("sha256sum");
     let sum = String::from_utf8_lossy(&sum.stdout);
     let sum = sum.split(' ').next().expect("a digest");
     let lines = manifest.lines().map(|line| match line.split_once("  ") {
@@ -304,8 +362,14 @@ fn machines_read_json_lines_and_people_read_the_level_and_the_source() {
     let repository = deployment.demo_repository();
     let run = |json: Option<&str>| {
         let mut command = Command::new(program("proofroom"));
-        command.arg("run").args(json).args(["--task", TASK, "--repo"]);
-        command.arg(&repository).arg("--policy").arg(deployment.policy());
+        command
+            .arg("run")
+            .args(json)
+            .args(["--task", TASK, "--repo"]);
+        command
+            .arg(&repository)
+            .arg("--policy")
+            .arg(deployment.policy());
         command.arg("--state").arg(deployment.state());
         command.output().expect("proofroom starts")
     };
@@ -314,7 +378,8 @@ fn machines_read_json_lines_and_people_read_the_level_and_the_source() {
     assert_eq!(String::from_utf8_lossy(&machine.stderr), "");
     let text = String::from_utf8(machine.stdout).expect("UTF-8");
     for line in text.lines() {
-        let value: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
         assert!(value["type"].is_string(), "{line}");
     }
     assert!(text.ends_with("}\n"));
@@ -322,7 +387,11 @@ fn machines_read_json_lines_and_people_read_the_level_and_the_source() {
     assert!(human.status.success(), "{human:?}");
     let text = String::from_utf8(human.stdout).expect("UTF-8");
     assert!(!text.contains('\u{1b}'), "no colours into a pipe");
-    for wanted in ["isolation  process: no hardware isolation", "cassette", "verdict  accepted"] {
+    for wanted in [
+        "isolation  process: no hardware isolation",
+        "cassette",
+        "verdict  accepted",
+    ] {
         assert!(text.contains(wanted), "`{wanted}` is not in:\n{text}");
     }
 }
@@ -332,7 +401,9 @@ fn simulated_evidence_is_called_simulated_on_the_screen() {
     let deployment = Deployment::with_cassette(&cassette());
     let repository = deployment.demo_repository();
     let mut command = Command::new(program("proofroom"));
-    command.args(["run", "--task", TASK, "--repo"]).arg(&repository);
+    command
+        .args(["run", "--task", TASK, "--repo"])
+        .arg(&repository);
     command.arg("--policy").arg(deployment.policy());
     command.arg("--state").arg(deployment.state());
     let human = command.output().expect("proofroom starts");
@@ -361,13 +432,29 @@ fn test_keys_open_nothing_under_the_production_policy() {
     for run in &held {
         assert_ne!(run["status"], "complete", "{run:#}");
         assert_ne!(run["routing"]["tier"], "standard", "{run:#}");
-        assert!(run["request"]["forwarded"].is_null(), "it was sent: {run:#}");
-        assert!(run["response"]["http_status"].is_null(), "it was answered: {run:#}");
+        assert!(
+            run["request"]["forwarded"].is_null(),
+            "it was sent: {run:#}"
+        );
+        assert!(
+            run["response"]["http_status"].is_null(),
+            "it was answered: {run:#}"
+        );
     }
-    let failures: Vec<_> = held.iter().map(|run| run["failure"]["code"].clone()).collect();
+    let failures: Vec<_> = held
+        .iter()
+        .map(|run| run["failure"]["code"].clone())
+        .collect();
     assert!(
-        failures.iter().any(|code| code.as_str().is_some_and(|code| code != "label-requires-tier")),
+        failures.iter().any(|code| code
+            .as_str()
+            .is_some_and(|code| code != "label-requires-tier")),
         "the attested upstream was refused for its evidence: {failures:?}"
     );
-    assert!(!bundle.files().keys().any(|name| name.starts_with("evidence/")));
+    assert!(
+        !bundle
+            .files()
+            .keys()
+            .any(|name| name.starts_with("evidence/"))
+    );
 }
