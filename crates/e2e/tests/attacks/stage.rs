@@ -60,7 +60,12 @@ impl Played {
                 said.push_str(line["text"].as_str().expect("text"));
             }
         }
-        assert!(bundle.path.exists(), "no bundle: {} {:#?}", bundle.complaint, bundle.lines);
+        assert!(
+            bundle.path.exists(),
+            "no bundle: {} {:#?}",
+            bundle.complaint,
+            bundle.lines
+        );
         Self {
             attempts: lines(&said),
             events: bundle.events(),
