@@ -26,6 +26,7 @@ pub struct Caller {
     pub(crate) identity: CallerIdentity,
     state: Mutex<State>,
     pub(crate) slots: Arc<Semaphore>,
+    runs_at_once: usize,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,21 @@ impl Caller {
                 next: 0,
             }),
             slots: Arc::new(Semaphore::new(runs_at_once)),
+            runs_at_once,
         }
+    }
+
+    /// Waits until every run of the session has its record. No run begins afterwards.
+    pub async fn settle(&self) {
+        for _ in 0..self.runs_at_once {
+            match self.slots.acquire().await {
+                Ok(permit) => permit.forget(),
+                // Never: nobody closes it.
+                Err(_) => return,
+            }
+        }
+        // Whoever still waits for a place is refused.
+        self.slots.close();
     }
 
     /// Who it is.

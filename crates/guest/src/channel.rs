@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use proofroom_canonical::json::{self, JsonError};
 use proofroom_record::room_api::{ErrorAnswer, MAX_ANSWER_BYTES};
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::watch, time::timeout};
 
 /// Any error of a body on its way.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +25,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Channel {
     sender: http2::SendRequest<Body>,
+    gone: watch::Receiver<()>,
 }
 
 /// Why the host did not do what was asked.
@@ -62,8 +63,17 @@ pub enum ChannelError {
         message: String,
     },
     /// No answer in time.
-    #[error("the host did not answer `{0}` within 60 s")]
+    #[error("the host did not answer `{0}` in time")]
     TimedOut(String),
+    /// The answer could not be put where it belongs.
+    #[error("the answer to `{path}` could not be stored")]
+    NotTaken {
+        /// What was asked.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl ChannelError {
@@ -75,6 +85,7 @@ impl ChannelError {
             Self::Broken { .. } => "channel-broken",
             Self::Refused { .. } => "host-refused",
             Self::TimedOut(_) => "host-timed-out",
+            Self::NotTaken { .. } => "answer-not-stored",
         }
     }
 }
@@ -105,9 +116,20 @@ impl Channel {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broken(error.into()))?;
-        // When the connection fails, every request on it fails: nothing is lost by not looking.
-        drop(tokio::spawn(connection));
-        Ok(Self { sender })
+        let (alive, gone) = watch::channel(());
+        drop(tokio::spawn(async move {
+            // How it ended does not matter: every request on it fails from here on.
+            drop(connection.await);
+            drop(alive);
+        }));
+        Ok(Self { sender, gone })
+    }
+
+    /// Waits until the connection is gone: the host died, or let the room go.
+    pub async fn gone(&self) {
+        let mut gone = self.gone.clone();
+        // Nothing is ever sent; the error says that the connection's task has ended.
+        while gone.changed().await.is_ok() {}
     }
 
     /// Sends a request and hands over the answer as it begins. Dropping the answer cancels it.
@@ -135,7 +157,14 @@ impl Channel {
         max: usize,
     ) -> Result<T, ChannelError> {
         let bytes = self
-            .exchange(Method::GET, path, &HeaderMap::new(), Bytes::new(), max)
+            .exchange(
+                Method::GET,
+                path,
+                &HeaderMap::new(),
+                Bytes::new(),
+                max,
+                ANSWER_TIME,
+            )
             .await?;
         read_answer(path, &bytes, max)
     }
@@ -145,8 +174,79 @@ impl Channel {
     /// # Errors
     /// See [`ChannelError`].
     pub async fn get_bytes(&self, path: &str, max: usize) -> Result<Bytes, ChannelError> {
-        self.exchange(Method::GET, path, &HeaderMap::new(), Bytes::new(), max)
+        self.exchange(
+            Method::GET,
+            path,
+            &HeaderMap::new(),
+            Bytes::new(),
+            max,
+            ANSWER_TIME,
+        )
+        .await
+    }
+
+    /// Gets an answer of at most `max` bytes piece by piece, so that it need not fit into memory.
+    /// The host may take as long as it likes for all of it, but never [`ANSWER_TIME`] for one piece.
+    ///
+    /// # Errors
+    /// See [`ChannelError`]; what `take` says is [`ChannelError::NotTaken`].
+    pub async fn get_pieces(
+        &self,
+        path: &str,
+        max: usize,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
+    ) -> Result<(), ChannelError> {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("http://room{path}"))
+            .body(whole(Bytes::new()))
+            .map_err(|error| broken(path, error.into()))?;
+        let late = |_| ChannelError::TimedOut(path.to_owned());
+        let answer = timeout(ANSWER_TIME, self.send(request))
             .await
+            .map_err(late)??;
+        let status = answer.status();
+        if !status.is_success() {
+            let said = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect();
+            let said = timeout(ANSWER_TIME, said).await.map_err(late)?;
+            let said = said.map_err(|source| broken(path, source))?.to_bytes();
+            return Err(refusal(path, status, &said));
+        }
+        let mut body = Limited::new(answer.into_body(), max);
+        while let Some(frame) = timeout(ANSWER_TIME, body.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|source| broken(path, source))?;
+            if let Ok(piece) = frame.into_data() {
+                take(&piece).map_err(|source| ChannelError::NotTaken {
+                    path: path.to_owned(),
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Posts `body`, for which the host may need `patience`, and reads the JSON answer.
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub async fn post_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<T, ChannelError> {
+        let bytes = self
+            .exchange(
+                Method::POST,
+                path,
+                headers,
+                body,
+                MAX_ANSWER_BYTES,
+                patience,
+            )
+            .await?;
+        read_answer(path, &bytes, MAX_ANSWER_BYTES)
     }
 
     /// Posts `body` with `headers`, and reads the JSON answer.
@@ -159,10 +259,7 @@ impl Channel {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<T, ChannelError> {
-        let bytes = self
-            .exchange(Method::POST, path, headers, body, MAX_ANSWER_BYTES)
-            .await?;
-        read_answer(path, &bytes, MAX_ANSWER_BYTES)
+        self.post_patiently(path, headers, body, ANSWER_TIME).await
     }
 
     /// Posts `body` and wants nothing back.
@@ -176,6 +273,7 @@ impl Channel {
             &HeaderMap::new(),
             body,
             MAX_ANSWER_BYTES,
+            ANSWER_TIME,
         )
         .await
         .map(drop)
@@ -188,6 +286,7 @@ impl Channel {
         headers: &HeaderMap,
         body: Bytes,
         max: usize,
+        patience: Duration,
     ) -> Result<Bytes, ChannelError> {
         let mut request = Request::builder()
             .method(method)
@@ -208,7 +307,7 @@ impl Channel {
             }
             Err(refusal(path, status, &bytes))
         };
-        tokio::time::timeout(ANSWER_TIME, answer)
+        timeout(patience, answer)
             .await
             .map_err(|_| ChannelError::TimedOut(path.to_owned()))?
     }

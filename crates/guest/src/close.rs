@@ -1,6 +1,9 @@
 //! The end of a session: the result handed over, the last event, the signed record.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue};
 use proofroom_authz::Operation;
@@ -10,7 +13,7 @@ use proofroom_record::{
     event::{Action, Outcome, SessionEnd},
     predicate::seal,
     room_api::{self, COMMIT_HEADER, CloseAnswer, CloseRequest, ResultAccepted},
-    statement::{AgentSession, EventSummary, SessionResult, Signer},
+    statement::{AgentSession, EventSummary, ModelRunReference, SessionResult, Signer},
 };
 
 use crate::{
@@ -22,6 +25,12 @@ use crate::{
     session::Session,
     tools::{self, ToolError, commit},
 };
+
+/// How long a cancelled session may take for its delivery; well below what the host allows for all
+/// of the closing.
+const CANCELLED_DELIVERY: Duration = Duration::from_secs(10);
+/// How long the host may check and take a delivery: its own steps have limits that add up to this.
+const DELIVERY: Duration = Duration::from_secs(900);
 
 /// Why a session has no record from inside the room.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +87,16 @@ pub async fn deliver(session: &Session) -> Result<(), JournalError> {
         commit: tip.clone(),
     };
     let intent = session.journal.intent(action).await?;
-    let outcome = match hand_over(session, &tip, watch()).await {
+    let handed = tokio::select! {
+        handed = hand_over(session, &tip, watch()) => handed,
+        () = out_of_patience(session) => Err(ToolError::Failed {
+            code: "cancelled",
+            reason: "the session was cancelled while the commits were handed over; whether the \
+                     host made the branch is not known"
+                .to_owned(),
+        }),
+    };
+    let outcome = match handed {
         Ok(taken) => {
             let outcome = Outcome::Delivered {
                 reference: taken.reference.clone(),
@@ -98,6 +116,13 @@ pub async fn deliver(session: &Session) -> Result<(), JournalError> {
         },
     };
     session.journal.outcome(intent, outcome).await
+}
+
+/// A cancelled session still hands over what was committed, but not for long: the host waits for its
+/// record.
+async fn out_of_patience(session: &Session) {
+    session.until_cancelled().await;
+    tokio::time::sleep(CANCELLED_DELIVERY).await;
 }
 
 async fn commit_leftovers(
@@ -150,7 +175,7 @@ async fn hand_over(
     headers.insert(COMMIT_HEADER, name);
     let taken: ResultAccepted = session
         .channel
-        .post(room_api::RESULT, &headers, pack.into())
+        .post_patiently(room_api::RESULT, &headers, pack.into(), DELIVERY)
         .await
         .map_err(|error| match error {
             ChannelError::Refused { code, message, .. } => ToolError::Denied {
@@ -217,7 +242,13 @@ fn record(
     mechanisms.dedup();
     let mut blinding = [0; 32];
     getrandom::fill(&mut blinding).map_err(|_| CloseError::Record)?;
+    let high_water = session.high_water();
     let runs = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let model_runs = runs.values().map(|run| ModelRunReference {
+        run: run.run,
+        record: run.record,
+        status: run.status,
+    });
     let result = session
         .result
         .lock()
@@ -231,8 +262,8 @@ fn record(
         not_proven: not_proven(session),
         binding: identity.binding,
         events,
-        model_runs: runs.clone(),
-        high_water: session.high_water(),
+        model_runs: model_runs.collect(),
+        high_water,
         result: result.clone(),
         end,
         started,

@@ -18,12 +18,14 @@ use proofroom_record::{
 };
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
 };
 
 use crate::{
     channel::{Channel, ChannelError},
     close::{self, CloseError},
+    gauge::Gauge,
     git::Git,
     identity::{self, Identity, IdentityError},
     journal::{Journal, JournalError, now},
@@ -104,6 +106,9 @@ pub enum SupervisorError {
     /// The workspace directory cannot be used.
     #[error("the workspace directory cannot be used")]
     Tree(#[source] TreeError),
+    /// The host is gone: nothing that is done now could be recorded.
+    #[error("the host is gone")]
+    HostGone,
     /// The session ended without a record from inside.
     #[error("the session could not be closed")]
     Close(#[source] CloseError),
@@ -123,6 +128,7 @@ impl SupervisorError {
             Self::Journal(error) => error.code(),
             Self::Socket(_) => "agent-socket",
             Self::Tree(error) => error.code(),
+            Self::HostGone => "host-gone",
             Self::Close(error) => error.code(),
         }
     }
@@ -144,8 +150,23 @@ pub async fn supervise(
     redactor: Redactor,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<(SessionEnd, Digest), SupervisorError> {
-    let started = now();
     let channel = Channel::over(stream).await.map_err(SupervisorError::Host)?;
+    let host = channel.clone();
+    tokio::select! {
+        done = carry_through(channel, spawner, places, redactor, cancelled) => done,
+        // The process ends with this error, and every process of the room with it.
+        () = host.gone() => Err(SupervisorError::HostGone),
+    }
+}
+
+async fn carry_through(
+    channel: Channel,
+    spawner: Arc<dyn Spawner>,
+    places: Places,
+    redactor: Redactor,
+    cancelled: impl Future<Output = ()> + Send,
+) -> Result<(SessionEnd, Digest), SupervisorError> {
+    let started = now();
     let assignment: Assignment = channel
         .get(room_api::ASSIGNMENT, MAX_ASSIGNMENT_BYTES)
         .await
@@ -200,7 +221,12 @@ fn begin(
         journal: Arc::new(journal),
         access,
         tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,
-        git: Git::new(Arc::clone(&spawner), root, &assignment.agent),
+        git: Git::new(
+            Arc::clone(&spawner),
+            root,
+            &assignment.agent,
+            &assignment.commands,
+        ),
         root: root.clone(),
         assignment,
         channel,
@@ -208,10 +234,10 @@ fn begin(
         redactor,
         programs: Arc::default(),
         runs: Mutex::default(),
-        label: Mutex::new("none".to_owned()),
         result: Mutex::default(),
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
+        actions: Arc::default(),
         end: watch::Sender::new(None),
     })
 }
@@ -233,56 +259,94 @@ async fn work(
     places: &Places,
     cancelled: impl Future<Output = ()> + Send,
 ) -> SessionEnd {
-    let agent = async {
-        if let Err(error) = workspace::import(session).await {
-            let text = format!("{error}: {}", source_of(&error));
-            session.progress(ProgressKind::Step, text).await;
-            session.finish(SessionEnd::Refused);
-            return;
-        }
-        match listen(places) {
-            Ok((unix, tcp)) => {
-                let serving = tokio::spawn(serve::serve(Arc::clone(session), unix, tcp));
-                run_agent(session, places).await;
-                serving.abort();
-            }
-            Err(error) => {
-                let text = format!("the agent's socket: {error}");
-                session.progress(ProgressKind::Step, text).await;
-                session.finish(SessionEnd::Interrupted);
-            }
-        }
-    };
+    let mut cancelled = std::pin::pin!(cancelled);
+    let mut told = false;
     let seconds = Duration::from_secs(session.assignment.limits.seconds);
     let guard = async {
         tokio::select! {
-            () = cancelled => session.finish(SessionEnd::Cancelled),
+            () = &mut cancelled => {
+                told = true;
+                session.cancel();
+            }
             () = tokio::time::sleep(seconds) => {
                 session.limit("time", format!("{} s", seconds.as_secs()));
             }
         }
         std::future::pending::<()>().await;
     };
-    let flush = async {
-        loop {
-            tokio::time::sleep(FLUSH).await;
-            if let Err(error) = session.journal.flush().await {
-                session.lost(error);
-                std::future::pending::<()>().await;
-            }
-        }
-    };
+    let gauge = Gauge::of_a_room(
+        &session.root,
+        places.owner,
+        session.assignment.commands.processes,
+    );
+    let (enough, stop) = oneshot::channel();
+    let flushing = tokio::spawn(flush(Arc::clone(session), gauge, stop));
     tokio::select! {
-        () = agent => {}
+        () = import_and_run(session, places) => {}
         () = guard => {}
-        () = flush => {}
     }
-    if session.ended() != Some(SessionEnd::Refused)
-        && let Err(error) = close::deliver(session).await
-    {
-        session.lost(error);
+    session.settle().await;
+    drop(enough);
+    // Whatever it is writing is written: an event cut in half would end the chain.
+    drop(flushing.await);
+    if session.ended() != Some(SessionEnd::Refused) {
+        let delivered = {
+            let mut delivery = std::pin::pin!(close::deliver(session));
+            tokio::select! {
+                delivered = &mut delivery => delivered,
+                () = cancelled, if !told => {
+                    session.cancel();
+                    delivery.await
+                }
+            }
+        };
+        if let Err(error) = delivered {
+            session.lost(error);
+        }
     }
     session.ended().unwrap_or(SessionEnd::Interrupted)
+}
+
+/// The workspace, then the agent; returns when either is over.
+async fn import_and_run(session: &Arc<Session>, places: &Places) {
+    let imported = tokio::select! {
+        imported = workspace::import(session) => imported,
+        // What git still does is ended with the room.
+        _ = session.until_ended() => return,
+    };
+    if let Err(error) = imported {
+        let text = format!("{error}: {}", source_of(&error));
+        session.progress(ProgressKind::Step, text).await;
+        session.finish(SessionEnd::Refused);
+        return;
+    }
+    match listen(places) {
+        Ok((unix, tcp)) => {
+            let serving = tokio::spawn(serve::serve(Arc::clone(session), unix, tcp));
+            run_agent(session, places).await;
+            serving.abort();
+        }
+        Err(error) => {
+            let text = format!("the agent's socket: {error}");
+            session.progress(ProgressKind::Step, text).await;
+            session.finish(SessionEnd::Interrupted);
+        }
+    }
+}
+
+/// Looks at the limits and writes observations from time to time, until `stop`.
+async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
+    while timeout(FLUSH, &mut stop).await.is_err() {
+        for (resource, detail) in gauge.reached() {
+            session
+                .journal
+                .note(Observation::LimitReached { resource, detail });
+        }
+        if let Err(error) = session.journal.flush().await {
+            session.lost(error);
+            return;
+        }
+    }
 }
 
 fn source_of(error: &dyn std::error::Error) -> String {
@@ -312,7 +376,7 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
         None => vec![places.agent.clone().into()],
     };
     let job = Job {
-        command: process::in_workspace(&session.root, argv),
+        command: process::in_workspace(session, argv),
         input: vec![],
         // The session's own limit ends it, in `work`.
         time: Duration::from_secs(session.assignment.limits.seconds.saturating_add(60)),

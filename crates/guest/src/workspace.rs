@@ -3,7 +3,6 @@
 
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
 use proofroom_authz::{RunsLater, WorkspacePath};
 use proofroom_record::{
     event::Observation,
@@ -71,12 +70,14 @@ pub async fn import(session: &Session) -> Result<(), WorkspaceError> {
     if !is_object_id(&commit) {
         return Err(WorkspaceError::Commit(commit));
     }
-    let bundle = session
+    let (stored, mut file) = Stored::create().map_err(WorkspaceError::Store)?;
+    session
         .channel
-        .get_bytes(room_api::WORKSPACE, MAX_PACK_BYTES)
+        .get_pieces(room_api::WORKSPACE, MAX_PACK_BYTES, |piece| {
+            file.write_all(piece)
+        })
         .await?;
-    let stored = Stored::put(&bundle).map_err(WorkspaceError::Store)?;
-    drop(bundle);
+    drop(file);
     let observer = session.observer(Files::Unrecorded);
     let watch = || -> Arc<dyn Watch> { Arc::clone(&observer) as _ };
     let git = &session.git;
@@ -100,14 +101,8 @@ pub async fn import(session: &Session) -> Result<(), WorkspaceError> {
         "--no-auto-maintenance",
         &bundle,
         "+refs/*:refs/proofroom/*",
-        "+HEAD:refs/proofroom/HEAD",
     ];
-    let fetched = git.run(&fetch, vec![], watch()).await;
-    if fetched.is_err() {
-        // A bundle need not carry `HEAD`.
-        let fetch: Vec<&str> = fetch[..fetch.len() - 1].to_vec();
-        git.run(&fetch, vec![], watch()).await?;
-    }
+    git.run(&fetch, vec![], watch()).await?;
     let base = format!("{commit}^{{commit}}");
     git.object(&base, watch()).await?;
     let checkout = [
@@ -174,18 +169,17 @@ const fn is_hidden(c: char) -> bool {
 struct Stored(PathBuf);
 
 impl Stored {
-    fn put(bytes: &Bytes) -> Result<Self, std::io::Error> {
+    fn create() -> Result<(Self, std::fs::File), std::io::Error> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(std::io::Error::other)?;
         let name = format!("proofroom-{:032x}.bundle", u128::from_le_bytes(random));
         let stored = Self(std::env::temp_dir().join(name));
-        let mut file = std::fs::OpenOptions::new()
+        let file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o644)
             .open(&stored.0)?;
-        file.write_all(bytes)?;
-        Ok(stored)
+        Ok((stored, file))
     }
 }
 

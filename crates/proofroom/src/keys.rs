@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -103,6 +102,17 @@ impl DeploymentKeys {
         fs::create_dir_all(dir)
             .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
             .map_err(|source| file_error(dir, source))?;
+        // Two first sessions at once must not each make a set of keys.
+        let lock_path = dir.join("lock");
+        let lock = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|source| file_error(&lock_path, source))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .map_err(|error| file_error(&lock_path, error.into()))?;
         let ca_key = open_p256(&dir.join("ca.key.pem"))?;
         let ca_pair = key_pair(&ca_key, &dir.join("ca.key.pem"))?;
         let ca_params = ca_params(trust_domain, now)?;
@@ -343,15 +353,12 @@ fn read_or_make(
         Err(source) => return Err(file_error(path, source)),
     }
     let text = make()?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(|source| file_error(path, source))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(|source| file_error(path, source))?;
+    // Whole or not at all: a process that dies here must not leave half a key.
+    replace(path, text.as_bytes())?;
+    if mode != 0o600 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(|source| file_error(path, source))?;
+    }
     Ok(text)
 }
 

@@ -76,6 +76,17 @@ impl Progress {
         }
     }
 
+    /// Something that a person must look at.
+    pub fn warning(&self, text: &str) {
+        match self.format {
+            Format::Human => self.write(&format!(
+                "{RED}{BOLD}   warning{BOLD:#}{RED:#}  {}\n",
+                printable(text)
+            )),
+            Format::Json => self.write_json(&json!({"type": "warning", "text": text})),
+        }
+    }
+
     /// The closing block: one JSON value for machines, prepared lines for a person.
     pub fn closing(&self, human: &str, machine: &serde_json::Value) {
         match self.format {
@@ -90,8 +101,9 @@ impl Progress {
             return self.write_json(&json!({"type": "room", "kind": kind, "text": text}));
         }
         let (mark, style) = match kind {
+            // What was stopped is an event, and shown as one.
+            ProgressKind::Blocked => return,
             ProgressKind::Step => ("·", DIM),
-            ProgressKind::Blocked => ("stopped", RED),
             ProgressKind::Stdout => ("│", Style::new()),
             ProgressKind::Stderr => ("│", DIM),
             ProgressKind::Summary => ("agent", BOLD),

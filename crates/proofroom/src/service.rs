@@ -18,7 +18,8 @@ use proofroom_gateway::{Caller, Gateway};
 use proofroom_record::{
     room_api::{
         ASSIGNMENT, Assignment, CLOSE, EVENTS, EventsDurable, IDENTITY, MAX_ANSWER_BYTES,
-        MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, WORKSPACE,
+        MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, RUNS, RunsRecorded,
+        WORKSPACE,
     },
     statement::AgentSession,
 };
@@ -71,6 +72,7 @@ pub struct SessionService {
     facts: SessionFacts,
     services: Services,
     state: Mutex<State>,
+    delivering: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for SessionService {
@@ -115,7 +117,18 @@ impl SessionService {
             facts,
             services,
             state: Mutex::new(State::Anonymous),
+            delivering: Arc::default(),
         }
+    }
+
+    /// Waits until nothing that the room began is still under way: model runs have their records,
+    /// a delivery is done or refused. No run begins afterwards. Call it when the room is gone.
+    pub async fn settle(&self) {
+        let caller = self.identified(|found| Arc::clone(&found.caller)).await;
+        if let Ok(caller) = caller {
+            caller.settle().await;
+        }
+        drop(self.delivering.lock().await);
     }
 
     /// What the session closed with, once it has.
@@ -168,6 +181,14 @@ impl SessionService {
                 .handle(request, caller)
                 .await
                 .map(body::of_gateway));
+        }
+        if let (true, Some(request)) = (get, path.strip_prefix(RUNS)) {
+            self.identified(|_| ()).await?;
+            let request = request
+                .parse()
+                .map_err(|_| Refusal::bad("digest-malformed", "the path ends with no digest"))?;
+            let runs = self.services.shelf.runs_of(request);
+            return Ok(json(StatusCode::OK, &RunsRecorded { runs }));
         }
         match (get, path.as_str()) {
             (true, ASSIGNMENT) => Ok(json(StatusCode::OK, &self.facts.assignment)),

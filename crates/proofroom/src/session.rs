@@ -17,10 +17,12 @@ use anyhow::Context as _;
 use proofroom_canonical::{Digest, SessionId, Timestamp};
 use proofroom_record::{
     room_api::{Grant, Limits, TaskText},
-    statement::AgentSession,
+    statement::{AgentSession, SessionResult},
 };
+use proofroom_room::Room;
 use rustix::fs::{FlockOperation, flock};
 
+use self::{begin::Begun, channel::Interrupts};
 pub use self::{
     inspection::DeliveryInspector,
     recovery::{Recovered, recover},
@@ -30,6 +32,8 @@ use crate::{
     log::LogAccess,
     policies::PolicySet,
     progress::Progress,
+    service::SessionService,
+    shelf::Shelf,
     state::StateDir,
 };
 
@@ -87,6 +91,49 @@ pub struct SessionReport {
     pub bundle_bytes: Vec<u8>,
 }
 
+/// Why there is no record of a session that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Somebody interrupted it before anything had happened.
+    #[error("interrupted before the session began; nothing was done and nothing is recorded")]
+    Interrupted,
+    /// The policies and the upstreams do not fit together.
+    #[error("policies and upstreams contradict each other:\n  {}", .0.join("\n  "))]
+    Contradiction(Vec<String>),
+    /// The room ended before its first event.
+    #[error(
+        "the room ended before its session began; nothing was done and nothing is recorded (`proofroom doctor` tries what this machine offers)"
+    )]
+    RoomLost,
+    /// The session took place, and its record or bundle could not be written.
+    #[error(
+        "the record of session {session} could not be written; what was durable is kept, and the next `proofroom run` on `{}` closes the record: {cause:#}",
+        state.display()
+    )]
+    NotKept {
+        /// The session.
+        session: SessionId,
+        /// The state directory.
+        state: PathBuf,
+        /// What failed.
+        cause: anyhow::Error,
+    },
+}
+
+impl SessionError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Contradiction(_) => "policy-refused",
+            Self::RoomLost => "room-lost",
+            Self::NotKept { .. } => "record-not-kept",
+        }
+    }
+}
+
 /// Runs one session to its end.
 ///
 /// # Errors
@@ -98,12 +145,17 @@ pub async fn run(
     request: SessionRequest,
     progress: Arc<Progress>,
 ) -> anyhow::Result<SessionReport> {
+    let mut interrupts = Interrupts::listen().context("signals cannot be received")?;
     let session = SessionId::from_random(random()?);
-    let dir = deployment.state.new_session(session)?;
-    let _lock = claim(&dir)?;
+    let (dir, _lock) = new_folder(&deployment.state, session)?;
     let seconds = request.limits.seconds;
     let out = request.out.clone();
-    let begun = begin::begin(deployment, policies, request, session, &dir, &progress).await;
+    let place = begin::Place {
+        deployment,
+        session,
+        dir: &dir,
+    };
+    let begun = begin::begin(&place, policies, request, &mut interrupts, &progress).await;
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -113,33 +165,59 @@ pub async fn run(
         }
     };
     let limit = Duration::from_secs(seconds) + OVERTIME;
-    channel::serve(&begun.room, &begun.service, begun.channel, limit, &progress).await;
-    let mechanisms = begun.room.mechanisms().to_vec();
-    let isolation = begun.room.isolation();
-    let room = begun.room;
+    let Begun {
+        room,
+        channel,
+        service,
+        shelf,
+    } = begun;
+    channel::serve(&room, &service, channel, limit, &mut interrupts, &progress).await;
+    let finished = finish(deployment, session, &dir, room, &service, &shelf, out).await;
+    finished.map_err(|cause| {
+        if !began(&dir).unwrap_or(true) {
+            drop(fs::remove_dir_all(&dir));
+            return SessionError::RoomLost.into();
+        }
+        let state = deployment.state.path().to_owned();
+        SessionError::NotKept {
+            session,
+            state,
+            cause,
+        }
+        .into()
+    })
+}
+
+/// Destroys the room and writes down how the session went.
+async fn finish(
+    deployment: &Deployment,
+    session: SessionId,
+    dir: &Path,
+    room: Room,
+    service: &SessionService,
+    shelf: &Shelf,
+    out: Option<PathBuf>,
+) -> anyhow::Result<SessionReport> {
+    let mechanisms = room.mechanisms().to_vec();
+    let isolation = room.isolation();
     let observed = tokio::task::spawn_blocking(move || room.destroy()).await??;
+    service.settle().await;
     let ended = ending::Ended {
         session,
-        dir: &dir,
+        dir,
         keys: &deployment.keys,
-        shelf: &begun.shelf,
+        shelf,
         isolation,
         mechanisms,
         now: (deployment.clock)(),
     };
-    let closed = match begun.service.closed().await {
+    let closed = match service.closed().await {
         Some(closed) => closed,
         None => ended.close_for_the_room().await?,
     };
+    let facts = observed.facts.iter().map(|fact| fact.as_str().to_owned());
     ended
-        .record_destruction(
-            closed.digest,
-            observed
-                .facts
-                .iter()
-                .map(|fact| fact.as_str().to_owned())
-                .collect(),
-        )
+        .record_destruction(closed.digest, facts.collect())
         .await?;
     let own = deployment.state.bundle(session);
     let signer = closed.record.signer;
@@ -152,6 +230,20 @@ pub async fn run(
         bundle,
         bundle_bytes,
     })
+}
+
+/// Makes and claims a session's folder, in one step for whoever looks for folders to recover.
+fn new_folder(state: &StateDir, session: SessionId) -> anyhow::Result<(PathBuf, fs::File)> {
+    let _sessions = state.lock_sessions()?;
+    let dir = state.new_session(session)?;
+    let lock = claim(&dir)?;
+    Ok((dir, lock))
+}
+
+/// Whether a session has an event that was durable: before its first, nothing happened in it.
+fn began(dir: &Path) -> anyhow::Result<bool> {
+    let path = dir.join("journal.jsonl");
+    Ok(path.exists() && !crate::journal::read(&path)?.is_empty())
 }
 
 /// Locks a session's folder for as long as the value lives.
@@ -173,10 +265,35 @@ fn evidence_path(dir: &Path, digest: Digest) -> PathBuf {
         .join(format!("{}.json", digest.to_hex()))
 }
 
-/// What was in force when the room started, kept for the case that this process dies.
-fn save_mechanisms(dir: &Path, mechanisms: &[String]) -> anyhow::Result<()> {
-    let text = serde_json::to_vec(mechanisms)?;
-    Ok(crate::files::replace(&dir.join("mechanisms.json"), &text)?)
+/// What was in force when the room started and where its resource groups are, kept for the case that
+/// this process dies.
+fn save_room(dir: &Path, room: &Room) -> anyhow::Result<()> {
+    let groups = serde_json::to_vec(&room.groups())?;
+    crate::files::replace(&dir.join("groups.json"), &groups)?;
+    let mechanisms = serde_json::to_vec(room.mechanisms())?;
+    Ok(crate::files::replace(
+        &dir.join("mechanisms.json"),
+        &mechanisms,
+    )?)
+}
+
+/// The resource groups of a session's room; none when it died before it had any.
+fn saved_groups(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    match fs::read(dir.join("groups.json")) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps what was delivered, for the case that the room cannot say it any more.
+pub(crate) fn save_result(dir: &Path, result: &SessionResult) -> std::io::Result<()> {
+    let text = serde_json::to_vec(result)?;
+    crate::files::replace(&dir.join("result.json"), &text)
+}
+
+fn saved_result(dir: &Path) -> anyhow::Result<SessionResult> {
+    Ok(serde_json::from_slice(&fs::read(dir.join("result.json"))?)?)
 }
 
 fn saved_mechanisms(dir: &Path) -> anyhow::Result<Vec<String>> {

@@ -12,7 +12,7 @@ use std::{
 
 use proofroom_canonical::{Digest, SessionId};
 use proofroom_gateway::{BoxFuture, RecordSink, SinkError, Submission};
-use proofroom_record::bundle::LoggedRecord;
+use proofroom_record::{bundle::LoggedRecord, room_api::RunRecorded};
 use proofroom_tlog::{LeafIndex, LeafKind, RecordLeaf};
 
 use crate::{
@@ -59,6 +59,7 @@ pub struct Shelf {
     session: SessionId,
     log: Arc<LogAccess>,
     kept: Mutex<Vec<Kept>>,
+    runs: Mutex<Vec<(Digest, RunRecorded)>>,
     failed: AtomicBool,
 }
 
@@ -97,6 +98,7 @@ impl Shelf {
             session,
             log,
             kept: Mutex::default(),
+            runs: Mutex::default(),
             failed: AtomicBool::new(false),
         })
     }
@@ -204,15 +206,6 @@ impl Shelf {
             .await
     }
 
-    /// How many model-run records there are.
-    #[must_use]
-    pub fn model_runs(&self) -> usize {
-        self.kept()
-            .iter()
-            .filter(|kept| kept.kind == LeafKind::ModelRun)
-            .count()
-    }
-
     /// Waits until every record is in a signed checkpoint and fetches the receipts.
     ///
     /// # Errors
@@ -287,6 +280,20 @@ impl Shelf {
         self.dir.join(format!("{name}.leaf"))
     }
 
+    /// The recorded runs of requests with this digest, oldest first.
+    #[must_use]
+    pub fn runs_of(&self, request: Digest) -> Vec<RunRecorded> {
+        self.runs()
+            .iter()
+            .filter(|(received, _)| *received == request)
+            .map(|(_, recorded)| recorded.clone())
+            .collect()
+    }
+
+    fn runs(&self) -> std::sync::MutexGuard<'_, Vec<(Digest, RunRecorded)>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -323,9 +330,20 @@ impl RecordSink for Shelf {
             >(&submission.envelope)
             .map_err(|error| refuse(error.to_string()))?;
             let name = format!("{:04}-model-run", run.sequence);
-            self.keep(LeafKind::ModelRun, &name, submission.envelope)
+            let record = self
+                .keep(LeafKind::ModelRun, &name, submission.envelope)
                 .await
-                .map_err(|error| refuse(error.to_string()))
+                .map_err(|error| refuse(error.to_string()))?;
+            let recorded = RunRecorded {
+                sequence: run.sequence,
+                run: run.run,
+                record,
+                status: run.status,
+                tier: run.routing.tier,
+                label: run.classification.high_water_after,
+            };
+            self.runs().push((run.request.received, recorded));
+            Ok(record)
         })
     }
 }

@@ -3,11 +3,14 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::{Path, PathBuf},
 };
 
 use proofroom_canonical::SessionId;
+use rustix::fs::{FlockOperation, flock};
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +138,28 @@ impl StateDir {
                 source,
             })?;
         Ok(path)
+    }
+
+    /// Waits until no other process makes, claims or recovers sessions here, and keeps them from it
+    /// for as long as the value lives. Blocking.
+    ///
+    /// # Errors
+    /// [`StateError::Directory`].
+    pub fn lock_sessions(&self) -> Result<fs::File, StateError> {
+        let path = self.0.join("sessions.lock");
+        let unusable = |source| StateError::Directory {
+            path: path.clone(),
+            source,
+        };
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(unusable)?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| unusable(error.into()))?;
+        Ok(file)
     }
 
     /// Every session's folder.

@@ -24,8 +24,8 @@ pub const IDENTITY: &str = "/room/v1/identity";
 pub const EVENTS: &str = "/room/v1/events";
 /// `POST`: a git pack, with [`COMMIT_HEADER`], to [`ResultAccepted`].
 pub const RESULT: &str = "/room/v1/result";
-/// `GET` with a run's id appended: [`RunRecorded`], for a run whose trailers did not arrive because
-/// the client went away. The host answers once the run's record is signed.
+/// `GET` with the digest of a request appended: [`RunsRecorded`], for a run whose trailers did not
+/// arrive because the client went away. The host answers at once with what is recorded by now.
 pub const RUNS: &str = "/room/v1/runs/";
 /// `POST`: [`Progress`]; for a terminal, never stored.
 pub const PROGRESS: &str = "/room/v1/progress";
@@ -36,6 +36,8 @@ pub const CLOSE: &str = "/room/v1/close";
 pub const COMMIT_HEADER: &str = "x-proofroom-commit";
 /// Response header of every model request: the run's id.
 pub const RUN_HEADER: &str = "x-proofroom-run";
+/// Response header of every model request: the run's place in its session, from 0.
+pub const SEQUENCE_HEADER: &str = "x-proofroom-sequence";
 /// Response header of every model request: the session's label that routing went by.
 pub const LABEL_HEADER: &str = "x-proofroom-label";
 /// Response header of a model request that was routed: its tier.
@@ -86,6 +88,8 @@ pub struct Assignment {
     pub grant: Grant,
     /// Where the session stops.
     pub limits: Limits,
+    /// How every command is confined.
+    pub commands: CommandRules,
     /// Model the agent is to ask for.
     pub model: String,
     /// How strongly the room is isolated, as the host started it.
@@ -160,6 +164,44 @@ pub struct Limits {
     pub output_bytes: u64,
 }
 
+/// How every command of a room is confined, as `room.toml` says. The supervisor itself is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRules {
+    /// Directories of the host that the room shows at the same path, read-only.
+    pub readable: Vec<String>,
+    /// What may be done on the room's loopback.
+    pub loopback: LoopbackUse,
+    /// Which opened files are written down.
+    pub file_audit: OpenAudit,
+    /// Processes and threads of the agent's user together.
+    pub processes: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+    /// Bytes of one written file.
+    pub file_bytes: u64,
+}
+
+/// What commands may do on the room's loopback, the only network interface there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoopbackUse {
+    /// Connect to the supervisor's port, bind nothing.
+    ChannelOnly,
+    /// Bind and connect to any port.
+    TestServers,
+}
+
+/// Which opened files are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenAudit {
+    /// All of them.
+    EveryOpen,
+    /// Those that are opened for writing.
+    Writes,
+}
+
 /// The session key and what it is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,12 +273,26 @@ pub struct EventsDurable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecorded {
+    /// Its place in the session, from 0.
+    pub sequence: u64,
     /// The run.
     pub run: RunId,
     /// Digest of its record's file.
     pub record: Digest,
     /// How it ended.
     pub status: RunStatus,
+    /// The tier it went to; none when it went nowhere.
+    pub tier: Option<String>,
+    /// The session's label after it.
+    pub label: String,
+}
+
+/// The recorded model runs of requests with one digest, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunsRecorded {
+    /// The runs.
+    pub runs: Vec<RunRecorded>,
 }
 
 /// The broker took the commits.

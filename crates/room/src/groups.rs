@@ -16,7 +16,7 @@ use crate::{Limits, RoomError, error::On as _};
 const SUPERVISOR_PROCESSES: u64 = 64;
 /// How often an ended group is tried to be removed, 1 ms apart: the kernel lets go of the last
 /// process a little after it was reaped.
-const REMOVE_TRIES: u32 = 200;
+const REMOVE_TRIES: u32 = 2000;
 
 /// The groups of one room.
 #[derive(Debug)]
@@ -93,6 +93,13 @@ impl Groups {
         Ok(groups)
     }
 
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        self.made
+            .iter()
+            .map(|made| made.directory.clone())
+            .collect()
+    }
+
     /// The groups as the launcher enters them.
     pub(crate) fn entrances(&self) -> Result<Vec<Group>, RoomError> {
         let entrance = |made: &Made| match made.version {
@@ -121,6 +128,48 @@ impl Groups {
                 group: made.directory.clone(),
             }),
         }
+    }
+
+    /// The groups that a room named `name` left behind when its owner died: those that it noted, and
+    /// those where this process would make them.
+    pub(crate) fn left_by(name: &str, noted: &[PathBuf]) -> Self {
+        let own = format!("proofroom-{name}");
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mut directories: Vec<PathBuf> = ["memory", "pids", ""]
+            .into_iter()
+            .filter_map(|controller| own_group(&text, controller))
+            .map(|group| group.directory.join(&own))
+            .collect();
+        directories.extend(noted.iter().cloned());
+        directories.sort();
+        directories.dedup();
+        directories.retain(|directory| directory.ends_with(&own) && directory.is_dir());
+        let made = |directory| Made {
+            directory,
+            // Neither counts for what is only killed and removed.
+            version: Version::One,
+            line: String::new(),
+        };
+        Self {
+            made: directories.into_iter().map(made).collect(),
+            mechanisms: Vec::new(),
+        }
+    }
+
+    /// Kills every process in the groups.
+    pub(crate) fn kill(&self) -> Result<(), RoomError> {
+        for Made { directory, .. } in &self.made {
+            let path = directory.join("cgroup.procs");
+            let members = fs::read_to_string(&path).on("read", &path)?;
+            for pid in members.lines().filter_map(|line| line.parse().ok()) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    // One that has ended meanwhile is what is wanted; one that stays is seen below,
+                    // because its group cannot be removed.
+                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the groups, which the kernel permits only when no process is in them; returns how

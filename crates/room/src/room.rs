@@ -182,6 +182,12 @@ impl Room {
         &self.mechanisms
     }
 
+    /// Its resource groups, to be noted for [`sweep`].
+    #[must_use]
+    pub fn groups(&self) -> Vec<PathBuf> {
+        self.groups.directories()
+    }
+
     /// Asks the supervisor to close its session (SIGTERM). What comes of it is seen on the channel.
     ///
     /// # Errors
@@ -242,6 +248,19 @@ impl Room {
         slot.give_back()?;
         Ok(DestructionObserved { facts })
     }
+}
+
+/// Ends what is left of the room named `name`, with the resource groups that [`Room::groups`] named,
+/// after its owner died: kills the processes in its
+/// resource groups and removes the groups; returns how many groups there were. Blocking. Never call
+/// it for a room that somebody owns.
+///
+/// # Errors
+/// `file-operation-failed` when a group remains.
+pub fn sweep(name: &str, noted: &[PathBuf]) -> Result<usize, RoomError> {
+    let mut groups = Groups::left_by(name, noted);
+    groups.kill()?;
+    groups.remove()
 }
 
 fn specification(config: &RoomConfig, programs: &Programs) -> Result<RoomSpec, RoomError> {

@@ -170,7 +170,8 @@ fn place_descriptors(control: &Control, stdio: Vec<OwnedFd>) -> Result<Control, 
 
 fn limit(limits: &CommandLimits) -> Result<(), StageFailure> {
     let mut all = vec![
-        (Resource::Core, 0),
+        // too small for a core file, and the one value at which no core handler of the host's starts
+        (Resource::Core, 1),
         (Resource::Nofile, limits.open_files),
         (Resource::Nproc, limits.processes),
         (Resource::Fsize, limits.file_bytes),

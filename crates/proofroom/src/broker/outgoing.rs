@@ -25,6 +25,15 @@ pub struct WorkspaceLimits {
 /// Why a repository cannot go into a room.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
+    /// The path leads nowhere.
+    #[error("cannot open the repository `{path}`")]
+    Missing {
+        /// The path given.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Not a repository, or not one with a commit.
     #[error("`{path}` is not a git repository with at least one commit: {source}")]
     NotARepository {
@@ -55,6 +64,7 @@ impl OriginError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Missing { .. } => "repository-missing",
             Self::NotARepository { .. } => "not-a-repository",
             Self::TooLarge(_) => "workspace-too-large",
             Self::Git(error) => error.code(),

@@ -10,12 +10,13 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use proofroom::{
+    broker::OriginError,
     keys::DeploymentKeys,
     log::LogAccess,
-    policies::{PolicySet, UpstreamSource},
+    policies::PolicySet,
     progress::{Format, Progress},
-    session::{self, Deployment, SessionReport, SessionRequest},
-    state::StateDir,
+    session::{self, Deployment, SessionError, SessionReport, SessionRequest},
+    state::{StateDir, StateError},
     upstreams,
 };
 use proofroom_canonical::Timestamp;
@@ -24,9 +25,10 @@ use proofroom_record::{
     ladder::{Anchors, Report, Verdict, verify_bundle},
     room_api::{Grant, Limits, TaskText},
 };
+use proofroom_room::RoomError;
 use serde_json::json;
 
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE};
+use super::{Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE};
 
 /// Name of the built-in agent in policies and records.
 const BUILT_IN: &str = "builtin";
@@ -38,10 +40,11 @@ pub(crate) struct Options {
     /// The git repository; its HEAD commit goes into the room.
     #[arg(long, value_name = "PATH")]
     repo: PathBuf,
-    /// What the built-in agent is to do.
+    /// What the built-in agent is to do. Every user of this machine sees it in the process list;
+    /// `--task-file` keeps it out.
     #[arg(long, required_unless_present_any = ["task_file", "command"])]
     task: Option<String>,
-    /// File with what the built-in agent is to do; keeps a long task out of the process list.
+    /// File with what the built-in agent is to do.
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
     task_file: Option<PathBuf>,
     /// Model to ask for.
@@ -108,19 +111,54 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let state = open_state(options)?;
     let policies = PolicySet::load(options.policy.as_deref(), &source, state.path())
         .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
-    let request = request(options, &source, &policies)
-        .map_err(|error| Failure::new(USAGE, "request", error))?;
-    let deployment = open_deployment(state)?;
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(UNAVAILABLE, "runtime", error))?;
+    let model = match &options.model {
+        Some(model) => Ok(model.clone()),
+        None => runtime.block_on(upstreams::default_model(&source, &policies.upstreams)),
+    };
+    let model = model.map_err(|error| Failure::new(USAGE, "no-model", error))?;
+    let request = request(options, model, &policies)
+        .map_err(|error| Failure::new(USAGE, "request", error))?;
+    let deployment = open_deployment(state)?;
     let done = runtime.block_on(async {
         session::recover(&deployment, &progress).await?;
         session::run(&deployment, policies, request, Arc::clone(&progress)).await
     });
-    let report = done.map_err(|error| Failure::new(UNAVAILABLE, "session", error))?;
+    // Nothing that still runs is of use: what had to be kept was waited for.
+    runtime.shutdown_background();
+    let report = done.map_err(failure)?;
     let verified = verify_bundle(&report.bundle_bytes, &Anchors::from_bundle(), now());
     show(&progress, &report, &verified);
     Ok(exit_code(&report, &verified))
+}
+
+/// Whose fault it was that there is no session, as an exit code.
+fn failure(error: anyhow::Error) -> Failure {
+    let (exit, code) = if let Some(error) = error.downcast_ref::<SessionError>() {
+        let exit = match error {
+            SessionError::Interrupted => INCOMPLETE,
+            SessionError::Contradiction(_) => USAGE,
+            SessionError::NotKept { .. } => INTERNAL,
+            _ => UNAVAILABLE,
+        };
+        (exit, error.code())
+    } else if let Some(error) = error.downcast_ref::<OriginError>() {
+        let exit = match error {
+            OriginError::Missing { .. }
+            | OriginError::NotARepository { .. }
+            | OriginError::TooLarge(_) => USAGE,
+            OriginError::Git(_) | OriginError::Scratch { .. } => UNAVAILABLE,
+        };
+        (exit, error.code())
+    } else if let Some(error) = error.downcast_ref::<RoomError>() {
+        (UNAVAILABLE, error.code())
+    } else if let Some(error) = error.downcast_ref::<StateError>() {
+        (UNAVAILABLE, error.code())
+    } else {
+        (UNAVAILABLE, "session")
+    };
+    Failure::new(exit, code, error)
 }
 
 fn open_state(options: &Options) -> Result<StateDir, Failure> {
@@ -147,7 +185,7 @@ fn open_deployment(state: StateDir) -> Result<Deployment, Failure> {
 
 fn request(
     options: &Options,
-    source: &UpstreamSource,
+    model: String,
     policies: &PolicySet,
 ) -> anyhow::Result<SessionRequest> {
     let task = match (&options.task, &options.task_file) {
@@ -162,10 +200,6 @@ fn request(
         .command
         .first()
         .map_or_else(|| BUILT_IN.to_owned(), |program| agent_name(program));
-    let model = match &options.model {
-        Some(model) => model.clone(),
-        None => upstreams::default_model(source)?,
-    };
     Ok(SessionRequest {
         repository: options.repo.clone(),
         agent,
@@ -211,10 +245,7 @@ fn agent_name(program: &str) -> String {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the command asks the system for the time"
-)]
+/// The one place where the command asks the system for the time.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -7,14 +7,17 @@ use futures_util::stream;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use proofroom_record::room_api::{COMMIT_HEADER, MAX_PACK_BYTES, ResultAccepted};
+use proofroom_record::{
+    room_api::{COMMIT_HEADER, MAX_PACK_BYTES, ResultAccepted},
+    statement::SessionResult,
+};
 use tokio::io::AsyncReadExt as _;
 
 use super::{
     SessionService,
     body::{Body, BodyError, Refusal, chain, json},
 };
-use crate::broker::Git;
+use crate::{broker::Git, session::save_result};
 
 /// git writes bundles in pieces of this size at most.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -62,19 +65,26 @@ impl SessionService {
         spool(body, &pack).await?;
         let service = std::sync::Arc::clone(&self);
         let path = pack.clone();
+        let delivering = std::sync::Arc::clone(&self.delivering).lock_owned().await;
         let delivered = tokio::task::spawn_blocking(move || {
+            // Held to the end of the work, also when nobody waits for it any more.
+            let _delivering = delivering;
             let pack = fs::File::open(&path)
                 .map_err(|error| Refusal::failed("session-folder", chain(&error)))?;
-            service
-                .facts
+            let facts = &service.facts;
+            let delivered = facts
                 .origin
-                .deliver(
-                    pack,
-                    &commit,
-                    &service.facts.reference,
-                    &service.facts.inspector,
-                )
-                .map_err(|error| Refusal::bad(error.code(), chain(&error)))
+                .deliver(pack, &commit, &facts.reference, &facts.inspector)
+                .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
+            // Before the room hears of it: whoever closes the session in its place needs it.
+            let result = SessionResult {
+                reference: delivered.reference.clone(),
+                commit: delivered.commit.clone(),
+                tree: delivered.tree.clone(),
+            };
+            save_result(&facts.dir, &result)
+                .map_err(|error| Refusal::failed("session-folder", chain(&error)))?;
+            Ok::<_, Refusal>(delivered)
         })
         .await
         .map_err(|_| Refusal::failed("internal", "the broker stopped"))?;

@@ -12,7 +12,7 @@ use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId, Timestamp, j
 use proofroom_record::{
     bundle::{BundleParts, HeadSignature, LoggedRecord, TrustMaterial},
     chain::{ChainEnd, VerifiedChain, verify_chain},
-    event::SessionEnd,
+    event::{EventBody, Outcome, SessionEnd},
     ladder::write_bundle,
     predicate::{read_unverified, seal},
     room_api::SignedEvent,
@@ -48,7 +48,7 @@ impl Ended<'_> {
     /// by the gateway, and saying so.
     pub(super) async fn close_for_the_room(&self) -> anyhow::Result<Closed> {
         let binding_bytes = fs::read(self.dir.join("binding.json"))
-            .context("the room was lost before it had an identity; no session took place")?;
+            .context("the session has no binding statement")?;
         let binding: Binding = json::parse(&binding_bytes, 1 << 20)?;
         let chain = self.chain(&binding_bytes)?;
         let events = chain.summary();
@@ -58,6 +58,10 @@ impl Ended<'_> {
             .first()
             .context("the session has no events")?;
         let runs = self.model_runs()?;
+        let ended = runs
+            .iter()
+            .map(|(run, _)| run.finished)
+            .fold(last.time, Ord::max);
         let record = AgentSession {
             session: self.session,
             spiffe_id: binding.spiffe_id.clone(),
@@ -80,10 +84,12 @@ impl Ended<'_> {
             high_water: runs
                 .last()
                 .map_or_else(|| "unknown".to_owned(), |(run, _)| run.classification.high_water_after.clone()),
-            result: None,
+            result: delivered(&chain)
+                .then(|| super::saved_result(self.dir))
+                .transpose()?,
             end: SessionEnd::Interrupted,
             started: first.time,
-            ended: last.time,
+            ended,
             events,
             signer: Signer::Gateway,
             blinding: Nonce::from_random(random()?),
@@ -231,6 +237,19 @@ impl Ended<'_> {
         runs.sort_by_key(|(run, _)| run.sequence);
         Ok(runs)
     }
+}
+
+/// Whether the events say that commits were delivered.
+fn delivered(chain: &VerifiedChain) -> bool {
+    chain.events().iter().any(|event| {
+        matches!(
+            event.body,
+            EventBody::Outcome {
+                result: Outcome::Delivered { .. },
+                ..
+            }
+        )
+    })
 }
 
 /// Writes the bundle to the state directory and, when asked, to a second place.

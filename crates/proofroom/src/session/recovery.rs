@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use proofroom_canonical::{IsolationLevel, SessionId};
+use proofroom_room::Fact;
 use proofroom_tlog::LeafKind;
 
 use super::{DONE, Deployment, claim, ending};
@@ -20,11 +21,13 @@ pub enum Recovered {
 /// Closes every session that no living process owns.
 ///
 /// # Errors
-/// When one cannot be closed; it stays open for the next attempt.
+/// When sessions cannot be looked for. One that cannot be closed is shown, and stays open for the next
+/// attempt.
 pub async fn recover(
     deployment: &Deployment,
     progress: &Progress,
 ) -> anyhow::Result<Vec<(SessionId, Recovered)>> {
+    let _sessions = deployment.state.lock_sessions()?;
     let mut recovered = Vec::new();
     for (session, dir) in deployment.state.sessions()? {
         if dir.join(DONE).exists() {
@@ -34,7 +37,19 @@ pub async fn recover(
         let Ok(_lock) = claim(&dir) else {
             continue;
         };
-        let outcome = close(deployment, session, &dir).await?;
+        let outcome = close(deployment, session, &dir).await;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            // One session's broken record must not keep others from being closed, nor new ones from
+            // beginning: it stays open and is tried again every time.
+            Err(error) => {
+                progress.warning(&format!(
+                    "session {session} had been interrupted, and its record cannot be closed; `{}` is left as it is: {error:#}",
+                    dir.display()
+                ));
+                continue;
+            }
+        };
         progress.note(&match outcome {
             Recovered::Closed => format!(
                 "session {session} had been interrupted; its record is closed, its bundle is {}",
@@ -52,9 +67,11 @@ async fn close(
     session: SessionId,
     dir: &Path,
 ) -> anyhow::Result<Recovered> {
-    let began = fs::metadata(dir.join("journal.jsonl")).is_ok_and(|found| found.len() > 0)
-        && !crate::journal::read(&dir.join("journal.jsonl"))?.is_empty();
-    if !began {
+    let name = session.to_string();
+    let groups = super::saved_groups(dir)?;
+    let swept =
+        tokio::task::spawn_blocking(move || proofroom_room::sweep(&name, &groups)).await??;
+    if !super::began(dir)? {
         fs::remove_dir_all(dir)?;
         return Ok(Recovered::NeverBegan);
     }
@@ -73,7 +90,10 @@ async fn close(
         None => ended.close_for_the_room().await?,
     };
     if shelf.file(LeafKind::Destruction).is_none() {
-        let observed = vec!["the process that owned the room is gone".to_owned()];
+        let mut observed = vec!["the process that owned the room is gone".to_owned()];
+        if swept > 0 {
+            observed.push(Fact::ResourceGroupsRemoved.as_str().to_owned());
+        }
         ended.record_destruction(closed.digest, observed).await?;
     }
     let own = deployment.state.bundle(session);
