@@ -5,7 +5,10 @@ use std::{
     ffi::OsString,
     fmt,
     io::{Seek as _, Write as _},
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     path::PathBuf,
     process::Stdio as ProcessStdio,
 };
@@ -326,6 +329,8 @@ pub(crate) fn start_stage(
         .stdin(ProcessStdio::from(theirs))
         .stdout(ProcessStdio::null())
         .stderr(stderr)
+        // An interrupt at the terminal is for the host, which ends its rooms in order.
+        .process_group(0)
         .spawn()
         .doing(&format!(
             "start the stage program `{}`",
