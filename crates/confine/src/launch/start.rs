@@ -139,8 +139,13 @@ fn follow(control: &Control, launcher: u32, ids: IdMap) -> Result<Launched, Conf
     let (Message::MapMe, _) = control.expect("map-me")? else {
         return Err(broken("`map-me` was expected"));
     };
-    write_maps(launcher, ids)?;
-    control.send(&Message::Mapped, &[])?;
+    write_maps(launcher, ids)
+        .and_then(|()| control.send(&Message::Mapped, &[]))
+        .map_err(|error| match control.receive(Waiting::No) {
+            // A launcher that failed meanwhile has said why.
+            Ok(Some((Message::Failed(failure), _))) => failure.into(),
+            _ => error,
+        })?;
     let (Message::Init { pid }, fds) = control.expect("init")? else {
         return Err(broken("`init` was expected"));
     };
