@@ -13,12 +13,14 @@ use proofroom_e2e::{Bundle, Deployment, repository_root};
 use serde_json::{Value, json};
 
 /// Random, so that it stands in no source, no binary and no earlier run's remains.
-fn canary(what: &str) -> String {
+fn random() -> String {
     let random = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("randomness");
-    format!("canary-{what}-{}", random.trim())
+    random.trim().to_owned()
 }
 
+/// Strings that end alike: the search is for that end.
 struct Canaries {
+    secret: String,
     task: String,
     file: String,
     output: String,
@@ -26,13 +28,22 @@ struct Canaries {
 }
 
 impl Canaries {
-    fn all(&self) -> [&str; 4] {
-        [&self.task, &self.file, &self.output, &self.answer]
+    fn new() -> Self {
+        let secret = random();
+        let of = |what: &str| format!("canary-in-the-{what}-{secret}");
+        Self {
+            task: of("task"),
+            file: of("file"),
+            output: of("output"),
+            answer: of("answer"),
+            secret,
+        }
     }
 
     /// Answers that make a session carry all four: none is in a commit or a command line.
     fn cassette(&self) -> Value {
-        let half = self.output.len() / 2;
+        // cut within the secret: the whole stands in no file, and comes from a process only
+        let half = self.output.len() - self.secret.len() / 2;
         let (left, right) = self.output.split_at(half);
         let call = |name: &str, arguments: Value| json!([{"name": name, "arguments": arguments}]);
         json!({
@@ -87,12 +98,15 @@ impl Canaries {
     }
 }
 
-/// Every place that holds one of `canaries`, and what the search covered.
-fn scan(canaries: &[&str], since: SystemTime, roots: &[&Path], skip: &[&Path]) -> Value {
-    let since = since
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs();
+/// Every place that holds one of `canaries`, and what the search covered: the roots, and whatever
+/// else changed on this system since then.
+fn scan(canaries: &[&str], since: Option<SystemTime>, roots: &[&Path], skip: &[&Path]) -> Value {
+    let since = since.map(|since| {
+        since
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs()
+    });
     let asked = json!({"canaries": canaries, "since": since, "roots": roots, "skip": skip});
     let mut python = Command::new("python3")
         .arg(repository_root().join("crates/e2e/tests/canary/scan.py"))
@@ -110,7 +124,7 @@ fn scan(canaries: &[&str], since: SystemTime, roots: &[&Path], skip: &[&Path]) -
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// A directory of the test's own inputs, in memory: not on the disks that are searched.
+/// A directory of the test's own inputs, which is not searched.
 fn inputs() -> tempfile::TempDir {
     let mut builder = tempfile::Builder::new();
     builder.prefix("proofroom-canary-inputs-");
@@ -129,12 +143,7 @@ fn run_with_canaries(canaries: &Canaries, deployment: &Deployment, inputs: &Path
 fn what_passed_through_a_session_is_on_no_disk_after_it() {
     // a minute back: a clock of a file system may lag
     let since = SystemTime::now() - Duration::from_secs(60);
-    let canaries = Canaries {
-        task: canary("task"),
-        file: canary("file"),
-        output: canary("output"),
-        answer: canary("answer"),
-    };
+    let canaries = Canaries::new();
     let inputs = inputs();
     let cassette = inputs.path().join("cassette.json");
     fs::write(&cassette, canaries.cassette().to_string()).expect("cassette");
@@ -156,9 +165,13 @@ fn what_passed_through_a_session_is_on_no_disk_after_it() {
     let roots = ["/dev/shm", "/run", "/var/tmp"].map(Path::new);
     let mut roots: Vec<&Path> = roots.into_iter().filter(|root| root.is_dir()).collect();
     roots.push(deployment.path());
-    let seen = scan(&canaries.all(), since, &roots, &[inputs.path()]);
-    assert_eq!(seen["found"], json!([]), "{seen:#}");
-    assert_eq!(seen["too-large"], json!([]), "{seen:#}");
+    let planted = random();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    fs::write(dir.path().join("planted"), &planted).expect("file");
+    let wanted = [canaries.secret.as_str(), planted.as_str()];
+    let seen = scan(&wanted, Some(since), &roots, &[inputs.path()]);
+    let only = json!([[dir.path().join("planted"), planted, "raw"]]);
+    assert_eq!(seen["found"], only, "{seen:#}");
     assert!(seen["walked"].as_u64() > Some(10_000), "{seen:#}");
     for (name, bytes) in bundle.files() {
         let text = String::from_utf8_lossy(&bytes);
@@ -173,8 +186,7 @@ fn what_passed_through_a_session_is_on_no_disk_after_it() {
 
 #[test]
 fn the_search_finds_what_is_there_in_every_form() {
-    let since = SystemTime::now() - Duration::from_secs(60);
-    let canary = canary("planted");
+    let canary = random();
     let dir = tempfile::Builder::new()
         .prefix("proofroom-planted-")
         .tempdir()
@@ -199,7 +211,7 @@ with zipfile.ZipFile(os.path.join(to, 'zip'), 'w', zipfile.ZIP_DEFLATED) as arch
         .arg(dir.path())
         .status();
     assert!(planted.expect("python3 starts").success());
-    let seen = scan(&[&canary], since, &[], &[]);
+    let seen = scan(&[&canary], None, &[dir.path()], &[]);
     let found: Vec<PathBuf> = seen["found"]
         .as_array()
         .expect("a list")

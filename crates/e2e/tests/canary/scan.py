@@ -2,14 +2,16 @@
 
 Reads {"canaries": [...], "since": seconds, "roots": [...], "skip": [...]} from standard input. Of the
 file system of / it reads every regular file that changed since then; below the roots it reads all.
+Without "since" it reads the roots alone.
 Answers {"found": [[path, canary, form], ...], "read": files, "bytes": bytes, "walked": files}.
 Raw bytes, base64 at all three alignments (both alphabets), hexadecimal, UTF-16, URL and JSON escapes,
-and what zlib, gzip and zip hold inside.
+and what zlib, gzip, zip and git packs hold inside. Files over 64 MiB are only searched as they are.
 """
 
 import base64
 import io
 import json
+import mmap
 import os
 import stat
 import sys
@@ -17,7 +19,7 @@ import urllib.parse
 import zipfile
 import zlib
 
-MOST = 512 << 20
+MOST = 64 << 20
 
 
 def forms(canary):
@@ -99,32 +101,40 @@ def files(root, device):
 asked = json.load(sys.stdin)
 SKIP = set(asked["skip"])
 wanted = [(canary, *form) for canary in asked["canaries"] for form in forms(canary)]
-found, done = [], {"read": 0, "bytes": 0, "walked": 0, "too-large": []}
+found, done = [], {"read": 0, "bytes": 0, "walked": 0}
 
 
-def look(path):
+def look(path, size):
     try:
         with open(path, "rb") as file:
-            data = file.read(MOST + 1)
-    except OSError:
+            if size > MOST:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    search(path, data)
+                done["bytes"] += size
+            else:
+                data = file.read()
+                done["bytes"] += len(data)
+                for where, content in contents(data):
+                    search(path + where, content)
+    except (OSError, ValueError):
         return
-    if len(data) > MOST:
-        done["too-large"].append(path)
     done["read"] += 1
-    done["bytes"] += len(data)
-    for where, content in contents(data):
-        for canary, name, needle in wanted:
-            if needle in content:
-                found.append([path + where, canary, name])
+
+
+def search(where, content):
+    for canary, name, needle in wanted:
+        if content.find(needle) >= 0:
+            found.append([where, canary, name])
 
 
 seen = set()
 for root in asked["roots"]:
-    for path, _ in files(root, os.stat(root).st_dev):
+    for path, state in files(root, os.stat(root).st_dev):
         seen.add(path)
-        look(path)
-for path, state in files("/", os.stat("/").st_dev):
-    done["walked"] += 1
-    if path not in seen and max(state.st_mtime, state.st_ctime) >= asked["since"]:
-        look(path)
+        look(path, state.st_size)
+if asked["since"] is not None:
+    for path, state in files("/", os.stat("/").st_dev):
+        done["walked"] += 1
+        if path not in seen and max(state.st_mtime, state.st_ctime) >= asked["since"]:
+            look(path, state.st_size)
 json.dump({"found": found, **done}, sys.stdout)
