@@ -30,6 +30,17 @@ const NEW_FILE: u64 = 0o300;
 /// `S_IFCHR`, which `S_IFBLK` includes and pipes, sockets and files do not.
 const DEVICE: u64 = 0o020_000;
 
+/// Where the agent's own sockets are.
+const OWN_SOCKETS: [&str; 4] = ["/tmp", "/workspace", "/home/agent", "/dev/shm"];
+/// Services that the C library looks for in every program, and never finds in a room.
+const SOUGHT_SOCKETS: [&str; 5] = [
+    "/dev/log",
+    "/run/nscd",
+    "/run/systemd/userdb",
+    "/var/lib/sss/pipes",
+    "/var/run/nscd",
+];
+
 /// Starts commands through the `confine` stage of the running program.
 #[derive(Debug)]
 pub struct Confined {
@@ -179,6 +190,10 @@ fn answer_all(
 }
 
 /// A notification in the watch's words; a rename and a link are two.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each kind of call: split up, nobody would see that none is missing"
+)]
 fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>) {
     let last = |link| move |path: &PathArgument| notification.resolve(path, link);
     let (followed, kept) = (last(FinalLink::Followed), last(FinalLink::Kept));
@@ -325,12 +340,11 @@ impl Reach {
                 (!allowed).then(|| name_of(address))
             }
             SocketAddress::UnixPath(path) if *path == self.socket => None,
-            SocketAddress::UnixPath(path) => ["/tmp", "/workspace", "/home/agent"]
-                .iter()
-                .all(|own| !path.starts_with(own))
-                // nscd and the like: a probe for what is not there is nothing
-                .then(|| path.exists().then(|| name_of(address)))
-                .flatten(),
+            SocketAddress::UnixPath(path) => {
+                let nothing = OWN_SOCKETS.iter().chain(&SOUGHT_SOCKETS);
+                let told = path.is_absolute() && !nothing.into_iter().any(|d| path.starts_with(d));
+                told.then(|| name_of(address))
+            }
             // The room's network namespace is its own: abstract names reach the agent's processes only.
             SocketAddress::UnixAbstract(_) | SocketAddress::UnixUnnamed => None,
             SocketAddress::Other { family: 0 } => None,

@@ -237,6 +237,7 @@ fn begin(
         result: Mutex::default(),
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
+        actions: Arc::default(),
         end: watch::Sender::new(None),
     })
 }
@@ -284,6 +285,7 @@ async fn work(
         () = import_and_run(session, places) => {}
         () = guard => {}
     }
+    session.settle().await;
     drop(enough);
     // Whatever it is writing is written: an event cut in half would end the chain.
     drop(flushing.await);
@@ -332,7 +334,7 @@ async fn import_and_run(session: &Arc<Session>, places: &Places) {
     }
 }
 
-/// Writes observations from time to time, until `stop`.
+/// Looks at the limits and writes observations from time to time, until `stop`.
 async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
     while timeout(FLUSH, &mut stop).await.is_err() {
         for (resource, detail) in gauge.reached() {
