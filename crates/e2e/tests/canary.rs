@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -228,4 +228,38 @@ with zipfile.ZipFile(os.path.join(to, 'zip'), 'w', zipfile.ZIP_DEFLATED) as arch
         let path = dir.path().join(name);
         assert!(found.contains(&path), "{name} was not found: {found:?}");
     }
+}
+
+#[test]
+fn a_crash_of_the_host_leaves_no_core_and_a_task_file_keeps_the_task_out_of_the_process_list() {
+    let inputs = inputs();
+    let cassette = repository_root().join("crates/testkit/cassettes/hello.json");
+    let deployment = Deployment::with_cassette(&cassette);
+    let repository = deployment.repository("repository", &[("README.md", "Nothing here.\n")]);
+    let secret = random();
+    let task = inputs.path().join("task");
+    fs::write(&task, &secret).expect("task");
+    let arguments = [Path::new("--task-file"), &task];
+    let (mut child, path) = deployment
+        .session(&repository)
+        .arguments(&arguments)
+        .start();
+    let mut first = [0];
+    let out = child.stdout.as_mut().expect("piped");
+    out.read_exact(&mut first)
+        .expect("the session says something");
+    let of = |file: &str| {
+        fs::read_to_string(format!("/proc/{}/{file}", child.id())).expect("a living process")
+    };
+    let (limits, line, environment) = (of("limits"), of("cmdline"), of("environ"));
+    let bundle = Bundle::after(child, path);
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .expect("a limit");
+    let words: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+    assert!(words == ["1", "1"] || words == ["0", "0"], "{core}");
+    assert!(line.contains("--task-file") && !line.contains(&secret));
+    assert!(!environment.contains(&secret));
+    bundle.assert_accepted();
 }
