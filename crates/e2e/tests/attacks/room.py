@@ -190,7 +190,8 @@ def others():
     attempt("a12", "kernel memory", lambda: read("/proc/kcore"))
     attempt("a12", "kernel symbols", lambda: read("/proc/kallsyms"))
     attempt("a12", "the core pattern", lambda: write("/proc/sys/kernel/core_pattern"))
-    tell("a12", "core dumps", resource.getrlimit(resource.RLIMIT_CORE) != (0, 0))
+    # one byte is no core file, and keeps a handler of the host's from being started
+    tell("a12", "core dumps", max(resource.getrlimit(resource.RLIMIT_CORE)) > 1)
 
 
 def trees():
@@ -248,7 +249,7 @@ def families():
     for family in range(0, 46):
         if family == socket.AF_UNIX:
             continue
-        for kind in (1, 2, 3, 5):
+        for kind in (1, 2, 3):
             # TCP is there: it is what the channel is reached with
             if family in (socket.AF_INET, socket.AF_INET6) and kind == 1:
                 continue
