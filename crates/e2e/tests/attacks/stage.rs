@@ -5,8 +5,8 @@ use std::{
     sync::OnceLock,
 };
 
-use proofroom_e2e::{Bundle, Deployment, Session, repository_root};
-use serde_json::Value;
+use proofroom_e2e::{Bundle, Deployment, Session, git, repository_root};
+use serde_json::{Value, json};
 
 /// What a provider's key looks like in these tests: the scripts know the pattern, not the key.
 const PROVIDER_KEY: &str = "prk-live-5f0c2d9e8b7a41336c55d0e1f2a3b4c5";
@@ -20,6 +20,8 @@ pub(crate) struct Played {
     pub(crate) events: Vec<Value>,
     /// Exit code of the verifier, and what it said.
     verified: (i32, Value),
+    /// Whether any file of the bundle holds the provider's key.
+    pub(crate) holds_the_key: bool,
     session: String,
 }
 
@@ -66,7 +68,10 @@ impl Played {
             bundle.complaint,
             bundle.lines
         );
+        let key = PROVIDER_KEY.as_bytes();
+        let holds = |file: &Vec<u8>| file.windows(key.len()).any(|part| part == key);
         Self {
+            holds_the_key: bundle.files().values().any(holds),
             attempts: lines(&said),
             events: bundle.events(),
             verified: bundle.verify(),
@@ -74,10 +79,15 @@ impl Played {
         }
     }
 
+    /// Fails unless the bundle is accepted.
+    pub(crate) fn assert_accepted(&self) {
+        assert_eq!(self.verified.0, 0, "not accepted: {:#}", self.verified.1);
+    }
+
     /// Fails unless the bundle is accepted and every attempt with this id was lost, at least
     /// `least` of them.
     pub(crate) fn all_lost(&self, id: &str, least: usize) {
-        assert_eq!(self.verified.0, 0, "not accepted: {:#}", self.verified.1);
+        self.assert_accepted();
         let attempts = self.attempts.iter().filter(|one| one["id"] == id);
         let attempts: Vec<&Value> = attempts.collect();
         assert!(
@@ -146,6 +156,40 @@ impl Played {
         found
     }
 
+    /// Code and reason of the one refusal of an action.
+    pub(crate) fn refusal(&self, action: &str) -> (String, String) {
+        self.assert_accepted();
+        let refusals = self.refusals();
+        let found = refusals.iter().find(|(of, _, _)| of["kind"] == action);
+        let (_, code, reason) = found
+            .unwrap_or_else(|| panic!("no refusal of {action}: {refusals:#?} {}", self.session));
+        (code.clone(), reason.clone())
+    }
+
+    /// Fails unless an action on this path was refused with this code.
+    pub(crate) fn refused(&self, action: &str, path: &str, code: &str) {
+        let refusals = self.refusals();
+        let there = refusals
+            .iter()
+            .any(|(of, why, _)| of["kind"] == action && of["path"] == path && why == code);
+        assert!(there, "no `{code}` of {action} {path:?}: {refusals:#?}");
+    }
+
+    /// How many calls of this tool made no sense or were not offered.
+    pub(crate) fn unknown(&self, tool: &str) -> usize {
+        let of_it = |of: &Value| of["kind"] == "unknown" && of["tool"] == tool;
+        self.refusals()
+            .iter()
+            .filter(|(of, _, _)| of_it(of))
+            .count()
+    }
+
+    /// Whether a change of this file is recorded.
+    pub(crate) fn changed(&self, path: &str) -> bool {
+        self.observed("file-changed")
+            .any(|seen| seen["path"] == path)
+    }
+
     /// Programs that were started, by path.
     pub(crate) fn started(&self) -> Vec<&str> {
         self.observed("process-started")
@@ -159,6 +203,75 @@ pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
+}
+
+/// A session whose command leaves something in the workspace by one way of `deliver.py`. Nothing of
+/// it may have reached the origin.
+pub(crate) fn delivered_by(way: &str) -> Played {
+    let deployment = deployment(&hello());
+    let source = script("deliver.py");
+    let repository =
+        deployment.repository("receiving", &[("deliver.py", &source), ("a.txt", "one\n")]);
+    let bundle = deployment
+        .session(&repository)
+        .command(&["python3", "deliver.py", way])
+        .run();
+    let branches = git(&repository, &["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(branches, "refs/heads/main", "{way} was delivered");
+    let played = Played::of(&bundle);
+    let end = &played.events.last().expect("events")["body"]["end"];
+    assert_eq!(end, "completed", "{way}: {}", played.session);
+    played
+}
+
+/// The session of `tools.py`, run once.
+pub(crate) fn tools() -> &'static Played {
+    static KEPT: OnceLock<Played> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let cassette = dir.path().join("tools.json");
+        let run = json!({"argv": ["python3", "tools.py"], "timeout_s": 120});
+        let turns = json!({
+            "name": "tools",
+            "about": "Runs the attacker's script, commits what it said, and finishes.",
+            "turns": [
+                {"text": "", "tool_calls": [{"name": "run", "arguments": run}]},
+                {"text": "", "tool_calls": [
+                    {"name": "git_commit", "arguments": {"message": "What was said"}},
+                ]},
+                {"text": "", "tool_calls": [
+                    {"name": "finish", "arguments": {"summary": "done", "success": true}},
+                ]},
+            ],
+        });
+        std::fs::write(&cassette, turns.to_string()).expect("cassette");
+        let deployment = deployment(&cassette);
+        let repository = deployment.repository("mediated", &[("tools.py", &script("tools.py"))]);
+        let bundle = deployment
+            .session(&repository)
+            .arguments(&["--steps", "1000000"])
+            .task("Attack")
+            .run();
+        let mut played = Played::of(&bundle);
+        let branch = git(
+            &repository,
+            &[
+                "for-each-ref",
+                "--format=%(refname)",
+                "refs/heads/proofroom",
+            ],
+        );
+        assert!(
+            !branch.is_empty(),
+            "nothing was delivered: {}",
+            played.session
+        );
+        played.attempts = lines(&git(
+            &repository,
+            &["show", &format!("{branch}:said.jsonl")],
+        ));
+        played
+    })
 }
 
 /// One group of `room.py`, run once for all tests that ask for it.
