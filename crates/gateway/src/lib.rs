@@ -37,6 +37,6 @@ pub use draft::{NOT_ROUTED, UNCLASSIFIED};
 pub use evidence::MAX_EVIDENCE_DOCUMENTS;
 pub use gateway::{Config, Gateway, Limits};
 pub use observe::{NoObserver, RunEvent, RunObserver};
-pub use setup::SetupProblem;
+pub use setup::{SetupProblem, contradictions};
 pub use sink::{BoxFuture, MODEL_RUN, RecordSink, SinkError, Submission};
 pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT};
