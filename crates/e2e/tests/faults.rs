@@ -289,7 +289,7 @@ fn a_host_that_is_killed_takes_its_room_along_and_loses_nothing_it_acknowledged(
         live.id();
         // A different point each time, from the very start to the end of the session.
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        std::thread::sleep(Duration::from_millis(round * 300 + (seed >> 33) % 300));
+        std::thread::sleep(Duration::from_millis(round * 220 + (seed >> 33) % 220));
         let processes = live.processes();
         let lines = live.kill();
         Process::assert_gone(&processes);
@@ -314,6 +314,41 @@ fn a_host_that_is_killed_takes_its_room_along_and_loses_nothing_it_acknowledged(
         interrupted >= 3,
         "only {interrupted} were caught in the act"
     );
+}
+
+#[test]
+fn a_host_that_is_killed_during_a_command_or_after_a_delivery_leaves_a_true_record() {
+    let (deployment, _upstream) = faulty();
+    let repository = deployment.repository("plain", &[("a.txt", "a\n")]);
+    let mut running = deployment
+        .session(&repository)
+        .command(&["sh", "-c", "setsid sleep 60 & echo started; sleep 60"])
+        .live();
+    running.wait_for("output", said("started"));
+    let mut delivered = deployment
+        .session(&repository)
+        .command(&["sh", "-c", "echo b > a.txt"])
+        .live();
+    delivered.wait_for("delivery", |line| {
+        line["event"]["body"]["result"]["status"] == "delivered"
+    });
+    let ids = [running.id(), delivered.id()];
+    for live in [delivered, running] {
+        let processes = live.processes();
+        drop(live.kill());
+        Process::assert_gone(&processes);
+    }
+    let next = deployment.session(&repository).command(&["true"]).run();
+    assert_ended(&next, "completed", &[]);
+    for (id, result) in ids.iter().zip([false, true]) {
+        let path = format!("bundles/{id}.proofroom");
+        let bundle = Bundle::at(deployment.state().join(path));
+        bundle.assert_accepted();
+        let record = bundle.session_record();
+        let stated = &record["predicate"]["result"]["reference"];
+        assert_eq!(stated.is_string(), result, "{record:#}");
+        assert_eq!(groups_of(id), "");
+    }
 }
 
 /// A small file system in the state directory's place; unmounted with the value.
