@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("authz", &["canonical", "record"]),
     ("canonical", &[]),
     ("classify", &["canonical"]),
-    ("confine", &[]),
+    ("confine", &["canonical"]),
     ("e2e", &[]),
     ("evidence", &["canonical"]),
     (
@@ -188,7 +188,7 @@ fn crates(breaches: &mut Vec<String>) -> Result<()> {
         }
     }
     for name in PURE {
-        let reached = graph.reached(name);
+        let reached = made_of(name)?;
         for impure in IMPURE {
             if reached.contains(*impure) {
                 breaches.push(format!("crate `{name}` is pure, but reaches `{impure}`"));
@@ -204,10 +204,9 @@ fn crates(breaches: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Normal dependencies of every package, by name.
+/// Which of our crates each of our crates uses.
 struct Graph {
     ours: BTreeMap<String, BTreeSet<String>>,
-    all: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Graph {
@@ -244,22 +243,33 @@ impl Graph {
                 (short(member), inside.map(|used| short(used)).collect())
             })
             .collect();
-        Self { ours, all }
+        Self { ours }
     }
+}
 
-    /// Every package that `name` is made of, itself left out.
-    fn reached(&self, name: &str) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        let mut open = vec![format!("proofroom-{name}")];
-        while let Some(next) = open.pop() {
-            for used in self.all.get(&next).into_iter().flatten() {
-                if found.insert(used.clone()) {
-                    open.push(used.clone());
-                }
-            }
-        }
-        found
-    }
+/// Names of every package that our crate `name` is built from, with the features that it asks for.
+fn made_of(name: &str) -> Result<BTreeSet<String>> {
+    let tree = Command::new("cargo")
+        .current_dir(machine::root())
+        .args([
+            "tree",
+            "--locked",
+            "--edges=normal",
+            "--prefix=none",
+            "--format={p}",
+        ])
+        .args(["--package", &format!("proofroom-{name}")])
+        .output()
+        .context("cannot read the crate tree")?;
+    anyhow::ensure!(
+        tree.status.success(),
+        "cannot read the tree of crate `{name}`"
+    );
+    Ok(String::from_utf8_lossy(&tree.stdout)
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect())
 }
 
 fn short(package: &str) -> String {

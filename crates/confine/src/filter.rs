@@ -30,6 +30,8 @@ const NAMESPACE_FLAGS: u32 = 0x7E02_0000;
 const FASTOPEN: u32 = 0x2000_0000;
 const WRITING_OPEN: u32 = 0o3 /* access mode */ | 0o100 /* O_CREAT */ | 0o1000 /* O_TRUNC */ | 0o20_000_000 /* O_TMPFILE */;
 const SOCKET_TYPE_MASK: u32 = 0xF;
+/// The confinement's own process in the command's pid namespace.
+const FIRST_PROCESS: u32 = 1;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
 
@@ -180,6 +182,18 @@ fn judge_the_rest(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
             step(RETURN, ALLOW),
         ],
     )?;
+    for number in table::ON_PROCESS {
+        rule(
+            program,
+            *number,
+            &[
+                step(LOAD, low(0)),
+                jump(EQUAL, FIRST_PROCESS, 0, 1),
+                step(RETURN, NOTIFY),
+                step(RETURN, ALLOW),
+            ],
+        )?;
+    }
     // A listener of the agent's own could answer in the supervisor's place.
     rule(
         program,

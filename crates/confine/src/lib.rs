@@ -54,7 +54,7 @@ pub use error::ConfineError;
 pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
 pub use launch::{Diagnostics, IdMap, MapWriter, ReadOnlyBind, RoomLimits, RoomSpec};
 pub use notify::{
-    ArgvRead, Call, Notification, Notifications, PathArgument, SocketAddress, Suggestion,
+    ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress, Suggestion,
 };
 
 /// The supervisor's user and group id inside the room.

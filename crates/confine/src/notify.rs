@@ -1,7 +1,10 @@
 //! The agent's system calls as they wait for an answer: read, decoded, allowed or denied. Not a
 //! policy, and for calls with pointers not the boundary either (see the crate's first page).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -14,8 +17,10 @@ use crate::{
 mod call;
 mod decode;
 mod memory;
+mod resolve;
 
 pub use call::{ArgvRead, Call, PathArgument, SocketAddress};
+pub use resolve::FinalLink;
 
 const CONTINUE: u32 = 1;
 
@@ -52,12 +57,29 @@ impl Notification {
             Call::Refused { .. } if self.syscall.starts_with("io_uring") => {
                 Suggestion::Deny(Errno(libc::ENOSYS))
             }
-            Call::Refused { .. } => Suggestion::Deny(REFUSED_ERRNO),
+            Call::Refused { .. } | Call::Identity => Suggestion::Deny(REFUSED_ERRNO),
             Call::Connect { address } | Call::Bind { address } | Call::SendTo { address } => {
                 address.suggestion()
             }
             _ => Suggestion::Allow,
         }
+    }
+}
+
+impl Notification {
+    /// Where a path argument leads now, as the caller sees it; what cannot be followed (a file yet
+    /// to be made) stays as it is written. Not for a decision that must hold: the caller's other
+    /// threads may change the way.
+    #[must_use]
+    pub fn resolve(&self, path: &PathArgument, last: FinalLink) -> PathBuf {
+        resolve::resolve(&path.absolute(), last, &resolve::OfProcess(self.pid))
+    }
+
+    /// Whether the caller sees the process with this number in its `/proc`.
+    #[must_use]
+    pub fn sees_process(&self, number: u32) -> bool {
+        let path = format!("/proc/{}/root/proc/{number}", self.pid);
+        std::fs::symlink_metadata(path).is_ok()
     }
 }
 

@@ -26,9 +26,20 @@ impl Upstream {
     /// When it does not start.
     #[must_use]
     pub fn start(cassette: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program("proofroom-cassette"))
-            .arg("--cassette")
-            .arg(cassette)
+        Self::with_cassettes(&[cassette], arguments)
+    }
+
+    /// Starts an upstream that plays the first of `cassettes` that fits, with further arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn with_cassettes<P: AsRef<Path>>(cassettes: &[P], arguments: &[&str]) -> Self {
+        let mut command = Command::new(program("proofroom-cassette"));
+        for cassette in cassettes {
+            command.arg("--cassette").arg(cassette.as_ref());
+        }
+        let mut child = command
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -65,8 +76,17 @@ impl Deployment {
     /// When anything of it cannot be made.
     #[must_use]
     pub fn with_cassette(cassette: &Path) -> Self {
-        let standard = Upstream::start(cassette, &[]);
-        let tee = Upstream::start(cassette, &["--tls-attested"]);
+        Self::with_cassettes(&[cassette])
+    }
+
+    /// The same with several cassettes, of which the first that fits a conversation is played.
+    ///
+    /// # Panics
+    /// When anything of it cannot be made.
+    #[must_use]
+    pub fn with_cassettes<P: AsRef<Path>>(cassettes: &[P]) -> Self {
+        let standard = Upstream::with_cassettes(cassettes, &[]);
+        let tee = Upstream::with_cassettes(cassettes, &["--tls-attested"]);
         let deployment = Self::empty();
         let simulated = repository_root().join("crates/verifier/policies/simulated-upstream.toml");
         fs::copy(simulated, deployment.policy().join("appraisal.toml")).expect("appraisal policy");

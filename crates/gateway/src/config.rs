@@ -162,6 +162,11 @@ pub enum AttestationRequirement {
 }
 
 impl UpstreamsConfig {
+    /// The upstreams, in file order.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
+        self.upstreams.iter().map(Arc::as_ref)
+    }
+
     /// Reads an upstreams file and the keys that it names.
     ///
     /// # Errors

@@ -2,15 +2,19 @@
 //! a watch on a thread of its own.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use proofroom_confine::{
-    AgentCommand as Confinement, Call, ConfineError, ConfinedCommand, Ended as ConfinedEnd, Errno,
-    Notification, Notifications, PathArgument, SocketAddress, StageProgram, Stdio, Suggestion,
+    AgentCommand as Confinement, Call, CommandLimits, ConfineError, ConfinedCommand,
+    Ended as ConfinedEnd, Errno, FileAudit, FinalLink, Loopback, Notification, Notifications,
+    PathArgument, SocketAddress, StageProgram, Stdio, Suggestion,
 };
-use proofroom_record::event::Attempt;
+use proofroom_record::{
+    event::Attempt,
+    room_api::{LoopbackUse, OpenAudit},
+};
 
 use crate::{
     observe::{Seen, Verdict, Watch},
@@ -19,13 +23,30 @@ use crate::{
 
 /// `O_ACCMODE` and the flags that make an open a write.
 const WRITES: u64 = 0o3 | 0o100 | 0o1000;
+/// `O_NOFOLLOW`.
+const KEEPS_LINK: u64 = 0o400_000;
+/// `O_CREAT` and `O_EXCL`: together they refuse a link.
+const NEW_FILE: u64 = 0o300;
+/// `S_IFCHR`, which `S_IFBLK` includes and pipes, sockets and files do not.
+const DEVICE: u64 = 0o020_000;
+
+/// Where the agent's own sockets are.
+const OWN_SOCKETS: [&str; 4] = ["/tmp", "/workspace", "/home/agent", "/dev/shm"];
+/// Services that the C library looks for in every program, and never finds in a room.
+const SOUGHT_SOCKETS: [&str; 5] = [
+    "/dev/log",
+    "/run/nscd",
+    "/run/systemd/userdb",
+    "/var/lib/sss/pipes",
+    "/var/run/nscd",
+];
 
 /// Starts commands through the `confine` stage of the running program.
 #[derive(Debug)]
 pub struct Confined {
     stage: StageProgram,
     mechanisms: Mutex<Vec<String>>,
-    socket: std::path::PathBuf,
+    socket: PathBuf,
 }
 
 impl Confined {
@@ -54,11 +75,8 @@ impl Spawner for Confined {
             stdout: streams.stdout,
             stderr: streams.stderr,
         };
-        let command = Confinement::new(
-            command.argv.clone(),
-            command.env.clone(),
-            command.cwd.clone(),
-        );
+        let loopback = loopback(command.rules.loopback);
+        let command = confinement(command);
         let running = ConfinedCommand::spawn(&command, &stdio, &self.stage).map_err(refused)?;
         // The command's ends of the pipes are its own alone.
         drop(stdio);
@@ -77,7 +95,8 @@ impl Spawner for Confined {
         let tree = Arc::clone(&running);
         let socket = self.socket.clone();
         std::thread::spawn(move || {
-            if answer_all(&notifications, watch.as_ref(), &socket).is_err() {
+            let reach = Reach { socket, loopback };
+            if answer_all(&notifications, watch.as_ref(), &reach).is_err() {
                 // Calls that nobody answers would wait for ever.
                 drop(tree.kill());
             }
@@ -90,6 +109,33 @@ impl Spawner for Confined {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// The rules of a session in the confinement's words.
+fn confinement(command: &AgentCommand) -> Confinement {
+    let rules = &command.rules;
+    let (argv, env) = (command.argv.clone(), command.env.clone());
+    Confinement {
+        limits: CommandLimits {
+            open_files: rules.open_files,
+            processes: rules.processes,
+            file_bytes: rules.file_bytes,
+            ..CommandLimits::default()
+        },
+        loopback: loopback(rules.loopback),
+        file_audit: match rules.file_audit {
+            OpenAudit::EveryOpen => FileAudit::EveryOpen,
+            OpenAudit::Writes => FileAudit::Writes,
+        },
+        ..Confinement::new(argv, env, command.cwd.clone())
+    }
+}
+
+const fn loopback(rule: LoopbackUse) -> Loopback {
+    match rule {
+        LoopbackUse::ChannelOnly => Loopback::ChannelOnly,
+        LoopbackUse::TestServers => Loopback::TestServers,
     }
 }
 
@@ -122,10 +168,10 @@ fn refused(error: ConfineError) -> SpawnError {
 fn answer_all(
     notifications: &Notifications,
     watch: &dyn Watch,
-    socket: &Path,
+    reach: &Reach,
 ) -> Result<(), ConfineError> {
     while let Some(notification) = notifications.next()? {
-        let verdict = match translate(&notification, socket) {
+        let verdict = match translate(&notification, reach) {
             (one, None) => watch.seen(one),
             (one, Some(other)) => match watch.seen(one) {
                 Verdict::Continue => watch.seen(other),
@@ -144,38 +190,69 @@ fn answer_all(
 }
 
 /// A notification in the watch's words; a rename and a link are two.
-fn translate(notification: &Notification, socket: &Path) -> (Seen, Option<Seen>) {
-    let writing = |path: &PathArgument, how| Seen::Writing(path.resolved_now(), how);
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each kind of call: split up, nobody would see that none is missing"
+)]
+fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>) {
+    let last = |link| move |path: &PathArgument| notification.resolve(path, link);
+    let (followed, kept) = (last(FinalLink::Followed), last(FinalLink::Kept));
+    let writing = |path: &PathArgument, how| Seen::Writing(kept(path), how);
     let errno = match notification.suggestion() {
         Suggestion::Deny(errno) => errno.0,
         Suggestion::Allow => libc::EACCES,
     };
     let refused = |attempt| Seen::Refused { attempt, errno };
     let seen = match &notification.call {
-        Call::Open { path, flags } if flags & WRITES != 0 => writing(path, "write"),
-        Call::Open { path, .. } => Seen::Reading(path.resolved_now()),
+        Call::Open { path, flags } => {
+            let link = if flags & KEEPS_LINK == 0 && flags & NEW_FILE != NEW_FILE {
+                FinalLink::Followed
+            } else {
+                FinalLink::Kept
+            };
+            let path = notification.resolve(path, link);
+            match stranger(&path, |number| notification.sees_process(number)) {
+                Some(attempt) => Seen::Refused {
+                    attempt,
+                    errno: libc::ENOENT,
+                },
+                None if flags & WRITES != 0 => Seen::Writing(path, "write"),
+                None => Seen::Reading(path),
+            }
+        }
         Call::Execute { path, argv, .. } => Seen::Starting {
             pid: u32::try_from(notification.pid).unwrap_or(0),
-            path: path.resolved_now(),
+            path: followed(path),
             argv: argv
                 .iter()
                 .map(|one| one.to_string_lossy().into_owned())
                 .collect(),
         },
-        Call::Connect { address } | Call::SendTo { address } => match reach(address, socket) {
+        Call::Connect { address } | Call::SendTo { address } => match reach.connecting(address) {
             None => Seen::Ordinary,
             Some(target) => refused(Attempt::Network { target }),
         },
-        Call::Bind { address } => match (notification.suggestion(), address) {
-            (Suggestion::Allow, _) => Seen::Ordinary,
-            (Suggestion::Deny(_), address) => refused(Attempt::Network {
-                target: format!("bind {}", name_of(address)),
-            }),
-        },
+        Call::Bind { address }
+            if notification.suggestion() == Suggestion::Allow && reach.may_bind(address) =>
+        {
+            Seen::Ordinary
+        }
+        Call::Bind { address } => refused(Attempt::Network {
+            target: format!("bind {}", name_of(address)),
+        }),
         Call::Remove { path } => writing(path, "remove"),
-        Call::Truncate { path } => writing(path, "truncate"),
+        Call::Truncate { path } => Seen::Writing(followed(path), "truncate"),
+        Call::MakeNode { path, mode } if mode & DEVICE != 0 => refused(Attempt::File {
+            path: kept(path).to_string_lossy().into_owned(),
+            access: "make device".to_owned(),
+        }),
         Call::MakeNode { path, .. } => writing(path, "make"),
         Call::Symlink { path, .. } => writing(path, "link"),
+        Call::Change { path } => match notification.syscall.as_str() {
+            "mkdir" | "mkdirat" => Seen::Making(kept(path), "mkdir"),
+            how if how.starts_with('l') => Seen::Altering(kept(path), kind_of_change(how)),
+            how => Seen::Altering(followed(path), kind_of_change(how)),
+        },
         Call::Rename { from, to } => {
             return (writing(from, "rename"), Some(writing(to, "rename")));
         }
@@ -189,9 +266,11 @@ fn translate(notification: &Notification, socket: &Path) -> (Seen, Option<Seen>)
         } => refused(Attempt::Network {
             target: format!("socket family {family} kind {kind} protocol {protocol}"),
         }),
-        Call::Refused { .. } | Call::ForeignAbi { .. } | Call::Unreadable { .. } => {
-            refused(attempt_by_name(&notification.syscall))
-        }
+        Call::Ordinary => Seen::Ordinary,
+        Call::Refused { .. }
+        | Call::Identity
+        | Call::ForeignAbi { .. }
+        | Call::Unreadable { .. } => refused(attempt_by_name(&notification.syscall)),
         _ => refused(Attempt::Syscall {
             name: notification.syscall.clone(),
         }),
@@ -199,15 +278,34 @@ fn translate(notification: &Notification, socket: &Path) -> (Seen, Option<Seen>)
     (seen, None)
 }
 
+fn kind_of_change(call: &str) -> &'static str {
+    if call.contains("chmod") {
+        "chmod"
+    } else if call.contains("chown") {
+        "chown"
+    } else {
+        "xattr"
+    }
+}
+
+/// The attempt to look at a process that the caller cannot see, when the path is one.
+fn stranger(path: &Path, sees: impl Fn(u32) -> bool) -> Option<Attempt> {
+    let inside = path.strip_prefix("/proc").ok()?;
+    let number: u32 = inside.iter().next()?.to_str()?.parse().ok()?;
+    // The room's first process is the watch's business.
+    (number != 1 && !sees(number)).then(|| Attempt::Process {
+        target: path.to_string_lossy().into_owned(),
+    })
+}
+
 fn attempt_by_name(name: &str) -> Attempt {
     match name {
-        "ptrace" | "process_vm_readv" | "process_vm_writev" | "pidfd_getfd" | "kcmp" => {
-            Attempt::Process {
-                target: name.to_owned(),
-            }
-        }
+        "ptrace" | "process_vm_readv" | "process_vm_writev" | "pidfd_getfd" | "kcmp" | "kill"
+        | "tkill" | "tgkill" | "pidfd_open" | "prlimit64" | "rt_sigqueueinfo" => Attempt::Process {
+            target: name.to_owned(),
+        },
         "mount" | "umount2" | "pivot_root" | "open_tree" | "move_mount" | "fsopen"
-        | "mount_setattr" => Attempt::File {
+        | "mount_setattr" | "fsconfig" | "fsmount" | "fspick" | "chroot" => Attempt::File {
             path: name.to_owned(),
             access: "mount".to_owned(),
         },
@@ -217,28 +315,46 @@ fn attempt_by_name(name: &str) -> Attempt {
     }
 }
 
-/// What is blocked of an address; `None` for the channel's port, for the agent's socket, and for
-/// sockets between the agent's own processes.
-fn reach(address: &SocketAddress, socket: &Path) -> Option<String> {
-    match address {
-        SocketAddress::Internet(to)
-            if to.ip().to_canonical().is_loopback()
-                && to.port() == proofroom_confine::CHANNEL_PORT =>
-        {
-            None
+/// What commands reach with sockets.
+struct Reach {
+    /// The agent's socket.
+    socket: PathBuf,
+    /// What they may do on the room's loopback.
+    loopback: Loopback,
+}
+
+impl Reach {
+    /// What is blocked of an address; `None` for the channel's port, for the agent's socket, for
+    /// sockets between the agent's own processes, and for test servers where they are allowed.
+    fn connecting(&self, address: &SocketAddress) -> Option<String> {
+        match address {
+            SocketAddress::Internet(to) => {
+                let ip = to.ip().to_canonical();
+                let here = ip.is_loopback() || ip.is_unspecified();
+                let allowed = match self.loopback {
+                    Loopback::ChannelOnly => {
+                        ip.is_loopback() && to.port() == proofroom_confine::CHANNEL_PORT
+                    }
+                    Loopback::TestServers => here,
+                };
+                (!allowed).then(|| name_of(address))
+            }
+            SocketAddress::UnixPath(path) if *path == self.socket => None,
+            SocketAddress::UnixPath(path) => {
+                let nothing = OWN_SOCKETS.iter().chain(&SOUGHT_SOCKETS);
+                let told = path.is_absolute() && !nothing.into_iter().any(|d| path.starts_with(d));
+                told.then(|| name_of(address))
+            }
+            // The room's network namespace is its own: abstract names reach the agent's processes only.
+            SocketAddress::UnixAbstract(_) | SocketAddress::UnixUnnamed => None,
+            SocketAddress::Other { family: 0 } => None,
+            SocketAddress::Other { .. } => Some(name_of(address)),
         }
-        SocketAddress::Internet(_) => Some(name_of(address)),
-        SocketAddress::UnixPath(path) if path == socket => None,
-        SocketAddress::UnixPath(path) => ["/tmp", "/workspace", "/home/agent"]
-            .iter()
-            .all(|own| !path.starts_with(own))
-            // nscd and the like: a probe for what is not there is nothing
-            .then(|| path.exists().then(|| name_of(address)))
-            .flatten(),
-        // The room's network namespace is its own: abstract names reach the agent's processes only.
-        SocketAddress::UnixAbstract(_) | SocketAddress::UnixUnnamed => None,
-        SocketAddress::Other { family: 0 } => None,
-        SocketAddress::Other { .. } => Some(name_of(address)),
+    }
+
+    /// Landlock judges TCP ports by itself and leaves no trace; and it does not know UDP.
+    fn may_bind(&self, address: &SocketAddress) -> bool {
+        self.loopback == Loopback::TestServers || !matches!(address, SocketAddress::Internet(_))
     }
 }
 

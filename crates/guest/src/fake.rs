@@ -25,7 +25,8 @@ use proofroom_record::{
     dsse::Envelope,
     event::{Event, EventBody, SessionEnd},
     room_api::{
-        Assignment, CloseRequest, Grant, IdentityRequest, Limits, Progress, SignedEvent, TaskText,
+        Assignment, CloseRequest, CommandRules, Grant, IdentityRequest, Limits, LoopbackUse,
+        OpenAudit, Progress, SignedEvent, TaskText,
     },
     statement::{AgentSession, PolicyDigests, Statement},
 };
@@ -313,42 +314,7 @@ impl Room {
             std::fs::create_dir(directory.path().join(name)).unwrap();
         }
         let (commit, bundle) = bundle(&source, files);
-        let some = Digest::of("policy");
-        let all = vec!["**".to_owned()];
-        let assignment = Assignment {
-            session: SessionId::from_random([1; 16]),
-            nonce: Nonce::from_random([2; 32]),
-            spiffe_id: "spiffe://test/session/1/agent/builtin".to_owned(),
-            agent: "builtin".to_owned(),
-            task: Some(TaskText::new("do it".to_owned())),
-            command: None,
-            repository: "example".to_owned(),
-            commit,
-            policies: PolicyDigests {
-                access: Digest::of(DEFAULT_POLICY),
-                classification: some,
-                routing: some,
-                room: some,
-                appraisal: some,
-            },
-            access_policy: DEFAULT_POLICY.to_owned(),
-            grant: Grant {
-                read: all.clone(),
-                write: all,
-                run: vec!["*".to_owned()],
-            },
-            limits: Limits {
-                steps: 50,
-                seconds: 60,
-                command_seconds: 10,
-                tokens: 1000,
-                output_bytes: 1000,
-            },
-            model: "m".to_owned(),
-            isolation: IsolationLevel::Simulated,
-            mechanisms: vec![],
-            time: Timestamp::from_unix_millis(0),
-        };
+        let assignment = assignment(commit);
         Self {
             directory,
             host: Host {
@@ -521,4 +487,52 @@ pub(crate) async fn until(what: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("{}", io::Error::other("it never came to that"));
+}
+
+/// What every test's room is told.
+fn assignment(commit: String) -> Assignment {
+    let some = Digest::of("policy");
+    let all = vec!["**".to_owned()];
+    Assignment {
+        session: SessionId::from_random([1; 16]),
+        nonce: Nonce::from_random([2; 32]),
+        spiffe_id: "spiffe://test/session/1/agent/builtin".to_owned(),
+        agent: "builtin".to_owned(),
+        task: Some(TaskText::new("do it".to_owned())),
+        command: None,
+        repository: "example".to_owned(),
+        commit,
+        policies: PolicyDigests {
+            access: Digest::of(DEFAULT_POLICY),
+            classification: some,
+            routing: some,
+            room: some,
+            appraisal: some,
+        },
+        access_policy: DEFAULT_POLICY.to_owned(),
+        grant: Grant {
+            read: all.clone(),
+            write: all,
+            run: vec!["*".to_owned()],
+        },
+        limits: Limits {
+            steps: 50,
+            seconds: 60,
+            command_seconds: 10,
+            tokens: 1000,
+            output_bytes: 1000,
+        },
+        commands: CommandRules {
+            readable: vec![],
+            loopback: LoopbackUse::ChannelOnly,
+            file_audit: OpenAudit::EveryOpen,
+            processes: 512,
+            open_files: 1024,
+            file_bytes: 1 << 30,
+        },
+        model: "m".to_owned(),
+        isolation: IsolationLevel::Simulated,
+        mechanisms: vec![],
+        time: Timestamp::from_unix_millis(0),
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
-use proofroom_record::event::Exit;
+use proofroom_record::{event::Exit, room_api::CommandRules};
 
 use crate::{
     observe::Watch,
@@ -63,16 +63,18 @@ pub struct Git {
     spawner: Arc<dyn Spawner>,
     root: std::path::PathBuf,
     author: String,
+    rules: CommandRules,
 }
 
 impl Git {
     /// Git on the repository at `root`, committing as `author`.
     #[must_use]
-    pub fn new(spawner: Arc<dyn Spawner>, root: &Path, author: &str) -> Self {
+    pub fn new(spawner: Arc<dyn Spawner>, root: &Path, author: &str, rules: &CommandRules) -> Self {
         Self {
             spawner,
             root: root.to_owned(),
             author: author.to_owned(),
+            rules: rules.clone(),
         }
     }
 
@@ -98,6 +100,7 @@ impl Git {
                 argv,
                 env: self.environment(),
                 cwd: self.root.clone(),
+                rules: self.rules.clone(),
             },
             input,
             time: TIME,

@@ -77,7 +77,9 @@ const KERNEL_FILES: [&str; 8] = [
     "sysrq-trigger",
 ];
 /// Directories that a command may write, besides the workspace.
-const SCRATCH: [&str; 4] = ["/tmp", "/home/agent", "/dev", "/var/tmp"];
+const SCRATCH: [&str; 3] = ["/tmp", "/home/agent", "/dev/shm"];
+/// Devices that a command may write to.
+const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"];
 /// The channel's face for agents that speak over a socket file.
 const AGENT_SOCKET: &str = "/run/proofroom/agent.sock";
 
@@ -88,6 +90,10 @@ pub enum Seen {
     Reading(PathBuf),
     /// A file is about to be opened for writing, created, removed or replaced; the word says which.
     Writing(PathBuf, &'static str),
+    /// A directory is about to be made.
+    Making(PathBuf, &'static str),
+    /// What is known about a file is about to change: its mode, owner or attributes.
+    Altering(PathBuf, &'static str),
     /// A program is about to start.
     Starting {
         /// Process id in the room.
@@ -128,6 +134,7 @@ pub trait Watch: Send + Sync {
 pub struct Observer {
     journal: Arc<Journal>,
     workspace: PathBuf,
+    readable: Vec<PathBuf>,
     redactor: Redactor,
     seen: Mutex<Tally>,
     programs: Arc<Programs>,
@@ -159,11 +166,12 @@ pub struct Programs {
 }
 
 impl Observer {
-    /// A watch that writes to `journal`.
+    /// A watch that writes to `journal`. `readable` are directories of the host that the room shows.
     #[must_use]
     pub fn new(
         journal: Arc<Journal>,
         workspace: PathBuf,
+        readable: Vec<PathBuf>,
         redactor: Redactor,
         programs: Arc<Programs>,
         files: Files,
@@ -171,6 +179,7 @@ impl Observer {
         Self {
             journal,
             workspace,
+            readable,
             redactor,
             seen: Mutex::default(),
             programs,
@@ -247,19 +256,20 @@ impl Observer {
                 .iter()
                 .chain(&SCRATCH)
                 .any(|root| path.starts_with(root))
+            || self.readable.iter().any(|root| path.starts_with(root))
             || path == Path::new("/")
-            || path == Path::new(AGENT_SOCKET);
+            || path == Path::new(AGENT_SOCKET)
+            || is_nameless(path);
         if visible || harmless_in_etc(path) {
             return Verdict::Continue;
         }
         self.blocked_file(path, "read")
     }
 
-    /// A command's own processes are its own; the first one is the room's.
+    /// A command's own processes are its own; the first one is the confinement's.
     fn process_file(&self, path: &Path, inside: &Path) -> Verdict {
         let first = inside.iter().next().and_then(|name| name.to_str());
-        let rooms = first == Some("1") && inside.iter().count() > 1;
-        if !rooms && !first.is_some_and(|name| KERNEL_FILES.contains(&name)) {
+        if first != Some("1") && !first.is_some_and(|name| KERNEL_FILES.contains(&name)) {
             return Verdict::Continue;
         }
         let target = path.to_string_lossy().into_owned();
@@ -267,21 +277,41 @@ impl Observer {
     }
 
     fn writing(&self, path: &Path, access: &str) -> Verdict {
-        if path.starts_with(&self.workspace) {
-            // git's object files come by the thousand and are in the commit's own digest
-            let objects = self.workspace.join(".git").join("objects");
-            if self.files == Files::Recorded && !path.starts_with(objects) {
-                self.changing(path);
-            }
-            return Verdict::Continue;
+        let verdict = self.altering(path, access);
+        // git's object files come by the thousand and are in the commit's own digest
+        let objects = self.workspace.join(".git").join("objects");
+        if verdict == Verdict::Continue
+            && self.files == Files::Recorded
+            && path.starts_with(&self.workspace)
+            && !path.starts_with(objects)
+        {
+            self.changing(path);
         }
-        if let Ok(inside) = path.strip_prefix("/proc") {
+        verdict
+    }
+
+    fn altering(&self, path: &Path, access: &str) -> Verdict {
+        if let Ok(inside) = path.strip_prefix("/proc")
+            && is_of_a_process(inside)
+        {
             return self.process_file(path, inside);
         }
-        if SCRATCH.iter().any(|root| path.starts_with(root)) {
+        let own = path.starts_with(&self.workspace)
+            || SCRATCH.iter().any(|root| path.starts_with(root))
+            || DEVICES.iter().any(|device| path == Path::new(device))
+            || is_nameless(path);
+        if own {
             return Verdict::Continue;
         }
         self.blocked_file(path, access)
+    }
+
+    /// `mkdir -p` walks through directories that are there.
+    fn making(&self, path: &Path, access: &str) -> Verdict {
+        if path.symlink_metadata().is_ok() {
+            return Verdict::Continue;
+        }
+        self.altering(path, access)
     }
 
     fn changing(&self, path: &Path) {
@@ -296,7 +326,16 @@ impl Observer {
         }
     }
 
-    fn starting(&self, pid: u32, path: &Path, argv: &[String]) {
+    fn starting(&self, pid: u32, path: &Path, argv: &[String]) -> Verdict {
+        // Searching PATH tries names that are not there: nothing starts, nothing is told.
+        if path.symlink_metadata().is_err() && !is_nameless(path) {
+            return self.reading(path);
+        }
+        self.started(pid, path, argv);
+        Verdict::Continue
+    }
+
+    fn started(&self, pid: u32, path: &Path, argv: &[String]) {
         let executable = self.programs.digest(path);
         let mut tally = self.tally();
         if tally.first_program.is_none() {
@@ -330,10 +369,9 @@ impl Watch for Observer {
         match call {
             Seen::Reading(path) => self.reading(&path),
             Seen::Writing(path, access) => self.writing(&path, access),
-            Seen::Starting { pid, path, argv } => {
-                self.starting(pid, &path, &argv);
-                Verdict::Continue
-            }
+            Seen::Making(path, access) => self.making(&path, access),
+            Seen::Altering(path, access) => self.altering(&path, access),
+            Seen::Starting { pid, path, argv } => self.starting(pid, &path, &argv),
             Seen::Refused { attempt, errno } => self.blocked(attempt, errno),
             Seen::Ordinary => Verdict::Continue,
         }
@@ -352,6 +390,19 @@ impl Programs {
         known.insert(file, digest);
         Some(digest)
     }
+}
+
+/// Whether a path below `/proc` is a process's; the others are the kernel's settings.
+fn is_of_a_process(inside: &Path) -> bool {
+    let first = inside.iter().next().and_then(|name| name.to_str());
+    first.is_some_and(|name| name == "self" || name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A memory file or a pipe, reached by a descriptor that the caller has.
+fn is_nameless(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.starts_with("/proc/self/fd/")
+        || (text.starts_with("/memfd:") && text.ends_with(" (deleted)"))
 }
 
 /// Whether a path below `/etc` is there, or is one that programs look for everywhere.

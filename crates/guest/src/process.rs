@@ -2,11 +2,10 @@
 //! limit, and the watch over its system calls.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     observe::Watch,
+    session::Session,
     spawn::{AgentCommand, Ended, SpawnError, Spawner, Streams},
 };
 
@@ -167,10 +167,10 @@ pub async fn run(
     let feed = blocking(move || drop(input.write_all(&bytes)));
     let live_out = live.clone();
     let out = tokio::spawn(blocking(move || {
-        drain(&mut out, keep, Stream::Stdout, live_out)
+        drain(&mut out, keep, Stream::Stdout, live_out.as_ref())
     }));
     let err = tokio::spawn(blocking(move || {
-        drain(&mut err, keep, Stream::Stderr, live)
+        drain(&mut err, keep, Stream::Stderr, live.as_ref())
     }));
     let feed = tokio::spawn(feed);
     let waiting = Arc::clone(&running);
@@ -191,16 +191,10 @@ pub async fn run(
     let ended = flat(ended)??;
     let (stdout, stderr) = (flat(out.await)?, flat(err.await)?);
     flat(feed.await)?;
-    let exit = match ended {
-        _ if timed_out => Exit::TimedOut,
-        Ended::Exited(code) => Exit::Code(code),
-        Ended::Killed(signal) => Exit::Signal(signal),
-        Ended::NotStarted(reason) => {
-            return Err(ProcessError::NotStarted {
-                program: program.to_string_lossy().into_owned(),
-                reason,
-            });
-        }
+    let exit = if timed_out {
+        Exit::TimedOut
+    } else {
+        exit_of(ended, &program)?
     };
     Ok(Finished {
         exit,
@@ -210,13 +204,25 @@ pub async fn run(
     })
 }
 
-/// Where a program that is not a path is found.
+fn exit_of(ended: Ended, program: &OsStr) -> Result<Exit, ProcessError> {
+    match ended {
+        Ended::Exited(code) => Ok(Exit::Code(code)),
+        Ended::Killed(signal) => Ok(Exit::Signal(signal)),
+        Ended::NotStarted(reason) => Err(ProcessError::NotStarted {
+            program: program.to_string_lossy().into_owned(),
+            reason,
+        }),
+    }
+}
+
+/// A command in a session's workspace, with the agent's environment, confined as the session says.
 #[must_use]
-pub fn in_workspace(root: &std::path::Path, argv: Vec<OsString>) -> AgentCommand {
+pub fn in_workspace(session: &Session, argv: Vec<OsString>) -> AgentCommand {
     AgentCommand {
         argv,
         env: agent_environment(),
-        cwd: PathBuf::from(root),
+        cwd: session.root.clone(),
+        rules: session.assignment.commands.clone(),
     }
 }
 
@@ -245,7 +251,7 @@ fn drain(
     from: &mut File,
     keep: usize,
     stream: Stream,
-    live: Option<mpsc::Sender<Piece>>,
+    live: Option<&mpsc::Sender<Piece>>,
 ) -> Output {
     let mut hasher = Hasher::new();
     let (mut kept, mut bytes) = (Vec::new(), 0_u64);
@@ -262,7 +268,7 @@ fn drain(
         bytes = bytes.saturating_add(u64::try_from(count).unwrap_or(0));
         let room = keep.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(piece.get(..room).unwrap_or_default());
-        if let Some(live) = &live {
+        if let Some(live) = live {
             let piece = Piece {
                 stream,
                 bytes: piece.to_vec(),

@@ -104,8 +104,8 @@ async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Response<B
     }
     if let Some(tool) = path.strip_prefix("/tool/v1/") {
         if session.assignment.command.is_some() {
-            let message = "tools are for the built-in agent; this session runs a command";
-            return error_response(StatusCode::FORBIDDEN, "tools-not-offered", message);
+            let refused = tools::not_offered(&session, tool).await;
+            return error_response(refused.status(), refused.code(), &refused.to_string());
         }
         return tool_call(session, tool.to_owned(), request).await;
     }

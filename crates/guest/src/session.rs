@@ -185,6 +185,12 @@ impl Session {
         Arc::new(Observer::new(
             Arc::clone(&self.journal),
             self.root.clone(),
+            self.assignment
+                .commands
+                .readable
+                .iter()
+                .map(PathBuf::from)
+                .collect(),
             self.redactor,
             Arc::clone(&self.programs),
             files,

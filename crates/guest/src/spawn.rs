@@ -3,6 +3,8 @@
 
 use std::{ffi::OsString, fmt, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
+use proofroom_record::room_api::CommandRules;
+
 use crate::observe::Watch;
 
 /// A command to be run as the agent. Nothing is inherited.
@@ -14,6 +16,8 @@ pub struct AgentCommand {
     pub env: Vec<(OsString, OsString)>,
     /// Working directory.
     pub cwd: PathBuf,
+    /// How it is confined.
+    pub rules: CommandRules,
 }
 
 /// Standard streams of a command.

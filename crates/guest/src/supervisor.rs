@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     channel::{Channel, ChannelError},
     close::{self, CloseError},
+    gauge::Gauge,
     git::Git,
     identity::{self, Identity, IdentityError},
     journal::{Journal, JournalError, now},
@@ -220,7 +221,12 @@ fn begin(
         journal: Arc::new(journal),
         access,
         tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,
-        git: Git::new(Arc::clone(&spawner), root, &assignment.agent),
+        git: Git::new(
+            Arc::clone(&spawner),
+            root,
+            &assignment.agent,
+            &assignment.commands,
+        ),
         root: root.clone(),
         assignment,
         channel,
@@ -255,31 +261,6 @@ async fn work(
 ) -> SessionEnd {
     let mut cancelled = std::pin::pin!(cancelled);
     let mut told = false;
-    let agent = async {
-        let imported = tokio::select! {
-            imported = workspace::import(session) => imported,
-            // What git still does is ended with the room.
-            _ = session.until_ended() => return,
-        };
-        if let Err(error) = imported {
-            let text = format!("{error}: {}", source_of(&error));
-            session.progress(ProgressKind::Step, text).await;
-            session.finish(SessionEnd::Refused);
-            return;
-        }
-        match listen(places) {
-            Ok((unix, tcp)) => {
-                let serving = tokio::spawn(serve::serve(Arc::clone(session), unix, tcp));
-                run_agent(session, places).await;
-                serving.abort();
-            }
-            Err(error) => {
-                let text = format!("the agent's socket: {error}");
-                session.progress(ProgressKind::Step, text).await;
-                session.finish(SessionEnd::Interrupted);
-            }
-        }
-    };
     let seconds = Duration::from_secs(session.assignment.limits.seconds);
     let guard = async {
         tokio::select! {
@@ -293,10 +274,15 @@ async fn work(
         }
         std::future::pending::<()>().await;
     };
+    let gauge = Gauge::of_a_room(
+        &session.root,
+        places.owner,
+        session.assignment.commands.processes,
+    );
     let (enough, stop) = oneshot::channel();
-    let flushing = tokio::spawn(flush(Arc::clone(session), stop));
+    let flushing = tokio::spawn(flush(Arc::clone(session), gauge, stop));
     tokio::select! {
-        () = agent => {}
+        () = import_and_run(session, places) => {}
         () = guard => {}
     }
     session.settle().await;
@@ -321,9 +307,41 @@ async fn work(
     session.ended().unwrap_or(SessionEnd::Interrupted)
 }
 
-/// Writes observations from time to time, until `stop`.
-async fn flush(session: Arc<Session>, mut stop: oneshot::Receiver<()>) {
+/// The workspace, then the agent; returns when either is over.
+async fn import_and_run(session: &Arc<Session>, places: &Places) {
+    let imported = tokio::select! {
+        imported = workspace::import(session) => imported,
+        // What git still does is ended with the room.
+        _ = session.until_ended() => return,
+    };
+    if let Err(error) = imported {
+        let text = format!("{error}: {}", source_of(&error));
+        session.progress(ProgressKind::Step, text).await;
+        session.finish(SessionEnd::Refused);
+        return;
+    }
+    match listen(places) {
+        Ok((unix, tcp)) => {
+            let serving = tokio::spawn(serve::serve(Arc::clone(session), unix, tcp));
+            run_agent(session, places).await;
+            serving.abort();
+        }
+        Err(error) => {
+            let text = format!("the agent's socket: {error}");
+            session.progress(ProgressKind::Step, text).await;
+            session.finish(SessionEnd::Interrupted);
+        }
+    }
+}
+
+/// Looks at the limits and writes observations from time to time, until `stop`.
+async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
     while timeout(FLUSH, &mut stop).await.is_err() {
+        for (resource, detail) in gauge.reached() {
+            session
+                .journal
+                .note(Observation::LimitReached { resource, detail });
+        }
         if let Err(error) = session.journal.flush().await {
             session.lost(error);
             return;
@@ -358,7 +376,7 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
         None => vec![places.agent.clone().into()],
     };
     let job = Job {
-        command: process::in_workspace(&session.root, argv),
+        command: process::in_workspace(session, argv),
         input: vec![],
         // The session's own limit ends it, in `work`.
         time: Duration::from_secs(session.assignment.limits.seconds.saturating_add(60)),

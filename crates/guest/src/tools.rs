@@ -152,6 +152,22 @@ pub async fn call(session: &Session, tool: &str, arguments: &[u8]) -> Result<Val
     }
 }
 
+/// Refuses a tool call of a command's, which has no tools, and writes that down.
+pub async fn not_offered(session: &Session, tool: &str) -> ToolError {
+    let refused = ToolError::Denied {
+        code: "tools-not-offered".to_owned(),
+        reason: "tools are for the built-in agent; this session runs a command".to_owned(),
+    };
+    if let Err(limit) = session.step() {
+        return ToolError::Ended(format!("the limit of {limit}"));
+    }
+    let action = Action::Unknown { tool: cut(tool) };
+    match perform(session, action, None, async { Err(refused) }).await {
+        Err(error) => error,
+        Ok(_) => ToolError::Arguments(String::new()),
+    }
+}
+
 /// The arguments as a `T`; when they are none, that is written down.
 async fn arguments<T: DeserializeOwned>(
     session: &Session,

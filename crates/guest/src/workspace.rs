@@ -101,14 +101,8 @@ pub async fn import(session: &Session) -> Result<(), WorkspaceError> {
         "--no-auto-maintenance",
         &bundle,
         "+refs/*:refs/proofroom/*",
-        "+HEAD:refs/proofroom/HEAD",
     ];
-    let fetched = git.run(&fetch, vec![], watch()).await;
-    if fetched.is_err() {
-        // A bundle need not carry `HEAD`.
-        let fetch: Vec<&str> = fetch[..fetch.len() - 1].to_vec();
-        git.run(&fetch, vec![], watch()).await?;
-    }
+    git.run(&fetch, vec![], watch()).await?;
     let base = format!("{commit}^{{commit}}");
     git.object(&base, watch()).await?;
     let checkout = [

@@ -1,7 +1,16 @@
 //! The program as a person or a script calls it: exit codes, streams, pinning.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "a test: what does not hold ends it"
+)]
+
 #[path = "../../record/tests/bundle/fixture.rs"]
-#[expect(dead_code, reason = "shared with the tests of the record crate")]
 mod fixture;
 
 use std::{

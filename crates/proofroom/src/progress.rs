@@ -101,8 +101,9 @@ impl Progress {
             return self.write_json(&json!({"type": "room", "kind": kind, "text": text}));
         }
         let (mark, style) = match kind {
+            // What was stopped is an event, and shown as one.
+            ProgressKind::Blocked => return,
             ProgressKind::Step => ("·", DIM),
-            ProgressKind::Blocked => ("stopped", RED),
             ProgressKind::Stdout => ("│", Style::new()),
             ProgressKind::Stderr => ("│", DIM),
             ProgressKind::Summary => ("agent", BOLD),

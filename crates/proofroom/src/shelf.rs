@@ -206,15 +206,6 @@ impl Shelf {
             .await
     }
 
-    /// How many model-run records there are.
-    #[must_use]
-    pub fn model_runs(&self) -> usize {
-        self.kept()
-            .iter()
-            .filter(|kept| kept.kind == LeafKind::ModelRun)
-            .count()
-    }
-
     /// Waits until every record is in a signed checkpoint and fetches the receipts.
     ///
     /// # Errors

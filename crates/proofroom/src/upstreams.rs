@@ -3,6 +3,8 @@
 
 use std::{env, path::Path};
 
+use proofroom_gateway::{ServedModelsError, UpstreamsConfig, served_models};
+
 use crate::policies::UpstreamSource;
 
 /// Environment variables that carry a provider's key, in the order in which they are looked for.
@@ -11,6 +13,8 @@ const ANTHROPIC_KEY: &str = "ANTHROPIC_API_KEY";
 /// What a provider's models are asked for when nothing else is said.
 const OPENAI_MODEL: &str = "gpt-5.1";
 const ANTHROPIC_MODEL: &str = "claude-sonnet-4-5";
+/// What an upstream is made from that was named on the command line.
+const COMMAND_LINE: &str = "--upstream";
 /// The alias that every upstream understands.
 const DEFAULT_MODEL: &str = "default";
 
@@ -29,8 +33,14 @@ pub enum UpstreamChoiceError {
     )]
     Address(String),
     /// The server serves several models, and none was chosen.
-    #[error("name the model that the upstream is to be asked for with `--model`")]
-    Model,
+    #[error("the upstream serves several models; name one with `--model`: {}", .0.join(", "))]
+    SeveralModels(Vec<String>),
+    /// The server serves no model.
+    #[error("the upstream serves no model; load one, or name one with `--model`")]
+    NoModels,
+    /// The server does not say which models it serves.
+    #[error("the upstream did not say which models it serves; name one with `--model`")]
+    Unanswered(#[source] ServedModelsError),
 }
 
 /// Chooses where the upstreams come from.
@@ -46,7 +56,7 @@ pub fn choose(
         return Ok(UpstreamSource::File(file.to_owned()));
     }
     if let Some(url) = url {
-        return made("--upstream", &local(url)?);
+        return made(COMMAND_LINE, &local(url)?);
     }
     if policy.is_some() {
         return Ok(UpstreamSource::PolicyDirectory);
@@ -84,16 +94,32 @@ pub fn choose(
     Err(UpstreamChoiceError::None)
 }
 
-/// The model to ask for when none is named.
+/// The model to ask for when none is named: the default alias, or, where a server was named on the
+/// command line, the only model that it serves.
 ///
 /// # Errors
-/// [`UpstreamChoiceError::Model`] for a server whose models nobody has named.
-pub fn default_model(source: &UpstreamSource) -> Result<String, UpstreamChoiceError> {
-    match source {
-        UpstreamSource::Made { from, .. } if from == "--upstream" => {
-            Err(UpstreamChoiceError::Model)
+/// [`UpstreamChoiceError`] for a server that does not serve exactly one model.
+pub async fn default_model(
+    source: &UpstreamSource,
+    upstreams: &UpstreamsConfig,
+) -> Result<String, UpstreamChoiceError> {
+    let server = match source {
+        UpstreamSource::Made { from, .. } if from == COMMAND_LINE => upstreams.upstreams().next(),
+        _ => None,
+    };
+    let Some(server) = server else {
+        return Ok(DEFAULT_MODEL.to_owned());
+    };
+    let mut served = served_models(&server.base_url)
+        .await
+        .map_err(UpstreamChoiceError::Unanswered)?;
+    match (served.pop(), served.is_empty()) {
+        (None, _) => Err(UpstreamChoiceError::NoModels),
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            served.push(last);
+            Err(UpstreamChoiceError::SeveralModels(served))
         }
-        _ => Ok(DEFAULT_MODEL.to_owned()),
     }
 }
 

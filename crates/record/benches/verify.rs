@@ -1,7 +1,16 @@
 //! How long the ladder takes for a long session: 10,000 events.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "a test: what does not hold ends it"
+)]
+
 #[path = "../tests/bundle/fixture.rs"]
-#[expect(dead_code, reason = "shared with the tests")]
 mod fixture;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -88,6 +88,8 @@ pub struct Assignment {
     pub grant: Grant,
     /// Where the session stops.
     pub limits: Limits,
+    /// How every command is confined.
+    pub commands: CommandRules,
     /// Model the agent is to ask for.
     pub model: String,
     /// How strongly the room is isolated, as the host started it.
@@ -160,6 +162,44 @@ pub struct Limits {
     pub tokens: u64,
     /// Bytes of one command's output that the agent gets back.
     pub output_bytes: u64,
+}
+
+/// How every command of a room is confined, as `room.toml` says. The supervisor itself is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRules {
+    /// Directories of the host that the room shows at the same path, read-only.
+    pub readable: Vec<String>,
+    /// What may be done on the room's loopback.
+    pub loopback: LoopbackUse,
+    /// Which opened files are written down.
+    pub file_audit: OpenAudit,
+    /// Processes and threads of the agent's user together.
+    pub processes: u64,
+    /// Open files of one process.
+    pub open_files: u64,
+    /// Bytes of one written file.
+    pub file_bytes: u64,
+}
+
+/// What commands may do on the room's loopback, the only network interface there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoopbackUse {
+    /// Connect to the supervisor's port, bind nothing.
+    ChannelOnly,
+    /// Bind and connect to any port.
+    TestServers,
+}
+
+/// Which opened files are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenAudit {
+    /// All of them.
+    EveryOpen,
+    /// Those that are opened for writing.
+    Writes,
 }
 
 /// The session key and what it is bound to.

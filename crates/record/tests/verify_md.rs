@@ -1,8 +1,17 @@
 //! `VERIFY.md` is run, block by block, against a real bundle, with public tools only. Needs a Python
 //! with securesystemslib, in-toto-attestation and cryptography, named by `PROOFROOM_PYTHON`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "a test: what does not hold ends it"
+)]
+
 #[path = "bundle/fixture.rs"]
-#[expect(dead_code, reason = "shared with the other tests")]
 mod fixture;
 
 use std::{

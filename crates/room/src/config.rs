@@ -7,7 +7,7 @@ use std::{
 };
 
 use proofroom_canonical::IsolationLevel;
-use proofroom_confine::{CommandLimits, FileAudit, Loopback, RoomLimits};
+use proofroom_confine::{FileAudit, Loopback, RoomLimits};
 use serde::Deserialize;
 
 /// Longest accepted configuration.
@@ -93,17 +93,6 @@ impl Limits {
             tmp_bytes: self.tmp_bytes,
             shm_bytes: self.shm_bytes,
             inodes: self.inodes,
-        }
-    }
-
-    /// The per-command part, for the supervisor.
-    #[must_use]
-    pub fn command(&self) -> CommandLimits {
-        CommandLimits {
-            open_files: self.open_files,
-            processes: self.processes,
-            file_bytes: self.file_bytes,
-            ..CommandLimits::default()
         }
     }
 }

@@ -24,12 +24,9 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
     fstat: SYS_fstat, newfstatat: SYS_newfstatat, statx: SYS_statx, statfs: SYS_statfs,
     fstatfs: SYS_fstatfs, getdents64: SYS_getdents64, faccessat: SYS_faccessat,
     faccessat2: SYS_faccessat2, readlinkat: SYS_readlinkat, getcwd: SYS_getcwd, chdir: SYS_chdir,
-    fchdir: SYS_fchdir, mkdirat: SYS_mkdirat, fchmod: SYS_fchmod, fchmodat: SYS_fchmodat,
-    fchmodat2: SYS_fchmodat2, fchown: SYS_fchown, fchownat: SYS_fchownat, utimensat: SYS_utimensat,
+    fchdir: SYS_fchdir, utimensat: SYS_utimensat,
     umask: SYS_umask, getxattr: SYS_getxattr, lgetxattr: SYS_lgetxattr, fgetxattr: SYS_fgetxattr,
     listxattr: SYS_listxattr, llistxattr: SYS_llistxattr, flistxattr: SYS_flistxattr,
-    setxattr: SYS_setxattr, lsetxattr: SYS_lsetxattr, fsetxattr: SYS_fsetxattr,
-    removexattr: SYS_removexattr, lremovexattr: SYS_lremovexattr, fremovexattr: SYS_fremovexattr,
     inotify_init1: SYS_inotify_init1, inotify_add_watch: SYS_inotify_add_watch,
     inotify_rm_watch: SYS_inotify_rm_watch,
     // memory
@@ -41,13 +38,13 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
     get_mempolicy: SYS_get_mempolicy,
     // processes and threads (clone is judged by its flags, execve by the supervisor)
     exit: SYS_exit, exit_group: SYS_exit_group, wait4: SYS_wait4, waitid: SYS_waitid,
-    kill: SYS_kill, tkill: SYS_tkill, tgkill: SYS_tgkill, getpid: SYS_getpid, getppid: SYS_getppid,
+    getpid: SYS_getpid, getppid: SYS_getppid,
     gettid: SYS_gettid, getpgid: SYS_getpgid, setpgid: SYS_setpgid, getsid: SYS_getsid,
     setsid: SYS_setsid, set_tid_address: SYS_set_tid_address, set_robust_list: SYS_set_robust_list,
     get_robust_list: SYS_get_robust_list, rseq: SYS_rseq, futex: SYS_futex,
-    futex_waitv: SYS_futex_waitv, prctl: SYS_prctl, pidfd_open: SYS_pidfd_open,
+    futex_waitv: SYS_futex_waitv, prctl: SYS_prctl,
     pidfd_send_signal: SYS_pidfd_send_signal, getrusage: SYS_getrusage, times: SYS_times,
-    prlimit64: SYS_prlimit64, getrlimit: SYS_getrlimit, setrlimit: SYS_setrlimit,
+    getrlimit: SYS_getrlimit, setrlimit: SYS_setrlimit,
     getpriority: SYS_getpriority, setpriority: SYS_setpriority, ioprio_get: SYS_ioprio_get,
     ioprio_set: SYS_ioprio_set, sched_yield: SYS_sched_yield,
     sched_getaffinity: SYS_sched_getaffinity, sched_setaffinity: SYS_sched_setaffinity,
@@ -57,19 +54,17 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
     sched_get_priority_max: SYS_sched_get_priority_max,
     sched_get_priority_min: SYS_sched_get_priority_min,
     sched_rr_get_interval: SYS_sched_rr_get_interval, getcpu: SYS_getcpu,
-    // identity: with no capability and no_new_privs these change nothing that matters
+    // identity: asking for it (changing it is audited)
     getuid: SYS_getuid, geteuid: SYS_geteuid, getgid: SYS_getgid, getegid: SYS_getegid,
     getgroups: SYS_getgroups, getresuid: SYS_getresuid, getresgid: SYS_getresgid,
-    setuid: SYS_setuid, setgid: SYS_setgid, setreuid: SYS_setreuid, setregid: SYS_setregid,
-    setresuid: SYS_setresuid, setresgid: SYS_setresgid, setgroups: SYS_setgroups,
-    setfsuid: SYS_setfsuid, setfsgid: SYS_setfsgid, capget: SYS_capget, capset: SYS_capset,
+    capget: SYS_capget,
     landlock_create_ruleset: SYS_landlock_create_ruleset,
     landlock_add_rule: SYS_landlock_add_rule,
     landlock_restrict_self: SYS_landlock_restrict_self,
     // signals, time, waiting
     rt_sigaction: SYS_rt_sigaction, rt_sigprocmask: SYS_rt_sigprocmask,
     rt_sigreturn: SYS_rt_sigreturn, rt_sigpending: SYS_rt_sigpending,
-    rt_sigtimedwait: SYS_rt_sigtimedwait, rt_sigqueueinfo: SYS_rt_sigqueueinfo,
+    rt_sigtimedwait: SYS_rt_sigtimedwait,
     rt_tgsigqueueinfo: SYS_rt_tgsigqueueinfo, rt_sigsuspend: SYS_rt_sigsuspend,
     sigaltstack: SYS_sigaltstack, signalfd4: SYS_signalfd4, restart_syscall: SYS_restart_syscall,
     clock_gettime: SYS_clock_gettime, clock_getres: SYS_clock_getres,
@@ -99,8 +94,7 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
 #[cfg(target_arch = "x86_64")]
 pub(crate) const ALLOWED_NATIVE: &[Entry] = calls! {
     stat: SYS_stat, lstat: SYS_lstat, access: SYS_access, readlink: SYS_readlink,
-    getdents: SYS_getdents, mkdir: SYS_mkdir, chmod: SYS_chmod, chown: SYS_chown,
-    lchown: SYS_lchown, utime: SYS_utime, utimes: SYS_utimes, futimesat: SYS_futimesat,
+    getdents: SYS_getdents, utime: SYS_utime, utimes: SYS_utimes, futimesat: SYS_futimesat,
     dup2: SYS_dup2, pipe: SYS_pipe, poll: SYS_poll, select: SYS_select, pause: SYS_pause,
     alarm: SYS_alarm, time: SYS_time, fork: SYS_fork, vfork: SYS_vfork, getpgrp: SYS_getpgrp,
     eventfd: SYS_eventfd, signalfd: SYS_signalfd, epoll_create: SYS_epoll_create,
@@ -117,13 +111,21 @@ pub(crate) const AUDITED: &[Entry] = calls! {
     connect: SYS_connect, bind: SYS_bind, sendto: SYS_sendto, unlinkat: SYS_unlinkat,
     renameat: SYS_renameat, renameat2: SYS_renameat2, linkat: SYS_linkat,
     symlinkat: SYS_symlinkat, truncate: SYS_truncate, mknodat: SYS_mknodat,
+    mkdirat: SYS_mkdirat, fchmod: SYS_fchmod, fsetxattr: SYS_fsetxattr,
+    fremovexattr: SYS_fremovexattr, fchmodat: SYS_fchmodat, fchmodat2: SYS_fchmodat2,
+    fchown: SYS_fchown, fchownat: SYS_fchownat, setxattr: SYS_setxattr,
+    lsetxattr: SYS_lsetxattr, removexattr: SYS_removexattr, lremovexattr: SYS_lremovexattr,
+    setuid: SYS_setuid, setgid: SYS_setgid, setreuid: SYS_setreuid, setregid: SYS_setregid,
+    setresuid: SYS_setresuid, setresgid: SYS_setresgid, setgroups: SYS_setgroups,
+    setfsuid: SYS_setfsuid, setfsgid: SYS_setfsgid, capset: SYS_capset,
 };
 
 /// Audited calls that only x86_64 has.
 #[cfg(target_arch = "x86_64")]
 pub(crate) const AUDITED_NATIVE: &[Entry] = calls! {
     open: SYS_open, creat: SYS_creat, unlink: SYS_unlink, rmdir: SYS_rmdir, rename: SYS_rename,
-    link: SYS_link, symlink: SYS_symlink, mknod: SYS_mknod,
+    link: SYS_link, symlink: SYS_symlink, mknod: SYS_mknod, mkdir: SYS_mkdir, chmod: SYS_chmod,
+    chown: SYS_chown, lchown: SYS_lchown,
 };
 
 /// Audited calls that only aarch64 has: none.
@@ -134,8 +136,19 @@ pub(crate) const AUDITED_NATIVE: &[Entry] = &[];
 pub(crate) const JUDGED: &[Entry] = calls! {
     clone: SYS_clone, clone3: SYS_clone3, socket: SYS_socket, socketpair: SYS_socketpair,
     sendmsg: SYS_sendmsg, sendmmsg: SYS_sendmmsg, ioctl: SYS_ioctl, seccomp: SYS_seccomp,
-    personality: SYS_personality,
+    personality: SYS_personality, kill: SYS_kill, tkill: SYS_tkill, tgkill: SYS_tgkill,
+    pidfd_open: SYS_pidfd_open, prlimit64: SYS_prlimit64, rt_sigqueueinfo: SYS_rt_sigqueueinfo,
 };
+
+/// Calls whose first argument is a process; the room's own first process is nobody's business.
+pub(crate) const ON_PROCESS: &[libc::c_long] = &[
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_pidfd_open,
+    libc::SYS_prlimit64,
+    libc::SYS_rt_sigqueueinfo,
+];
 
 /// Names of calls that are refused, so that an event can name them. Being absent here changes
 /// nothing but the name.

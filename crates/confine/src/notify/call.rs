@@ -1,11 +1,7 @@
 //! What a notified call asks for, in words that an event can hold. Values are as the agent gave
 //! them: hostile, unnormalised, possibly not UTF-8.
 
-use std::{
-    ffi::OsString,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use crate::{Errno, Suggestion};
 
@@ -28,24 +24,6 @@ impl PathArgument {
             self.base.clone()
         } else {
             self.base.join(&self.given)
-        }
-    }
-
-    /// The absolute path with links resolved as they are now, in the supervisor's view; the
-    /// unresolved path when that fails (a file yet to be made). For the record, not for a decision
-    /// that must hold.
-    #[must_use]
-    pub fn resolved_now(&self) -> PathBuf {
-        let absolute = self.absolute();
-        if let Ok(real) = absolute.canonicalize() {
-            return real;
-        }
-        match (
-            absolute.parent().map(Path::canonicalize),
-            absolute.file_name(),
-        ) {
-            (Some(Ok(parent)), Some(name)) => parent.join(name),
-            _ => absolute,
         }
     }
 }
@@ -155,6 +133,16 @@ pub enum Call {
         /// What.
         path: PathArgument,
     },
+    /// A call that changes what is known about a file, or makes a directory: `chmod`, `chown`,
+    /// `mkdir`, `setxattr`, `removexattr` and their kin. Owners other than the agent's are
+    /// [`Self::Identity`].
+    Change {
+        /// What.
+        path: PathArgument,
+    },
+    /// A call that asks for a user, group or capability that the agent does not have. Never
+    /// allowable.
+    Identity,
     /// `mknod`, `mknodat`.
     MakeNode {
         /// What.
@@ -162,6 +150,8 @@ pub enum Call {
         /// File type and mode.
         mode: u64,
     },
+    /// A call that is what every process may do: to keep the user and group that it has.
+    Ordinary,
     /// `socket` or `socketpair` of a refused family, kind or protocol. Never allowable.
     Socket {
         /// `AF_*`.
@@ -206,6 +196,7 @@ impl Call {
         !matches!(
             self,
             Self::Socket { .. }
+                | Self::Identity
                 | Self::Refused { .. }
                 | Self::ForeignAbi { .. }
                 | Self::Unreadable { .. }

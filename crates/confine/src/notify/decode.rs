@@ -141,6 +141,28 @@ impl Arguments {
                 path: self.path(a, b)?,
                 mode: c,
             },
+            "mkdir" | "chmod" | "setxattr" | "lsetxattr" | "removexattr" | "lremovexattr" => {
+                Call::Change {
+                    path: self.cwd_path(a)?,
+                }
+            }
+            "fchmod" | "fsetxattr" | "fremovexattr" => self.change_of_descriptor(a),
+            "mkdirat" | "fchmodat" | "fchmodat2" => Call::Change {
+                path: self.path(a, b)?,
+            },
+            "chown" | "lchown" if are_own(&[b, c]) => Call::Change {
+                path: self.cwd_path(a)?,
+            },
+            "fchownat" if are_own(&[c, d]) => Call::Change {
+                path: self.path(a, b)?,
+            },
+            "fchown" if are_own(&[b, c]) => Call::Ordinary,
+            "setuid" | "setgid" | "setfsuid" | "setfsgid" if are_own(&[a]) => Call::Ordinary,
+            "setreuid" | "setregid" if are_own(&[a, b]) => Call::Ordinary,
+            "setresuid" | "setresgid" if are_own(&[a, b, c]) => Call::Ordinary,
+            "chown" | "lchown" | "fchown" | "fchownat" | "setuid" | "setgid" | "setfsuid"
+            | "setfsgid" | "setreuid" | "setregid" | "setresuid" | "setresgid" | "setgroups"
+            | "capset" => Call::Identity,
             "socket" | "socketpair" => Call::Socket {
                 family: a,
                 kind: b,
@@ -159,6 +181,23 @@ impl Arguments {
             argv,
             argv_read,
         })
+    }
+
+    /// A pipe, a socket, a memory file: nothing that a name leads to.
+    fn change_of_descriptor(&self, descriptor: u64) -> Call {
+        let [a, b, c, d, ..] = descriptor.to_le_bytes();
+        let number = i32::from_le_bytes([a, b, c, d]);
+        match std::fs::read_link(format!("/proc/{}/fd/{number}", self.pid)) {
+            Ok(base) if base.is_absolute() && !base.to_string_lossy().ends_with(" (deleted)") => {
+                Call::Change {
+                    path: PathArgument {
+                        given: PathBuf::new(),
+                        base,
+                    },
+                }
+            }
+            _ => Call::Ordinary,
+        }
     }
 
     fn text(&self, address: u64) -> Result<PathBuf, Unreadable> {
@@ -197,6 +236,14 @@ impl Arguments {
         let length = usize::try_from((length & 0xFFFF_FFFF).min(MAX_ADDRESS_BYTES)).unwrap_or(0);
         Ok(parse_address(&memory::buffer(self.pid, address, length)?))
     }
+}
+
+/// Whether these are ids that the agent has, or "leave it as it is". The kernel takes 32 bits.
+fn are_own(ids: &[u64]) -> bool {
+    ids.iter().all(|id| {
+        let [a, b, c, d, ..] = id.to_le_bytes();
+        [crate::AGENT_ID, u32::MAX].contains(&u32::from_le_bytes([a, b, c, d]))
+    })
 }
 
 /// Reads a `struct sockaddr_*`; too short for its family is `Other`.

@@ -55,7 +55,7 @@ async fn execute(session: &Session, argv: Vec<String>, time: Duration) -> Result
     let keep = usize::try_from(session.assignment.limits.output_bytes).unwrap_or(usize::MAX);
     let argv = argv.into_iter().map(Into::into).collect();
     let job = Job {
-        command: process::in_workspace(&session.root, argv),
+        command: process::in_workspace(session, argv),
         input: vec![],
         time,
         keep,

@@ -13,7 +13,7 @@ use proofroom::{
     broker::OriginError,
     keys::DeploymentKeys,
     log::LogAccess,
-    policies::{PolicySet, UpstreamSource},
+    policies::PolicySet,
     progress::{Format, Progress},
     session::{self, Deployment, SessionError, SessionReport, SessionRequest},
     state::{StateDir, StateError},
@@ -40,10 +40,11 @@ pub(crate) struct Options {
     /// The git repository; its HEAD commit goes into the room.
     #[arg(long, value_name = "PATH")]
     repo: PathBuf,
-    /// What the built-in agent is to do.
+    /// What the built-in agent is to do. Every user of this machine sees it in the process list;
+    /// `--task-file` keeps it out.
     #[arg(long, required_unless_present_any = ["task_file", "command"])]
     task: Option<String>,
-    /// File with what the built-in agent is to do; keeps a long task out of the process list.
+    /// File with what the built-in agent is to do.
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
     task_file: Option<PathBuf>,
     /// Model to ask for.
@@ -110,11 +111,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let state = open_state(options)?;
     let policies = PolicySet::load(options.policy.as_deref(), &source, state.path())
         .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
-    let request = request(options, &source, &policies)
-        .map_err(|error| Failure::new(USAGE, "request", error))?;
-    let deployment = open_deployment(state)?;
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(UNAVAILABLE, "runtime", error))?;
+    let model = match &options.model {
+        Some(model) => Ok(model.clone()),
+        None => runtime.block_on(upstreams::default_model(&source, &policies.upstreams)),
+    };
+    let model = model.map_err(|error| Failure::new(USAGE, "no-model", error))?;
+    let request = request(options, model, &policies)
+        .map_err(|error| Failure::new(USAGE, "request", error))?;
+    let deployment = open_deployment(state)?;
     let done = runtime.block_on(async {
         session::recover(&deployment, &progress).await?;
         session::run(&deployment, policies, request, Arc::clone(&progress)).await
@@ -179,7 +185,7 @@ fn open_deployment(state: StateDir) -> Result<Deployment, Failure> {
 
 fn request(
     options: &Options,
-    source: &UpstreamSource,
+    model: String,
     policies: &PolicySet,
 ) -> anyhow::Result<SessionRequest> {
     let task = match (&options.task, &options.task_file) {
@@ -194,10 +200,6 @@ fn request(
         .command
         .first()
         .map_or_else(|| BUILT_IN.to_owned(), |program| agent_name(program));
-    let model = match &options.model {
-        Some(model) => model.clone(),
-        None => upstreams::default_model(source)?,
-    };
     Ok(SessionRequest {
         repository: options.repo.clone(),
         agent,
@@ -243,10 +245,7 @@ fn agent_name(program: &str) -> String {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the command asks the system for the time"
-)]
+/// The one place where the command asks the system for the time.
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -9,11 +9,16 @@ use std::{
 
 use anyhow::Context as _;
 use proofroom_canonical::{Digest, Nonce, SessionId};
+use proofroom_confine::{FileAudit, Loopback};
 use proofroom_gateway::{
     Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
+    config::{AttestationRequirement, Upstream},
 };
-use proofroom_record::room_api::Assignment;
-use proofroom_room::{Diagnostics, Programs, Room};
+use proofroom_record::{
+    room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit},
+    statement::ModelSource,
+};
+use proofroom_room::{Diagnostics, Programs, Room, RoomConfig, Spare};
 use tokio::net::UnixStream;
 
 use super::{
@@ -55,53 +60,25 @@ pub(super) async fn begin(
     interrupts: &mut Interrupts,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
-    let &Place {
-        deployment,
-        session,
-        dir,
-    } = place;
+    let (deployment, session, dir) = (place.deployment, place.session, place.dir);
+    // Loaded while the repository and the policies are looked at.
+    let spare = Spare::new(programs()?)?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
     let opening = open_repository(&policies, &request, dir)?;
-    let origin = tokio::select! {
-        opened = tokio::task::spawn_blocking(opening) => opened??,
-        // From the room's start on, an interrupt is for the room.
-        () = interrupts.next() => return Err(SessionError::Interrupted.into()),
-    };
-    progress.fact("commit", origin.commit());
-    for path in origin.submodules() {
-        progress.note(&format!(
-            "submodule `{path}` stays outside: its content is not in the room"
-        ));
-    }
+    let origin = opened(opening, interrupts, progress).await?;
     policies.save(&dir.join("policies"))?;
-    let shelf = Shelf::new(dir.join("records"), session, Arc::clone(&deployment.log))?;
-    let shelf = Arc::new(shelf);
-    let assignment_policies = policies.digests();
-    let access_policy = policies.access_text().to_owned();
+    let log = Arc::clone(&deployment.log);
+    let shelf = Arc::new(Shelf::new(dir.join("records"), session, log)?);
+    let (digests, access_policy) = (policies.digests(), policies.access_text().to_owned());
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
     let room_config = policies.room.clone();
-    let gateway = gateway(deployment, policies, dir, &shelf)?;
-    let programs = programs()?;
-    let name = session.to_string();
-    let started = std::time::Instant::now();
-    let mut room =
-        tokio::task::spawn_blocking(move || Room::start(&name, &room_config, &programs)).await??;
-    let took = started.elapsed();
-    save_room(dir, &room)?;
-    progress.fact(
-        "isolation",
-        &format!("{}: {}", room.isolation(), room.isolation().not_proven()),
-    );
-    progress.fact(
-        "room",
-        &format!("started in {:.1} ms", took.as_secs_f64() * 1e3),
-    );
-    let channel = room.take_channel().context("the room has no channel")?;
-    channel.set_nonblocking(true)?;
+    let commands = command_rules(&room_config);
+    let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
+    let (room, channel) = start_room(spare, session, room_config, dir, progress).await?;
     let assignment = Assignment {
         session,
         nonce: Nonce::from_random(random()?),
@@ -111,10 +88,11 @@ pub(super) async fn begin(
         command: request.command,
         repository,
         commit: origin.commit().to_owned(),
-        policies: assignment_policies,
+        policies: digests,
         access_policy,
         grant: request.grant,
         limits: request.limits,
+        commands,
         model: request.model,
         isolation: room.isolation(),
         mechanisms: room.mechanisms().to_vec(),
@@ -136,10 +114,75 @@ pub(super) async fn begin(
     };
     Ok(Begun {
         room,
-        channel: UnixStream::from_std(channel)?,
+        channel,
         service: Arc::new(SessionService::new(facts, services)),
         shelf,
     })
+}
+
+async fn start_room(
+    spare: Spare,
+    session: SessionId,
+    config: RoomConfig,
+    dir: &Path,
+    progress: &Progress,
+) -> anyhow::Result<(Room, UnixStream)> {
+    let name = session.to_string();
+    let started = std::time::Instant::now();
+    let mut room = tokio::task::spawn_blocking(move || spare.start(&name, &config)).await??;
+    let took = started.elapsed();
+    save_room(dir, &room)?;
+    let level = room.isolation();
+    progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
+    progress.fact(
+        "room",
+        &format!("started in {:.1} ms", took.as_secs_f64() * 1e3),
+    );
+    let channel = room.take_channel().context("the room has no channel")?;
+    channel.set_nonblocking(true)?;
+    Ok((room, UnixStream::from_std(channel)?))
+}
+
+/// The part of `room.toml` that the supervisor carries out.
+fn command_rules(room: &RoomConfig) -> CommandRules {
+    CommandRules {
+        readable: room
+            .system
+            .iter()
+            .chain(&room.extra)
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
+        loopback: match room.loopback {
+            Loopback::ChannelOnly => LoopbackUse::ChannelOnly,
+            Loopback::TestServers => LoopbackUse::TestServers,
+        },
+        file_audit: match room.file_audit {
+            FileAudit::EveryOpen => OpenAudit::EveryOpen,
+            FileAudit::Writes => OpenAudit::Writes,
+        },
+        processes: room.limits.processes,
+        open_files: room.limits.open_files,
+        file_bytes: room.limits.file_bytes,
+    }
+}
+
+/// The opened repository; from the room's start on, an interrupt is for the room.
+async fn opened(
+    opening: impl FnOnce() -> Result<Origin, OriginError> + Send + 'static,
+    interrupts: &mut Interrupts,
+    progress: &Progress,
+) -> anyhow::Result<Origin> {
+    let origin = tokio::select! {
+        opened = tokio::task::spawn_blocking(opening) => opened??,
+        () = interrupts.next() => return Err(SessionError::Interrupted.into()),
+    };
+    progress.fact("commit", origin.commit());
+    for path in origin.submodules() {
+        progress.note(&format!(
+            "submodule `{path}` stays outside: its content is not in the room"
+        ));
+    }
+    Ok(origin)
 }
 
 /// The work of opening the repository: it may take long, and it blocks.
@@ -184,10 +227,15 @@ fn gateway(
     policies: PolicySet,
     dir: &Path,
     shelf: &Arc<Shelf>,
+    progress: &Arc<Progress>,
 ) -> anyhow::Result<Gateway> {
+    for upstream in policies.upstreams.iter() {
+        progress.fact("upstream", &described(upstream));
+    }
     let keeper = Arc::new(EvidenceKeeper {
         dir: dir.to_owned(),
         gateway: OnceLock::new(),
+        progress: Arc::clone(progress),
     });
     let gateway = Gateway::new(Config {
         classification: policies.classification,
@@ -209,20 +257,53 @@ fn gateway(
     Ok(gateway)
 }
 
+/// An upstream in one line: what it is, and what stands behind it.
+fn described(upstream: &Upstream) -> String {
+    let source = match upstream.source {
+        ModelSource::Live => "live",
+        ModelSource::Cassette => "cassette: recorded answers, played back",
+    };
+    let behind = match &upstream.attestation {
+        AttestationRequirement::None => "a contract and no evidence",
+        AttestationRequirement::ProofroomUpstream { .. } => "evidence, verified before each use",
+    };
+    format!(
+        "{} ({source}), tier {}, behind it {behind}",
+        upstream.name, upstream.tier
+    )
+}
+
 /// Keeps evidence documents beside the session that relied on them.
 struct EvidenceKeeper {
     dir: PathBuf,
     gateway: OnceLock<Gateway>,
+    progress: Arc<Progress>,
 }
 
 impl RunObserver for EvidenceKeeper {
     fn observe(&self, event: &RunEvent) {
-        let RunEvent::UpstreamVerified { evidence, .. } = event else {
-            return;
-        };
-        if let Err(error) = self.keep(*evidence) {
-            // The bundle needs the document and will name it as missing.
-            drop(error);
+        match event {
+            RunEvent::UpstreamVerified {
+                upstream,
+                policy,
+                evidence,
+            } => {
+                self.progress.note(&format!(
+                    "upstream {upstream} verified under the policy {policy}, before anything was sent"
+                ));
+                if let Err(error) = self.keep(*evidence) {
+                    self.progress.note(&format!(
+                        "its evidence cannot be kept, so the session will have no bundle: {error}"
+                    ));
+                }
+            }
+            RunEvent::UpstreamClosed { upstream, code } => self
+                .progress
+                .note(&format!("upstream {upstream} is closed ({code})")),
+            RunEvent::GatewayClosed => self
+                .progress
+                .note("a record could not be kept; the gateway takes no more requests"),
+            RunEvent::Routed { .. } | RunEvent::Ended { .. } => {}
         }
     }
 }

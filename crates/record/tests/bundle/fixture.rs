@@ -1,6 +1,15 @@
 //! Makes complete bundles from fixed seeds, without a room: honest ones, and ones whose signers lie.
 //! Every hook runs before signing, so that what it changes is properly signed and logged.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    dead_code,
+    reason = "test data, shared by tests and benches: a failure to make it is a failure of the test"
+)]
+
 use p256::{ecdsa::SigningKey, pkcs8::EncodePrivateKey as _};
 use proofroom_canonical::{
     Digest, EvidenceLevel, IsolationLevel, Nonce, RunId, SessionId, Timestamp,

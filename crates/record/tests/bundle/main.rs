@@ -1,9 +1,21 @@
 //! Bundles from fixed seeds: what is accepted, what each of many mutations is refused for, and that
 //! no byte of a bundle is free.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    reason = "a test: what does not hold ends it"
+)]
+
 mod accepted;
 mod fixture;
 mod flips;
+mod lies;
 mod mutations;
 
 use proofroom_canonical::Timestamp;

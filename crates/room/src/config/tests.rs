@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{DEFAULT, RoomConfig};
+use super::{DEFAULT_ROOM, RoomConfig};
 
 fn codes(text: &str) -> Vec<&'static str> {
     match RoomConfig::parse(text, Path::new("/var/lib/proofroom")) {
@@ -12,22 +12,25 @@ fn codes(text: &str) -> Vec<&'static str> {
 }
 
 fn with(from: &str, to: &str) -> Vec<&'static str> {
-    assert!(DEFAULT.contains(from));
-    codes(&DEFAULT.replace(from, to))
+    assert!(DEFAULT_ROOM.contains(from));
+    codes(&DEFAULT_ROOM.replace(from, to))
 }
 
 #[test]
 fn the_default_file_is_usable() {
-    assert_eq!(codes(DEFAULT), [""; 0]);
+    assert_eq!(codes(DEFAULT_ROOM), [""; 0]);
 }
 
 #[test]
 fn unknown_keys_are_refused() {
     assert_eq!(
-        codes(&format!("network = \"host\"\n{DEFAULT}")),
+        codes(&format!("network = \"host\"\n{DEFAULT_ROOM}")),
         ["malformed"]
     );
-    assert_eq!(codes(&format!("{DEFAULT}\nsecond = 1\n")), ["malformed"]);
+    assert_eq!(
+        codes(&format!("{DEFAULT_ROOM}\nsecond = 1\n")),
+        ["malformed"]
+    );
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn paths_that_hold_secrets_or_state_are_refused() {
     let inner = home.join("tools");
     std::fs::create_dir(&inner).unwrap();
     std::fs::create_dir(home.join(".ssh")).unwrap();
-    let toml = |path: &Path| DEFAULT.replace("extra = []", &format!("extra = [{path:?}]"));
+    let toml = |path: &Path| DEFAULT_ROOM.replace("extra = []", &format!("extra = [{path:?}]"));
     let parse = |path: &Path, state: &Path| {
         RoomConfig::parse(&toml(path), state).map_err(|p| p.first().map(|p| p.code))
     };

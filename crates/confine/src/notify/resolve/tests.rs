@@ -1,0 +1,93 @@
+//! The walk over links that exist only here.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use super::{FinalLink, Links, resolve};
+
+struct Table(&'static [(&'static str, &'static str)]);
+
+impl Links for Table {
+    fn read(&self, path: &Path) -> Option<PathBuf> {
+        let found = self.0.iter().find(|(from, _)| Path::new(from) == path);
+        found.map(|(_, to)| PathBuf::from(to))
+    }
+
+    fn own(&self, name: &Path) -> Option<PathBuf> {
+        self.read(&Path::new("own").join(name))
+    }
+
+    fn is_caller(&self, name: &OsStr) -> bool {
+        name == "7"
+    }
+}
+
+fn followed(table: &'static [(&'static str, &'static str)], path: &str) -> String {
+    let path = resolve(Path::new(path), FinalLink::Followed, &Table(table));
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn links_are_followed_wherever_they_stand() {
+    let table = &[
+        ("/workspace/out", "/etc"),
+        ("/workspace/up", "../run"),
+        ("/workspace/chain", "out/passwd"),
+    ];
+    assert_eq!(followed(table, "/workspace/out/shadow"), "/etc/shadow");
+    assert_eq!(followed(table, "/workspace/up/x"), "/run/x");
+    assert_eq!(followed(table, "/workspace/chain"), "/etc/passwd");
+    assert_eq!(followed(table, "/workspace/./a/../b"), "/workspace/b");
+    assert_eq!(followed(table, "/../../etc/x"), "/etc/x");
+}
+
+#[test]
+fn dots_after_a_link_climb_from_where_it_leads() {
+    let table = &[("/workspace/out", "/usr/lib")];
+    assert_eq!(followed(table, "/workspace/out/../share"), "/usr/share");
+}
+
+#[test]
+fn a_call_on_the_link_itself_keeps_it() {
+    let table = Table(&[("/workspace/out", "/etc"), ("/workspace/d", "/tmp")]);
+    let kept = |path| resolve(Path::new(path), FinalLink::Kept, &table);
+    assert_eq!(kept("/workspace/out"), Path::new("/workspace/out"));
+    assert_eq!(kept("/workspace/d/x"), Path::new("/tmp/x"));
+}
+
+#[test]
+fn procfs_names_of_the_caller_lead_where_the_caller_is() {
+    let table = &[
+        ("own/root", "/"),
+        ("own/cwd", "/workspace"),
+        ("own/fd/3", "/usr/bin/cat"),
+        ("own/fd/4", "/memfd:x (deleted)"),
+        ("own/fd/5", "pipe:[12]"),
+        ("/dev/stdin", "/proc/self/fd/3"),
+    ];
+    assert_eq!(followed(table, "/proc/self/root/etc/shadow"), "/etc/shadow");
+    assert_eq!(followed(table, "/proc/thread-self/cwd/a"), "/workspace/a");
+    assert_eq!(followed(table, "/proc/7/root/etc/x"), "/etc/x");
+    assert_eq!(followed(table, "/proc/self/task/9/root/etc/x"), "/etc/x");
+    assert_eq!(followed(table, "/proc/self/fd/3"), "/usr/bin/cat");
+    assert_eq!(followed(table, "/proc/self/fd/4"), "/proc/self/fd/4");
+    assert_eq!(followed(table, "/proc/self/fd/5"), "/proc/self/fd/5");
+    assert_eq!(followed(table, "/dev/stdin"), "/usr/bin/cat");
+    assert_eq!(followed(table, "/proc/self/environ"), "/proc/self/environ");
+}
+
+#[test]
+fn procfs_names_of_others_stay_as_they_are_written() {
+    let table = &[("/proc/1/root", "/secret"), ("own/root", "/")];
+    let path = "/proc/1/root/etc/shadow";
+    assert_eq!(followed(table, path), path);
+}
+
+#[test]
+fn loops_end() {
+    let table = &[("/a", "/b"), ("/b", "/a"), ("/c", "/c/c")];
+    assert!(followed(table, "/a/x").ends_with("/x"));
+    assert!(!followed(table, "/c").is_empty());
+}

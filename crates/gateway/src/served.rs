@@ -1,0 +1,87 @@
+//! What an upstream says it serves: one question without a prompt, for whoever has to name a model.
+//! Routing never goes by it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use serde::Deserialize;
+
+use crate::{config::BaseUrl, transport};
+
+/// How long the question may take in all.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest list that is read.
+const MAX_LIST_BYTES: usize = 1024 * 1024;
+
+/// Why an upstream's models are not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServedModelsError {
+    /// No connection, or no answer in time.
+    #[error("it cannot be reached")]
+    Unreachable,
+    /// Another status than 200.
+    #[error("it answered `GET /v1/models` with status {0}")]
+    Status(u16),
+    /// The answer is not a list of models.
+    #[error("its answer to `GET /v1/models` is not a list of models")]
+    NotAList,
+}
+
+impl ServedModelsError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable => "upstream-unreachable",
+            Self::Status(_) => "upstream-status",
+            Self::NotAList => "upstream-not-an-api",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
+}
+
+/// Asks an OpenAI-compatible server, without a key, which models it serves; in its order.
+///
+/// # Errors
+/// See [`ServedModelsError`].
+pub async fn served_models(base: &BaseUrl) -> Result<Vec<String>, ServedModelsError> {
+    tokio::time::timeout(TIMEOUT, ask(base))
+        .await
+        .map_err(|_| ServedModelsError::Unreachable)?
+}
+
+async fn ask(base: &BaseUrl) -> Result<Vec<String>, ServedModelsError> {
+    let unreachable = || ServedModelsError::Unreachable;
+    let uri = base.join("/v1/models").map_err(|_| unreachable())?;
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(uri)
+        .header(header::ACCEPT, "application/json")
+        .body(Full::<Bytes>::default())
+        .map_err(|_| unreachable())?;
+    let client = transport::standard_client().map_err(|_| unreachable())?;
+    let answer = client.request(request).await.map_err(|_| unreachable())?;
+    if answer.status() != StatusCode::OK {
+        return Err(ServedModelsError::Status(answer.status().as_u16()));
+    }
+    let body = Limited::new(answer.into_body(), MAX_LIST_BYTES);
+    let body = body
+        .collect()
+        .await
+        .map_err(|_| ServedModelsError::NotAList)?;
+    let list: List =
+        serde_json::from_slice(&body.to_bytes()).map_err(|_| ServedModelsError::NotAList)?;
+    Ok(list.data.into_iter().map(|model| model.id).collect())
+}

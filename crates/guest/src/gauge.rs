@@ -1,0 +1,127 @@
+//! How full the room is: its file systems and its agent's processes, looked at now and then. It is
+//! the record of a limit that was reached, not the limit; a peak between two looks is not seen.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::tree::Owner;
+
+/// Of a hundred parts, how many may be taken before a limit counts as reached.
+const NEARLY_ALL: u64 = 98;
+
+/// What is looked at, and what was said already: each limit is told once.
+#[derive(Debug)]
+pub struct Gauge {
+    file_systems: Vec<PathBuf>,
+    processes: Option<u64>,
+    told: BTreeSet<String>,
+}
+
+impl Gauge {
+    /// The places of a room that its agent can fill, and how many processes it may have. Outside of rooms there is nothing to look at.
+    #[must_use]
+    pub fn of_a_room(workspace: &Path, owner: Owner, processes: u64) -> Self {
+        let Owner::Agent(_) = owner else {
+            return Self {
+                file_systems: vec![],
+                processes: None,
+                told: BTreeSet::new(),
+            };
+        };
+        let mut file_systems = vec![workspace.to_owned()];
+        file_systems.extend(["/tmp", "/home/agent", "/dev/shm"].map(PathBuf::from));
+        Self {
+            file_systems,
+            processes: Some(processes),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Limits that are reached now and were not before: resource and detail.
+    pub fn reached(&mut self) -> Vec<(String, String)> {
+        let mut new = Vec::new();
+        for path in &self.file_systems {
+            let Ok(state) = rustix::fs::statvfs(path) else {
+                continue;
+            };
+            let full = [
+                ("bytes", state.f_blocks, state.f_bfree),
+                ("files", state.f_files, state.f_ffree),
+            ];
+            for (what, all, free) in full {
+                if is_nearly_all(all.saturating_sub(free), all) {
+                    new.push(("disk", format!("`{}` has no {what} left", path.display())));
+                }
+            }
+        }
+        if let Some(limit) = self.processes
+            && is_nearly_all(tasks_of(proofroom_confine::AGENT_ID), limit)
+        {
+            new.push(("processes", format!("{limit} of the agent's at once")));
+        }
+        new.into_iter()
+            .filter(|(_, detail)| self.told.insert(detail.clone()))
+            .map(|(resource, detail)| (resource.to_owned(), detail))
+            .collect()
+    }
+}
+
+/// A file system without a limit says that it has none of anything.
+fn is_nearly_all(taken: u64, all: u64) -> bool {
+    all > 0 && taken.saturating_mul(100) >= all.saturating_mul(NEARLY_ALL)
+}
+
+/// Processes and threads of one user, as far as `/proc` shows them.
+fn tasks_of(user: u32) -> u64 {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_string_lossy().bytes().all(|b| b.is_ascii_digit())
+        })
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.uid() == user))
+        .map(|entry| {
+            // Links of a directory: its entries and two; one entry for each thread.
+            let threads = entry.path().join("task").metadata();
+            threads.map_or(1, |meta| meta.nlink().saturating_sub(2).max(1))
+        })
+        .fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::{Gauge, is_nearly_all, tasks_of};
+
+    #[test]
+    fn a_limit_is_reached_when_nearly_nothing_is_left() {
+        assert!(is_nearly_all(512, 512));
+        assert!(is_nearly_all(98, 100));
+        assert!(!is_nearly_all(97, 100));
+        assert!(!is_nearly_all(0, 0));
+    }
+
+    #[test]
+    fn processes_are_counted_by_their_user() {
+        let own = rustix::process::getuid().as_raw();
+        assert!(tasks_of(own) >= 1);
+        assert_eq!(tasks_of(4_000_000_000), 0);
+    }
+
+    #[test]
+    fn each_limit_is_told_once() {
+        let mut gauge = Gauge {
+            file_systems: vec![PathBuf::from("/nowhere/at/all")],
+            processes: Some(1),
+            told: std::collections::BTreeSet::from(["1 of the agent's at once".to_owned()]),
+        };
+        assert_eq!(gauge.reached(), []);
+    }
+}

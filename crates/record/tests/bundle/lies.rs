@@ -1,0 +1,419 @@
+//! Bundles whose signers lie: every signature and receipt is good, only the claims disagree. Each
+//! lie with the check that must refuse it, its code, and the exit code.
+
+use proofroom_canonical::{Digest, IsolationLevel, SessionId};
+use proofroom_record::{
+    bundle::{BundleParts, HeadSignature},
+    event::{Action, EventBody, Outcome, RunStatus, SessionEnd},
+    statement::{Assurance, ModelRun, Signer},
+};
+
+use crate::{
+    fixture::{self, Fixture, assemble, at},
+    good_files,
+    mutations::{Wanted, refused},
+};
+
+fn attested(runs: &mut [ModelRun], change: impl Fn(&mut Assurance)) {
+    change(&mut runs[1].upstream.as_mut().unwrap().assurance);
+}
+
+fn other_session() -> SessionId {
+    SessionId::from_random([9; 16])
+}
+
+fn lie(change: impl FnOnce(&mut Fixture)) -> Fixture {
+    let mut fixture = Fixture::default();
+    change(&mut fixture);
+    fixture
+}
+
+/// Changes before signing: every signature and receipt is good, only the claims disagree.
+pub(crate) fn lies() -> Vec<(&'static str, Fixture, Wanted)> {
+    let mut all = session_lies();
+    all.extend(run_lies());
+    all.extend(other_lies());
+    all
+}
+
+fn session_lies() -> Vec<(&'static str, Fixture, Wanted)> {
+    let complete = |code| ("completeness", code, 10);
+    let session = |change: fn(&mut proofroom_record::statement::AgentSession)| {
+        lie(|f| f.session = Box::new(change))
+    };
+    vec![
+        (
+            "event count",
+            session(|s| s.events.count += 1),
+            complete("event-count"),
+        ),
+        (
+            "event head",
+            session(|s| s.events.head = Digest::of("x")),
+            complete("event-head"),
+        ),
+        (
+            "count by type",
+            session(|s| {
+                s.events.by_type.remove("observed");
+            }),
+            complete("event-types"),
+        ),
+        (
+            "stopped attempts hidden",
+            session(|s| s.events.stopped = 0),
+            complete("stopped-count"),
+        ),
+        (
+            "a run not cited",
+            session(|s| {
+                s.model_runs.pop();
+            }),
+            complete("runs-not-as-cited"),
+        ),
+        (
+            "a run cited twice",
+            session(|s| s.model_runs.push(s.model_runs[0].clone())),
+            complete("runs-not-as-cited"),
+        ),
+        (
+            "status of a run",
+            session(|s| s.model_runs[2].status = RunStatus::Complete),
+            complete("runs-not-as-cited"),
+        ),
+        (
+            "another end",
+            session(|s| s.end = SessionEnd::AgentFailed),
+            complete("session-end-differs"),
+        ),
+        (
+            "result hidden",
+            session(|s| s.result = None),
+            complete("result-differs"),
+        ),
+        (
+            "lower high-water mark",
+            session(|s| s.high_water = "public".into()),
+            complete("high-water"),
+        ),
+        (
+            "another binding",
+            session(|s| s.binding = Digest::of("x")),
+            ("binding", "binding-session-record", 10),
+        ),
+        (
+            "another agent",
+            session(|s| s.agent = "other".into()),
+            ("binding", "binding-session-record", 10),
+        ),
+        (
+            "another identity",
+            session(|s| s.spiffe_id = "spiffe://x/gateway".into()),
+            ("binding", "binding-session-record", 10),
+        ),
+        (
+            "ends before it begins",
+            session(|s| s.started = at(500)),
+            ("times", "time-order", 10),
+        ),
+        (
+            "hardware without a quote",
+            lie(|f| {
+                f.session = Box::new(|s| s.isolation = IsolationLevel::Hardware);
+                f.destruction = Box::new(|d| d.isolation = IsolationLevel::Hardware);
+            }),
+            ("presentation", "page-differs", 10),
+        ),
+    ]
+}
+
+fn run_lies() -> Vec<(&'static str, Fixture, Wanted)> {
+    let runs = |change: fn(&mut Vec<ModelRun>)| lie(|f| f.runs = Box::new(change));
+    let evidence = |code| ("evidence", code, 10);
+    vec![
+        (
+            "gap in the runs",
+            runs(|r| r[1].sequence = 5),
+            ("completeness", "run-sequence", 10),
+        ),
+        (
+            "run of another session",
+            runs(|r| r[1].session = other_session()),
+            ("binding", "binding-model-run", 10),
+        ),
+        (
+            "run of another binding",
+            runs(|r| r[1].session_binding = Digest::of("x")),
+            ("binding", "binding-model-run", 10),
+        ),
+        (
+            "run of another caller",
+            runs(|r| r[1].caller = "x".into()),
+            ("binding", "binding-model-run", 10),
+        ),
+        (
+            "run under another policy",
+            runs(|r| r[1].classification.policy = Digest::of("x")),
+            ("policies", "policy-of-run-differs", 10),
+        ),
+        (
+            "run routed under another policy",
+            runs(|r| r[1].routing.policy = Digest::of("x")),
+            ("policies", "policy-of-run-differs", 10),
+        ),
+        (
+            "high-water mark falls",
+            runs(|r| r[2].classification.high_water_before = "public".into()),
+            ("completeness", "high-water", 10),
+        ),
+        (
+            "run long before the session",
+            runs(|r| r[0].started = at(-500)),
+            ("times", "time-order", 10),
+        ),
+        (
+            "connection with another key",
+            runs(|r| {
+                attested(r, |a| {
+                    if let Assurance::Attested { tls_spki, .. } = a {
+                        *tls_spki = Digest::of("x");
+                    }
+                })
+            }),
+            evidence("evidence-key-differs"),
+        ),
+        (
+            "another appraisal policy",
+            runs(|r| {
+                attested(r, |a| {
+                    if let Assurance::Attested { policy, .. } = a {
+                        *policy = Digest::of("x");
+                    }
+                })
+            }),
+            evidence("evidence-policy-differs"),
+        ),
+        (
+            "simulated, and does not say so",
+            runs(|r| {
+                attested(r, |a| {
+                    if let Assurance::Attested {
+                        appraisal_policy, ..
+                    } = a
+                    {
+                        *appraisal_policy = "production".into();
+                    }
+                })
+            }),
+            evidence("evidence-policy-name"),
+        ),
+        (
+            "appraisal stretched",
+            runs(|r| {
+                attested(r, |a| {
+                    if let Assurance::Attested { expires, .. } = a {
+                        *expires = at(90_000_000);
+                    }
+                })
+            }),
+            evidence("evidence-expired"),
+        ),
+        (
+            "used before it was appraised",
+            runs(|r| {
+                attested(r, |a| {
+                    if let Assurance::Attested { appraised, .. } = a {
+                        *appraised = at(45);
+                    }
+                })
+            }),
+            evidence("evidence-expired"),
+        ),
+    ]
+}
+
+fn other_lies() -> Vec<(&'static str, Fixture, Wanted)> {
+    let events = |change: fn(&mut Vec<EventBody>)| lie(|f| f.events = Box::new(change));
+    let complete = |code| ("completeness", code, 10);
+    vec![
+        (
+            "event 0 with another commit",
+            events(|e| {
+                if let EventBody::SessionOpened { commit, .. } = &mut e[0] {
+                    *commit = "x".into();
+                }
+            }),
+            ("binding", "binding-event-0", 10),
+        ),
+        (
+            "outcome with another tier",
+            events(|e| {
+                if let EventBody::Outcome {
+                    result: Outcome::ModelRun { tier, .. },
+                    ..
+                } = &mut e[5]
+                {
+                    *tier = None;
+                }
+            }),
+            complete("outcome-differs"),
+        ),
+        (
+            "intent of another request",
+            events(|e| {
+                if let EventBody::Intent {
+                    action: Action::ModelRun { request, .. },
+                } = &mut e[4]
+                {
+                    *request = Digest::of("x");
+                }
+            }),
+            complete("intent-differs"),
+        ),
+        (
+            "run cited by two events",
+            events(|e| {
+                let again = e[5].clone();
+                if let (
+                    EventBody::Outcome { result, .. },
+                    EventBody::Outcome { result: first, .. },
+                ) = (&mut e[7], again)
+                {
+                    *result = first;
+                }
+            }),
+            complete("outcome-without-run"),
+        ),
+        (
+            "run cited by no event",
+            events(|e| {
+                if let EventBody::Outcome { result, .. } = &mut e[5] {
+                    *result = Outcome::Failed {
+                        code: "x".into(),
+                        reason: "x".into(),
+                    };
+                }
+            }),
+            complete("run-without-outcome"),
+        ),
+        (
+            "binding for another purpose",
+            lie(|f| f.binding = Box::new(|b| b.purpose = "x".into())),
+            ("binding", "binding-purpose", 10),
+        ),
+        (
+            "binding of another key",
+            lie(|f| f.binding = Box::new(|b| b.session_key = Digest::of("x"))),
+            ("binding", "binding-certificate", 10),
+        ),
+        (
+            "destruction of another session",
+            lie(|f| f.destruction = Box::new(|d| d.session_record = Digest::of("x"))),
+            ("destruction", "destruction-of-another", 10),
+        ),
+        (
+            "destruction of another room",
+            lie(|f| f.destruction = Box::new(|d| d.isolation = IsolationLevel::Vm)),
+            ("destruction", "destruction-isolation", 10),
+        ),
+        (
+            "destroyed before it ended",
+            lie(|f| f.destruction = Box::new(|d| d.at = at(10))),
+            ("times", "time-order", 10),
+        ),
+        (
+            "destroyed in the future",
+            lie(|f| f.destruction = Box::new(|d| d.at = at(200_000))),
+            ("times", "time-in-future", 10),
+        ),
+        (
+            "gateway certificate for a session",
+            lie(|f| f.gateway_path = "session/ses_07070707070707070707070707070707/agent/x"),
+            ("key-chain", "certificate-role", 10),
+        ),
+        (
+            "gateway certificate for nobody",
+            lie(|f| f.gateway_path = "console"),
+            ("key-chain", "certificate-spiffe", 10),
+        ),
+        (
+            "certificate of another session",
+            lie(|f| f.session_path = format!("session/{}/agent/builtin", other_session())),
+            ("key-chain", "certificate-role", 10),
+        ),
+        (
+            "certificate of another agent",
+            lie(|f| f.session_path = format!("session/{}/agent/other", fixture::session_id())),
+            ("binding", "binding-certificate", 10),
+        ),
+        (
+            "certificates that had expired",
+            lie(|f| f.valid_until = (2026, 11, 20)),
+            ("key-chain", "certificate-not-valid-at", 10),
+        ),
+    ]
+}
+
+#[test]
+fn signed_lies_are_refused_by_the_check_that_they_concern() {
+    let pages = good_files();
+    for (what, fixture, wanted) in lies() {
+        refused(what, &assemble(&fixture.parts(), &pages), wanted);
+    }
+}
+
+#[test]
+fn what_could_not_be_checked_is_incomplete_and_not_accepted() {
+    let missing = |change: fn(&mut Fixture), drop: fn(&mut BundleParts), check| {
+        let mut parts = lie(change).parts();
+        drop(&mut parts);
+        let bytes = proofroom_record::ladder::write_bundle(&parts).unwrap();
+        refused(check, &bytes, (check, "-", 11));
+    };
+    missing(|_| {}, |parts| parts.destruction = None, "destruction");
+    let hardware: fn(&mut Fixture) = |f| {
+        f.session = Box::new(|s| s.isolation = IsolationLevel::Hardware);
+        f.destruction = Box::new(|d| d.isolation = IsolationLevel::Hardware);
+    };
+    missing(hardware, |_| {}, "isolation");
+}
+
+#[test]
+fn an_interrupted_session_needs_the_rooms_own_signature_over_its_last_event() {
+    let fixture = Fixture {
+        signer: Signer::Gateway,
+        ..Fixture::default()
+    };
+    let parts = fixture.parts();
+    let pages = good_files();
+    let with = |head_signature| {
+        assemble(
+            &BundleParts {
+                head_signature,
+                ..parts.clone()
+            },
+            &pages,
+        )
+    };
+    let chain = |code| ("event-chain", code, 10);
+    refused(
+        "missing",
+        &with(HeadSignature::InSessionRecord),
+        chain("head-signature-missing"),
+    );
+    let garbage = HeadSignature::Separate(b"AAAA\n".to_vec());
+    refused("garbage", &with(garbage), chain("head-signature-malformed"));
+    let head = proofroom_record::head::EventHead {
+        seq: 0,
+        digest: Digest::of("x"),
+    };
+    let other = HeadSignature::Separate((head.sign(&fixture::session_key()) + "\n").into_bytes());
+    refused("another head", &with(other), chain("head-bad-signature"));
+}
+
+#[test]
+fn the_writer_refuses_what_the_reader_would_reject() {
+    let parts = lie(|f| f.session = Box::new(|s| s.events.stopped = 0)).parts();
+    let refused = proofroom_record::ladder::write_bundle(&parts).unwrap_err();
+    assert_eq!(refused.code(), "stopped-count");
+}
