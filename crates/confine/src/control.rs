@@ -135,8 +135,10 @@ impl Control {
                 &mut beside,
                 flags,
             ) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => return Ok(None),
+                // The other side ended without reading everything. Said once, before what it had
+                // sent itself.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
                 other => break other.doing("receive a control message")?,
             }
         };

@@ -18,7 +18,7 @@ use crate::{
 
 mod start;
 
-pub use start::{Group, Launcher};
+pub use start::{Entering, Group, Launcher};
 
 /// What a room is made of. Nothing that is not named here is in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -79,16 +79,12 @@ impl Spare {
             let required = config.minimum_isolation.to_string();
             return Err(RoomError::LevelNotOffered { required });
         }
+        let groups = Groups::make(name, &config.limits)?;
+        let launcher = launcher.enter(&groups.entrances()?)?;
         let spec = specification(config, &programs)?;
         let slot = Slot::take()?;
-        let groups = Groups::make(name, &config.limits)?;
         let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
-        let launched = launcher.start(
-            &spec,
-            slot.ids,
-            &OwnedFd::from(theirs),
-            &groups.entrances()?,
-        )?;
+        let launched = launcher.start(&spec, slot.ids, &OwnedFd::from(theirs))?;
         groups.hold(launched.pid())?;
         let mut mechanisms = launched.mechanisms().to_vec();
         mechanisms.extend(groups.mechanisms.iter().cloned());

@@ -65,35 +65,22 @@ impl Launcher {
         })
     }
 
-    /// Starts a room whose supervisor finds `channel` as descriptor 3 and whose first process is in
-    /// `groups`. Blocking, single-digit milliseconds.
+    /// Sends the launcher into `groups` and into its namespaces. Returns before it is there.
     ///
     /// # Errors
-    /// `mechanism-missing` when a group, a namespace, the id maps or a mount is refused;
-    /// `stage-failed` when a named path is not usable. Nothing is left running then.
-    pub fn start(
-        mut self,
-        spec: &RoomSpec,
-        ids: IdMap,
-        channel: &OwnedFd,
-        groups: &[Group],
-    ) -> Result<Launched, ConfineError> {
-        if spec.supervisor.is_empty() {
-            return Err(ConfineError::Specification {
-                reason: "`supervisor` is empty".to_owned(),
-            });
-        }
-        let Some(control) = &self.control else {
-            return Err(broken("the launcher was ended"));
-        };
+    /// `system-call-failed` when the launcher has ended.
+    pub fn enter(self, groups: &[Group]) -> Result<Entering, ConfineError> {
         let kinds = groups.iter().map(Group::kind).collect();
         let fds: Vec<_> = groups.iter().map(Group::fd).collect();
-        control.send(&Message::Join { groups: kinds }, &fds)?;
-        let specification = memory_file(spec)?;
-        control.send(&Message::Start, &[specification.as_fd(), channel.as_fd()])?;
-        let launched = follow(control, self.child.id(), ids);
-        self.end()?;
-        launched
+        self.control()?
+            .send(&Message::Join { groups: kinds }, &fds)?;
+        Ok(Entering(self))
+    }
+
+    fn control(&self) -> Result<&Control, ConfineError> {
+        self.control
+            .as_ref()
+            .ok_or_else(|| broken("the launcher was ended"))
     }
 
     /// Without the other end of the control socket a launcher in whatever state ends itself.
@@ -110,6 +97,38 @@ impl Drop for Launcher {
     }
 }
 
+/// A launcher on its way into a room's groups and namespaces. Dropping it ends it.
+#[derive(Debug)]
+pub struct Entering(Launcher);
+
+impl Entering {
+    /// Starts a room whose supervisor finds `channel` as descriptor 3 and whose first process is in
+    /// the groups. Blocking, single-digit milliseconds.
+    ///
+    /// # Errors
+    /// `mechanism-missing` when a group, a namespace, the id maps or a mount is refused;
+    /// `stage-failed` when a named path is not usable. Nothing is left running then.
+    pub fn start(
+        mut self,
+        spec: &RoomSpec,
+        ids: IdMap,
+        channel: &OwnedFd,
+    ) -> Result<Launched, ConfineError> {
+        if spec.supervisor.is_empty() {
+            return Err(ConfineError::Specification {
+                reason: "`supervisor` is empty".to_owned(),
+            });
+        }
+        let control = self.0.control()?;
+        let specification = memory_file(spec)?;
+        let sent = control.send(&Message::Start, &[specification.as_fd(), channel.as_fd()]);
+        // A launcher that failed meanwhile has said why.
+        let launched = follow(control, self.0.child.id(), ids).and_then(|room| sent.map(|()| room));
+        self.0.end()?;
+        launched
+    }
+}
+
 fn broken(reason: &str) -> ConfineError {
     ConfineError::Protocol {
         reason: reason.to_owned(),
@@ -120,8 +139,13 @@ fn follow(control: &Control, launcher: u32, ids: IdMap) -> Result<Launched, Conf
     let (Message::MapMe, _) = control.expect("map-me")? else {
         return Err(broken("`map-me` was expected"));
     };
-    write_maps(launcher, ids)?;
-    control.send(&Message::Mapped, &[])?;
+    write_maps(launcher, ids)
+        .and_then(|()| control.send(&Message::Mapped, &[]))
+        .map_err(|error| match control.receive(Waiting::No) {
+            // A launcher that failed meanwhile has said why.
+            Ok(Some((Message::Failed(failure), _))) => failure.into(),
+            _ => error,
+        })?;
     let (Message::Init { pid }, fds) = control.expect("init")? else {
         return Err(broken("`init` was expected"));
     };

@@ -124,16 +124,16 @@ struct Prepared {
 
 fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
     let group = join_groups(control)?;
-    let (spec, mut fds): (RoomSpec, _) = start(control)?;
-    let Some(channel) = fds.pop() else {
-        return Err(StageFailure::step("start", "no channel came"));
-    };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own_namespaces = open("/proc/self/ns", flags, Mode::empty()).at("open own namespaces")?;
     enter_namespaces()?;
     control
         .send(&Message::MapMe, &[])
         .at("ask for the id maps")?;
+    let (spec, mut fds): (RoomSpec, _) = start(control)?;
+    let Some(channel) = fds.pop() else {
+        return Err(StageFailure::step("start", "no channel came"));
+    };
     // Needs no maps, so it is done while they are written.
     let sources = Sources::take(&spec)?;
     let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
