@@ -9,6 +9,7 @@ use cedar_policy::{
     Authorizer, Context, Effect, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
+use miette::Diagnostic as _;
 use proofroom_canonical::Digest;
 use serde_json::Value;
 
@@ -155,7 +156,13 @@ impl AccessPolicy {
         };
         let (schema, _) =
             Schema::from_cedarschema_str(SCHEMA).map_err(|error| syntax(error.to_string()))?;
-        let parsed = PolicySet::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        let parsed = PolicySet::from_str(text).map_err(|error| {
+            let offset = error.labels().and_then(|mut labels| labels.next());
+            let offset = offset.map_or(0, |label| label.offset());
+            let before = text.get(..offset).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            syntax(format!("line {line}: {error}"))
+        })?;
         Ok(Self {
             policies: with_own_ids(&parsed, file)?,
             schema,

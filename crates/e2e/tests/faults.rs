@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proofroom_e2e::{Bundle, Deployment, Live, Process, Upstream, repository_root, skip};
@@ -132,21 +132,41 @@ fn an_upstream_that_dies_between_two_sessions_is_named_in_a_valid_record() {
     assert!(!runs.is_empty());
 }
 
-fn waiting_for_a_model(deployment: &Deployment, repository: &Path) -> Live {
+fn waiting_for_a_model(deployment: &Deployment, upstream: &Upstream, repository: &Path) -> Live {
     let mut live = deployment
         .session(repository)
         .arguments(&["--model", "cassette-fault-hang"])
         .task("wait")
         .live();
     live.wait_for("model request", intent("model-run"));
+    // The intent comes first; the run has begun when the upstream has a connection (state 01).
+    let (_, port) = upstream.address.rsplit_once(':').unwrap();
+    let own = format!(":{:04X}", port.parse::<u16>().unwrap());
+    let connected = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next().is_some_and(|local| local.ends_with(&own));
+        local && fields.nth(1) == Some("01")
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !fs::read_to_string("/proc/net/tcp")
+        .unwrap()
+        .lines()
+        .any(connected)
+    {
+        assert!(
+            Instant::now() < deadline,
+            "the gateway never asked the model"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
     live
 }
 
 #[test]
 fn an_interrupt_during_a_model_request_cancels_the_session() {
-    let (deployment, _upstream) = faulty();
+    let (deployment, upstream) = faulty();
     let repository = deployment.repository("plain", &[("a.txt", "a\n")]);
-    let live = waiting_for_a_model(&deployment, &repository);
+    let live = waiting_for_a_model(&deployment, &upstream, &repository);
     let processes = live.processes();
     live.signal("INT");
     let bundle = live.finish();
@@ -238,9 +258,9 @@ fn send(signal: &str, process: &Process) {
 
 #[test]
 fn a_second_interrupt_ends_a_supervisor_that_hangs_at_once() {
-    let (deployment, _upstream) = faulty();
+    let (deployment, upstream) = faulty();
     let repository = deployment.repository("plain", &[("a.txt", "a\n")]);
-    let mut live = waiting_for_a_model(&deployment, &repository);
+    let mut live = waiting_for_a_model(&deployment, &upstream, &repository);
     let processes = live.processes();
     send("-STOP", &supervisor(&live));
     live.signal("INT");
@@ -289,7 +309,7 @@ fn a_host_that_is_killed_takes_its_room_along_and_loses_nothing_it_acknowledged(
         live.id();
         // A different point each time, from the very start to the end of the session.
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        std::thread::sleep(Duration::from_millis(round * 300 + (seed >> 33) % 300));
+        std::thread::sleep(Duration::from_millis(round * 220 + (seed >> 33) % 220));
         let processes = live.processes();
         let lines = live.kill();
         Process::assert_gone(&processes);
@@ -314,6 +334,41 @@ fn a_host_that_is_killed_takes_its_room_along_and_loses_nothing_it_acknowledged(
         interrupted >= 3,
         "only {interrupted} were caught in the act"
     );
+}
+
+#[test]
+fn a_host_that_is_killed_during_a_command_or_after_a_delivery_leaves_a_true_record() {
+    let (deployment, _upstream) = faulty();
+    let repository = deployment.repository("plain", &[("a.txt", "a\n")]);
+    let mut running = deployment
+        .session(&repository)
+        .command(&["sh", "-c", "setsid sleep 60 & echo started; sleep 60"])
+        .live();
+    running.wait_for("output", said("started"));
+    let mut delivered = deployment
+        .session(&repository)
+        .command(&["sh", "-c", "echo b > a.txt"])
+        .live();
+    delivered.wait_for("delivery", |line| {
+        line["event"]["body"]["result"]["status"] == "delivered"
+    });
+    let ids = [running.id(), delivered.id()];
+    for live in [delivered, running] {
+        let processes = live.processes();
+        drop(live.kill());
+        Process::assert_gone(&processes);
+    }
+    let next = deployment.session(&repository).command(&["true"]).run();
+    assert_ended(&next, "completed", &[]);
+    for (id, result) in ids.iter().zip([false, true]) {
+        let path = format!("bundles/{id}.proofroom");
+        let bundle = Bundle::at(deployment.state().join(path));
+        bundle.assert_accepted();
+        let record = bundle.session_record();
+        let stated = &record["predicate"]["result"]["reference"];
+        assert_eq!(stated.is_string(), result, "{record:#}");
+        assert_eq!(groups_of(id), "");
+    }
 }
 
 /// A small file system in the state directory's place; unmounted with the value.

@@ -39,6 +39,6 @@ pub use evidence::MAX_EVIDENCE_DOCUMENTS;
 pub use gateway::{Config, Gateway, Limits};
 pub use observe::{NoObserver, RunEvent, RunObserver};
 pub use served::{ServedModelsError, served_models};
-pub use setup::SetupProblem;
+pub use setup::{SetupProblem, contradictions};
 pub use sink::{BoxFuture, MODEL_RUN, RecordSink, SinkError, Submission};
 pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT};

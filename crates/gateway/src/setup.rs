@@ -1,13 +1,17 @@
 //! Contradictions between policies and upstreams, found before the first request.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use proofroom_classify::Assurance;
+use proofroom_classify::{Assurance, RoutingPolicy};
 
 use crate::{
     attested::AttestedRoute,
     channel::Channel,
-    config::{AttestationRequirement, Upstream},
+    config::{AttestationRequirement, Upstream, UpstreamsConfig},
     gateway::Config,
     transport,
 };
@@ -62,27 +66,51 @@ impl SetupProblem {
     }
 }
 
+/// Everything in which a routing policy and an upstreams file contradict each other, when the
+/// appraisal policies of these names are loaded.
+#[must_use]
+pub fn contradictions(
+    routing: &RoutingPolicy,
+    upstreams: &UpstreamsConfig,
+    appraisal: &[&Path],
+) -> Vec<SetupProblem> {
+    let tiers: BTreeMap<&str, Assurance> = routing.tiers().collect();
+    let mut problems = Vec::new();
+    for upstream in &upstreams.upstreams {
+        problems.extend(check_tier(upstream, &tiers));
+        if let AttestationRequirement::ProofroomUpstream { appraisal_policy } =
+            &upstream.attestation
+            && !appraisal.contains(&appraisal_policy.as_path())
+        {
+            problems.push(SetupProblem::NoAppraisalPolicy {
+                upstream: upstream.name.clone(),
+                policy: appraisal_policy.display().to_string(),
+            });
+        }
+    }
+    problems
+}
+
 /// A way to every upstream.
 pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec<SetupProblem>> {
     let Ok(standard) = transport::standard_client() else {
         return Err(vec![SetupProblem::Tls]);
     };
     let standard = Arc::new(standard);
-    let tiers: BTreeMap<&str, Assurance> = config.routing.tiers().collect();
+    let loaded: Vec<&Path> = config.appraisal.keys().map(PathBuf::as_path).collect();
+    let problems = contradictions(&config.routing, &config.upstreams, &loaded);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let mut channels = BTreeMap::new();
-    let mut problems = Vec::new();
     for upstream in &config.upstreams.upstreams {
-        problems.extend(check_tier(upstream, &tiers));
         let channel = match &upstream.attestation {
             AttestationRequirement::None => {
                 Channel::Standard(Arc::clone(upstream), Arc::clone(&standard))
             }
             AttestationRequirement::ProofroomUpstream { appraisal_policy } => {
+                // A missing one is a contradiction, found above.
                 let Some(policy) = config.appraisal.get(appraisal_policy) else {
-                    problems.push(SetupProblem::NoAppraisalPolicy {
-                        upstream: upstream.name.clone(),
-                        policy: appraisal_policy.display().to_string(),
-                    });
                     continue;
                 };
                 let route = AttestedRoute::new(Arc::clone(upstream), policy.clone());
@@ -91,11 +119,7 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
         };
         channels.insert(upstream.name.clone(), channel);
     }
-    if problems.is_empty() {
-        Ok(channels)
-    } else {
-        Err(problems)
-    }
+    Ok(channels)
 }
 
 fn check_tier(upstream: &Upstream, tiers: &BTreeMap<&str, Assurance>) -> Option<SetupProblem> {

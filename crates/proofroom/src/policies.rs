@@ -9,7 +9,10 @@ use std::{
 use proofroom_authz::AccessPolicy;
 use proofroom_canonical::Digest;
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
-use proofroom_gateway::config::{DEFAULT_UPSTREAMS, SystemSecrets, UpstreamsConfig};
+use proofroom_gateway::{
+    config::{DEFAULT_UPSTREAMS, SystemSecrets, UpstreamsConfig},
+    contradictions,
+};
 use proofroom_record::{bundle::PolicyFiles, statement::PolicyDigests};
 use proofroom_room::RoomConfig;
 use proofroom_verifier::AppraisalPolicy;
@@ -140,6 +143,17 @@ impl PolicySet {
             UPSTREAMS,
             UpstreamsConfig::parse(text(UPSTREAMS), &SystemSecrets),
         );
+        if let (Some(routing), Some(upstreams)) = (&routing, &upstreams) {
+            let appraisal = [Path::new(APPRAISAL)];
+            for problem in contradictions(routing, upstreams, &appraisal) {
+                problems
+                    .0
+                    .push(format!("{ROUTING} and {UPSTREAMS}: {problem}"));
+            }
+        }
+        if !problems.0.is_empty() {
+            return Err(PolicyProblems(problems.0));
+        }
         match (access, classification, routing, room, appraisal, upstreams) {
             (
                 Some(access),

@@ -161,7 +161,12 @@ pub async fn run(
         Err(error) => {
             // Nothing happened that a record could be about.
             drop(fs::remove_dir_all(&dir));
-            return Err(error);
+            // A terminal interrupts the room's launcher too, and its failure is not the reason.
+            return Err(if interrupts.came() {
+                SessionError::Interrupted.into()
+            } else {
+                error
+            });
         }
     };
     let limit = Duration::from_secs(seconds) + OVERTIME;

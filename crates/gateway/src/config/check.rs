@@ -105,7 +105,10 @@ pub(super) fn read(
     let raw: RawFile = match toml::from_str(text) {
         Ok(raw) => raw,
         Err(error) => {
-            file.add("upstreams-syntax", one_line(error.message()));
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            let words = format!("line {line}: {}", one_line(error.message()));
+            file.add("upstreams-syntax", words);
             return Err(file.found);
         }
     };

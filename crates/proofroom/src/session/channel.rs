@@ -32,6 +32,13 @@ impl Interrupts {
         })
     }
 
+    /// Whether one came by now; it is not there for [`Self::next`] any more.
+    pub(super) fn came(&mut self) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        self.interrupt.poll_recv(&mut context).is_ready()
+            || self.terminate.poll_recv(&mut context).is_ready()
+    }
+
     /// Waits for the next one, also for one that came meanwhile.
     pub(super) async fn next(&mut self) {
         tokio::select! {
