@@ -70,7 +70,7 @@ fn restricted_goes_to_the_enclave_and_public_does_not() {
         let label = classification.levels().label(level).unwrap();
         let request = RouteRequest {
             label,
-            model: "default",
+            model: "gpt-oss-120b",
             repository: "acme/website",
         };
         match routing.route(&request, &offers) {
