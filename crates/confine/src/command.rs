@@ -5,7 +5,10 @@ use std::{
     ffi::OsString,
     fmt,
     io::{Seek as _, Write as _},
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     path::PathBuf,
     process::Stdio as ProcessStdio,
 };
@@ -326,6 +329,8 @@ pub(crate) fn start_stage(
         .stdin(ProcessStdio::from(theirs))
         .stdout(ProcessStdio::null())
         .stderr(stderr)
+        // An interrupt at the terminal is for the host, which ends its rooms in order.
+        .process_group(0)
         .spawn()
         .doing(&format!(
             "start the stage program `{}`",
@@ -338,10 +343,10 @@ pub(crate) fn memory_file<T: Serialize>(value: &T) -> Result<OwnedFd, ConfineErr
     let fd = rustix::fs::memfd_create("specification", rustix::fs::MemfdFlags::CLOEXEC)
         .doing("make a memory file")?;
     let mut file = std::fs::File::from(fd);
-    serde_json::to_writer(&file, value).map_err(|e| ConfineError::Specification {
+    let text = serde_json::to_vec(value).map_err(|e| ConfineError::Specification {
         reason: e.to_string(),
     })?;
-    file.flush().doing("write the specification")?;
+    file.write_all(&text).doing("write the specification")?;
     file.rewind().doing("rewind the specification")?;
     Ok(file.into())
 }

@@ -27,6 +27,8 @@ const MAX_FDS: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Message {
+    /// To the launch stage, first of all; beside it one descriptor for each group.
+    Join { groups: Vec<GroupKind> },
     /// To the stage; beside it the specification and what else the stage needs.
     Start,
     /// From the launch stage: its user namespace waits for the id maps.
@@ -35,6 +37,8 @@ pub(crate) enum Message {
     Mapped,
     /// From either stage: the first process of the new pid namespace, with its pidfd beside.
     Init { pid: i32 },
+    /// From a stage to its copy: the other side knows of it.
+    GoOn,
     /// From the launch stage: everything is built, the supervisor is executed next.
     Built { mechanisms: Vec<String> },
     /// From the confine stage: everything is in force; beside it the notification descriptor.
@@ -45,6 +49,16 @@ pub(crate) enum Message {
     Killed { signal: i32 },
     /// From a stage: it stops here.
     Failed(StageFailure),
+}
+
+/// What the descriptor of a resource group is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GroupKind {
+    /// A version 1 `tasks` file.
+    Tasks,
+    /// A version 2 directory.
+    Directory,
 }
 
 #[derive(Debug)]
@@ -121,8 +135,10 @@ impl Control {
                 &mut beside,
                 flags,
             ) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNRESET) => return Ok(None),
+                // The other side ended without reading everything. Said once, before what it had
+                // sent itself.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
                 other => break other.doing("receive a control message")?,
             }
         };

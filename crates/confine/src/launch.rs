@@ -1,23 +1,24 @@
-//! The host's side of starting a room: what the room shall be, and the start protocol with the
-//! `launch` stage. Not the policy behind it and not its resource groups; those are crate `room`'s.
+//! The host's side of a room: what the room shall be, how it is started, and its first process. Not the policy behind it and not its resource groups; those are crate `room`'s.
 
 use std::{
     ffi::OsString,
     fs, io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
-    process::Command,
 };
 
 use rustix::process::{Signal, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AGENT_ID, ConfineError, SUPERVISOR_ID, StageProgram,
-    command::{end_tree, memory_file, one, reap, start_stage},
-    control::{Control, Message, Waiting},
+    ConfineError,
+    command::{end_tree, reap},
     error::Doing as _,
 };
+
+mod start;
+
+pub use start::{Entering, Group, Launcher};
 
 /// What a room is made of. Nothing that is not named here is in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -108,130 +109,6 @@ pub struct Launched {
     pid: i32,
     pidfd: OwnedFd,
     mechanisms: Vec<String>,
-}
-
-/// Starts a room whose supervisor finds `channel` as descriptor 3.
-///
-/// `join` is called with the launcher's process id to put it into resource groups, on a thread of
-/// its own (moving a process between groups can wait for a grace period of the kernel); the room's
-/// first process is not made before it has returned. Blocking, single-digit milliseconds; safe in a threaded process, because
-/// nothing but `exec` happens between fork and the launcher's own code.
-///
-/// # Errors
-/// `mechanism-missing` when a namespace, the id maps or a mount is refused; `stage-failed` when a
-/// named path is not usable. Nothing is left running then.
-pub fn start(
-    spec: &RoomSpec,
-    ids: IdMap,
-    channel: &OwnedFd,
-    stage: &StageProgram,
-    join: &(dyn Fn(u32) -> Result<(), ConfineError> + Sync),
-) -> Result<Launched, ConfineError> {
-    if spec.supervisor.is_empty() {
-        return Err(ConfineError::Specification {
-            reason: "`supervisor` is empty".to_owned(),
-        });
-    }
-    let (control, mut launcher) = start_stage(stage, "launch", spec.diagnostics)?;
-    let pid = launcher.id();
-    let specification = memory_file(spec)?;
-    let launched = std::thread::scope(|scope| {
-        let joining = scope.spawn(|| join(pid));
-        let joined = || {
-            joining.join().unwrap_or_else(|_| {
-                Err(ConfineError::Protocol {
-                    reason: "`join` panicked".to_owned(),
-                })
-            })
-        };
-        control.send(&Message::Start, &[specification.as_fd(), channel.as_fd()])?;
-        follow(&control, pid, ids, joined)
-    });
-    // Without the other end of the control socket a launcher in whatever state ends itself.
-    drop(control);
-    launcher.wait().doing("wait for the launcher")?;
-    launched
-}
-
-fn follow(
-    control: &Control,
-    launcher: u32,
-    ids: IdMap,
-    joined: impl FnOnce() -> Result<(), ConfineError>,
-) -> Result<Launched, ConfineError> {
-    let (Message::MapMe, _) = control.expect("map-me")? else {
-        return Err(ConfineError::Protocol {
-            reason: "`map-me` was expected".to_owned(),
-        });
-    };
-    write_maps(launcher, ids)?;
-    joined()?;
-    control.send(&Message::Mapped, &[])?;
-    let (Message::Init { pid }, fds) = control.expect("init")? else {
-        return Err(ConfineError::Protocol {
-            reason: "`init` was expected".to_owned(),
-        });
-    };
-    let mut launched = Launched {
-        pid,
-        pidfd: one(fds)?,
-        mechanisms: Vec::new(),
-    };
-    let (Message::Built { mechanisms }, _) = control.expect("built")? else {
-        return Err(ConfineError::Protocol {
-            reason: "`built` was expected".to_owned(),
-        });
-    };
-    launched.mechanisms = mechanisms;
-    // The socket closes when the supervisor is executed; a failure to do so still speaks.
-    match control.receive(Waiting::Yes)? {
-        None => Ok(launched),
-        Some((Message::Failed(failure), _)) => Err(failure.into()),
-        Some(_) => Err(ConfineError::Protocol {
-            reason: "too many messages".to_owned(),
-        }),
-    }
-}
-
-fn write_maps(launcher: u32, ids: IdMap) -> Result<(), ConfineError> {
-    let IdMap {
-        supervisor,
-        agent,
-        writer,
-    } = ids;
-    if supervisor == 0 || agent == 0 || supervisor == agent {
-        return Err(ConfineError::Specification {
-            reason: format!("the host ids `{supervisor}` and `{agent}` must differ and not be 0"),
-        });
-    }
-    let missing = |why: String| ConfineError::MechanismMissing {
-        mechanism: "subordinate-uids".to_owned(),
-        why,
-        what_to_do: "run as root, or install `uidmap` and give this user a range in /etc/subuid \
-                     and /etc/subgid"
-            .to_owned(),
-    };
-    for (file, helper) in [("uid_map", "newuidmap"), ("gid_map", "newgidmap")] {
-        match writer {
-            MapWriter::Root => {
-                let map = format!("{SUPERVISOR_ID} {supervisor} 1\n{AGENT_ID} {agent} 1\n");
-                fs::write(format!("/proc/{launcher}/{file}"), map)
-                    .map_err(|e| missing(format!("{file}: {e}")))?;
-            }
-            MapWriter::Helpers => {
-                let numbers = [launcher, SUPERVISOR_ID, supervisor, 1, AGENT_ID, agent, 1];
-                let output = Command::new(helper)
-                    .args(numbers.map(|n| n.to_string()))
-                    .output();
-                let output = output.map_err(|e| missing(format!("`{helper}`: {e}")))?;
-                if !output.status.success() {
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    return Err(missing(format!("`{helper}`: {}", said.trim())));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 impl Launched {

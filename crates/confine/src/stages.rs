@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     process::ExitCode,
 };
 
@@ -50,17 +50,18 @@ pub fn take_channel() -> std::io::Result<std::os::unix::net::UnixStream> {
     Ok(fd.into())
 }
 
-/// Copies this process; the copy goes on only after the other side was told of it (`Init`), so that
-/// its own messages can never come first and it can always be killed.
+/// Copies this process. The copy sends nothing and executes nothing before it has passed its gate,
+/// which opens when the other side was told of it (`Init`): so its own messages can never come
+/// first, and it can always be killed.
 fn first_of_namespace(
     control: &Control,
     flags: i32,
-    mechanism: &str,
+    group: Option<BorrowedFd<'_>>,
 ) -> Result<Copied, StageFailure> {
-    let (gate, opener) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).at("pipe")?;
-    let cloned = sys::clone_process(flags).map_err(|e| {
+    let (gate, opener) = Control::pair().at("make a gate")?;
+    let cloned = sys::clone_process(flags, group).map_err(|e| {
         StageFailure::mechanism(
-            mechanism,
+            "pid-namespace",
             e,
             "raise user.max_pid_namespaces and pids limits",
         )
@@ -70,22 +71,40 @@ fn first_of_namespace(
             control
                 .send(&Message::Init { pid }, &[pidfd.as_fd()])
                 .at("tell of the process")?;
-            rustix::io::write(&opener, &[1]).at("open the gate")?;
-            Ok(Copied::Original)
+            Ok(Copied::Original(Opener(Control::over(opener))))
         }
-        Cloned::Child => {
-            drop(opener);
-            match rustix::io::read(&gate, &mut [0_u8; 1]) {
-                Ok(1) => Ok(Copied::First),
-                _ => sys::leave(70),
-            }
-        }
+        Cloned::Child => Ok(Copied::First(Gate(gate))),
     }
 }
 
 enum Copied {
-    Original,
-    First,
+    Original(Opener),
+    First(Gate),
+}
+
+/// The original's side of the gate.
+#[must_use]
+struct Opener(Control);
+
+impl Opener {
+    /// Lets the copy go on, with what was made for it meanwhile.
+    fn open(&self, with: &[BorrowedFd<'_>]) -> Result<(), StageFailure> {
+        self.0.send(&Message::GoOn, with).at("open the gate")
+    }
+}
+
+/// The copy's side of the gate, see [`first_of_namespace`].
+#[must_use]
+struct Gate(Control);
+
+impl Gate {
+    /// Waits for the original; ends this process when it never opens the gate.
+    fn pass(self) -> Vec<OwnedFd> {
+        match self.0.expect("gate") {
+            Ok((Message::GoOn, fds)) => fds,
+            _ => sys::leave(70),
+        }
+    }
 }
 
 /// Removes everything but `kept` from the bounding set, capabilities of newer kernels included.

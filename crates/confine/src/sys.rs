@@ -12,6 +12,8 @@ use crate::filter::NEW_LISTENER;
 
 const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 const SET_MODE_FILTER: u32 = 1;
+/// Wider than the `c_int` of the libc crate.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 fn outcome(returned: c_long) -> io::Result<c_long> {
     if returned < 0 {
@@ -53,34 +55,64 @@ pub(crate) enum Cloned {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// Copies this process with `CLONE_*` flags and `SIGCHLD`.
+/// `struct clone_args`, `CLONE_ARGS_SIZE_VER2`.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Copies this process with `CLONE_*` flags and `SIGCHLD`, the copy being born in the version 2
+/// group `into` when there is one.
 ///
 /// # Errors
 /// Refuses in a multithreaded process: the copy would inherit locks that nobody releases.
-pub(crate) fn clone_process(flags: c_int) -> io::Result<Cloned> {
+pub(crate) fn clone_process(flags: c_int, into: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(io::Error::other(
             "a stage must run before any thread is started",
         ));
     }
-    clone_single_threaded(flags)
+    let number = |value: c_int| u64::try_from(value).map_err(io::Error::other);
+    let mut arguments = CloneArguments {
+        flags: number(flags | libc::CLONE_PIDFD)?,
+        ..CloneArguments::default()
+    };
+    if let Some(group) = into {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = number(group.as_raw_fd())?;
+    }
+    // With CLONE_PARENT the copy takes over this process's own signal, which is SIGCHLD.
+    if flags & libc::CLONE_PARENT == 0 {
+        arguments.exit_signal = number(libc::SIGCHLD)?;
+    }
+    clone_single_threaded(arguments)
 }
 
-fn clone_single_threaded(flags: c_int) -> io::Result<Cloned> {
+fn clone_single_threaded(mut arguments: CloneArguments) -> io::Result<Cloned> {
     let mut pidfd: c_int = -1;
-    let flags = c_long::from(flags | libc::CLONE_PIDFD | libc::SIGCHLD);
+    arguments.pidfd =
+        u64::try_from((&raw mut pidfd).expose_provenance()).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "clone with namespace flags")]
     // SAFETY: no CLONE_VM and no new stack, so this is fork: the child has its own copy of
-    // everything. The process has one thread. `pidfd` is valid for the kernel's write.
+    // everything. The process has one thread. `pidfd` is valid for the kernel's write, `arguments`
+    // for its read.
     let pid = unsafe {
         libc::syscall(
-            libc::SYS_clone,
-            flags,
-            0_usize,
-            &raw mut pidfd,
-            0_usize,
-            0_usize,
+            libc::SYS_clone3,
+            &raw const arguments,
+            mem::size_of_val(&arguments),
         )
     };
     if outcome(pid)? == 0 {

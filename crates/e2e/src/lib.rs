@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod deployment;
+mod live;
 mod programs;
 mod session;
 
 pub use deployment::{Deployment, Upstream, git};
+pub use live::{Live, Process};
 pub use programs::{program, python, repository_root, skip};
 pub use session::{Bundle, Session};

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::Value;
@@ -20,7 +21,8 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(deployment: &Deployment, repository: &Path) -> Self {
-        let count = std::fs::read_dir(deployment.path()).map_or(0, Iterator::count);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let bundle = deployment.path().join(format!("{count}.proofroom"));
         let mut command = Command::new(program("proofroom"));
         command
@@ -69,6 +71,24 @@ impl Session {
         Bundle::of(&output, self.bundle)
     }
 
+    /// With a variable in the program's own environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &std::ffi::OsStr) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it in a process group of its own, for a test that watches and interferes.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[must_use]
+    pub fn live(mut self) -> crate::Live {
+        std::os::unix::process::CommandExt::process_group(&mut self.command, 0);
+        let (child, bundle) = self.start();
+        crate::Live::new(child, bundle)
+    }
+
     /// Starts it, for a test that interferes; `Bundle::after` collects what it left.
     ///
     /// # Panics
@@ -99,6 +119,24 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// A bundle that another session's recovery wrote.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            code: None,
+            lines: Vec::new(),
+            complaint: String::new(),
+            path,
+        }
+    }
+
+    /// How the session ended, by its closing line; nothing when there is none.
+    #[must_use]
+    pub fn end(&self) -> Option<&str> {
+        let closing = self.lines.iter().find(|line| line["type"] == "session")?;
+        closing["end"].as_str()
+    }
+
     fn of(output: &Output, path: PathBuf) -> Self {
         let lines = String::from_utf8_lossy(&output.stdout)
             .lines()

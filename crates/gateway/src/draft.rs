@@ -139,6 +139,7 @@ impl Draft {
         };
         set(headers::RUN, &self.opening.run.to_string());
         set(headers::LABEL, self.high_water());
+        set(headers::SEQUENCE, &self.position.sequence.to_string());
         if let Some(tier) = &self.routing.tier {
             set(headers::TIER, tier);
         }

@@ -12,6 +12,8 @@ pub const MAX_FORWARDED_VALUE_BYTES: usize = 1024;
 pub const RUN: &str = "x-proofroom-run";
 /// The session's label.
 pub const LABEL: &str = "x-proofroom-label";
+/// The run's place in its session, from 0.
+pub const SEQUENCE: &str = "x-proofroom-sequence";
 /// The tier chosen; absent when nothing was sent.
 pub const TIER: &str = "x-proofroom-tier";
 /// Trailer: digest of the run's record.

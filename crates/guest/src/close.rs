@@ -13,7 +13,7 @@ use proofroom_record::{
     event::{Action, Outcome, SessionEnd},
     predicate::seal,
     room_api::{self, COMMIT_HEADER, CloseAnswer, CloseRequest, ResultAccepted},
-    statement::{AgentSession, EventSummary, SessionResult, Signer},
+    statement::{AgentSession, EventSummary, ModelRunReference, SessionResult, Signer},
 };
 
 use crate::{
@@ -242,7 +242,13 @@ fn record(
     mechanisms.dedup();
     let mut blinding = [0; 32];
     getrandom::fill(&mut blinding).map_err(|_| CloseError::Record)?;
+    let high_water = session.high_water();
     let runs = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let model_runs = runs.values().map(|run| ModelRunReference {
+        run: run.run,
+        record: run.record,
+        status: run.status,
+    });
     let result = session
         .result
         .lock()
@@ -256,8 +262,8 @@ fn record(
         not_proven: not_proven(session),
         binding: identity.binding,
         events,
-        model_runs: runs.clone(),
-        high_water: session.high_water(),
+        model_runs: model_runs.collect(),
+        high_water,
         result: result.clone(),
         end,
         started,

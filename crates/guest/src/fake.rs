@@ -181,8 +181,10 @@ impl Host {
             }
             (_, "/v1/messages") => self.model(parts.headers, &body),
             (&Method::GET, path) if path.starts_with("/room/v1/runs/") => {
-                let run = path.rsplit('/').next().unwrap();
-                json_answer(&json!({"run": run, "record": Digest::of("r"), "status": "cancelled"}))
+                let run = json!({"sequence": 0, "run": RunId::from_random([5; 16]),
+                    "record": Digest::of("r"), "status": "cancelled", "tier": null,
+                    "label": "internal"});
+                json_answer(&json!({ "runs": [run] }))
             }
             _ => {
                 let mut response = json_answer(&json!({"error": {"code": "no", "message": ""}}));
@@ -233,6 +235,7 @@ impl Host {
         Response::builder()
             .header("x-proofroom-run", RunId::from_random([5; 16]).to_string())
             .header("x-proofroom-label", "internal")
+            .header("x-proofroom-sequence", "0")
             .header("x-proofroom-tier", "standard")
             .body(StreamBody::new(stream).boxed_unsync())
             .unwrap()

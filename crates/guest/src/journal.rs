@@ -197,6 +197,11 @@ impl Journal {
         })
     }
 
+    /// Ends the chain where it is, without a last event.
+    pub async fn abandon(&self) {
+        self.chain.lock().await.open = Open::No;
+    }
+
     async fn append(&self, body: EventBody) -> Result<u64, JournalError> {
         let mut chain = self.chain.lock().await;
         self.write_noted(&mut chain).await?;

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,11 +20,10 @@ use proofroom_record::{
     event::{Action, Outcome, RunStatus},
     room_api::{
         LABEL_HEADER, MAX_ANSWER_BYTES, MAX_MODEL_REQUEST_BYTES, RECORD_TRAILER, RUN_HEADER, RUNS,
-        RunRecorded, STATUS_TRAILER, TIER_HEADER, TOKENS_TRAILER,
+        RunRecorded, RunsRecorded, SEQUENCE_HEADER, STATUS_TRAILER, TIER_HEADER, TOKENS_TRAILER,
     },
-    statement::ModelRunReference,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 
 use crate::{
     channel::{Body, BoxError, whole},
@@ -49,6 +49,10 @@ const HOP_BY_HOP: [&str; 5] = [
 ];
 /// Pieces of an answer that wait for the agent before the gateway has to.
 const PIECES: usize = 8;
+
+/// How often the host is asked for the record of a run that was cut short, and how long apart.
+const RECORD_TRIES: u32 = 100;
+const RECORD_RETRY: Duration = Duration::from_millis(50);
 
 /// Passes one request on.
 pub async fn forward(session: Arc<Session>, request: Request<Incoming>) -> Response<Body> {
@@ -101,8 +105,17 @@ async fn ask(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
+    let request = Digest::of(&body);
+    let action = session.action().await;
     match begin(&session, &endpoint, headers, body).await {
-        Ok((intent, answer)) => stream(session, intent, answer),
+        Ok((intent, answer)) => {
+            let asked = Asked {
+                intent,
+                request,
+                _action: action,
+            };
+            stream(session, asked, answer)
+        }
         Err(error) => error_response(error.status(), error.code(), &error.to_string()),
     }
 }
@@ -117,16 +130,21 @@ async fn begin(
         return Err(ToolError::Ended(format!("{end:?}")));
     }
     let ended = |error| ToolError::Ended(session.lost(error).to_string());
+    let request = Digest::of(&body);
     let action = Action::ModelRun {
         endpoint: endpoint.chars().take(200).collect(),
-        request: Digest::of(&body),
+        request,
     };
     let intent = session.journal.intent(action).await.map_err(ended)?;
     let operation = Operation::ModelRun {
         endpoint: endpoint.to_owned(),
     };
     let sent = match tools::decide(session, &operation) {
-        Ok(()) => send(session, endpoint, headers, body).await,
+        Ok(()) => tokio::select! {
+            sent = send(session, endpoint, headers, body) => sent,
+            // Dropping the request cancels the run at the gateway.
+            _ = session.until_ended() => Err(ToolError::Ended("before the model answered".to_owned())),
+        },
         Err(denied) => Err(denied),
     };
     match sent {
@@ -135,7 +153,10 @@ async fn begin(
             let (code, reason) = (error.code().to_owned(), error.to_string());
             let outcome = match error {
                 ToolError::Denied { .. } => Outcome::Denied { code, reason },
-                _ => Outcome::Failed { code, reason },
+                _ => match recorded(session, request).await {
+                    Some(run) => cite(session, run),
+                    None => Outcome::Failed { code, reason },
+                },
             };
             session
                 .journal
@@ -171,8 +192,15 @@ async fn send(
     sent.map_err(|error| failed(error.to_string()))
 }
 
+/// A request under way: its intent is durable, its outcome is not.
+struct Asked {
+    intent: u64,
+    request: Digest,
+    _action: OwnedRwLockReadGuard<()>,
+}
+
 /// The answer as the agent gets it, fed by a task that also writes the outcome.
-fn stream(session: Arc<Session>, intent: u64, answer: Response<Incoming>) -> Response<Body> {
+fn stream(session: Arc<Session>, asked: Asked, answer: Response<Incoming>) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
     let (pieces, receiver) = mpsc::channel(PIECES);
     let run = Run::of(&parts.headers);
@@ -180,7 +208,7 @@ fn stream(session: Arc<Session>, intent: u64, answer: Response<Incoming>) -> Res
         parts.headers.remove(name);
     }
     parts.version = http::Version::HTTP_11;
-    drop(tokio::spawn(pump(session, intent, run, body, pieces)));
+    drop(tokio::spawn(pump(session, asked, run, body, pieces)));
     Response::from_parts(parts, Pumped(receiver).boxed_unsync())
 }
 
@@ -192,6 +220,7 @@ struct Run {
     status: Option<RunStatus>,
     tier: Option<String>,
     label: Option<String>,
+    sequence: Option<u64>,
     tokens: u64,
 }
 
@@ -216,6 +245,8 @@ impl Run {
         if let Some(label) = text(LABEL_HEADER) {
             self.label = Some(label.to_owned());
         }
+        let sequence = text(SEQUENCE_HEADER).and_then(|place| place.parse().ok());
+        self.sequence = sequence.or(self.sequence);
         let tokens = text(TOKENS_TRAILER).and_then(|count| count.parse().ok());
         self.tokens = tokens.unwrap_or(self.tokens);
     }
@@ -223,7 +254,7 @@ impl Run {
 
 async fn pump(
     session: Arc<Session>,
-    intent: u64,
+    asked: Asked,
     mut run: Run,
     mut body: Incoming,
     pieces: mpsc::Sender<Result<Frame<Bytes>, BoxError>>,
@@ -256,55 +287,81 @@ async fn pump(
         }
     }
     drop(body);
-    conclude(&session, intent, run).await;
+    conclude(&session, asked, run).await;
     if let Some(error) = broke {
         // Nobody may be left to read it.
         drop(pieces.send(Err(error.into())).await);
     }
 }
 
-async fn conclude(session: &Session, intent: u64, mut run: Run) {
-    if let (Some(id), true) = (run.id, run.record.is_none() || run.status.is_none()) {
-        let path = format!("{RUNS}{id}");
-        if let Ok(known) = session
-            .channel
-            .get::<RunRecorded>(&path, MAX_ANSWER_BYTES)
-            .await
-        {
-            run.record = Some(known.record);
-            run.status = Some(known.status);
-        }
-    }
-    let outcome = match (run.id, run.record, run.status) {
-        (Some(id), Some(record), Some(run_status)) => {
-            let mut runs = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            runs.push(ModelRunReference {
-                run: id,
-                record,
-                status: run_status,
-            });
-            drop(runs);
-            let label = run.label.unwrap_or_default();
-            let mut high = session.label.lock().unwrap_or_else(PoisonError::into_inner);
-            high.clone_from(&label);
-            drop(high);
-            Outcome::ModelRun {
-                run: id,
-                record,
-                tier: run.tier,
-                label,
-                run_status,
-            }
-        }
-        _ => Outcome::Failed {
+async fn conclude(session: &Session, asked: Asked, run: Run) {
+    let told = match (run.sequence, run.id, run.record, run.status) {
+        (Some(sequence), Some(id), Some(record), Some(status)) => Some(RunRecorded {
+            sequence,
+            run: id,
+            record,
+            status,
+            tier: run.tier,
+            label: run.label.unwrap_or_default(),
+        }),
+        _ => None,
+    };
+    let known = match told {
+        Some(told) => Some(told),
+        None => recorded(session, asked.request).await,
+    };
+    let outcome = known.map_or_else(
+        || Outcome::Failed {
             code: "record-missing".to_owned(),
             reason: "the gateway did not name the run's record".to_owned(),
         },
-    };
+        |known| cite(session, known),
+    );
     session.spend(run.tokens);
-    if let Err(error) = session.journal.outcome(intent, outcome).await {
+    if let Err(error) = session.journal.outcome(asked.intent, outcome).await {
         session.lost(error);
     }
+}
+
+/// Names the run in the session's own record, and makes it an outcome.
+fn cite(session: &Session, known: RunRecorded) -> Outcome {
+    let mut runs = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    runs.insert(known.sequence, known.clone());
+    drop(runs);
+    let RunRecorded {
+        run,
+        record,
+        status,
+        tier,
+        label,
+        ..
+    } = known;
+    Outcome::ModelRun {
+        run,
+        record,
+        tier,
+        label,
+        run_status: status,
+    }
+}
+
+/// Asks the host what it recorded of a request whose answer did not come to its end: the first run
+/// that no event cites yet. The gateway may still be writing the record.
+async fn recorded(session: &Session, request: Digest) -> Option<RunRecorded> {
+    let path = format!("{RUNS}{request}");
+    for _ in 0..RECORD_TRIES {
+        let known: RunsRecorded = session.channel.get(&path, MAX_ANSWER_BYTES).await.ok()?;
+        let found = {
+            let cited = session.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = known.runs.into_iter();
+            known.find(|known| !cited.contains_key(&known.sequence))
+        };
+        if found.is_some() {
+            return found;
+        }
+        tokio::time::sleep(RECORD_RETRY).await;
+    }
+    None
 }
 
 struct Pumped(mpsc::Receiver<Result<Frame<Bytes>, BoxError>>);

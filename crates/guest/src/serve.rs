@@ -143,6 +143,7 @@ async fn tool_call(
     };
     // In a task of its own: an agent that goes away must not cut an action from its outcome.
     let work = tokio::spawn(async move {
+        let _action = session.action().await;
         if tool == "finish" {
             return finish(&session, &body).await;
         }

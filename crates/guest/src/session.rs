@@ -2,20 +2,25 @@
 //! where its end is decided. The first end that is given stands.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use proofroom_authz::Access;
 use proofroom_record::{
     event::{Observation, SessionEnd},
-    room_api::{self, Assignment, Progress, ProgressKind},
-    statement::{ModelRunReference, SessionResult},
+    room_api::{self, Assignment, Progress, ProgressKind, RunRecorded},
+    statement::SessionResult,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{OwnedRwLockReadGuard, RwLock, watch},
+    time::timeout,
+};
 
 use crate::{
     channel::Channel,
@@ -26,6 +31,9 @@ use crate::{
     spawn::Spawner,
     tree::Tree,
 };
+
+/// How long actions may take to come to their outcome once the session has ended.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// A session at work.
 #[derive(Debug)]
@@ -50,16 +58,16 @@ pub struct Session {
     pub redactor: Redactor,
     /// Programs started so far.
     pub programs: Arc<Programs>,
-    /// Model runs so far, in order.
-    pub runs: Mutex<Vec<ModelRunReference>>,
-    /// The session's label as the gateway said it last.
-    pub label: Mutex<String>,
+    /// Model runs so far, by their place in the session: they may end in another order.
+    pub runs: Mutex<BTreeMap<u64, RunRecorded>>,
     /// What was delivered.
     pub result: Mutex<Option<SessionResult>>,
     /// Tool calls so far.
     pub steps: AtomicU64,
     /// Tokens so far.
     pub tokens: AtomicU64,
+    /// Held, shared, by every action from its intent to its outcome.
+    pub actions: Arc<RwLock<()>>,
     /// The session's end, once there is one.
     pub end: watch::Sender<Option<SessionEnd>>,
 }
@@ -86,6 +94,25 @@ impl Session {
             }
             counts
         });
+    }
+
+    /// A place among the actions that the session's end waits for. After the end there is none, and
+    /// this waits for ever.
+    pub async fn action(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.actions).read_owned().await
+    }
+
+    /// Waits until every action has its outcome; none begins afterwards. When one takes too long,
+    /// the chain ends here, and the session has no record from inside.
+    pub async fn settle(&self) {
+        match timeout(SETTLING, Arc::clone(&self.actions).write_owned()).await {
+            // Kept for ever: this is what keeps further actions from beginning.
+            Ok(none_left) => std::mem::forget(none_left),
+            Err(_) => {
+                self.journal.abandon().await;
+                self.finish(SessionEnd::Interrupted);
+            }
+        }
     }
 
     /// Waits until the session is cancelled, perhaps for ever.
@@ -178,11 +205,10 @@ impl Session {
         drop(self.channel.tell(room_api::PROGRESS, body.into()).await);
     }
 
-    /// The session's label as the gateway said it last.
+    /// The session's label after its last model run.
     pub fn high_water(&self) -> String {
-        self.label
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.last_key_value()
+            .map_or_else(|| "none".to_owned(), |(_, run)| run.label.clone())
     }
 }

@@ -234,10 +234,10 @@ fn begin(
         redactor,
         programs: Arc::default(),
         runs: Mutex::default(),
-        label: Mutex::new("none".to_owned()),
         result: Mutex::default(),
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
+        actions: Arc::default(),
         end: watch::Sender::new(None),
     })
 }
@@ -285,6 +285,7 @@ async fn work(
         () = import_and_run(session, places) => {}
         () = guard => {}
     }
+    session.settle().await;
     drop(enough);
     // Whatever it is writing is written: an event cut in half would end the chain.
     drop(flushing.await);

@@ -6,19 +6,20 @@ mod close;
 mod identity;
 mod workspace;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use p256::ecdsa::VerifyingKey;
-use proofroom_canonical::{Digest, RunId, Timestamp, json as strict};
+use proofroom_canonical::{Digest, Timestamp, json as strict};
 use proofroom_gateway::{Caller, Gateway};
 use proofroom_record::{
     room_api::{
         ASSIGNMENT, Assignment, CLOSE, EVENTS, EventsDurable, IDENTITY, MAX_ANSWER_BYTES,
-        MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, RUNS, WORKSPACE,
+        MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, RUNS, RunsRecorded,
+        WORKSPACE,
     },
     statement::AgentSession,
 };
@@ -31,8 +32,6 @@ use crate::{
     session::DeliveryInspector, shelf::Shelf,
 };
 
-/// How long the room may wait for a run's record; it waits twice as long for any answer.
-const RECORD_WAIT: Duration = Duration::from_secs(30);
 /// How many events may follow the last event head in the log.
 const EVENTS_PER_HEAD: u64 = 64;
 /// A session record with every model run of a long session.
@@ -183,9 +182,13 @@ impl SessionService {
                 .await
                 .map(body::of_gateway));
         }
-        if let (true, Some(run)) = (get, path.strip_prefix(RUNS)) {
+        if let (true, Some(request)) = (get, path.strip_prefix(RUNS)) {
             self.identified(|_| ()).await?;
-            return self.recorded(run).await;
+            let request = request
+                .parse()
+                .map_err(|_| Refusal::bad("digest-malformed", "the path ends with no digest"))?;
+            let runs = self.services.shelf.runs_of(request);
+            return Ok(json(StatusCode::OK, &RunsRecorded { runs }));
         }
         match (get, path.as_str()) {
             (true, ASSIGNMENT) => Ok(json(StatusCode::OK, &self.facts.assignment)),
@@ -259,22 +262,6 @@ impl SessionService {
         }
         let durable = count.saturating_sub(1);
         Ok(json(StatusCode::OK, &EventsDurable { durable }))
-    }
-
-    /// For a run whose trailers the room did not see because its client went away.
-    async fn recorded(&self, run: &str) -> Result<Response<Body>, Refusal> {
-        let run: RunId = run
-            .parse()
-            .map_err(|_| Refusal::bad("run-malformed", "this is no run's id"))?;
-        let recorded = self.services.shelf.recorded(run);
-        match tokio::time::timeout(RECORD_WAIT, recorded).await {
-            Ok(Some(recorded)) => Ok(json(StatusCode::OK, &recorded)),
-            Ok(None) | Err(_) => Err(Refusal {
-                status: StatusCode::NOT_FOUND,
-                code: "run-unknown",
-                message: "there is no record of this run".to_owned(),
-            }),
-        }
     }
 
     fn show(&self, body: &Bytes) -> Result<Response<Body>, Refusal> {

@@ -268,7 +268,7 @@ fn evidence_path(dir: &Path, digest: Digest) -> PathBuf {
 /// What was in force when the room started and where its resource groups are, kept for the case that
 /// this process dies.
 fn save_room(dir: &Path, room: &Room) -> anyhow::Result<()> {
-    let groups = serde_json::to_vec(room.groups())?;
+    let groups = serde_json::to_vec(&room.groups())?;
     crate::files::replace(&dir.join("groups.json"), &groups)?;
     let mechanisms = serde_json::to_vec(room.mechanisms())?;
     Ok(crate::files::replace(

@@ -2,7 +2,6 @@
 //! A record counts as kept only when both are on disk.
 
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -11,11 +10,10 @@ use std::{
     },
 };
 
-use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_canonical::{Digest, SessionId};
 use proofroom_gateway::{BoxFuture, RecordSink, SinkError, Submission};
 use proofroom_record::{bundle::LoggedRecord, room_api::RunRecorded};
 use proofroom_tlog::{LeafIndex, LeafKind, RecordLeaf};
-use tokio::sync::watch;
 
 use crate::{
     files,
@@ -61,8 +59,7 @@ pub struct Shelf {
     session: SessionId,
     log: Arc<LogAccess>,
     kept: Mutex<Vec<Kept>>,
-    /// Model runs whose record is kept.
-    runs: watch::Sender<BTreeMap<RunId, RunRecorded>>,
+    runs: Mutex<Vec<(Digest, RunRecorded)>>,
     failed: AtomicBool,
 }
 
@@ -101,7 +98,7 @@ impl Shelf {
             session,
             log,
             kept: Mutex::default(),
-            runs: watch::Sender::default(),
+            runs: Mutex::default(),
             failed: AtomicBool::new(false),
         })
     }
@@ -209,22 +206,6 @@ impl Shelf {
             .await
     }
 
-    /// How many model-run records there are.
-    #[must_use]
-    pub fn model_runs(&self) -> usize {
-        self.kept()
-            .iter()
-            .filter(|kept| kept.kind == LeafKind::ModelRun)
-            .count()
-    }
-
-    /// Waits until a run's record is kept; for ever when none comes.
-    pub async fn recorded(&self, run: RunId) -> Option<RunRecorded> {
-        let mut runs = self.runs.subscribe();
-        let runs = runs.wait_for(|runs| runs.contains_key(&run)).await.ok()?;
-        runs.get(&run).cloned()
-    }
-
     /// Waits until every record is in a signed checkpoint and fetches the receipts.
     ///
     /// # Errors
@@ -299,6 +280,20 @@ impl Shelf {
         self.dir.join(format!("{name}.leaf"))
     }
 
+    /// The recorded runs of requests with this digest, oldest first.
+    #[must_use]
+    pub fn runs_of(&self, request: Digest) -> Vec<RunRecorded> {
+        self.runs()
+            .iter()
+            .filter(|(received, _)| *received == request)
+            .map(|(_, recorded)| recorded.clone())
+            .collect()
+    }
+
+    fn runs(&self) -> std::sync::MutexGuard<'_, Vec<(Digest, RunRecorded)>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -340,12 +335,14 @@ impl RecordSink for Shelf {
                 .await
                 .map_err(|error| refuse(error.to_string()))?;
             let recorded = RunRecorded {
+                sequence: run.sequence,
                 run: run.run,
                 record,
                 status: run.status,
+                tier: run.routing.tier,
+                label: run.classification.high_water_after,
             };
-            self.runs
-                .send_modify(|runs| drop(runs.insert(run.run, recorded)));
+            self.runs().push((run.request.received, recorded));
             Ok(record)
         })
     }

@@ -24,8 +24,8 @@ pub const IDENTITY: &str = "/room/v1/identity";
 pub const EVENTS: &str = "/room/v1/events";
 /// `POST`: a git pack, with [`COMMIT_HEADER`], to [`ResultAccepted`].
 pub const RESULT: &str = "/room/v1/result";
-/// `GET` with a run's id appended: [`RunRecorded`], for a run whose trailers did not arrive because
-/// the client went away. The host answers once the run's record is signed.
+/// `GET` with the digest of a request appended: [`RunsRecorded`], for a run whose trailers did not
+/// arrive because the client went away. The host answers at once with what is recorded by now.
 pub const RUNS: &str = "/room/v1/runs/";
 /// `POST`: [`Progress`]; for a terminal, never stored.
 pub const PROGRESS: &str = "/room/v1/progress";
@@ -36,6 +36,8 @@ pub const CLOSE: &str = "/room/v1/close";
 pub const COMMIT_HEADER: &str = "x-proofroom-commit";
 /// Response header of every model request: the run's id.
 pub const RUN_HEADER: &str = "x-proofroom-run";
+/// Response header of every model request: the run's place in its session, from 0.
+pub const SEQUENCE_HEADER: &str = "x-proofroom-sequence";
 /// Response header of every model request: the session's label that routing went by.
 pub const LABEL_HEADER: &str = "x-proofroom-label";
 /// Response header of a model request that was routed: its tier.
@@ -271,12 +273,26 @@ pub struct EventsDurable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecorded {
+    /// Its place in the session, from 0.
+    pub sequence: u64,
     /// The run.
     pub run: RunId,
     /// Digest of its record's file.
     pub record: Digest,
     /// How it ended.
     pub status: RunStatus,
+    /// The tier it went to; none when it went nowhere.
+    pub tier: Option<String>,
+    /// The session's label after it.
+    pub label: String,
+}
+
+/// The recorded model runs of requests with one digest, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunsRecorded {
+    /// The runs.
+    pub runs: Vec<RunRecorded>,
 }
 
 /// The broker took the commits.

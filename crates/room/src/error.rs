@@ -35,6 +35,12 @@ pub enum RoomError {
         /// What was tried.
         why: String,
     },
+    /// The room's first process is not where its limits are.
+    #[error("the room's first process is not in its resource group `{}`", group.display())]
+    NotInGroup {
+        /// The group.
+        group: PathBuf,
+    },
     /// A mechanism or a stage failed.
     #[error(transparent)]
     Confine(#[from] ConfineError),
@@ -65,6 +71,7 @@ impl RoomError {
             Self::LevelNotOffered { .. } => "isolation-level-not-offered",
             Self::LimitNotEnforceable { .. } => "limit-not-enforceable",
             Self::NoSlot { .. } => "no-free-host-ids",
+            Self::NotInGroup { .. } => "not-in-its-group",
             Self::Confine(error) => error.code(),
             Self::File { .. } => "file-operation-failed",
             Self::Remains { .. } => "room-remains",

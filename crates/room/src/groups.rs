@@ -2,10 +2,13 @@
 //! writable the room still has its rlimits and file system sizes, and its mechanisms say so.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use proofroom_confine::launch::Group;
 
 use crate::{Limits, RoomError, error::On as _};
 
@@ -18,12 +21,27 @@ const REMOVE_TRIES: u32 = 2000;
 /// The groups of one room.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    directories: Vec<PathBuf>,
+    made: Vec<Made>,
     pub(crate) mechanisms: Vec<String>,
 }
 
+#[derive(Debug)]
+struct Made {
+    directory: PathBuf,
+    version: Version,
+    /// How `/proc/<pid>/cgroup` ends its line for a member.
+    line: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
 struct Controller {
-    root: PathBuf,
+    own: OwnGroup,
+    version: Version,
     mechanism: &'static str,
     settings: Vec<(&'static str, u64, Setting)>,
 }
@@ -38,17 +56,22 @@ enum Setting {
 impl Groups {
     pub(crate) fn make(name: &str, limits: &Limits) -> Result<Self, RoomError> {
         let mut groups = Self {
-            directories: Vec::new(),
+            made: Vec::new(),
             mechanisms: Vec::new(),
         };
         for controller in controllers(limits) {
-            let directory = controller.root.join(format!("proofroom-{name}"));
+            let directory = controller.own.directory.join(format!("proofroom-{name}"));
             match fs::create_dir(&directory) {
                 Ok(()) => {}
                 Err(e) if is_not_ours(&e) => continue,
                 Err(e) => return Err(e).on("create", &directory),
             }
-            groups.directories.push(directory.clone());
+            let own = controller.own.line.trim_end_matches('/');
+            groups.made.push(Made {
+                directory: directory.clone(),
+                version: controller.version,
+                line: format!("{own}/proofroom-{name}"),
+            });
             for (file, value, setting) in &controller.settings {
                 let path = directory.join(file);
                 if *setting == Setting::WhereKnown && !path.exists() {
@@ -70,36 +93,75 @@ impl Groups {
         Ok(groups)
     }
 
-    pub(crate) fn directories(&self) -> &[PathBuf] {
-        &self.directories
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        self.made
+            .iter()
+            .map(|made| made.directory.clone())
+            .collect()
     }
 
-    pub(crate) fn join(&self, pid: u32) -> io::Result<()> {
-        for directory in &self.directories {
-            fs::write(directory.join("cgroup.procs"), pid.to_string())?;
+    /// The groups as the launcher enters them.
+    pub(crate) fn entrances(&self) -> Result<Vec<Group>, RoomError> {
+        let entrance = |made: &Made| match made.version {
+            Version::One => {
+                let tasks = made.directory.join("tasks");
+                let file = File::options().write(true).open(&tasks);
+                Ok(Group::Tasks(file.on("open", &tasks)?.into()))
+            }
+            Version::Two => {
+                let directory = File::open(&made.directory).on("open", &made.directory)?;
+                Ok(Group::Directory(directory.into()))
+            }
+        };
+        self.made.iter().map(entrance).collect()
+    }
+
+    /// Looks that a process is in every one of the groups. Its members are born in them, so what
+    /// holds for the room's first process holds for all.
+    pub(crate) fn hold(&self, pid: i32) -> Result<(), RoomError> {
+        if self.made.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
+        let text = fs::read_to_string(&path).on("read", &path)?;
+        let outside = |made: &&Made| !text.lines().any(|line| is_in(line, &made.line));
+        match self.made.iter().find(outside) {
+            None => Ok(()),
+            Some(made) => Err(RoomError::NotInGroup {
+                group: made.directory.clone(),
+            }),
+        }
     }
 
     /// The groups that a room named `name` left behind when its owner died: those that it noted, and
     /// those where this process would make them.
     pub(crate) fn left_by(name: &str, noted: &[PathBuf]) -> Self {
         let own = format!("proofroom-{name}");
-        let roots = ["memory", "pids", ""].into_iter().filter_map(own_group);
-        let mut directories: Vec<PathBuf> = roots.map(|root| root.join(&own)).collect();
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mut directories: Vec<PathBuf> = ["memory", "pids", ""]
+            .into_iter()
+            .filter_map(|controller| own_group(&text, controller))
+            .map(|group| group.directory.join(&own))
+            .collect();
         directories.extend(noted.iter().cloned());
         directories.sort();
         directories.dedup();
         directories.retain(|directory| directory.ends_with(&own) && directory.is_dir());
+        let made = |directory| Made {
+            directory,
+            // Neither counts for what is only killed and removed.
+            version: Version::One,
+            line: String::new(),
+        };
         Self {
-            directories,
+            made: directories.into_iter().map(made).collect(),
             mechanisms: Vec::new(),
         }
     }
 
     /// Kills every process in the groups.
     pub(crate) fn kill(&self) -> Result<(), RoomError> {
-        for directory in &self.directories {
+        for Made { directory, .. } in &self.made {
             let path = directory.join("cgroup.procs");
             let members = fs::read_to_string(&path).on("read", &path)?;
             for pid in members.lines().filter_map(|line| line.parse().ok()) {
@@ -116,8 +178,8 @@ impl Groups {
     /// Removes the groups, which the kernel permits only when no process is in them; returns how
     /// many there were.
     pub(crate) fn remove(&mut self) -> Result<usize, RoomError> {
-        let count = self.directories.len();
-        for directory in self.directories.drain(..) {
+        let count = self.made.len();
+        for Made { directory, .. } in self.made.drain(..) {
             let mut tries = 0;
             while let Err(error) = fs::remove_dir(&directory) {
                 tries += 1;
@@ -149,12 +211,21 @@ fn is_not_ours(error: &io::Error) -> bool {
     )
 }
 
+/// Whether `line` of a `/proc/<pid>/cgroup`, less its hierarchy number, is `wanted`.
+fn is_in(line: &str, wanted: &str) -> bool {
+    line.split_once(':').is_some_and(|(_, rest)| rest == wanted)
+}
+
 fn controllers(limits: &Limits) -> Vec<Controller> {
     let processes = limits.processes.saturating_add(SUPERVISOR_PROCESSES);
+    let Ok(text) = fs::read_to_string("/proc/self/cgroup") else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
-    if let Some(root) = own_group("memory") {
+    if let Some(own) = own_group(&text, "memory") {
         found.push(Controller {
-            root,
+            own,
+            version: Version::One,
             mechanism: "cgroup-v1-memory",
             settings: vec![
                 (
@@ -170,19 +241,21 @@ fn controllers(limits: &Limits) -> Vec<Controller> {
             ],
         });
     }
-    if let Some(root) = own_group("pids") {
+    if let Some(own) = own_group(&text, "pids") {
         found.push(Controller {
-            root,
+            own,
+            version: Version::One,
             mechanism: "cgroup-v1-pids",
             settings: vec![("pids.max", processes, Setting::Required)],
         });
     }
     if found.is_empty()
-        && let Some(root) = own_group("")
-        && enables(&root, &["memory", "pids"])
+        && let Some(own) = own_group(&text, "")
+        && enables(&own.directory, &["memory", "pids"])
     {
         found.push(Controller {
-            root,
+            own,
+            version: Version::Two,
             mechanism: "cgroup-v2-memory-pids",
             settings: vec![
                 ("memory.max", limits.memory_bytes, Setting::Required),
@@ -194,14 +267,21 @@ fn controllers(limits: &Limits) -> Vec<Controller> {
     found
 }
 
-/// This process's own group in the hierarchy of `controller` (empty: version 2).
-fn own_group(controller: &str) -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = text.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':');
-        let (_, names, path) = (parts.next()?, parts.next()?, parts.next()?);
+/// A group that this process is in.
+#[derive(Debug, PartialEq, Eq)]
+struct OwnGroup {
+    directory: PathBuf,
+    /// `<controllers>:<path>`, as `/proc/self/cgroup` says it.
+    line: String,
+}
+
+/// This process's own group in the hierarchy of `controller` (empty: version 2), out of its
+/// `/proc/self/cgroup`.
+fn own_group(text: &str, controller: &str) -> Option<OwnGroup> {
+    let (names, path) = text.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
         let named = names.split(',').any(|name| name == controller);
-        named.then(|| path.trim_start_matches('/').to_owned())
+        named.then_some((names, path))
     })?;
     let mounted: &[&str] = match controller {
         "memory" => &["/sys/fs/cgroup/memory"],
@@ -211,12 +291,16 @@ fn own_group(controller: &str) -> Option<PathBuf> {
     let probe = if controller.is_empty() {
         "cgroup.controllers"
     } else {
-        "cgroup.procs"
+        "tasks"
     };
-    mounted
+    let directory = mounted
         .iter()
-        .map(|root| Path::new(root).join(&path))
-        .find(|group| group.join(probe).exists())
+        .map(|root| Path::new(root).join(path.trim_start_matches('/')))
+        .find(|group| group.join(probe).exists())?;
+    Some(OwnGroup {
+        directory,
+        line: format!("{names}:{path}"),
+    })
 }
 
 /// Whether children of a version 2 group get these controllers; tries to turn them on.
@@ -231,4 +315,52 @@ fn enables(root: &Path, controllers: &[&str]) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Groups, Made, Version, is_in, own_group};
+    use crate::RoomError;
+
+    #[test]
+    fn a_member_is_told_by_the_whole_line_and_not_by_a_part_of_it() {
+        let wanted = "memory:/a/proofroom-x";
+        assert!(is_in("4:memory:/a/proofroom-x", wanted));
+        for line in [
+            "4:memory:/a/proofroom-xy",
+            "4:memory:/a",
+            "4:pids:/a/proofroom-x",
+            "memory:/a/proofroom-x",
+            "",
+        ] {
+            assert!(!is_in(line, wanted), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_process_outside_of_a_group_is_an_error() {
+        let groups = Groups {
+            made: vec![Made {
+                directory: "/nowhere".into(),
+                version: Version::One,
+                line: "memory:/proofroom-of-nobody".to_owned(),
+            }],
+            mechanisms: Vec::new(),
+        };
+        let own = std::process::id().cast_signed();
+        let error = groups.hold(own).unwrap_err();
+        assert!(
+            matches!(&error, RoomError::NotInGroup { group } if group == Path::new("/nowhere"))
+        );
+        assert_eq!(error.code(), "not-in-its-group");
+        std::mem::forget(groups);
+    }
+
+    #[test]
+    fn a_controller_that_is_not_listed_has_no_group() {
+        assert_eq!(own_group("9:name=systemd:/\n0::/\n", "memory"), None);
+        assert_eq!(own_group("garbage", "memory"), None);
+    }
 }

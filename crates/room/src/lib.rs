@@ -12,4 +12,4 @@ mod slots;
 pub use config::{ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
 pub use error::RoomError;
 pub use proofroom_confine::{Diagnostics, Loopback};
-pub use room::{DestructionObserved, Fact, Programs, Room, sweep};
+pub use room::{DestructionObserved, Fact, Programs, Room, Spare, sweep};

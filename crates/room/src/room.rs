@@ -13,7 +13,7 @@ use std::{
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{
     ConfineError, Diagnostics, IdMap, ReadOnlyBind, RoomSpec, StageProgram,
-    launch::{self, Launched},
+    launch::{self, Launched, Launcher},
 };
 
 use crate::{RoomConfig, RoomError, error::On as _, groups::Groups, slots::Slot};
@@ -41,6 +41,61 @@ pub struct Room {
     groups: Groups,
     slot: Slot,
     mechanisms: Vec<String>,
+}
+
+/// A launcher that was executed ahead of the room that it will build. It is a fresh process in no
+/// namespace and no group of any room, told of no session, and it serves for one room: so nothing
+/// can pass from one session to another by it. Dropping it ends it.
+#[derive(Debug)]
+pub struct Spare {
+    launcher: Launcher,
+    programs: Programs,
+}
+
+impl Spare {
+    /// Executes the launcher. Blocking, half a millisecond; what the launcher then needs to be ready
+    /// (a millisecond) runs beside the caller.
+    ///
+    /// # Errors
+    /// `system-call-failed` when the guest program cannot be executed.
+    pub fn new(programs: Programs) -> Result<Self, RoomError> {
+        let stage = StageProgram::at(programs.guest.clone());
+        let launcher = Launcher::spawn(&stage, programs.diagnostics)?;
+        Ok(Self { launcher, programs })
+    }
+
+    /// As [`Room::start`], less the launcher's own start.
+    ///
+    /// # Errors
+    /// As of [`Room::start`].
+    pub fn start(self, name: &str, config: &RoomConfig) -> Result<Room, RoomError> {
+        let Self { launcher, programs } = self;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+            let reason = format!("room name `{name}`");
+            return Err(ConfineError::Specification { reason }.into());
+        }
+        if config.minimum_isolation != IsolationLevel::Process {
+            let required = config.minimum_isolation.to_string();
+            return Err(RoomError::LevelNotOffered { required });
+        }
+        let groups = Groups::make(name, &config.limits)?;
+        let launcher = launcher.enter(&groups.entrances()?)?;
+        let spec = specification(config, &programs)?;
+        let slot = Slot::take()?;
+        let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
+        let launched = launcher.start(&spec, slot.ids, &OwnedFd::from(theirs))?;
+        groups.hold(launched.pid())?;
+        let mut mechanisms = launched.mechanisms().to_vec();
+        mechanisms.extend(groups.mechanisms.iter().cloned());
+        Ok(Room {
+            channel: Some(ours),
+            launched,
+            groups,
+            slot,
+            mechanisms,
+        })
+    }
 }
 
 /// One fact about a room's end that was really looked at.
@@ -84,39 +139,11 @@ impl Room {
     /// Blocking, single-digit milliseconds; call it from a blocking thread.
     ///
     /// # Errors
-    /// `isolation-level-not-offered`, `no-free-host-ids`, `mechanism-missing`, `stage-failed`.
+    /// `isolation-level-not-offered`, `no-free-host-ids`, `mechanism-missing`, `stage-failed`,
+    /// `not-in-its-group`.
     /// Nothing is left running.
     pub fn start(name: &str, config: &RoomConfig, programs: &Programs) -> Result<Self, RoomError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
-            let reason = format!("room name `{name}`");
-            return Err(ConfineError::Specification { reason }.into());
-        }
-        if config.minimum_isolation != IsolationLevel::Process {
-            let required = config.minimum_isolation.to_string();
-            return Err(RoomError::LevelNotOffered { required });
-        }
-        let spec = specification(config, programs)?;
-        let slot = Slot::take()?;
-        let groups = Groups::make(name, &config.limits)?;
-        let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
-        let stage = StageProgram::at(programs.guest.clone());
-        let join = |pid| {
-            groups.join(pid).map_err(|source| ConfineError::System {
-                action: "put the launcher into its resource groups".to_owned(),
-                source,
-            })
-        };
-        let launched = launch::start(&spec, slot.ids, &OwnedFd::from(theirs), &stage, &join)?;
-        let mut mechanisms = launched.mechanisms().to_vec();
-        mechanisms.extend(groups.mechanisms.iter().cloned());
-        Ok(Self {
-            channel: Some(ours),
-            launched,
-            groups,
-            slot,
-            mechanisms,
-        })
+        Spare::new(programs.clone())?.start(name, config)
     }
 
     /// The host's end of the channel; once.
@@ -157,7 +184,7 @@ impl Room {
 
     /// Its resource groups, to be noted for [`sweep`].
     #[must_use]
-    pub fn groups(&self) -> &[PathBuf] {
+    pub fn groups(&self) -> Vec<PathBuf> {
         self.groups.directories()
     }
 

@@ -37,10 +37,13 @@ const NOT_EXECUTED: u8 = 127;
 pub(super) fn run(control: &Control) -> Result<(), ()> {
     let (command, stdio) = report(control, start::<AgentCommand>(control))?;
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-    let copied = first_of_namespace(control, flags, "pid-namespace");
+    let copied = first_of_namespace(control, flags, None);
     match report(control, copied)? {
-        Copied::Original => Ok(()),
-        Copied::First => first_process(control, &command, stdio),
+        Copied::Original(opener) => report(control, opener.open(&[])),
+        Copied::First(gate) => {
+            drop(gate.pass());
+            first_process(control, &command, stdio)
+        }
     }
 }
 
@@ -48,7 +51,7 @@ pub(super) fn run(control: &Control) -> Result<(), ()> {
 /// own end kills whatever is left.
 fn first_process(control: &Control, command: &AgentCommand, stdio: Vec<OwnedFd>) -> Result<(), ()> {
     report(control, private_proc())?;
-    let cloned = sys::clone_process(0).at("fork the command");
+    let cloned = sys::clone_process(0, None).at("fork the command");
     match report(control, cloned)? {
         Cloned::Child => {
             if let Err(failure) = become_agent(control, command, stdio) {

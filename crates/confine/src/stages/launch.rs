@@ -9,18 +9,20 @@ use std::{
 };
 
 use rustix::{
+    fs::{Mode, OFlags, open, openat},
     io::fcntl_dupfd_cloexec,
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{Gid, Uid},
     thread::{
-        CapabilitySet, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, LinkNameSpaceType, move_into_link_name_space, set_no_new_privs,
+        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
     },
 };
 
 use super::{Copied, first_of_namespace, report, start};
 use crate::{
     CHANNEL_FD, RoomSpec,
-    control::{Control, Message},
+    control::{Control, GroupKind, Message},
     error::{AtStep as _, StageFailure},
     room_root::{self, Sources},
     sys,
@@ -36,6 +38,10 @@ const NAMESPACES: [(&str, libc::c_int); 7] = [
     ("cgroup-namespace", libc::CLONE_NEWCGROUP),
 ];
 
+const ENABLE_NAMESPACE: &str = "enable it in the kernel; if unprivileged user namespaces are \
+    restricted (kernel.apparmor_restrict_unprivileged_userns, user.max_*_namespaces), allow them \
+    for proofroom";
+
 /// What the supervisor keeps: it makes namespaces and mounts for commands, changes ids, reads the
 /// memory of those that call, and owns the files it makes.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
@@ -49,71 +55,44 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_ADMIN);
 
 pub(super) fn run(control: &Control) -> Result<(), ()> {
-    let (spec, channel) = report(control, prepare(control))?;
-    let copied = first_of_namespace(control, libc::CLONE_PARENT, "pid-namespace");
+    let Prepared {
+        spec,
+        channel,
+        sources,
+        group,
+        own_namespaces,
+    } = report(control, prepare(control))?;
+    let copied = first_of_namespace(
+        control,
+        libc::CLONE_PARENT,
+        group.as_ref().map(OwnedFd::as_fd),
+    );
     match report(control, copied)? {
-        Copied::Original => Ok(()),
-        Copied::First => {
-            let Err(failure) = first_process(control, &spec, channel) else {
-                return Ok(());
-            };
-            report(control, Err(failure))
+        Copied::Original(opener) => {
+            // Takes as long as building the root, so it is done beside it.
+            let opened =
+                network(&own_namespaces).and_then(|network| opener.open(&[network.as_fd()]));
+            report(control, opened)
+        }
+        Copied::First(gate) => {
+            drop((group, own_namespaces));
+            let built = first_process(&spec, &sources);
+            let network = gate.pass();
+            let done = built
+                .and_then(|()| enter_network(network))
+                .and_then(|()| give_up_privileges())
+                .and_then(|()| execute(control, &spec, channel));
+            report(control, done)
         }
     }
 }
 
-fn prepare(control: &Control) -> Result<(RoomSpec, OwnedFd), StageFailure> {
-    let (spec, mut fds): (RoomSpec, _) = start(control)?;
-    let Some(channel) = fds.pop() else {
-        return Err(StageFailure::step("start", "no channel came"));
+/// The room's network: a namespace with nothing but a loopback interface.
+fn network(own_namespaces: &OwnedFd) -> Result<OwnedFd, StageFailure> {
+    let missing = |e: &dyn std::fmt::Display| {
+        StageFailure::mechanism("net-namespace", e.to_string(), ENABLE_NAMESPACE)
     };
-    enter_namespaces()?;
-    control
-        .send(&Message::MapMe, &[])
-        .at("ask for the id maps")?;
-    let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
-        return Err(StageFailure::step("id maps", "`mapped` was expected"));
-    };
-    Ok((spec, channel))
-}
-
-fn enter_namespaces() -> Result<(), StageFailure> {
-    // The cgroup namespace comes later: its root is the group that the process is in by then.
-    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag) & !libc::CLONE_NEWCGROUP;
-    let Err(error) = sys::unshare(all) else {
-        return Ok(());
-    };
-    // One by one, to name the one that is refused.
-    for (name, flag) in NAMESPACES {
-        sys::unshare(flag).map_err(|e| {
-            StageFailure::mechanism(
-                name,
-                e,
-                "enable it in the kernel; if unprivileged user namespaces are restricted \
-                 (kernel.apparmor_restrict_unprivileged_userns, user.max_*_namespaces), allow \
-                 them for proofroom",
-            )
-        })?;
-    }
-    Err(StageFailure::mechanism(
-        "namespaces",
-        error,
-        "look at the kernel's log",
-    ))
-}
-
-/// Returns only with a failure.
-fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
-    rustix::process::setsid().at("start a session")?;
-    sys::unshare(libc::CLONE_NEWCGROUP).map_err(|e| {
-        StageFailure::mechanism("cgroup-namespace", e, "enable CONFIG_CGROUPS in the kernel")
-    })?;
-    let sources = Sources::take(spec)?;
-    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("become the room's group 0")?;
-    set_thread_groups(&[]).at("leave the host's groups")?;
-    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become the room's user 0")?;
-    room_root::build(&sources, spec)?;
-    rustix::system::sethostname(b"room").at("name the room")?;
+    sys::unshare(libc::CLONE_NEWNET).map_err(|e| missing(&e))?;
     let socket = socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
@@ -122,12 +101,123 @@ fn first_process(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result
     )
     .at("open a socket")?;
     sys::loopback_up(socket.as_fd()).at("bring the loopback up")?;
-    drop(socket);
-    super::bound_capabilities(KEPT)?;
-    set_no_new_privs(true).at("set no_new_privs")?;
-    execute(control, spec, channel)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(own_namespaces, "net", flags, Mode::empty()).map_err(|e| missing(&e))
 }
 
+fn enter_network(mut fds: Vec<OwnedFd>) -> Result<(), StageFailure> {
+    let Some(namespace) = fds.pop() else {
+        return Err(StageFailure::step("enter the network", "no namespace came"));
+    };
+    let kind = Some(LinkNameSpaceType::Network);
+    move_into_link_name_space(namespace.as_fd(), kind).at("enter the network")
+}
+
+struct Prepared {
+    spec: RoomSpec,
+    channel: OwnedFd,
+    sources: Sources,
+    group: Option<OwnedFd>,
+    /// `/proc/self/ns`, which has no name any more once the first process has changed the root.
+    own_namespaces: OwnedFd,
+}
+
+fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
+    let group = join_groups(control)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own_namespaces = open("/proc/self/ns", flags, Mode::empty()).at("open own namespaces")?;
+    enter_namespaces()?;
+    control
+        .send(&Message::MapMe, &[])
+        .at("ask for the id maps")?;
+    let (spec, mut fds): (RoomSpec, _) = start(control)?;
+    let Some(channel) = fds.pop() else {
+        return Err(StageFailure::step("start", "no channel came"));
+    };
+    // Needs no maps, so it is done while they are written.
+    let sources = Sources::take(&spec)?;
+    let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
+        return Err(StageFailure::step("id maps", "`mapped` was expected"));
+    };
+    Ok(Prepared {
+        spec,
+        channel,
+        sources,
+        group,
+        own_namespaces,
+    })
+}
+
+/// Enters the version 1 groups; returns the version 2 group, into which the first process is born.
+fn join_groups(control: &Control) -> Result<Option<OwnedFd>, StageFailure> {
+    let (Message::Join { groups }, fds) = control.expect("join").at("join")? else {
+        return Err(StageFailure::step("join", "`join` was expected"));
+    };
+    if groups.len() != fds.len() {
+        return Err(StageFailure::step(
+            "join",
+            "a group's descriptor is missing",
+        ));
+    }
+    let mut born_in = None;
+    for (kind, fd) in groups.into_iter().zip(fds) {
+        match kind {
+            GroupKind::Tasks => {
+                rustix::io::write(&fd, b"0").map_err(|e| {
+                    StageFailure::mechanism(
+                        "resource-group",
+                        e,
+                        "let proofroom write the `tasks` file of groups that it makes",
+                    )
+                })?;
+            }
+            GroupKind::Directory if born_in.is_none() => born_in = Some(fd),
+            GroupKind::Directory => {
+                return Err(StageFailure::step("join", "two version 2 groups"));
+            }
+        }
+    }
+    Ok(born_in)
+}
+
+fn enter_namespaces() -> Result<(), StageFailure> {
+    // The cgroup namespace comes later: its root is the group that the process is in by then.
+    // The network comes later too, beside the building of the root: it takes longest.
+    let later = libc::CLONE_NEWCGROUP | libc::CLONE_NEWNET;
+    let all = NAMESPACES.iter().fold(0, |flags, (_, flag)| flags | flag) & !later;
+    let Err(error) = sys::unshare(all) else {
+        return Ok(());
+    };
+    // One by one, to name the one that is refused.
+    for (name, flag) in NAMESPACES {
+        sys::unshare(flag).map_err(|e| StageFailure::mechanism(name, e, ENABLE_NAMESPACE))?;
+    }
+    Err(StageFailure::mechanism(
+        "namespaces",
+        error,
+        "look at the kernel's log",
+    ))
+}
+
+/// Builds the room around the first process.
+fn first_process(spec: &RoomSpec, sources: &Sources) -> Result<(), StageFailure> {
+    rustix::process::setsid().at("start a session")?;
+    sys::unshare(libc::CLONE_NEWCGROUP).map_err(|e| {
+        StageFailure::mechanism("cgroup-namespace", e, "enable CONFIG_CGROUPS in the kernel")
+    })?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at("become the room's group 0")?;
+    set_thread_groups(&[]).at("leave the host's groups")?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at("become the room's user 0")?;
+    room_root::build(sources, spec)?;
+    rustix::system::sethostname(b"room").at("name the room")
+}
+
+fn give_up_privileges() -> Result<(), StageFailure> {
+    super::bound_capabilities(KEPT)?;
+    set_no_new_privs(true).at("set no_new_privs")
+}
+
+/// Executes the supervisor: returns only with a failure.
 fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
     let mut mechanisms: Vec<String> = NAMESPACES.map(|(name, _)| name.to_owned()).to_vec();
     mechanisms.extend(["private-root", "private-procfs", "tmpfs-size-limits"].map(str::to_owned));
@@ -155,7 +245,8 @@ fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), S
         .envs(spec.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .exec();
+    // The caller's control socket has lost its number to the channel.
     let failure = StageFailure::step("execute the supervisor", error);
-    drop(control.send(&Message::Failed(failure.clone()), &[]));
-    Err(failure)
+    drop(control.send(&Message::Failed(failure), &[]));
+    sys::leave(70)
 }

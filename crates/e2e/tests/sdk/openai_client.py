@@ -178,18 +178,18 @@ def refused(kind, status, code, model, text, **options):
         raise AssertionError(f"{model} was answered")
 
 
-def not_served():
-    """What is not there says so in the SDK's own terms."""
+def not_allowed():
+    """The access policy names the endpoints that there are; others are refused in the SDK's terms."""
     for ask in (
         lambda: client.responses.create(model="default", input="Good morning"),
         lambda: client.embeddings.create(model="default", input="Good morning"),
     ):
         try:
             ask()
-        except openai.NotFoundError as error:
-            assert error.code == "no-such-route", error.body
+        except openai.PermissionDeniedError as error:
+            assert error.code == "access-policy", error.body
         else:
-            raise AssertionError("a route that does not exist was answered")
+            raise AssertionError("an endpoint that the policy does not name was answered")
 
 
 before = ids()
@@ -199,7 +199,7 @@ tools()
 streamed_tools()
 asyncio.run(together())
 refused(openai.NotFoundError, 404, "model-not-served", "gpt-nobody", "Good morning")
-not_served()
+not_allowed()
 secret = f"Use these:\n{SECRET}"
 refused(openai.PermissionDeniedError, 403, "label-requires-tier", "cassette-standard", secret)
 refused(

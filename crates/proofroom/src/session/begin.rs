@@ -18,7 +18,7 @@ use proofroom_record::{
     room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit},
     statement::ModelSource,
 };
-use proofroom_room::{Diagnostics, Programs, Room, RoomConfig};
+use proofroom_room::{Diagnostics, Programs, Room, RoomConfig, Spare};
 use tokio::net::UnixStream;
 
 use super::{
@@ -61,6 +61,8 @@ pub(super) async fn begin(
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
+    // Loaded while the repository and the policies are looked at.
+    let spare = Spare::new(programs()?)?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
@@ -76,7 +78,7 @@ pub(super) async fn begin(
     let room_config = policies.room.clone();
     let commands = command_rules(&room_config);
     let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
-    let (room, channel) = start_room(session, room_config, dir, progress).await?;
+    let (room, channel) = start_room(spare, session, room_config, dir, progress).await?;
     let assignment = Assignment {
         session,
         nonce: Nonce::from_random(random()?),
@@ -119,16 +121,15 @@ pub(super) async fn begin(
 }
 
 async fn start_room(
+    spare: Spare,
     session: SessionId,
     config: RoomConfig,
     dir: &Path,
     progress: &Progress,
 ) -> anyhow::Result<(Room, UnixStream)> {
-    let programs = programs()?;
     let name = session.to_string();
     let started = std::time::Instant::now();
-    let mut room =
-        tokio::task::spawn_blocking(move || Room::start(&name, &config, &programs)).await??;
+    let mut room = tokio::task::spawn_blocking(move || spare.start(&name, &config)).await??;
     let took = started.elapsed();
     save_room(dir, &room)?;
     let level = room.isolation();
