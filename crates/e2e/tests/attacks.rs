@@ -536,7 +536,7 @@ fn a47_floods_end_at_their_caps_and_the_audit_survives() {
     for resource in ["processes", "disk"] {
         assert!(reached.contains(&resource), "{reached:?}");
     }
-    // Twenty thousand different attempts: the first ones and how many more there were.
+    // Four thousand different attempts: the first ones and how many more there were.
     assert!(reached.contains(&"events"), "{reached:?}");
     let last = played.events.last().expect("events");
     assert_eq!(last["body"]["type"], "session-closed");

@@ -367,3 +367,6 @@ fn name_of(address: &SocketAddress) -> String {
         SocketAddress::Other { family } => format!("family {family}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,13 @@ impl Journal {
         noted.waiting.push((now(), kept));
     }
 
+    /// What was noted and is not written yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Vec<Observation> {
+        let noted = self.noted.lock().unwrap();
+        noted.waiting.iter().map(|(_, one)| one.clone()).collect()
+    }
+
     /// Writes what was noted.
     ///
     /// # Errors

@@ -448,3 +448,6 @@ fn cut(argv: Vec<String>) -> Vec<String> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests;

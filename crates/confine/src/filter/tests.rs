@@ -163,3 +163,12 @@ fn reading_opens_are_quiet_only_when_asked() {
         assert_eq!(open(FileAudit::Writes, flags), NOTIFY, "{flags:o}");
     }
 }
+
+#[test]
+fn calls_on_the_first_process_go_to_the_supervisor() {
+    for number in table::ON_PROCESS {
+        assert_eq!(native(*number, [1, 9, 0, 0, 0, 0]), NOTIFY, "{number}");
+        assert_eq!(native(*number, [2, 9, 0, 0, 0, 0]), ALLOW, "{number}");
+        assert_eq!(native(*number, [0, 9, 0, 0, 0, 0]), ALLOW, "{number}");
+    }
+}

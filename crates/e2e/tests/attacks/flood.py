@@ -85,12 +85,12 @@ def memory():
 
 
 def log():
-    for number in range(20_000):
+    for number in range(4_000):
         try:
             open(f"/root/{number}")
         except OSError:
             pass
-    tell("events", False, "20000 attempts")
+    tell("events", False, "4000 attempts")
 
 
 processes()

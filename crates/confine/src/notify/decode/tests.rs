@@ -84,3 +84,45 @@ fn addresses_are_taken_apart_and_short_ones_are_not_guessed() {
     assert_eq!(parse_address(&[40, 0]), SocketAddress::Other { family: 40 });
     assert_eq!(parse_address(&[]), SocketAddress::Other { family: 0 });
 }
+
+#[test]
+fn identities_that_the_agent_has_are_ordinary_and_others_are_not() {
+    let keep = u64::from(u32::MAX);
+    for (number, arguments) in [
+        (libc::SYS_setuid, [1000, 0, 0, 0, 0, 0]),
+        (libc::SYS_setresuid, [1000, keep, 1000, 0, 0, 0]),
+        (libc::SYS_setregid, [keep, keep, 0, 0, 0, 0]),
+        (libc::SYS_setfsuid, [keep, 0, 0, 0, 0, 0]),
+        (libc::SYS_fchown, [0, 1000, keep, 0, 0, 0]),
+    ] {
+        assert_eq!(decode(&raw(number, arguments)).call, Call::Ordinary);
+    }
+    for (number, arguments) in [
+        (libc::SYS_setuid, [0; 6]),
+        (libc::SYS_setresuid, [1000, 0, 1000, 0, 0, 0]),
+        (libc::SYS_setgroups, [0; 6]),
+        (libc::SYS_capset, [0; 6]),
+        (libc::SYS_fchown, [0, 0, keep, 0, 0, 0]),
+        // the kernel looks at 32 bits
+        (libc::SYS_setuid, [1 << 32, 0, 0, 0, 0, 0]),
+    ] {
+        let notification = decode(&raw(number, arguments));
+        assert_eq!(notification.call, Call::Identity, "{number}");
+        assert!(!notification.call.is_allowable());
+    }
+}
+
+#[test]
+fn a_change_by_descriptor_is_a_change_of_the_file() {
+    let file = std::fs::File::open("/etc/passwd").unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+    let number = u64::try_from(number).unwrap();
+    let Call::Change { path } = decode(&raw(libc::SYS_fchmod, [number, 0, 0, 0, 0, 0])).call else {
+        panic!("no change")
+    };
+    assert_eq!(path.absolute(), Path::new("/etc/passwd"));
+    let (pipe, _other) = rustix::pipe::pipe().unwrap();
+    let number = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&pipe)).unwrap();
+    let call = decode(&raw(libc::SYS_fchmod, [number, 0, 0, 0, 0, 0])).call;
+    assert_eq!(call, Call::Ordinary);
+}

@@ -1,0 +1,116 @@
+//! What calls are taken for, where no running process is needed to tell.
+
+use std::path::{Path, PathBuf};
+
+use proofroom_confine::{Loopback, SocketAddress};
+use proofroom_record::event::Attempt;
+
+use super::{Reach, attempt_by_name, kind_of_change, stranger};
+
+fn reach(loopback: Loopback) -> Reach {
+    Reach {
+        socket: PathBuf::from("/run/proofroom/agent.sock"),
+        loopback,
+    }
+}
+
+fn internet(text: &str) -> SocketAddress {
+    SocketAddress::Internet(text.parse().unwrap())
+}
+
+fn unix(path: &str) -> SocketAddress {
+    SocketAddress::UnixPath(path.into())
+}
+
+#[test]
+fn the_channel_is_the_one_address_on_the_net() {
+    let reach = reach(Loopback::ChannelOnly);
+    for open in ["127.0.0.1:8377", "[::1]:8377", "[::ffff:127.0.0.1]:8377"] {
+        assert_eq!(reach.connecting(&internet(open)), None, "{open}");
+    }
+    for closed in [
+        "127.0.0.1:22",
+        "0.0.0.0:8377",
+        "1.1.1.1:8377",
+        "169.254.169.254:80",
+        "[fe80::1]:8377",
+        "[::ffff:10.0.0.1]:8377",
+    ] {
+        let told = reach.connecting(&internet(closed));
+        assert_eq!(told, Some(format!("ip {closed}")), "{closed}");
+    }
+    assert!(!reach.may_bind(&internet("127.0.0.1:4444")));
+}
+
+#[test]
+fn test_servers_may_be_reached_where_they_are_allowed_and_only_here() {
+    let reach = reach(Loopback::TestServers);
+    assert_eq!(reach.connecting(&internet("127.0.0.1:4444")), None);
+    assert!(reach.may_bind(&internet("0.0.0.0:4444")));
+    assert!(reach.connecting(&internet("10.0.0.1:4444")).is_some());
+}
+
+#[test]
+fn sockets_with_names_are_the_agents_own_or_told() {
+    let reach = reach(Loopback::ChannelOnly);
+    for quiet in [
+        "/run/proofroom/agent.sock",
+        "/tmp/x.sock",
+        "/workspace/a/b",
+        "/var/run/nscd/socket",
+        "relative.sock",
+    ] {
+        assert_eq!(reach.connecting(&unix(quiet)), None, "{quiet}");
+    }
+    for told in ["/var/run/docker.sock", "/run/proofroom/other", "/tmpx/y"] {
+        let name = Some(format!("unix {told}"));
+        assert_eq!(reach.connecting(&unix(told)), name);
+    }
+    let vsock = SocketAddress::Other { family: 40 };
+    assert_eq!(reach.connecting(&vsock), Some("family 40".to_owned()));
+}
+
+#[test]
+fn a_process_that_the_caller_does_not_see_is_a_stranger() {
+    let sees = |number| number == 7;
+    let target = "/proc/9/environ";
+    let expected = Attempt::Process {
+        target: target.to_owned(),
+    };
+    assert_eq!(stranger(Path::new(target), sees), Some(expected));
+    for known in [
+        "/proc/7/maps",
+        "/proc/1/mem",
+        "/proc/self/maps",
+        "/proc/net",
+        "/etc/9/x",
+    ] {
+        assert_eq!(stranger(Path::new(known), sees), None, "{known}");
+    }
+}
+
+#[test]
+fn refused_calls_are_told_by_what_they_are_for() {
+    for call in ["ptrace", "process_vm_readv", "kill", "pidfd_open"] {
+        let expected = Attempt::Process {
+            target: call.to_owned(),
+        };
+        assert_eq!(attempt_by_name(call), expected);
+    }
+    for call in ["mount", "umount2", "chroot"] {
+        let expected = Attempt::File {
+            path: call.to_owned(),
+            access: "mount".to_owned(),
+        };
+        assert_eq!(attempt_by_name(call), expected);
+    }
+    for call in ["setuid", "bpf", "compat-102", "syscall-999"] {
+        let expected = Attempt::Syscall {
+            name: call.to_owned(),
+        };
+        assert_eq!(attempt_by_name(call), expected);
+    }
+    assert_eq!(kind_of_change("fchmodat2"), "chmod");
+    assert_eq!(kind_of_change("lchown"), "chown");
+    assert_eq!(kind_of_change("lremovexattr"), "xattr");
+}
