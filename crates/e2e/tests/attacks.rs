@@ -581,7 +581,7 @@ fn inside_no_file_outside_the_grant_is_readable_or_writable() {
         "/etc/proofroom/keys/x",
         "/var/lib/proofroom/keys/log",
         "/home/user/.netrc",
-        "/work/secret",
+        "/srv/secret",
     ] {
         played.blocked_file(path, "read");
         played.blocked_file(path, "write");

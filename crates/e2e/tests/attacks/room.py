@@ -339,7 +339,7 @@ def files():
     tell("files", "a readable file that nobody gave", readable, readable or f"{seen} seen")
     tell("files", "a writable place outside the agent's own", writable, writable or f"{seen} seen")
     for path in ("/root/.ssh/id_ed25519", "/root/.aws/credentials", "/etc/proofroom/keys/x",
-                 "/var/lib/proofroom/keys/log", "/home/user/.netrc", "/work/secret"):
+                 "/var/lib/proofroom/keys/log", "/home/user/.netrc", "/srv/secret"):
         attempt("files", path, lambda: read(path))
         attempt("files", f"write {path}", lambda: write(path))
 
