@@ -5,7 +5,7 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -71,20 +71,34 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if !bundle.is_file() {
         bail!("the session left no bundle (it ended with {status})");
     }
-    let mut verify = Command::new(machine::program("proofroom-verify"));
-    verify.arg(&bundle);
-    if options.json {
-        verify.arg("--json");
-    } else {
-        println!("\nproofroom-verify {}\n", bundle.display());
-    }
-    let verified = verify.status().context("cannot start proofroom-verify")?;
+    let verified = verify(&bundle, options)?;
     let code = verified.code().and_then(|code| u8::try_from(code).ok());
     Ok(match (code, status.success()) {
         (Some(0), false) => ExitCode::FAILURE,
         (Some(code), _) => ExitCode::from(code),
         (None, _) => ExitCode::FAILURE,
     })
+}
+
+/// Verifies the bundle as an auditor would, with the program that an auditor has.
+fn verify(bundle: &Path, options: &Options) -> Result<ExitStatus> {
+    let mut verify = Command::new(machine::program("proofroom-verify"));
+    verify.arg(bundle);
+    if !options.json {
+        println!("\nproofroom-verify {}\n", bundle.display());
+        return verify.status().context("cannot start proofroom-verify");
+    }
+    let output = verify
+        .arg("--json")
+        .output()
+        .context("cannot start proofroom-verify")?;
+    let mut said: Value = serde_json::from_slice(&output.stdout)
+        .context("proofroom-verify did not answer in JSON")?;
+    if let Some(members) = said.as_object_mut() {
+        members.insert("type".to_owned(), "verification".into());
+    }
+    println!("{said}");
+    Ok(output.status)
 }
 
 /// Copies the demo's repository out of the tree and makes a git repository of it.

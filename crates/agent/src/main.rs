@@ -23,9 +23,8 @@ fn main() -> ExitCode {
             return Ended::Protocol.exit_code();
         }
     };
-    let outcome = runtime.block_on(run(&options, &mut |step| {
-        say(&format!("proofroom-agent: {step}"));
-    }));
+    // Each step is an event of the supervisor's, which says more about it.
+    let outcome = runtime.block_on(run(&options, &mut |_| {}));
     say(&format!(
         "proofroom-agent: {} [{}] after {} steps",
         outcome.message, outcome.code, outcome.steps
