@@ -64,12 +64,15 @@ fn cargo(arguments: &[&str]) -> Command {
 
 /// A Python with the third-party packages, made once and kept in the target directory.
 fn python_environment() -> Result<PathBuf> {
-    let dir = machine::target().join("python");
+    let dir = visible_in_rooms(machine::target().join("python"));
     let python = dir.join("bin/python");
     if has_packages(&python) {
         return Ok(python);
     }
     eprintln!("making a Python environment for the third-party checks");
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).context("cannot make a place for it")?;
+    }
     machine::run(
         Command::new("python3")
             .args(["-m", "venv", "--clear"])
@@ -89,6 +92,29 @@ fn python_environment() -> Result<PathBuf> {
         "the third-party checks need these Python packages; is a package index reachable?",
     )?;
     Ok(python)
+}
+
+/// The tests bind the environment into rooms, and a room has these directories of its own.
+fn visible_in_rooms(dir: PathBuf) -> PathBuf {
+    let of_a_room = [
+        "/dev",
+        "/etc",
+        "/home/agent",
+        "/proc",
+        "/proofroom",
+        "/run",
+        "/sys",
+        "/tmp",
+        "/workspace",
+    ];
+    if !of_a_room.iter().any(|own| dir.starts_with(own)) {
+        return dir;
+    }
+    let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    if home.is_absolute() && !of_a_room.iter().any(|own| home.starts_with(own)) {
+        return home.join(".cache/proofroom-tests/python");
+    }
+    PathBuf::from("/var/tmp/proofroom-tests/python")
 }
 
 fn has_packages(python: &Path) -> bool {

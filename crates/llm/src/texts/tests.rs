@@ -31,7 +31,7 @@ fn every_message_of_a_chat_has_its_origin() {
         {"role": "user", "content": [{"type": "text", "text": "line\nline"}]},
         {"role": "assistant", "content": "ok", "refusal": null, "audio": null, "tool_calls": [
             {"id": "call_1", "type": "function",
-             "function": {"name": "read_file", "arguments": "{\"path\":\"config/dev.env\"}"}}]},
+             "function": {"arguments": "{\"path\":\"config/dev.env\"}", "name": "read_file"}}]},
         {"role": "tool", "tool_call_id": "call_1", "content": "KEY=1"}]});
     assert_eq!(
         texts(Api::ChatCompletions, &request),
