@@ -46,11 +46,6 @@ const TESTS: &[Package] = &[
         name: "python3-venv",
         shows: "/usr/share/doc/python3-venv",
     },
-    // the compat-ABI test is a 32-bit program
-    Package {
-        name: "libc6-dev-i386",
-        shows: "/usr/share/doc/libc6-dev-i386",
-    },
 ];
 
 /// Which part of the workspace is about to run.

@@ -284,7 +284,7 @@ fn a11_every_way_to_run_a_program_leaves_its_name() {
     let Some(mut s) = Session::start() else {
         return;
     };
-    let out = s.shell("/proc/self/root/usr/bin/id; cp /usr/bin/id ./renamed && ./renamed; L=$(ls /lib64/ld-linux* /lib/ld-linux* 2>/dev/null | head -1); $L /usr/bin/id; $L ./renamed");
+    let out = s.shell("/proc/self/root/usr/bin/id; cp /usr/bin/id ./renamed && ./renamed; L=$(ls /lib64/ld-linux-x86-64* /lib/ld-linux-aarch64* 2>/dev/null | head -1); $L /usr/bin/id; $L ./renamed");
     assert_eq!(
         out.output().matches("uid=1000").count(),
         4,
