@@ -41,6 +41,8 @@ use crate::{
 
 /// How often observations are written when nothing else is.
 const FLUSH: Duration = Duration::from_millis(250);
+/// Exit code of the built-in agent when it stops at a limit.
+const AGENT_AT_LIMIT: i32 = 2;
 /// How long the built-in agent may take to leave after it finished.
 const LEAVE: Duration = Duration::from_secs(5);
 /// The most bytes of one piece of output that goes to the terminal at once.
@@ -402,12 +404,13 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
                 stderr: finished.stderr.digest,
                 exit: finished.exit,
             });
-            // The built-in agent says by `finish` that it is done; leaving without it is a failure.
-            let done = session.assignment.command.is_some() && finished.exit == Exit::Code(0);
-            session.finish(if done {
-                SessionEnd::Completed
-            } else {
-                SessionEnd::AgentFailed
+            // The built-in agent says by `finish` that it is done; leaving without it is a failure,
+            // unless it met one of the session's limits before the supervisor did.
+            let replaced = session.assignment.command.is_some();
+            session.finish(match finished.exit {
+                Exit::Code(0) if replaced => SessionEnd::Completed,
+                Exit::Code(AGENT_AT_LIMIT) if !replaced => SessionEnd::LimitReached,
+                _ => SessionEnd::AgentFailed,
             });
         }
         Err(error) => {
