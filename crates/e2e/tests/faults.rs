@@ -91,13 +91,17 @@ fn every_fault_of_a_model_ends_the_session_with_an_accepted_record() {
         ("status-429", "agent-failed", Some("upstream-error")),
         ("status-500", "agent-failed", Some("upstream-error")),
         ("big-arguments", "agent-failed", Some("complete")),
-        ("unknown-tool", "agent-failed", Some("complete")),
+        ("unknown-tool", "limit-reached", Some("complete")),
         ("endless-stream", "limit-reached", Some("cancelled")),
         ("hang", "limit-reached", Some("cancelled")),
     ];
     std::thread::scope(|scope| {
         for (fault, end, status) in cases {
-            let seconds = if end == "limit-reached" { "8" } else { "60" };
+            let seconds = if status == Some("cancelled") {
+                "8"
+            } else {
+                "60"
+            };
             let model = format!("cassette-fault-{fault}");
             let session = deployment
                 .session(&repository)
