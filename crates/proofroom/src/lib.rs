@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+mod causes;
 pub mod files;
 pub mod journal;
 pub mod keys;

@@ -17,6 +17,8 @@ use proofroom_record::{bundle::PolicyFiles, statement::PolicyDigests};
 use proofroom_room::RoomConfig;
 use proofroom_verifier::AppraisalPolicy;
 
+use crate::causes;
+
 /// The most bytes that a policy file may have.
 const MAX_POLICY_BYTES: u64 = 1024 * 1024;
 
@@ -294,13 +296,7 @@ impl Problems {
             Ok(value) => Some(value),
             Err(found) => {
                 for problem in found {
-                    let mut words = problem.to_string();
-                    let mut next = problem.source();
-                    while let Some(cause) = next {
-                        words.push_str(": ");
-                        words.push_str(&cause.to_string());
-                        next = cause.source();
-                    }
+                    let mut words = causes::chain(&problem);
                     if !words.contains(file) {
                         words = format!("{file}: {words}");
                     }

@@ -26,9 +26,9 @@ use proofroom_record::{
 use proofroom_tlog::LeafKind;
 use tokio::{net::UnixStream, sync::Mutex};
 
-use self::body::{Body, Refusal, chain, collect, json};
+use self::body::{Body, Refusal, collect, json};
 use crate::{
-    broker::Origin, journal::Journal, keys::DeploymentKeys, progress::Progress,
+    broker::Origin, causes::chain, journal::Journal, keys::DeploymentKeys, progress::Progress,
     session::DeliveryInspector, shelf::Shelf,
 };
 

@@ -47,18 +47,6 @@ impl Refusal {
     }
 }
 
-/// An error with its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    words
-}
-
 /// Reads a whole body of at most `max` bytes.
 pub(super) async fn collect(body: Incoming, max: usize) -> Result<Bytes, Refusal> {
     match Limited::new(body, max).collect().await {

@@ -16,8 +16,9 @@ use proofroom_tlog::LeafKind;
 
 use super::{
     Closed, Identified, SessionService, State,
-    body::{Body, Refusal, chain, json},
+    body::{Body, Refusal, json},
 };
+use crate::causes::chain;
 
 impl SessionService {
     pub(super) async fn close(&self, body: Bytes) -> Result<Response<Body>, Refusal> {

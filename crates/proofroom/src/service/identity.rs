@@ -16,9 +16,9 @@ use proofroom_record::{
 
 use super::{
     Identified, SessionService, State,
-    body::{Body, Refusal, chain, json},
+    body::{Body, Refusal, json},
 };
-use crate::{files, journal::Journal};
+use crate::{causes::chain, files, journal::Journal};
 
 impl SessionService {
     pub(super) async fn identify(&self, body: Bytes) -> Result<Response<Body>, Refusal> {

@@ -15,9 +15,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     SessionService,
-    body::{Body, BodyError, Refusal, chain, json},
+    body::{Body, BodyError, Refusal, json},
 };
-use crate::{broker::Git, session::save_result};
+use crate::{broker::Git, causes::chain, session::save_result};
 
 /// git writes bundles in pieces of this size at most.
 const PIECE_BYTES: usize = 64 * 1024;
