@@ -19,6 +19,7 @@ const MAX_LINES: usize = 800;
 /// Which of our crates each may use. A new arrow is a decision: change it here and say why in an ADR.
 const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["llm"]),
+    ("attester", &["canonical", "evidence"]),
     ("authz", &["canonical", "record"]),
     ("canonical", &[]),
     ("classify", &["canonical"]),
