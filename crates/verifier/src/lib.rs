@@ -8,6 +8,7 @@ mod appraise;
 mod check;
 mod dcap;
 mod policy;
+pub mod reference;
 mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
@@ -16,4 +17,5 @@ pub use policy::{
     AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
     SIMULATED_UPSTREAM, TcbStatus,
 };
+pub use reference::{ReferenceError, ReferenceManifest};
 pub use verified::VerifiedUpstream;

@@ -1,0 +1,531 @@
+//! The reference manifest of a room image: what its measured boot must put into each register, event
+//! by event, for one shape of machine. Written by `proofroom measure`, read by whoever appraises a
+//! room's evidence. Normative text: `docs/spec/measure.md`.
+
+use std::{collections::BTreeMap, fmt};
+
+use proofroom_canonical::{
+    Digest,
+    json::{self, JsonError},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256, Sha384};
+
+/// The `format` member of every manifest.
+pub const REFERENCE_FORMAT: &str = "proofroom.room-reference.v1";
+/// The most bytes of a manifest that are read. One of 40 events has about 16 KiB.
+pub const MAX_REFERENCE_BYTES: usize = 256 * 1024;
+/// The most events of one boot that are read.
+const MAX_EVENTS: usize = 256;
+/// The most layers and components that are read.
+const MAX_PARTS: usize = 64;
+
+/// The PCRs that a manifest fixes. PCR 15 is the guest's own (runtime events), PCR 10 is the
+/// kernel's integrity log; the others stay zero and are not quoted.
+pub const PREDICTED_PCRS: [u32; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+
+/// Why bytes are not a reference manifest. Fix or remake the manifest; nothing is appraised with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReferenceError {
+    /// Not the strict JSON that it must be.
+    #[error("reference manifest refused")]
+    Document(#[source] JsonError),
+    /// Another format, or another version of it.
+    #[error("reference manifest has format `{0}`, not `proofroom.room-reference.v1`")]
+    Format(String),
+    /// Read well, but not written in the one form that its digest names.
+    #[error("reference manifest is not in its canonical form, write it with `proofroom measure`")]
+    NotCanonical,
+    /// More entries than are read.
+    #[error("`{member}` of the reference manifest has {have} entries, more than {max}")]
+    TooMany {
+        /// The list.
+        member: &'static str,
+        /// How many it has.
+        have: usize,
+        /// How many are read.
+        max: usize,
+    },
+    /// A member cannot be used.
+    #[error("`{member}` of the reference manifest {problem}")]
+    Member {
+        /// The member's name.
+        member: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A register is not what the manifest's own events add up to.
+    #[error("`{register}` of the reference manifest is not what its events add up to")]
+    Fold {
+        /// The register.
+        register: String,
+    },
+}
+
+impl ReferenceError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Document(_) => "reference-malformed",
+            Self::Format(_) => "reference-format",
+            Self::NotCanonical => "reference-not-canonical",
+            Self::TooMany { .. } => "reference-too-many",
+            Self::Member { .. } => "reference-member",
+            Self::Fold { .. } => "reference-fold",
+        }
+    }
+}
+
+/// A SHA-256 digest in lower-case hex, as members named `sha256` hold it.
+pub type Hash256 = Hash<32>;
+/// A SHA-384 digest in lower-case hex, as members named `sha384` and TDX registers hold it.
+pub type Hash384 = Hash<48>;
+
+/// `N` bytes of a digest or register; text is exactly `2N` lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash<const N: usize>([u8; N]);
+
+impl<const N: usize> Hash<N> {
+    /// What a register holds before the first event.
+    pub const ZERO: Self = Self([0; N]);
+
+    /// Takes bytes that already are a digest.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl Hash256 {
+    /// SHA-256 of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The register after `event` was extended into it.
+    #[must_use]
+    pub fn extended(self, event: &Self) -> Self {
+        Self(
+            Sha256::new()
+                .chain_update(self.0)
+                .chain_update(event.0)
+                .finalize()
+                .into(),
+        )
+    }
+}
+
+impl Hash384 {
+    /// SHA-384 of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha384::digest(bytes).into())
+    }
+
+    /// The register after `event` was extended into it.
+    #[must_use]
+    pub fn extended(self, event: &Self) -> Self {
+        Self(
+            Sha384::new()
+                .chain_update(self.0)
+                .chain_update(event.0)
+                .finalize()
+                .into(),
+        )
+    }
+}
+
+impl<const N: usize> fmt::Display for Hash<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl<const N: usize> fmt::Debug for Hash<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<const N: usize> Serialize for Hash<N> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Hash<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let mut bytes = [0; N];
+        let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+        if !lower || hex::decode_to_slice(text.as_bytes(), &mut bytes).is_err() {
+            let shown: String = text.chars().take(80).collect();
+            let digits = N * 2;
+            return Err(serde::de::Error::custom(format_args!(
+                "`{shown}` is not {digits} lower-case hex digits"
+            )));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The machine that the values hold for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The QEMU version whose ACPI tables were measured, as the image's list names it.
+    pub qemu: String,
+}
+
+/// A file that the image is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// What it is: `kernel`, `initrd`, `firmware`, or a name under `acpi/`.
+    pub name: String,
+    /// Its digest.
+    pub sha256: Hash256,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A read-only layer that a session of this image may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceLayer {
+    /// The layer's name.
+    pub name: String,
+    /// Its dm-verity root hash: its identity.
+    pub root: Hash256,
+    /// SHA-256 of the layer's file.
+    pub image: Hash256,
+}
+
+/// One measurement that the boot must make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceEvent {
+    /// The PCR that it goes to with a TPM.
+    pub pcr: u32,
+    /// The RTMR that the UEFI mapping gives that PCR; none for PCR 0, whose place MRTD takes.
+    pub rtmr: Option<u8>,
+    /// The event's type, as the TCG names it.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is extended into the SHA-256 bank.
+    pub sha256: Hash256,
+    /// What is extended into the SHA-384 bank, and into an RTMR.
+    pub sha384: Hash384,
+    /// What was measured, in words.
+    pub what: String,
+}
+
+/// The final values of [`PREDICTED_PCRS`] in both banks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmReference {
+    /// The SHA-256 bank.
+    #[serde(with = "by_number")]
+    pub sha256: BTreeMap<u32, Hash256>,
+    /// The SHA-384 bank.
+    #[serde(with = "by_number")]
+    pub sha384: BTreeMap<u32, Hash384>,
+}
+
+/// What an Intel TDX module must report for the same image, or why that is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum TdxReference {
+    /// Computed from the same inputs.
+    Computed {
+        /// The firmware as loaded.
+        mrtd: Hash384,
+        /// Firmware configuration, ACPI, boot variables.
+        rtmr0: Hash384,
+        /// The kernel.
+        rtmr1: Hash384,
+        /// Command line and initrd.
+        rtmr2: Hash384,
+        /// The events behind the three RTMRs, in order.
+        events: Vec<ReferenceEvent>,
+    },
+    /// Not computed.
+    NotComputed {
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// What a room's measured boot must look like. Built by [`ReferenceManifest::new`] or
+/// [`ReferenceManifest::parse`] alone, so its registers always are what its events add up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceManifest {
+    contents: Reference,
+    bytes: Vec<u8>,
+}
+
+/// The members of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Always [`REFERENCE_FORMAT`].
+    pub format: String,
+    /// The digest of the image's `image.json`.
+    pub image: Digest,
+    /// The kernel command line, without what the firmware appends.
+    pub command_line: String,
+    /// The machine.
+    pub shape: Shape,
+    /// The files that were measured.
+    pub components: Vec<Component>,
+    /// Every event of the boot with a TPM, in the order of its log.
+    pub events: Vec<ReferenceEvent>,
+    /// The registers of a TPM after the boot.
+    pub tpm2: TpmReference,
+    /// The registers of a TD after the boot.
+    pub tdx: TdxReference,
+    /// The layers that a session may have.
+    pub layers: Vec<ReferenceLayer>,
+}
+
+impl ReferenceManifest {
+    /// Makes the manifest of `contents`.
+    ///
+    /// # Errors
+    /// Like [`ReferenceManifest::parse`].
+    pub fn new(contents: Reference) -> Result<Self, ReferenceError> {
+        check(&contents)?;
+        let bytes = json::to_bytes(&contents).map_err(ReferenceError::Document)?;
+        let (have, max) = (bytes.len(), MAX_REFERENCE_BYTES);
+        if have > max {
+            let large = JsonError::TooLarge { have, max };
+            return Err(ReferenceError::Document(large));
+        }
+        Ok(Self { contents, bytes })
+    }
+
+    /// Reads a manifest of at most [`MAX_REFERENCE_BYTES`].
+    ///
+    /// # Errors
+    /// `reference-malformed`, `reference-format`, `reference-not-canonical`, `reference-too-many`,
+    /// `reference-member`, and `reference-fold` where a register is not the sum of its events.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReferenceError> {
+        let contents: Reference =
+            json::parse(bytes, MAX_REFERENCE_BYTES).map_err(ReferenceError::Document)?;
+        let manifest = Self::new(contents)?;
+        if manifest.bytes != bytes {
+            return Err(ReferenceError::NotCanonical);
+        }
+        Ok(manifest)
+    }
+
+    /// The bytes that [`Self::digest`] names: compact JSON, members in the order of [`Reference`].
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The manifest's identity.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn contents(&self) -> &Reference {
+        &self.contents
+    }
+}
+
+/// The RTMR that events of `pcr` go to in a TD (UEFI 2.10, 38.4.1).
+#[must_use]
+pub const fn rtmr_of(pcr: u32) -> Option<u8> {
+    match pcr {
+        1 | 7 => Some(0),
+        2..=6 => Some(1),
+        8..=15 => Some(2),
+        _ => None,
+    }
+}
+
+/// The registers of a TPM after `events`, all of [`PREDICTED_PCRS`].
+#[must_use]
+pub fn fold_pcrs(events: &[ReferenceEvent]) -> TpmReference {
+    let mut sha256: BTreeMap<_, _> = PREDICTED_PCRS.map(|pcr| (pcr, Hash256::ZERO)).into();
+    let mut sha384: BTreeMap<_, _> = PREDICTED_PCRS.map(|pcr| (pcr, Hash384::ZERO)).into();
+    for event in events {
+        sha256
+            .entry(event.pcr)
+            .and_modify(|register| *register = register.extended(&event.sha256));
+        sha384
+            .entry(event.pcr)
+            .and_modify(|register| *register = register.extended(&event.sha384));
+    }
+    TpmReference { sha256, sha384 }
+}
+
+/// RTMR0 to RTMR2 after `events`.
+#[must_use]
+pub fn fold_rtmrs(events: &[ReferenceEvent]) -> [Hash384; 3] {
+    [0, 1, 2].map(|rtmr| {
+        events
+            .iter()
+            .filter(|event| event.rtmr == Some(rtmr))
+            .fold(Hash384::ZERO, |register, event| {
+                register.extended(&event.sha384)
+            })
+    })
+}
+
+fn check(contents: &Reference) -> Result<(), ReferenceError> {
+    if contents.format != REFERENCE_FORMAT {
+        let shown = contents.format.chars().take(80).collect();
+        return Err(ReferenceError::Format(shown));
+    }
+    at_most("components", contents.components.len(), MAX_PARTS)?;
+    at_most("layers", contents.layers.len(), MAX_PARTS)?;
+    check_events("events", &contents.events)?;
+    if let Some(event) = contents
+        .events
+        .iter()
+        .find(|event| !PREDICTED_PCRS.contains(&event.pcr))
+    {
+        return Err(ReferenceError::Member {
+            member: "events",
+            problem: format!("names PCR {}, which no manifest fixes", event.pcr),
+        });
+    }
+    let folded = fold_pcrs(&contents.events);
+    compare("tpm2.sha256", &folded.sha256, &contents.tpm2.sha256)?;
+    compare("tpm2.sha384", &folded.sha384, &contents.tpm2.sha384)?;
+    check_tdx(&contents.tdx)
+}
+
+fn check_tdx(tdx: &TdxReference) -> Result<(), ReferenceError> {
+    match tdx {
+        TdxReference::Computed {
+            rtmr0,
+            rtmr1,
+            rtmr2,
+            events,
+            mrtd: _,
+        } => {
+            check_events("tdx.events", events)?;
+            let folded = fold_rtmrs(events);
+            for (number, (register, sum)) in
+                [rtmr0, rtmr1, rtmr2].into_iter().zip(&folded).enumerate()
+            {
+                if register != sum {
+                    return Err(ReferenceError::Fold {
+                        register: format!("tdx.rtmr{number}"),
+                    });
+                }
+            }
+            Ok(())
+        }
+        TdxReference::NotComputed { reason } if reason.is_empty() => Err(ReferenceError::Member {
+            member: "tdx.reason",
+            problem: "is empty".to_owned(),
+        }),
+        TdxReference::NotComputed { .. } => Ok(()),
+    }
+}
+
+fn check_events(member: &'static str, events: &[ReferenceEvent]) -> Result<(), ReferenceError> {
+    at_most(member, events.len(), MAX_EVENTS)?;
+    if events.is_empty() {
+        return Err(ReferenceError::Member {
+            member,
+            problem: "is empty: nothing would be proved".to_owned(),
+        });
+    }
+    for event in events {
+        if event.rtmr != rtmr_of(event.pcr) {
+            return Err(ReferenceError::Member {
+                member,
+                problem: format!("puts an event of PCR {} into a wrong RTMR", event.pcr),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn compare<H: PartialEq>(
+    bank: &str,
+    folded: &BTreeMap<u32, H>,
+    named: &BTreeMap<u32, H>,
+) -> Result<(), ReferenceError> {
+    let differs = |pcr: &&u32| folded.get(*pcr) != named.get(*pcr);
+    match folded.keys().chain(named.keys()).find(differs) {
+        Some(pcr) => Err(ReferenceError::Fold {
+            register: format!("{bank}.{pcr}"),
+        }),
+        None => Ok(()),
+    }
+}
+
+const fn at_most(member: &'static str, have: usize, max: usize) -> Result<(), ReferenceError> {
+    if have > max {
+        return Err(ReferenceError::TooMany { member, have, max });
+    }
+    Ok(())
+}
+
+/// A bank: register numbers as JSON names, in ascending order and each in its one spelling.
+mod by_number {
+    use std::{collections::BTreeMap, fmt, marker::PhantomData};
+
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{Error, MapAccess, Visitor},
+    };
+
+    pub(super) fn serialize<S: Serializer, H: Serialize>(
+        bank: &BTreeMap<u32, H>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
+        s.collect_map(bank)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, H: Deserialize<'de>>(
+        d: D,
+    ) -> Result<BTreeMap<u32, H>, D::Error> {
+        d.deserialize_map(Bank(PhantomData))
+    }
+
+    struct Bank<H>(PhantomData<H>);
+
+    impl<'de, H: Deserialize<'de>> Visitor<'de> for Bank<H> {
+        type Value = BTreeMap<u32, H>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("registers by number")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut bank = BTreeMap::new();
+            while let Some((name, value)) = map.next_entry::<String, H>()? {
+                let number: u32 = name.parse().map_err(Error::custom)?;
+                bank.insert(number, value);
+            }
+            Ok(bank)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
