@@ -1,5 +1,5 @@
 //! Attestation evidence as claims (RFC 9334): Intel TDX quotes, the PCK certificate's platform
-//! facts, and the document that an attested upstream serves. Reads bytes, decides nothing: whether
+//! facts, the document that an attested upstream serves, and what a room says of itself. Reads bytes, decides nothing: whether
 //! any of it is true or trusted is the verifier's to say.
 
 #![forbid(unsafe_code)]
@@ -8,6 +8,8 @@ mod document;
 mod error;
 mod pck;
 mod quote;
+mod room;
+mod room_error;
 mod statement;
 
 pub use document::{Collateral, EvidenceDocument, FORMAT, MAX_DOCUMENT_BYTES};
@@ -17,4 +19,11 @@ pub use quote::{
     BodyKind, MAX_QUOTE_BYTES, Measurement, Quote, QuoteVersion, REPORT_DATA_BYTES, Register,
     TdAttributes, TdClaims, TdFlaw,
 };
+pub use room::{
+    ASSIGNMENT_EVENT, AssignmentEvent, BOOT_CONFIG_EVENT, EvidenceType, MAX_ROOM_DOCUMENT_BYTES,
+    MAX_ROOM_EVIDENCE_BYTES, MAX_RUNTIME_CONTENT_BYTES, MAX_RUNTIME_EVENTS, Moment,
+    ROOM_DOCUMENT_FORMAT, ROOM_EVIDENCE_FORMAT, RoomDocument, RoomEndorsements, RoomEvidence,
+    RuntimeEvent,
+};
+pub use room_error::RoomError;
 pub use statement::{KeysetStatement, MAX_MODEL_BYTES, MAX_STATEMENT_BYTES, PURPOSE, ReportData};

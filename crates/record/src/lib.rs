@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attest_api;
 pub mod bundle;
 pub mod certificate;
 pub mod chain;
