@@ -65,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tlog", &["canonical"]),
     ("verifier", &["canonical", "evidence"]),
     ("verify", &["canonical", "record", "tlog", "verifier"]),
+    ("vmm", &["canonical"]),
     ("xtask", &[]),
 ];
 
@@ -79,6 +80,7 @@ const PURE: &[&str] = &[
     "tlog",
     "verifier",
     "verify",
+    "vmm",
 ];
 const IMPURE: &[&str] = &[
     "hyper", "mio", "openssl", "reqwest", "ring", "rustls", "tokio",

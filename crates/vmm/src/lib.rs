@@ -1,0 +1,9 @@
+//! The virtual machine of a room: its QEMU command line, pure and tested by golden files, and the
+//! words that the host and the guest's first process exchange on the boot port. Starts nothing.
+
+#![forbid(unsafe_code)]
+
+pub mod boot;
+mod machine;
+
+pub use machine::{Accelerator, BOOT_PORT, CHANNEL_PORT, Disk, Inherited, Machine, Shape, Tpm};
