@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use sha2::{Digest as _, Sha256, Sha384};
 
 use super::{Tpm2Error, command::Command, wire::Reader};
 
@@ -18,8 +18,6 @@ pub enum Bank {
     Sha256,
     /// SHA-384.
     Sha384,
-    /// SHA-512.
-    Sha512,
 }
 
 impl Bank {
@@ -28,7 +26,6 @@ impl Bank {
         match self {
             Self::Sha256 => 0x0b,
             Self::Sha384 => 0x0c,
-            Self::Sha512 => 0x0d,
         }
     }
 
@@ -36,7 +33,6 @@ impl Bank {
         match algorithm {
             0x0b => Some(Self::Sha256),
             0x0c => Some(Self::Sha384),
-            0x0d => Some(Self::Sha512),
             _ => None,
         }
     }
@@ -47,7 +43,6 @@ impl Bank {
         match self {
             Self::Sha256 => 32,
             Self::Sha384 => 48,
-            Self::Sha512 => 64,
         }
     }
 
@@ -57,7 +52,6 @@ impl Bank {
         match self {
             Self::Sha256 => Sha256::digest(bytes).to_vec(),
             Self::Sha384 => Sha384::digest(bytes).to_vec(),
-            Self::Sha512 => Sha512::digest(bytes).to_vec(),
         }
     }
 }
@@ -67,7 +61,6 @@ impl fmt::Display for Bank {
         f.write_str(match self {
             Self::Sha256 => "sha256",
             Self::Sha384 => "sha384",
-            Self::Sha512 => "sha512",
         })
     }
 }
