@@ -163,8 +163,24 @@ impl Drop for Launched {
 /// # Errors
 /// When `/proc` cannot be listed.
 pub fn process_of(ids: IdMap) -> io::Result<Option<i32>> {
+    search(ids, 1).map(|found| found.first().copied())
+}
+
+/// Every process of these host ids.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub fn processes_of(ids: IdMap) -> io::Result<Vec<i32>> {
+    search(ids, usize::MAX)
+}
+
+fn search(ids: IdMap, most: usize) -> io::Result<Vec<i32>> {
     use std::os::unix::fs::MetadataExt as _;
+    let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
+        if found.len() >= most {
+            break;
+        }
         let entry = entry?;
         let Some(pid) = entry
             .file_name()
@@ -179,10 +195,16 @@ pub fn process_of(ids: IdMap) -> io::Result<Option<i32>> {
         };
         let owned = metadata.uid() == ids.supervisor || metadata.uid() == ids.agent;
         if owned || status_has(pid, ids) {
-            return Ok(Some(pid));
+            found.push(pid);
         }
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// Whether this process runs under these host ids now.
+#[must_use]
+pub fn runs_under(pid: i32, ids: IdMap) -> bool {
+    status_has(pid, ids)
 }
 
 /// Non-dumpable processes show root as the owner of their directory, so the status counts too.

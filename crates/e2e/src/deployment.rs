@@ -101,6 +101,15 @@ impl Deployment {
         }
     }
 
+    /// A deployment whose models are never asked: its sessions run commands.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn empty_with_hello() -> Self {
+        Self::with_cassette(&repository_root().join("crates/testkit/cassettes/hello.json"))
+    }
+
     /// A deployment with the default policies and no upstream.
     ///
     /// # Panics

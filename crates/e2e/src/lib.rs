@@ -6,9 +6,11 @@
 mod deployment;
 mod live;
 mod programs;
+mod room;
 mod session;
 
 pub use deployment::{Deployment, Upstream, git};
 pub use live::{Live, Process};
 pub use programs::{program, python, repository_root, skip};
+pub use room::RoomCommand;
 pub use session::{Bundle, Session};

@@ -254,6 +254,20 @@ impl Bundle {
         )
     }
 
+    /// What the destruction record claims.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn destruction_record(&self) -> Value {
+        let files = self.files();
+        payload(
+            files
+                .get("records/destruction.dsse.json")
+                .expect("destruction record"),
+        )
+    }
+
     /// What each model-run record claims, in order.
     ///
     /// # Panics

@@ -1,8 +1,10 @@
 //! What can be asked of `proofroom`, and how it ends: 0 done, 1 the session did not complete, 64
 //! the request or a file is wrong, 69 the machine cannot do it, 70 our fault.
 
+mod deployment;
 mod doctor;
 mod policy;
+mod room;
 mod run;
 
 use std::{io::Write as _, process::ExitCode};
@@ -23,6 +25,9 @@ enum Command {
     Run(Box<run::Options>),
     /// Say what this machine can isolate, mechanism by mechanism.
     Doctor(doctor::Options),
+    /// Look at rooms, end them, and clean up after a crash.
+    #[command(subcommand)]
+    Room(room::Command),
     /// Write or check policy files.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -59,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.command {
         Command::Run(options) => run::run(options),
         Command::Doctor(options) => doctor::run(options),
+        Command::Room(command) => room::run(command),
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))

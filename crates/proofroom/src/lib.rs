@@ -5,8 +5,10 @@
 
 pub mod broker;
 mod causes;
+pub mod control;
 pub mod files;
 pub mod journal;
+pub mod journal_text;
 pub mod keys;
 pub mod log;
 pub mod policies;

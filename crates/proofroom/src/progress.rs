@@ -218,7 +218,7 @@ impl Progress {
     }
 }
 
-fn describe(action: &Action) -> (&'static str, String) {
+pub(crate) fn describe(action: &Action) -> (&'static str, String) {
     match action {
         Action::ReadFile { path, .. } => ("read", path.clone()),
         Action::List { path } => ("list", path.clone()),
@@ -246,7 +246,7 @@ fn succeeded(result: &Outcome) -> Style {
     }
 }
 
-fn came_of(result: &Outcome) -> String {
+pub(crate) fn came_of(result: &Outcome) -> String {
     match result {
         Outcome::Denied { .. } | Outcome::Failed { .. } => String::new(),
         Outcome::Read { lines, bytes, .. } => format!("{}, {bytes} bytes", range(lines)),
@@ -279,7 +279,7 @@ fn range(lines: &LineRange) -> String {
     }
 }
 
-fn ended(exit: &Exit) -> String {
+pub(crate) fn ended(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit {code}"),
         Exit::Signal(signal) => format!("killed by signal {signal}"),
@@ -287,7 +287,7 @@ fn ended(exit: &Exit) -> String {
     }
 }
 
-fn attempted(attempt: &Attempt) -> String {
+pub(crate) fn attempted(attempt: &Attempt) -> String {
     match attempt {
         Attempt::File { path, access } => format!("{access} {path}"),
         Attempt::Network { target } => format!("network: {target}"),
@@ -314,7 +314,7 @@ fn shortened(text: &str) -> String {
 
 /// Nothing that a room sends may steer the terminal: control and bidirectional characters are
 /// shown as escapes.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let steers = (c.is_control() && c != '\t')

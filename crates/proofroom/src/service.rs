@@ -131,6 +131,28 @@ impl SessionService {
         drop(self.delivering.lock().await);
     }
 
+    /// The agent, as the access policy names it.
+    #[must_use]
+    pub fn agent(&self) -> &str {
+        &self.facts.assignment.agent
+    }
+
+    /// How many events are durable.
+    pub async fn events_durable(&self) -> u64 {
+        let journal = match &*self.state.lock().await {
+            State::Identified(found) => Arc::clone(&found.journal),
+            State::Closed(closed) => return closed.record.events.count,
+            State::Anonymous => return 0,
+        };
+        let counted = tokio::task::spawn_blocking(move || {
+            journal
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .count()
+        });
+        counted.await.unwrap_or(0)
+    }
+
     /// What the session closed with, once it has.
     pub async fn closed(&self) -> Option<Closed> {
         match &*self.state.lock().await {

@@ -4,6 +4,8 @@ mod begin;
 mod channel;
 mod ending;
 mod inspection;
+mod leftovers;
+mod living;
 mod recovery;
 
 use std::{
@@ -14,20 +16,22 @@ use std::{
 };
 
 use anyhow::Context as _;
-use proofroom_canonical::{Digest, SessionId, Timestamp};
+use proofroom_canonical::{Digest, SessionId, Timestamp, json};
 use proofroom_record::{
     room_api::{Grant, Limits, TaskText},
     statement::{AgentSession, SessionResult},
 };
-use proofroom_room::Room;
+use proofroom_room::{ProcessTrace, Room, Trace};
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
-use self::{begin::Begun, channel::Interrupts};
+use self::{begin::Begun, channel::Interrupts, living::Living};
 pub use self::{
     inspection::DeliveryInspector,
     recovery::{Recovered, recover},
 };
 use crate::{
+    control::Phase,
     keys::{DeploymentKeys, random},
     log::LogAccess,
     policies::PolicySet,
@@ -176,8 +180,21 @@ pub async fn run(
         service,
         shelf,
     } = begun;
-    channel::serve(&room, &service, channel, limit, &mut interrupts, &progress).await;
+    let (living, mut orders) = Living::new(session, &room, &service, (deployment.clock)());
+    // Without its socket a session is only not controllable from elsewhere.
+    let listening = living.listen(&dir).map_err(|error| {
+        progress.warning(&format!("the session takes no orders: {error}"));
+    });
+    let outside = channel::Outside {
+        interrupts: &mut interrupts,
+        orders: &mut orders,
+        living: &living,
+    };
+    channel::serve(&room, &service, channel, limit, outside, &progress).await;
+    living.enter(Phase::Ending);
+    drop(orders);
     let finished = finish(deployment, session, &dir, room, &service, &shelf, out).await;
+    drop(listening);
     finished.map_err(|cause| {
         if !began(&dir).unwrap_or(true) {
             drop(fs::remove_dir_all(&dir));
@@ -220,10 +237,9 @@ async fn finish(
         Some(closed) => closed,
         None => ended.close_for_the_room().await?,
     };
-    let facts = observed.facts.iter().map(|fact| fact.as_str().to_owned());
-    ended
-        .record_destruction(closed.digest, facts.collect())
-        .await?;
+    let mut facts = observed.facts;
+    facts.extend(ended.unlink_unneeded()?);
+    ended.record_destruction(closed.digest, &facts).await?;
     let own = deployment.state.bundle(session);
     let signer = closed.record.signer;
     let (bundle, bundle_bytes) = ended
@@ -265,29 +281,83 @@ fn claim(dir: &Path) -> anyhow::Result<fs::File> {
     Ok(file)
 }
 
+/// Whether a process owns a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// One does.
+    Owned,
+    /// None does.
+    Free,
+}
+
+/// Looks whether a process owns the session of this folder. Waits until nobody claims sessions, so
+/// that the look itself is never taken for an owner.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn ownership(state: &StateDir, dir: &Path) -> anyhow::Result<Ownership> {
+    let _sessions = state.lock_sessions()?;
+    let path = dir.join("lock");
+    let file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ownership::Free),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot open `{}`", path.display()));
+        }
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Ownership::Free),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Ownership::Owned),
+        Err(error) => Err(error).with_context(|| format!("cannot lock `{}`", path.display())),
+    }
+}
+
 fn evidence_path(dir: &Path, digest: Digest) -> PathBuf {
     dir.join("evidence")
         .join(format!("{}.json", digest.to_hex()))
 }
 
-/// What was in force when the room started and where its resource groups are, kept for the case that
-/// this process dies.
-fn save_room(dir: &Path, room: &Room) -> anyhow::Result<()> {
-    let groups = serde_json::to_vec(&room.groups())?;
-    crate::files::replace(&dir.join("groups.json"), &groups)?;
-    let mechanisms = serde_json::to_vec(room.mechanisms())?;
-    Ok(crate::files::replace(
-        &dir.join("mechanisms.json"),
-        &mechanisms,
-    )?)
+/// What a session's folder says about its room, for the case that this process dies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomNote {
+    /// The agent.
+    pub agent: String,
+    /// The process that owns the room.
+    pub owner: ProcessTrace,
+    /// When the room was started.
+    pub started: Timestamp,
+    /// What the room has outside of itself.
+    pub trace: Trace,
 }
 
-/// The resource groups of a session's room; none when it died before it had any.
-fn saved_groups(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    match fs::read(dir.join("groups.json")) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
+/// Most bytes of a room's note.
+const MAX_NOTE_BYTES: usize = 1 << 20;
+
+fn save_room(dir: &Path, room: &Room, agent: &str, now: Timestamp) -> anyhow::Result<()> {
+    let own = std::process::id().cast_signed();
+    let note = RoomNote {
+        agent: agent.to_owned(),
+        owner: ProcessTrace::of(own).context("/proc does not show this process")?,
+        started: now,
+        trace: room.trace(),
+    };
+    let bytes = serde_json::to_vec(&note)?;
+    Ok(crate::files::replace(&dir.join("room.json"), &bytes)?)
+}
+
+/// What is known about a session's room; nothing when the session ended before it had one.
+///
+/// # Errors
+/// When the note is there and cannot be read.
+pub fn saved_room(dir: &Path) -> anyhow::Result<Option<RoomNote>> {
+    let path = dir.join("room.json");
+    match fs::read(&path) {
+        Ok(bytes) => json::parse(&bytes, MAX_NOTE_BYTES)
+            .map(Some)
+            .with_context(|| format!("`{}` is not a room's note", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
     }
 }
 
@@ -299,10 +369,4 @@ pub(crate) fn save_result(dir: &Path, result: &SessionResult) -> std::io::Result
 
 fn saved_result(dir: &Path) -> anyhow::Result<SessionResult> {
     Ok(serde_json::from_slice(&fs::read(dir.join("result.json"))?)?)
-}
-
-fn saved_mechanisms(dir: &Path) -> anyhow::Result<Vec<String>> {
-    Ok(serde_json::from_slice(&fs::read(
-        dir.join("mechanisms.json"),
-    )?)?)
 }

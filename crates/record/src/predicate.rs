@@ -253,7 +253,10 @@ impl Predicate for Destruction {
     }
 
     fn contradiction(&self) -> Option<&'static str> {
-        (self.observed.is_empty())
-            .then_some("`observed` is empty: nothing was seen to be destroyed")
+        if self.observed.is_empty() {
+            return Some("`observed` is empty: nothing was seen to be destroyed");
+        }
+        let late = self.observed.iter().any(|fact| fact.at > self.at);
+        late.then_some("a fact is later than the record that states it")
     }
 }

@@ -1,7 +1,7 @@
 //! Records: in-toto Statements (v1) with Proofroom's predicates. The structs here are the writing
 //! side and the reading side of one format; `docs/spec/records.md` is its text.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -408,12 +408,34 @@ pub struct Destruction {
     pub isolation: IsolationLevel,
     /// Digest of the session record's file.
     pub session_record: Digest,
-    /// What was observed, such as `pid-namespace-empty`, `workspace-memory-released`.
-    pub observed: Vec<String>,
+    /// What was observed, in the order of observation.
+    pub observed: Vec<ObservedFact>,
     /// What this does not prove, in words.
     pub not_proven: Vec<String>,
-    /// When it was observed (host's clock).
+    /// When the record was made (host's clock); no fact is later.
     pub at: Timestamp,
     /// 32 random bytes, so that the record's digest in the log says nothing about it.
     pub blinding: Nonce,
+}
+
+/// One thing that the host really looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedFact {
+    /// Its name, such as `pid-namespace-ended` or `files-unlinked`; kebab-case.
+    pub fact: String,
+    /// When it was observed (host's clock).
+    pub at: Timestamp,
+    /// Which or how many; empty where the name says it all.
+    pub detail: String,
+}
+
+impl fmt::Display for ObservedFact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fact)?;
+        if !self.detail.is_empty() {
+            write!(f, " ({})", self.detail)?;
+        }
+        write!(f, " at {}", self.at)
+    }
 }

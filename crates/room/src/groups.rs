@@ -18,6 +18,9 @@ const SUPERVISOR_PROCESSES: u64 = 64;
 /// process a little after it was reaped.
 const REMOVE_TRIES: u32 = 2000;
 
+/// In which hierarchies a room may have groups; the empty name is version 2.
+const CONTROLLERS: [&str; 5] = ["memory", "pids", "cpu", "freezer", ""];
+
 /// The groups of one room.
 #[derive(Debug)]
 pub(crate) struct Groups {
@@ -138,7 +141,7 @@ impl Groups {
     pub(crate) fn left_by(name: &str, noted: &[PathBuf]) -> Self {
         let own = format!("proofroom-{name}");
         let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let mut directories: Vec<PathBuf> = ["memory", "pids", ""]
+        let mut directories: Vec<PathBuf> = CONTROLLERS
             .into_iter()
             .filter_map(|controller| own_group(&text, controller))
             .map(|group| group.directory.join(&own))
@@ -159,8 +162,28 @@ impl Groups {
         }
     }
 
-    /// Kills every process in the groups.
-    pub(crate) fn kill(&self) -> Result<(), RoomError> {
+    /// Every group of a room that lies where this process makes groups.
+    pub(crate) fn all() -> Vec<PathBuf> {
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let children = |group: OwnGroup| fs::read_dir(group.directory).ok();
+        let mut found: Vec<PathBuf> = CONTROLLERS
+            .into_iter()
+            .filter_map(|controller| own_group(&text, controller))
+            .filter_map(children)
+            .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+            .filter(|path| {
+                let name = path.file_name().map(|name| name.to_string_lossy());
+                name.is_some_and(|name| name.starts_with("proofroom-"))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Kills every process in the groups; returns how many it found.
+    pub(crate) fn kill(&self) -> Result<usize, RoomError> {
+        let mut killed = 0;
         for Made { directory, .. } in &self.made {
             let path = directory.join("cgroup.procs");
             let members = fs::read_to_string(&path).on("read", &path)?;
@@ -168,11 +191,13 @@ impl Groups {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                     // One that has ended meanwhile is what is wanted; one that stays is seen below,
                     // because its group cannot be removed.
-                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+                    killed += usize::from(
+                        rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok(),
+                    );
                 }
             }
         }
-        Ok(())
+        Ok(killed)
     }
 
     /// Removes the groups, which the kernel permits only when no process is in them; returns how
@@ -286,6 +311,8 @@ fn own_group(text: &str, controller: &str) -> Option<OwnGroup> {
     let mounted: &[&str] = match controller {
         "memory" => &["/sys/fs/cgroup/memory"],
         "pids" => &["/sys/fs/cgroup/pids"],
+        "cpu" => &["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"],
+        "freezer" => &["/sys/fs/cgroup/freezer"],
         _ => &["/sys/fs/cgroup", "/sys/fs/cgroup/unified"],
     };
     let probe = if controller.is_empty() {

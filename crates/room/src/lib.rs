@@ -5,11 +5,17 @@
 
 mod config;
 mod error;
+mod facts;
 mod groups;
+mod janitor;
 mod room;
 mod slots;
+mod usage;
 
 pub use config::{ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
 pub use error::RoomError;
+pub use facts::{DestructionObserved, Fact, Observed};
+pub use janitor::{ProcessTrace, Trace, boot_id, sweep, sweep_groups, sweep_slots};
 pub use proofroom_confine::{Diagnostics, Loopback};
-pub use room::{DestructionObserved, Fact, Programs, Room, Spare, sweep};
+pub use room::{Programs, Room, Spare};
+pub use usage::{Meter, Usage};

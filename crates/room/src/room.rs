@@ -16,7 +16,14 @@ use proofroom_confine::{
     launch::{self, Launched, Launcher},
 };
 
-use crate::{RoomConfig, RoomError, error::On as _, groups::Groups, slots::Slot};
+use crate::{
+    DestructionObserved, Fact, Observed, RoomConfig, RoomError,
+    error::On as _,
+    groups::Groups,
+    janitor::{ProcessTrace, Trace, boot_id, ids},
+    slots::Slot,
+    usage::Meter,
+};
 
 /// The programs that go into a room, read-only below `/proofroom`.
 #[derive(Debug, Clone)]
@@ -98,40 +105,6 @@ impl Spare {
     }
 }
 
-/// One fact about a room's end that was really looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fact {
-    /// The first process was waited for; the kernel lets it end only after every other process of
-    /// its pid namespace, and the file systems, which only they held, went with them.
-    PidNamespaceEnded,
-    /// No process of the machine runs under the room's host ids.
-    HostIdsUnused,
-    /// The resource groups were removed, which the kernel permits only when they are empty.
-    ResourceGroupsRemoved,
-    /// There were no resource groups to remove.
-    NoResourceGroups,
-}
-
-impl Fact {
-    /// The fact as records spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PidNamespaceEnded => "pid-namespace-ended",
-            Self::HostIdsUnused => "host-ids-unused",
-            Self::ResourceGroupsRemoved => "resource-groups-removed",
-            Self::NoResourceGroups => "no-resource-groups",
-        }
-    }
-}
-
-/// What was observed of a room's end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DestructionObserved {
-    /// In the order of observation.
-    pub facts: Vec<Fact>,
-}
-
 impl Room {
     /// Starts a room named `name` (a session id: letters, digits, `-`, `_`). On return every
     /// mechanism is in force and the supervisor has been executed.
@@ -182,10 +155,25 @@ impl Room {
         &self.mechanisms
     }
 
-    /// Its resource groups, to be noted for [`sweep`].
+    /// What it has outside of itself, to be kept for [`crate::sweep`].
     #[must_use]
-    pub fn groups(&self) -> Vec<PathBuf> {
-        self.groups.directories()
+    pub fn trace(&self) -> Trace {
+        let pid = self.launched.pid();
+        Trace {
+            boot: boot_id(),
+            // A first process that ended already has no beginning any more, and is no other's.
+            first: ProcessTrace::of(pid).unwrap_or(ProcessTrace { pid, started: 0 }),
+            ids: self.slot.ids,
+            groups: self.groups.directories(),
+            isolation: self.isolation(),
+            mechanisms: self.mechanisms.clone(),
+        }
+    }
+
+    /// Reads what it uses, from any thread.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.slot.ids, self.groups.directories())
     }
 
     /// Asks the supervisor to close its session (SIGTERM). What comes of it is seen on the channel.
@@ -233,34 +221,22 @@ impl Room {
         drop(channel);
         launched.kill()?;
         launched.wait()?;
-        let mut facts = vec![Fact::PidNamespaceEnded];
+        let first = format!("process {}", launched.pid());
+        let mut facts = vec![Observed::now(Fact::PidNamespaceEnded, first)];
         if let Some(pid) = launch::process_of(slot.ids).on("list", Path::new("/proc"))? {
             let remains = format!("process {pid} runs under its ids");
             return Err(RoomError::Remains { remains });
         }
-        facts.push(Fact::HostIdsUnused);
+        facts.push(Observed::now(Fact::HostIdsUnused, ids(slot.ids)));
         let removed = groups.remove()?;
         facts.push(if removed > 0 {
-            Fact::ResourceGroupsRemoved
+            Observed::now(Fact::ResourceGroupsRemoved, removed.to_string())
         } else {
-            Fact::NoResourceGroups
+            Observed::now(Fact::NoResourceGroups, "")
         });
         slot.give_back()?;
         Ok(DestructionObserved { facts })
     }
-}
-
-/// Ends what is left of the room named `name`, with the resource groups that [`Room::groups`] named,
-/// after its owner died: kills the processes in its
-/// resource groups and removes the groups; returns how many groups there were. Blocking. Never call
-/// it for a room that somebody owns.
-///
-/// # Errors
-/// `file-operation-failed` when a group remains.
-pub fn sweep(name: &str, noted: &[PathBuf]) -> Result<usize, RoomError> {
-    let mut groups = Groups::left_by(name, noted);
-    groups.kill()?;
-    groups.remove()
 }
 
 fn specification(config: &RoomConfig, programs: &Programs) -> Result<RoomSpec, RoomError> {

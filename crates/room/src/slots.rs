@@ -66,6 +66,16 @@ impl Slot {
         })
     }
 
+    /// The slot of these ids, when nobody has it and it was not given back.
+    pub(crate) fn reclaim(ids: IdMap) -> Result<Option<Self>, RoomError> {
+        let range = Range::of_this_user()?;
+        let number = ids.supervisor.wrapping_sub(range.base) / 2;
+        if number >= range.slots || range.ids(number) != ids {
+            return Ok(None);
+        }
+        range.abandoned(number)
+    }
+
     /// Gives the pair back after it was seen that nobody runs under it.
     pub(crate) fn give_back(mut self) -> Result<(), RoomError> {
         self.say(CLEAN)
@@ -75,6 +85,25 @@ impl Slot {
         self.file.rewind().on("rewind", &self.path)?;
         self.file.write_all(word.as_bytes()).on("write", &self.path)
     }
+}
+
+/// Every slot that was taken, not given back, and has no owner; locked. None where this user has no
+/// range.
+pub(crate) fn abandoned() -> Result<Vec<Slot>, RoomError> {
+    let Ok(range) = Range::of_this_user() else {
+        return Ok(Vec::new());
+    };
+    let Ok(entries) = fs::read_dir(&range.directory) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let number = entry.file_name().to_str().and_then(|n| n.parse().ok());
+        if let Some(number) = number.filter(|number| *number < range.slots) {
+            found.extend(range.abandoned(number)?);
+        }
+    }
+    Ok(found)
 }
 
 struct Range {
@@ -116,6 +145,23 @@ impl Range {
             directory,
             writer: MapWriter::Helpers,
         })
+    }
+
+    /// The slot of this number, locked, when it was taken, not given back, and has no owner.
+    fn abandoned(&self, number: u32) -> Result<Option<Slot>, RoomError> {
+        let path = self.directory.join(number.to_string());
+        let mut file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).on("open", &path),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
+        }
+        let mut said = String::new();
+        file.read_to_string(&mut said).on("read", &path)?;
+        let ids = self.ids(number);
+        Ok((said != CLEAN).then_some(Slot { ids, file, path }))
     }
 
     fn ids(&self, slot: u32) -> IdMap {

@@ -582,8 +582,9 @@ fn a49_nothing_outlives_its_command_or_its_room() {
     }
     let observed = s.room.destroy().unwrap();
     assert!(!ours(), "something outlived the room");
-    assert_eq!(observed.facts.first(), Some(&Fact::PidNamespaceEnded));
-    assert!(observed.facts.contains(&Fact::HostIdsUnused));
+    let first = observed.facts.first().unwrap();
+    assert_eq!(first.fact, Fact::PidNamespaceEnded);
+    assert!(observed.has(Fact::HostIdsUnused));
 }
 
 #[test]

@@ -11,15 +11,12 @@ use anyhow::Context as _;
 use clap::Args;
 use proofroom::{
     broker::OriginError,
-    keys::DeploymentKeys,
-    log::LogAccess,
     policies::PolicySet,
     progress::{Format, Progress},
-    session::{self, Deployment, SessionError, SessionReport, SessionRequest},
-    state::{StateDir, StateError},
+    session::{self, SessionError, SessionReport, SessionRequest},
+    state::StateError,
     upstreams,
 };
-use proofroom_canonical::Timestamp;
 use proofroom_record::{
     event::SessionEnd,
     ladder::{Anchors, Report, Verdict, verify_bundle},
@@ -28,13 +25,13 @@ use proofroom_record::{
 use proofroom_room::RoomError;
 use serde_json::json;
 
-use super::{Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE};
+use super::{
+    Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE,
+    deployment::{now, open_deployment, open_state},
+};
 
 /// Name of the built-in agent in policies and records.
 const BUILT_IN: &str = "builtin";
-/// Trust domain of a deployment that was given none.
-const TRUST_DOMAIN: &str = "proofroom.internal";
-
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The git repository; its HEAD commit goes into the room.
@@ -108,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         options.policy.as_deref(),
     )
     .map_err(|error| Failure::new(USAGE, "no-upstream", error))?;
-    let state = open_state(options)?;
+    let state = open_state(options.state.as_deref())?;
     let policies = PolicySet::load(options.policy.as_deref(), &source, state.path())
         .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
     let runtime = tokio::runtime::Runtime::new()
@@ -159,28 +156,6 @@ fn failure(error: anyhow::Error) -> Failure {
         (UNAVAILABLE, "session")
     };
     Failure::new(exit, code, error)
-}
-
-fn open_state(options: &Options) -> Result<StateDir, Failure> {
-    options
-        .state
-        .clone()
-        .map_or_else(StateDir::default_path, Ok)
-        .and_then(|path| StateDir::open(&path))
-        .map_err(|error| Failure::new(USAGE, error.code(), error))
-}
-
-fn open_deployment(state: StateDir) -> Result<Deployment, Failure> {
-    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, now())
-        .map_err(|error| Failure::new(USAGE, error.code(), error))?;
-    let log = LogAccess::new(state.log(), keys.trust_domain(), keys.log(), now)
-        .map_err(|error| Failure::new(INTERNAL, "log", error))?;
-    Ok(Deployment {
-        state,
-        keys: Arc::new(keys),
-        log: Arc::new(log),
-        clock: now,
-    })
 }
 
 fn request(
@@ -243,14 +218,6 @@ fn agent_name(program: &str) -> String {
         "" => "command".to_owned(),
         named => named.to_owned(),
     }
-}
-
-/// The one place where the command asks the system for the time.
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn show(progress: &Progress, report: &SessionReport, verified: &Report) {

@@ -78,7 +78,8 @@ pub(super) async fn begin(
     let room_config = policies.room.clone();
     let commands = command_rules(&room_config);
     let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
-    let (room, channel) = start_room(spare, session, room_config, dir, progress).await?;
+    let (room, channel) = start_room(spare, session, room_config, progress).await?;
+    save_room(dir, &room, &request.agent, (deployment.clock)())?;
     let assignment = Assignment {
         session,
         nonce: Nonce::from_random(random()?),
@@ -124,14 +125,12 @@ async fn start_room(
     spare: Spare,
     session: SessionId,
     config: RoomConfig,
-    dir: &Path,
     progress: &Progress,
 ) -> anyhow::Result<(Room, UnixStream)> {
     let name = session.to_string();
     let started = std::time::Instant::now();
     let mut room = tokio::task::spawn_blocking(move || spare.start(&name, &config)).await??;
     let took = started.elapsed();
-    save_room(dir, &room)?;
     let level = room.isolation();
     progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
     progress.fact(

@@ -7,11 +7,19 @@ use proofroom_room::Room;
 use tokio::{
     net::UnixStream,
     signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
     time::{Instant, sleep, sleep_until},
 };
 
-use super::GRACE;
-use crate::{progress::Progress, service::SessionService};
+use super::{
+    GRACE,
+    living::{Living, Order, Orders, refused},
+};
+use crate::{
+    control::{Answer, EndHow, Phase},
+    progress::Progress,
+    service::SessionService,
+};
 
 /// How often a room that was asked to close is asked again: a supervisor that has only just started
 /// does not hear the first time.
@@ -48,15 +56,27 @@ impl Interrupts {
     }
 }
 
-/// Serves the room until its end; a first interrupt asks it to close, a second ends it.
+/// What tells the serving loop from outside what to do.
+pub(super) struct Outside<'a> {
+    pub(super) interrupts: &'a mut Interrupts,
+    pub(super) orders: &'a mut Orders,
+    pub(super) living: &'a Living,
+}
+
+/// Serves the room until its end; a first interrupt or order asks it to close, a second ends it.
 pub(super) async fn serve(
     room: &Room,
     service: &Arc<SessionService>,
     channel: UnixStream,
     limit: Duration,
-    interrupts: &mut Interrupts,
+    outside: Outside<'_>,
     progress: &Progress,
 ) {
+    let Outside {
+        interrupts,
+        orders,
+        living,
+    } = outside;
     let mut served = std::pin::pin!(Arc::clone(service).serve(channel));
     let mut deadline = Instant::now() + limit;
     let mut asked = false;
@@ -75,6 +95,25 @@ pub(super) async fn serve(
                 }
                 progress.note("the session is asked to close; interrupt again to end it at once");
             }
+            ordered = orders.next() => {
+                let who = format!("{} (uid {})", ordered.by.name, ordered.by.uid);
+                match ordered.order {
+                    Order::End(EndHow::AtOnce) => {
+                        progress.note(&format!("{who} ends the room at once"));
+                        say(ordered.answer, "the room is ended at once");
+                        return;
+                    }
+                    Order::End(EndHow::Asked) if asked => {
+                        let words = "it was asked to close already; `--now` ends it at once";
+                        drop(ordered.answer.send(refused("session-ending", words)));
+                        continue;
+                    }
+                    Order::End(EndHow::Asked) => {
+                        progress.note(&format!("{who} asks the session to close"));
+                        say(ordered.answer, "the session is asked to close");
+                    }
+                }
+            }
             () = sleep_until(deadline) => {
                 if asked {
                     progress.note("the room did not close in time and is ended");
@@ -90,9 +129,16 @@ pub(super) async fn serve(
             }
         }
         asked = true;
+        living.enter(Phase::Ending);
         deadline = Instant::now() + GRACE;
         if room.ask_to_close().is_err() {
             return;
         }
     }
+}
+
+/// Whoever asked may be gone already.
+fn say(answer: oneshot::Sender<Answer>, message: &str) {
+    let message = message.to_owned();
+    drop(answer.send(Answer::Done { message }));
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -17,12 +17,14 @@ use proofroom_record::{
     predicate::{read_unverified, seal},
     room_api::SignedEvent,
     statement::{
-        AgentSession, Assurance, Binding, Destruction, ModelRun, ModelRunReference, Signer,
+        AgentSession, Assurance, Binding, Destruction, ModelRun, ModelRunReference, ObservedFact,
+        Signer,
     },
 };
+use proofroom_room::Observed;
 use proofroom_tlog::LeafKind;
 
-use super::{DONE, evidence_path};
+use super::{DONE, evidence_path, leftovers};
 use crate::{
     files, journal,
     keys::{DeploymentKeys, random},
@@ -106,8 +108,16 @@ impl Ended<'_> {
     pub(super) async fn record_destruction(
         &self,
         session_record: Digest,
-        observed: Vec<String>,
+        observed: &[Observed],
     ) -> anyhow::Result<()> {
+        let facts = observed.iter().map(|seen| ObservedFact {
+            fact: seen.fact.as_str().to_owned(),
+            at: seen.at,
+            detail: seen.detail.clone(),
+        });
+        let observed: Vec<ObservedFact> = facts.collect();
+        // A clock that was set back meanwhile must not make the record contradict itself.
+        let at = observed.iter().fold(self.now, |at, fact| at.max(fact.at));
         let record = Destruction {
             session: self.session,
             isolation: self.isolation,
@@ -117,7 +127,7 @@ impl Ended<'_> {
                 "that the host kept no copy of the room's memory: at this isolation level its operator could have read it".to_owned(),
                 "that released memory was overwritten before its next use: the kernel clears pages when it hands them out again".to_owned(),
             ],
-            at: self.now,
+            at,
             blinding: Nonce::from_random(random()?),
         };
         let sealed = seal(record, self.keys.gateway())?;
@@ -125,6 +135,12 @@ impl Ended<'_> {
             .keep(LeafKind::Destruction, "destruction", sealed.bytes)
             .await?;
         Ok(())
+    }
+
+    /// Unlinks what only the running session needed, whoever made it.
+    pub(super) fn unlink_unneeded(&self) -> anyhow::Result<Vec<Observed>> {
+        leftovers::unlink(self.dir)
+            .with_context(|| format!("cannot tidy up `{}`", self.dir.display()))
     }
 
     /// A session record that the room's process still wrote before it died.
@@ -152,7 +168,7 @@ impl Ended<'_> {
         let parts = self.bundle_parts(receipted, log, signer)?;
         let bytes = write_bundle(&parts)?;
         let path = write_out(own, out, &bytes)?;
-        tidy_up(self.dir)?;
+        files::replace(&self.dir.join(DONE), b"")?;
         Ok((path, bytes))
     }
 
@@ -266,23 +282,6 @@ fn write_out(own: &Path, out: Option<&Path>, bytes: &[u8]) -> anyhow::Result<Pat
         )
     })?;
     Ok(out.to_owned())
-}
-
-/// Removes what only the running session needed and marks it as done.
-fn tidy_up(dir: &Path) -> io::Result<()> {
-    for name in ["scratch.git", "incoming.pack"] {
-        let path = dir.join(name);
-        let removed = if path.is_dir() {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    files::replace(&dir.join(DONE), b"")
 }
 
 fn lines(events: &[SignedEvent]) -> Vec<u8> {

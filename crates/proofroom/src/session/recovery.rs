@@ -1,13 +1,17 @@
 //! Sessions whose process died: each is closed from what was durable, with a record that says so.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use proofroom_canonical::{IsolationLevel, SessionId};
-use proofroom_room::Fact;
+use anyhow::Context as _;
+use proofroom_canonical::SessionId;
+use proofroom_room::{Fact, Observed};
 use proofroom_tlog::LeafKind;
 
-use super::{DONE, Deployment, claim, ending};
+use super::{DONE, Deployment, RoomNote, claim, ending, leftovers};
 use crate::{progress::Progress, shelf::Shelf};
+
+/// An empty resource group that is younger may belong to a room that is just being started.
+const GROUP_AGE: Duration = Duration::from_secs(300);
 
 /// What became of a session that was found open.
 #[derive(Debug)]
@@ -59,7 +63,43 @@ pub async fn recover(
         });
         recovered.push((session, outcome));
     }
+    sweep_the_machine(deployment, progress).await?;
     Ok(recovered)
+}
+
+/// Ends what no session's folder knows of any more: rooms whose host ids have no owner, and empty
+/// resource groups. Rooms of other deployments are safe: their owners hold the ids' locks.
+async fn sweep_the_machine(deployment: &Deployment, progress: &Progress) -> anyhow::Result<()> {
+    let known: Vec<String> = deployment
+        .state
+        .sessions()?
+        .into_iter()
+        .map(|(session, _)| session.to_string())
+        .collect();
+    let swept = tokio::task::spawn_blocking(move || {
+        let ended = proofroom_room::sweep_slots();
+        let lives = |name: &str| known.iter().any(|known| known == name);
+        (ended, proofroom_room::sweep_groups(GROUP_AGE, lives))
+    });
+    let (ended, groups) = swept.await?;
+    match ended {
+        Ok(ended) => {
+            for ids in ended {
+                progress.warning(&format!(
+                    "a room without an owner ran under the host ids {} and {}; it was ended",
+                    ids.supervisor, ids.agent
+                ));
+            }
+        }
+        Err(error) => progress.warning(&format!(
+            "what rooms without an owner left cannot be ended: {}",
+            crate::causes::chain(&error)
+        )),
+    }
+    if groups > 0 {
+        progress.note(&format!("{groups} empty resource groups were removed"));
+    }
+    Ok(())
 }
 
 async fn close(
@@ -68,37 +108,46 @@ async fn close(
     dir: &Path,
 ) -> anyhow::Result<Recovered> {
     let name = session.to_string();
-    let groups = super::saved_groups(dir)?;
-    let swept =
-        tokio::task::spawn_blocking(move || proofroom_room::sweep(&name, &groups)).await??;
+    let note = super::saved_room(dir)?;
+    let trace = note.as_ref().map(|note| note.trace.clone());
+    let mut observed = vec![
+        Observed::now(Fact::EndedByJanitor, ""),
+        Observed::now(Fact::HostProcessGone, gone(note.as_ref())),
+    ];
+    let swept = move || proofroom_room::sweep(&name, trace.as_ref());
+    observed.extend(tokio::task::spawn_blocking(swept).await??);
+    observed.extend(leftovers::detach(dir)?);
     if !super::began(dir)? {
         fs::remove_dir_all(dir)?;
         return Ok(Recovered::NeverBegan);
     }
+    let trace = note.context("the session has events and no note of its room")?;
     let shelf = Shelf::reopen(dir.join("records"), session, Arc::clone(&deployment.log)).await?;
     let ended = ending::Ended {
         session,
         dir,
         keys: &deployment.keys,
         shelf: &shelf,
-        isolation: IsolationLevel::Process,
-        mechanisms: super::saved_mechanisms(dir)?,
+        isolation: trace.trace.isolation,
+        mechanisms: trace.trace.mechanisms,
         now: (deployment.clock)(),
     };
     let closed = match ended.closed_already()? {
         Some(closed) => closed,
         None => ended.close_for_the_room().await?,
     };
+    observed.extend(ended.unlink_unneeded()?);
     if shelf.file(LeafKind::Destruction).is_none() {
-        let mut observed = vec!["the process that owned the room is gone".to_owned()];
-        if swept > 0 {
-            observed.push(Fact::ResourceGroupsRemoved.as_str().to_owned());
-        }
-        ended.record_destruction(closed.digest, observed).await?;
+        ended.record_destruction(closed.digest, &observed).await?;
     }
     let own = deployment.state.bundle(session);
     ended
         .bundle(&deployment.log, closed.record.signer, &own, None)
         .await?;
     Ok(Recovered::Closed)
+}
+
+/// Which process it was, where the session's folder says so.
+fn gone(note: Option<&RoomNote>) -> String {
+    note.map_or_else(String::new, |note| format!("process {}", note.owner.pid))
 }

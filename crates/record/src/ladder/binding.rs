@@ -250,7 +250,8 @@ pub(super) fn verify_destruction(
             ),
         ));
     }
-    Ok((format!("the host saw: {}", gone.observed.join(", ")), ()))
+    let seen: Vec<String> = gone.observed.iter().map(ToString::to_string).collect();
+    Ok((format!("the host saw: {}", seen.join(", ")), ()))
 }
 
 /// What can be said of the level: a level without hardware evidence is a statement, and is shown as

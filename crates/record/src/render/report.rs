@@ -117,11 +117,15 @@ fn isolation(page: &mut Page, facts: &BundleFacts) {
         escape(&session.mechanisms.join(", "))
     ));
     match &facts.destruction {
-        Some(gone) => page.raw(&format!(
-            "<p>Destroyed at {}; the host saw: {}.</p>",
-            gone.at,
-            escape(&gone.observed.join(", "))
-        )),
+        Some(gone) => {
+            page.raw("<p>Destroyed; the host saw:</p>");
+            page.table(
+                &["What", "Which", "When"],
+                gone.observed
+                    .iter()
+                    .map(|seen| vec![seen.fact.clone(), seen.detail.clone(), seen.at.to_string()]),
+            );
+        }
         None => page
             .raw("<p class=\"no\">No destruction record: nobody states that the room is gone.</p>"),
     }

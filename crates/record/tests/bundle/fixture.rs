@@ -27,8 +27,8 @@ use proofroom_record::{
     statement::{
         AgentSession, Assurance, BINDING_PURPOSE, Binding, ClassificationResult, Destruction,
         EventSummary, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
-        ModelRunReference, ModelSource, PolicyDigests, RejectedUpstream, RoutingResult,
-        SessionResult, Signer, TokenCount, UpstreamFacts,
+        ModelRunReference, ModelSource, ObservedFact, PolicyDigests, RejectedUpstream,
+        RoutingResult, SessionResult, Signer, TokenCount, UpstreamFacts,
     },
 };
 use proofroom_testkit::tee::SimulatedTee;
@@ -583,8 +583,16 @@ fn destruction_record(session_record: Digest) -> Destruction {
         isolation: IsolationLevel::Process,
         session_record,
         observed: vec![
-            "pid-namespace-empty".into(),
-            "workspace-memory-released".into(),
+            ObservedFact {
+                fact: "pid-namespace-ended".into(),
+                at: at(120),
+                detail: "process 4711".into(),
+            },
+            ObservedFact {
+                fact: "host-ids-unused".into(),
+                at: at(121),
+                detail: String::new(),
+            },
         ],
         not_proven: vec!["that no copy of the memory was made before".into()],
         at: at(121),

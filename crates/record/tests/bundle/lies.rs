@@ -318,7 +318,12 @@ fn other_lies() -> Vec<(&'static str, Fixture, Wanted)> {
         ),
         (
             "destroyed before it ended",
-            lie(|f| f.destruction = Box::new(|d| d.at = at(10))),
+            lie(|f| {
+                f.destruction = Box::new(|d| {
+                    d.at = at(10);
+                    d.observed.iter_mut().for_each(|fact| fact.at = at(10));
+                });
+            }),
             ("times", "time-order", 10),
         ),
         (

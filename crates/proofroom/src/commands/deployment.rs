@@ -1,0 +1,40 @@
+//! The deployment that a command works on: its state directory, keys and log, and the clock.
+
+use std::{path::Path, sync::Arc};
+
+use proofroom::{keys::DeploymentKeys, log::LogAccess, session::Deployment, state::StateDir};
+use proofroom_canonical::Timestamp;
+
+use super::{Failure, INTERNAL, USAGE};
+
+/// Trust domain of a deployment that was given none.
+const TRUST_DOMAIN: &str = "proofroom.internal";
+
+pub(super) fn open_state(named: Option<&Path>) -> Result<StateDir, Failure> {
+    named
+        .map(Path::to_owned)
+        .map_or_else(StateDir::default_path, Ok)
+        .and_then(|path| StateDir::open(&path))
+        .map_err(|error| Failure::new(USAGE, error.code(), error))
+}
+
+pub(super) fn open_deployment(state: StateDir) -> Result<Deployment, Failure> {
+    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, now())
+        .map_err(|error| Failure::new(USAGE, error.code(), error))?;
+    let log = LogAccess::new(state.log(), keys.trust_domain(), keys.log(), now)
+        .map_err(|error| Failure::new(INTERNAL, "log", error))?;
+    Ok(Deployment {
+        state,
+        keys: Arc::new(keys),
+        log: Arc::new(log),
+        clock: now,
+    })
+}
+
+/// The one place where the command asks the system for the time.
+pub(super) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

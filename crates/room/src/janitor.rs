@@ -1,0 +1,262 @@
+//! What a host process that died left of its room: found by what the room was known to have, ended,
+//! and reported as observed. A room that somebody owns is never touched: its slot is locked.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proofroom_canonical::IsolationLevel;
+use proofroom_confine::{IdMap, MapWriter, launch};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Fact, Observed, RoomError,
+    error::On as _,
+    groups::Groups,
+    slots::{self, Slot},
+};
+
+/// How often a killed process is looked for, 1 ms apart.
+const GONE_TRIES: u32 = 5000;
+
+/// What a room has outside of itself, kept by its host for whoever has to end it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// The machine's boot id when the room was started.
+    pub boot: String,
+    /// Its first process.
+    pub first: ProcessTrace,
+    /// Its host ids.
+    pub ids: IdMap,
+    /// Its resource groups.
+    pub groups: Vec<PathBuf>,
+    /// Its isolation level.
+    pub isolation: IsolationLevel,
+    /// The mechanisms in force.
+    pub mechanisms: Vec<String>,
+}
+
+/// A process that is not taken for another which gets its number later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessTrace {
+    /// Its number.
+    pub pid: i32,
+    /// When it began, in clock ticks since the machine's start.
+    pub started: u64,
+}
+
+impl ProcessTrace {
+    /// The process that has this number now.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let started = rest.split(' ').nth(19)?.parse().ok()?;
+        Some(Self { pid, started })
+    }
+
+    /// Whether it is still there.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// The machine's boot id; empty where the kernel does not say.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Ends what is left of the room named `name` after its owner died, and says what was observed.
+/// Blocking. Never call it for a room that somebody owns.
+///
+/// # Errors
+/// `room-remains` or `file-operation-failed` when something of it stays.
+pub fn sweep(name: &str, trace: Option<&Trace>) -> Result<Vec<Observed>, RoomError> {
+    let mut seen = Vec::new();
+    let noted = trace.map_or(&[][..], |trace| &trace.groups);
+    let rebooted = trace.is_some_and(|trace| trace.boot != boot_id());
+    if rebooted {
+        seen.push(Observed::now(Fact::HostRebootedSince, ""));
+    }
+    let mut groups = Groups::left_by(name, noted);
+    let mut killed = 0;
+    if let Some(trace) = trace.filter(|_| !rebooted) {
+        killed += kill_first(trace.first);
+    }
+    killed += groups.kill()?;
+    if let Some(trace) = trace.filter(|_| !rebooted) {
+        // A pair that is locked has a new owner, who saw that nobody ran under it.
+        let slot = Slot::reclaim(trace.ids)?;
+        if slot.is_some() && trace.ids.writer == MapWriter::Root {
+            killed += kill_all(trace.ids)?;
+        }
+        wait_gone(trace.first)?;
+        seen.push(Observed::now(
+            Fact::FirstProcessGone,
+            format!("process {}", trace.first.pid),
+        ));
+        if let Some(slot) = slot {
+            let left = launch::process_of(trace.ids).on("list", Path::new("/proc"))?;
+            if left.is_none() {
+                seen.push(Observed::now(Fact::HostIdsUnused, ids(trace.ids)));
+                slot.give_back()?;
+            }
+        }
+    }
+    if killed > 0 {
+        seen.insert(0, Observed::now(Fact::ProcessesKilled, killed.to_string()));
+    }
+    let removed = groups.remove()?;
+    if removed > 0 {
+        seen.push(Observed::now(
+            Fact::ResourceGroupsRemoved,
+            removed.to_string(),
+        ));
+    }
+    Ok(seen)
+}
+
+/// Ends rooms of which nothing is known but that their pair of host ids was not given back and has
+/// no owner; returns the pairs under which processes ran. Blocking.
+///
+/// # Errors
+/// `file-operation-failed`, `room-remains`.
+pub fn sweep_slots() -> Result<Vec<IdMap>, RoomError> {
+    let mut ended = Vec::new();
+    for slot in slots::abandoned()? {
+        let mut left = launch::processes_of(slot.ids).on("list", Path::new("/proc"))?;
+        // A user's range of subordinate ids is shared with other programs: theirs is not ours to end.
+        if !left.is_empty() && slot.ids.writer == MapWriter::Root {
+            kill_all(slot.ids)?;
+            ended.push(slot.ids);
+            left.clear();
+        }
+        if left.is_empty() {
+            slot.give_back()?;
+        }
+    }
+    Ok(ended)
+}
+
+/// Removes empty resource groups of sessions that `lives` does not know, when they are older than
+/// `age`: a group that is being filled is younger. Returns how many.
+pub fn sweep_groups(age: Duration, lives: impl Fn(&str) -> bool) -> usize {
+    let old = |path: &Path| {
+        let made = fs::metadata(path).and_then(|found| found.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
+    };
+    let mut removed = 0;
+    for path in Groups::all() {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        let name = name.as_deref().and_then(|n| n.strip_prefix("proofroom-"));
+        let ours = name.is_some_and(|name| name.starts_with("ses_") && !lives(name));
+        // The kernel removes none that a process is in.
+        if ours && old(&path) && fs::remove_dir(&path).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+pub(crate) fn ids(ids: IdMap) -> String {
+    format!("{} and {}", ids.supervisor, ids.agent)
+}
+
+/// The end of a room's first process is the end of its pid namespace.
+fn kill_first(first: ProcessTrace) -> usize {
+    let Some(pid) = Pid::from_raw(first.pid) else {
+        return 0;
+    };
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return 0;
+    };
+    // Looked at through the handle's lifetime: the number cannot be another's meanwhile.
+    let same = first.is_there();
+    usize::from(same && pidfd_send_signal(&handle, Signal::KILL).is_ok())
+}
+
+fn kill_all(ids: IdMap) -> Result<usize, RoomError> {
+    let mut killed = 0;
+    for _ in 0..GONE_TRIES {
+        let left = launch::processes_of(ids).on("list", Path::new("/proc"))?;
+        if left.is_empty() {
+            return Ok(killed);
+        }
+        for pid in left.into_iter().filter_map(Pid::from_raw) {
+            let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+                continue;
+            };
+            // Looked at again through the handle's lifetime.
+            let still = launch::runs_under(pid.as_raw_nonzero().get(), ids);
+            if still && pidfd_send_signal(&handle, Signal::KILL).is_ok() {
+                killed += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let remains = format!("processes run under its ids {}", self::ids(ids));
+    Err(RoomError::Remains { remains })
+}
+
+fn wait_gone(first: ProcessTrace) -> Result<(), RoomError> {
+    for _ in 0..GONE_TRIES {
+        if !first.is_there() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let remains = format!("its first process {} runs", first.pid);
+    Err(RoomError::Remains { remains })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ProcessTrace, sweep};
+    use crate::Fact;
+
+    #[test]
+    fn a_process_is_told_from_a_later_one_with_its_number() {
+        let own = ProcessTrace::of(std::process::id().cast_signed()).unwrap();
+        assert!(own.is_there());
+        let later = ProcessTrace {
+            started: own.started + 1,
+            ..own
+        };
+        assert!(!later.is_there());
+    }
+
+    #[test]
+    fn after_a_reboot_no_process_is_touched_whatever_number_it_has() {
+        use proofroom_canonical::IsolationLevel;
+        use proofroom_confine::{IdMap, MapWriter};
+        let child = std::process::Command::new("sleep").arg("60").spawn();
+        let mut child = child.unwrap();
+        let trace = super::Trace {
+            boot: "another boot".to_owned(),
+            first: ProcessTrace::of(child.id().cast_signed()).unwrap(),
+            ids: IdMap {
+                supervisor: 4_000_000_000,
+                agent: 4_000_000_001,
+                writer: MapWriter::Root,
+            },
+            groups: vec![],
+            isolation: IsolationLevel::Process,
+            mechanisms: vec![],
+        };
+        let seen = sweep("ses_of_nobody", Some(&trace)).unwrap();
+        let facts: Vec<Fact> = seen.iter().map(|one| one.fact).collect();
+        assert_eq!(facts, [Fact::HostRebootedSince]);
+        assert_eq!(child.try_wait().unwrap(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
