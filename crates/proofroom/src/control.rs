@@ -267,7 +267,7 @@ impl Conversation {
     ///
     /// # Errors
     /// [`ControlError::Broken`], [`ControlError::Answer`], [`ControlError::Refused`].
-    pub fn next(&mut self) -> Result<Option<Answer>, ControlError> {
+    pub fn answer(&mut self) -> Result<Option<Answer>, ControlError> {
         let session = self.session;
         let mut bytes = Vec::new();
         let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
@@ -294,7 +294,7 @@ impl Conversation {
 /// # Errors
 /// See [`ControlError`].
 pub fn state(session: SessionId, dir: &Path) -> Result<LivingState, ControlError> {
-    match Conversation::begin(session, dir, &Ask::State)?.next()? {
+    match Conversation::begin(session, dir, &Ask::State)?.answer()? {
         Some(Answer::State(state)) => Ok(*state),
         _ => Err(ControlError::NotListening(session)),
     }

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     GRACE,
-    living::{Living, Order, Orders, refused},
+    living::{Living, Order, Ordered, Orders, refused},
 };
 use crate::{
     control::{Answer, EndHow, Phase},
@@ -95,25 +95,11 @@ pub(super) async fn serve(
                 }
                 progress.note("the session is asked to close; interrupt again to end it at once");
             }
-            ordered = orders.next() => {
-                let who = format!("{} (uid {})", ordered.by.name, ordered.by.uid);
-                match ordered.order {
-                    Order::End(EndHow::AtOnce) => {
-                        progress.note(&format!("{who} ends the room at once"));
-                        say(ordered.answer, "the room is ended at once");
-                        return;
-                    }
-                    Order::End(EndHow::Asked) if asked => {
-                        let words = "it was asked to close already; `--now` ends it at once";
-                        drop(ordered.answer.send(refused("session-ending", words)));
-                        continue;
-                    }
-                    Order::End(EndHow::Asked) => {
-                        progress.note(&format!("{who} asks the session to close"));
-                        say(ordered.answer, "the session is asked to close");
-                    }
-                }
-            }
+            ordered = orders.next() => match obey(ordered, asked, progress) {
+                Obeyed::Asked => {}
+                Obeyed::AtOnce => return,
+                Obeyed::Nothing => continue,
+            },
             () = sleep_until(deadline) => {
                 if asked {
                     progress.note("the room did not close in time and is ended");
@@ -133,6 +119,37 @@ pub(super) async fn serve(
         deadline = Instant::now() + GRACE;
         if room.ask_to_close().is_err() {
             return;
+        }
+    }
+}
+
+/// What an order means for the loop that serves the room.
+enum Obeyed {
+    /// The room is to be asked to close.
+    Asked,
+    /// The room is to be ended.
+    AtOnce,
+    /// Nothing.
+    Nothing,
+}
+
+fn obey(ordered: Ordered, asked: bool, progress: &Progress) -> Obeyed {
+    let who = format!("{} (uid {})", ordered.by.name, ordered.by.uid);
+    match ordered.order {
+        Order::End(EndHow::AtOnce) => {
+            progress.note(&format!("{who} ends the room at once"));
+            say(ordered.answer, "the room is ended at once");
+            Obeyed::AtOnce
+        }
+        Order::End(EndHow::Asked) if asked => {
+            let words = "it was asked to close already; `--now` ends it at once";
+            drop(ordered.answer.send(refused("session-ending", words)));
+            Obeyed::Nothing
+        }
+        Order::End(EndHow::Asked) => {
+            progress.note(&format!("{who} asks the session to close"));
+            say(ordered.answer, "the session is asked to close");
+            Obeyed::Asked
         }
     }
 }

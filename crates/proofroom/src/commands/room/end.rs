@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         EndHow::Asked
     };
     let mut talk = Conversation::begin(session, &dir, &Ask::End { how }).map_err(failed)?;
-    if let Some(Answer::Done { message }) = talk.next().map_err(failed)? {
+    if let Some(Answer::Done { message }) = talk.answer().map_err(failed)? {
         print(&format!("{message}\n"))?;
     }
     let deadline = Instant::now() + PATIENCE;
