@@ -4,6 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+mod confidential;
 mod machine;
 
+pub use confidential::{
+    CBit, ConfidentialMachine, ConfidentialProblem, HostData, MrConfigId, QuoteService, Technology,
+};
 pub use machine::{Accelerator, BOOT_PORT, CHANNEL_PORT, Disk, Inherited, Machine, Shape, Tpm};

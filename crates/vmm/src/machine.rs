@@ -109,6 +109,14 @@ impl Machine {
     /// QEMU's arguments, without the program's own name.
     #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
+        self.arguments_as(&Variant {
+            processor: self.processor(),
+            ..Variant::default()
+        })
+    }
+
+    /// QEMU's arguments for this machine, made into `variant`.
+    pub(crate) fn arguments_as(&self, variant: &Variant) -> Vec<OsString> {
         let mut line = Line::default();
         line.option("-name", "proofroom,debug-threads=off");
         line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
@@ -116,8 +124,14 @@ impl Machine {
         line.option("-serial", "none");
         line.option("-parallel", "none");
         line.option("-accel", self.accelerator_words());
-        line.option("-cpu", self.processor());
-        line.option("-machine", "q35,smm=off,hpet=off,usb=off,vmport=off");
+        line.option("-cpu", variant.processor);
+        for object in &variant.objects {
+            line.option("-object", object.as_str());
+        }
+        line.option(
+            "-machine",
+            format!("q35,smm=off,hpet=off,usb=off,vmport=off{}", variant.machine),
+        );
         line.option("-smp", self.shape.vcpus.to_string());
         line.option("-m", format!("{}M", self.shape.memory_mib));
         line.option(
@@ -186,6 +200,16 @@ impl Machine {
     }
 }
 
+/// What makes another kind of machine of the same devices.
+#[derive(Debug, Default)]
+pub(crate) struct Variant {
+    pub(crate) processor: &'static str,
+    /// Objects that the machine is built on.
+    pub(crate) objects: Vec<String>,
+    /// More properties of the machine, each after a comma.
+    pub(crate) machine: &'static str,
+}
+
 #[derive(Default)]
 struct Line(Vec<OsString>);
 
@@ -209,10 +233,12 @@ impl Line {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::ffi::OsString;
+
     use super::{Accelerator, Disk, Inherited, Machine, Shape, Tpm};
 
-    fn machine() -> Machine {
+    pub(crate) fn machine() -> Machine {
         Machine {
             accelerator: Accelerator::Tcg,
             shape: Shape {
@@ -234,13 +260,14 @@ mod tests {
         }
     }
 
-    fn text(machine: &Machine) -> String {
+    /// One option a line.
+    pub(crate) fn text(arguments: &[OsString]) -> String {
         let mut text = String::new();
-        for argument in machine.arguments() {
-            let argument = argument.into_string().unwrap();
+        for argument in arguments {
+            let argument = argument.to_str().unwrap();
             let new_option = argument.starts_with('-');
             text.push(if new_option { '\n' } else { ' ' });
-            text.push_str(&argument);
+            text.push_str(argument);
         }
         text.trim_start().to_owned() + "\n"
     }
@@ -248,12 +275,22 @@ mod tests {
     #[test]
     fn the_emulated_machine_is_the_golden_one() {
         let golden = include_str!("../tests/golden/tcg.txt");
-        assert_eq!(text(&machine()), golden);
+        assert_eq!(text(&machine().arguments()), golden);
+    }
+
+    #[test]
+    fn the_machine_under_kvm_is_the_golden_one() {
+        let machine = Machine {
+            accelerator: Accelerator::Kvm,
+            ..machine()
+        };
+        let golden = include_str!("../tests/golden/kvm.txt");
+        assert_eq!(text(&machine.arguments()), golden);
     }
 
     #[test]
     fn a_machine_has_no_network_device_and_no_writable_disk() {
-        let text = text(&machine());
+        let text = text(&machine().arguments());
         assert!(!text.contains("net"), "{text}");
         assert_eq!(text.matches("-drive").count(), 1);
         assert_eq!(text.matches("readonly=on").count(), 1);
@@ -261,6 +298,6 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_path_starts_no_option() {
-        assert!(text(&machine()).contains("file=/layers/0,,1.img,format=raw"));
+        assert!(text(&machine().arguments()).contains("file=/layers/0,,1.img,format=raw"));
     }
 }

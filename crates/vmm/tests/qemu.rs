@@ -1,0 +1,155 @@
+//! QEMU's own parser on the command lines of confidential machines. Needs QEMU 11 or newer, by
+//! `PROOFROOM_QEMU` or on the path; says so aloud where there is none. Nothing boots: without such
+//! hardware QEMU must get as far as asking the processor, and no farther.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::Path,
+    process::Command,
+};
+
+use proofroom_vmm::{
+    Accelerator, CBit, ConfidentialMachine, Disk, HostData, Inherited, Machine, MrConfigId,
+    QuoteService, Shape, Technology, Tpm,
+};
+use rustix::io::{FdFlags, fcntl_setfd};
+
+const OLDEST: u32 = 11;
+
+/// QEMU, if it is new enough.
+fn qemu() -> Option<OsString> {
+    let program = env::var_os("PROOFROOM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
+    let skip = |why: &str| {
+        eprintln!(
+            "SKIPPED: {program:?} {why}; set PROOFROOM_QEMU to a QEMU {OLDEST} or newer to run this"
+        );
+        None
+    };
+    let Ok(answer) = Command::new(&program).arg("--version").output() else {
+        return skip("cannot be run");
+    };
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let version = text.split("version ").nth(1).unwrap_or_default();
+    match version.split('.').next().unwrap_or_default().parse::<u32>() {
+        Ok(OLDEST..) => Some(program),
+        Ok(_) | Err(_) => skip(&format!(
+            "is too old: {}",
+            text.lines().next().unwrap_or("?")
+        )),
+    }
+}
+
+/// Our ends and QEMU's, which it inherits: this file starts one QEMU at a time and nothing else.
+struct Sockets([(UnixStream, UnixStream); 3]);
+
+impl Sockets {
+    fn new() -> Self {
+        Self([(); 3].map(|()| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
+            (ours, theirs)
+        }))
+    }
+
+    fn inherited(&self, number: usize) -> Inherited {
+        Inherited(self.0[number].1.as_raw_fd())
+    }
+}
+
+fn machine(files: &Path, sockets: &Sockets) -> Machine {
+    let file = |name: &str| {
+        let path = files.join(name);
+        fs::write(&path, vec![0; 1 << 16]).unwrap();
+        path
+    };
+    Machine {
+        accelerator: Accelerator::Kvm,
+        shape: Shape {
+            vcpus: 1,
+            memory_mib: 256,
+        },
+        firmware: file("firmware"),
+        kernel: file("kernel"),
+        initrd: file("initrd"),
+        command_line: "quiet".to_owned(),
+        disks: vec![Disk {
+            path: file("layer"),
+            serial: "layer0".to_owned(),
+        }],
+        tpm: Tpm::Absent,
+        boot_port: sockets.inherited(0),
+        channel: sockets.inherited(1),
+        monitor: sockets.inherited(2),
+    }
+}
+
+/// What QEMU says to these arguments before it ends.
+fn answer(program: &OsString, arguments: &[OsString]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn qemu_understands_the_confidential_command_lines() {
+    let Some(program) = qemu() else { return };
+    let files = tempfile::tempdir().unwrap();
+    let technologies = [
+        (
+            Technology::Tdx {
+                config: MrConfigId::of_boot_config(b"{}"),
+                quote_service: QuoteService::Unix(files.path().join("qgs.sock")),
+            },
+            "TDX",
+            "mrconfigid",
+        ),
+        (
+            Technology::Tdx {
+                config: MrConfigId::of_boot_config(b"{}"),
+                quote_service: QuoteService::Vsock { cid: 2, port: 4050 },
+            },
+            "TDX",
+            "quote-generation-socket",
+        ),
+        (
+            Technology::SevSnp {
+                config: HostData::of_boot_config(b"{}"),
+                c_bit: CBit::EPYC,
+            },
+            "SEV-SNP",
+            "host-data",
+        ),
+    ];
+    for (technology, name, property) in technologies {
+        let sockets = Sockets::new();
+        let machine = machine(files.path(), &sockets);
+        let machine = ConfidentialMachine::new(machine, technology).unwrap();
+        let arguments = machine.arguments().unwrap();
+        let said = answer(&program, &arguments);
+        // Parsed as far as the processor: there is no KVM, or it has no such machines.
+        let reached = [
+            format!("vm-type {name} not supported by KVM"),
+            "Could not access KVM kernel module".to_owned(),
+        ];
+        assert!(reached.iter().any(|words| said.contains(words)), "{said}");
+
+        // The same line with one property misspelt: the parser was reached, and would have refused.
+        let misspelt: Vec<OsString> = arguments
+            .iter()
+            .map(|argument| argument.to_str().unwrap().replace(property, "misspelt"))
+            .map(OsString::from)
+            .collect();
+        let said = answer(&program, &misspelt);
+        assert!(said.contains("'misspelt' is unexpected"), "{said}");
+    }
+}
