@@ -2,7 +2,7 @@
 //! that then ends. Not a promise about a room: `Room::start` meets the same kernel again and fails
 //! by itself.
 
-use std::{fmt, fs, io, path::Path};
+use std::{fmt, fs, io, os::fd::AsFd as _, path::Path};
 
 use proofroom_canonical::IsolationLevel;
 use serde::Serialize;
@@ -66,6 +66,16 @@ pub enum HighestLevel {
     Level(IsolationLevel),
     /// No room can be started.
     None,
+}
+
+/// Which types of machine KVM offers: bit 4 is SEV-SNP, bit 5 is TDX (`KVM_CAP_VM_TYPES`).
+///
+/// # Errors
+/// The device cannot be opened or does not answer.
+pub fn kvm_machine_types(device: &Path) -> io::Result<u32> {
+    const VM_TYPES: libc::c_long = 235;
+    let device = fs::OpenOptions::new().read(true).write(true).open(device)?;
+    sys::kvm_extension(device.as_fd(), VM_TYPES)
 }
 
 /// Tries everything. Takes some ten milliseconds; changes nothing on the machine.

@@ -252,6 +252,15 @@ pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// What KVM answers to `KVM_CHECK_EXTENSION` for a capability's number.
+pub(crate) fn kvm_extension(kvm: BorrowedFd<'_>, capability: c_long) -> io::Result<u32> {
+    const CHECK_EXTENSION: u64 = 0xAE03;
+    #[expect(unsafe_code, reason = "KVM is asked by ioctl")]
+    // SAFETY: the argument is a number; the kernel reads and writes no memory of ours.
+    let returned = unsafe { libc::ioctl(kvm.as_raw_fd(), CHECK_EXTENSION as _, capability) };
+    u32::try_from(outcome(c_long::from(returned))?).map_err(io::Error::other)
+}
+
 fn c_up() -> libc::c_short {
     libc::c_short::try_from(libc::IFF_UP).unwrap_or(1)
 }

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use proofroom_confine::ConfineError;
 
-use crate::ConfigProblem;
+use crate::{ConfigProblem, hardware::BackendUnavailable};
 
 /// A room that was not started, or whose end was not observed. There is no weaker room instead.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum RoomError {
         /// What `minimum_isolation` says.
         required: String,
     },
+    /// The machine lacks something that rooms of this kind need.
+    #[error(transparent)]
+    BackendUnavailable(#[from] BackendUnavailable),
     /// A resource group that the configuration requires cannot be made.
     #[error("the `{limit}` limit cannot be enforced: {why}; {what_to_do}")]
     LimitNotEnforceable {
@@ -69,6 +72,7 @@ impl RoomError {
         match self {
             Self::Config(_) => "room-config-unusable",
             Self::LevelNotOffered { .. } => "isolation-level-not-offered",
+            Self::BackendUnavailable(missing) => missing.code(),
             Self::LimitNotEnforceable { .. } => "limit-not-enforceable",
             Self::NoSlot { .. } => "no-free-host-ids",
             Self::NotInGroup { .. } => "not-in-its-group",

@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod facts;
 mod groups;
+pub mod hardware;
 mod janitor;
 mod room;
 mod slots;
