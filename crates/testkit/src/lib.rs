@@ -5,3 +5,4 @@
 
 pub mod cassette;
 pub mod tee;
+pub mod tsm;
