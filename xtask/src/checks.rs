@@ -25,7 +25,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("classify", &["canonical"]),
     ("confine", &["canonical"]),
     ("e2e", &[]),
-    ("escape-probe", &[]),
     ("evidence", &["canonical"]),
     (
         "gateway",
@@ -42,6 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "guest",
         &["authz", "canonical", "classify", "confine", "record"],
     ),
+    ("init", &[]),
+    ("layer", &["canonical"]),
     ("ledger", &["canonical", "tlog"]),
     ("llm", &["canonical"]),
     (
@@ -53,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "confine",
             "evidence",
             "gateway",
+            "layer",
             "ledger",
             "record",
             "room",

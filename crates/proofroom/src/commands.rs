@@ -3,6 +3,7 @@
 
 mod deployment;
 mod doctor;
+mod layer;
 mod policy;
 mod room;
 mod run;
@@ -28,6 +29,9 @@ enum Command {
     /// Look at rooms, end them, and clean up after a crash.
     #[command(subcommand)]
     Room(room::Command),
+    /// Build, list or verify the tool chains that rooms get.
+    #[command(subcommand)]
+    Layer(layer::Command),
     /// Write or check policy files.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -65,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Doctor(options) => doctor::run(options),
         Command::Room(command) => room::run(command),
+        Command::Layer(command) => layer::run(command),
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))

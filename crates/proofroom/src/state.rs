@@ -112,6 +112,12 @@ impl StateDir {
         self.0.join("log")
     }
 
+    /// Where layers are kept, each under its verity root.
+    #[must_use]
+    pub fn layers(&self) -> PathBuf {
+        self.0.join("layers")
+    }
+
     /// Where user-id slots of rooms are claimed.
     #[must_use]
     pub fn slots(&self) -> PathBuf {

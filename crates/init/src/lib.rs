@@ -1,0 +1,3 @@
+//! The first process of a room's virtual machine: what it sets up before the room starts.
+
+pub mod verity;
