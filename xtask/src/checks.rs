@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("classify", &["canonical"]),
     ("confine", &["canonical"]),
     ("e2e", &[]),
+    ("escape-probe", &[]),
     ("evidence", &["canonical"]),
     (
         "gateway",

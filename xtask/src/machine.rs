@@ -73,6 +73,18 @@ pub(crate) fn program(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
+/// The target that static programs are built for: named, so that build scripts and macros of the
+/// machine itself stay dynamic.
+fn static_target() -> String {
+    format!("{}-unknown-linux-gnu", env::consts::ARCH)
+}
+
+/// A program of this workspace, as the last static build left it.
+pub(crate) fn static_program(name: &str) -> PathBuf {
+    let built = target().join("static").join(static_target());
+    built.join("debug").join(name)
+}
+
 /// Installs what is missing, with `apt-get`, or says what to install.
 pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     let wanted = DEMO.iter().chain(match purpose {
@@ -131,6 +143,25 @@ pub(crate) fn build(packages: &[&str]) -> Result<()> {
     cargo
         .current_dir(root())
         .args(["build", "--locked", "--bins"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    run(&mut cargo)
+}
+
+/// Builds the programs of `packages` so that they need nothing of the room they run in: linked
+/// statically, in a target directory of their own, so that nothing else is built again.
+pub(crate) fn build_static(packages: &[&str]) -> Result<()> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root())
+        .args(["build", "--locked", "--bins", "--target", &static_target()])
+        .arg("--target-dir")
+        .arg(target().join("static"))
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C strip=symbols",
+        );
     for package in packages {
         cargo.args(["--package", package]);
     }

@@ -10,6 +10,7 @@
 mod checks;
 mod demo;
 mod machine;
+mod matrix;
 mod suite;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Task {
     Test,
     /// Run what continuous integration runs: format, lints, dependencies, house rules, tests.
     Ci,
+    /// Try to get out of rooms of every backend, and write what came of it to `docs/attack-matrix.md`.
+    AttackMatrix,
     /// Check the house rules: file heads, file sizes, documents that name what exists, crate arrows.
     Tidy,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test => suite::test().map(|()| ExitCode::SUCCESS),
         Task::Ci => suite::ci().map(|()| ExitCode::SUCCESS),
+        Task::AttackMatrix => matrix::make().map(|()| ExitCode::SUCCESS),
         Task::Tidy => checks::tidy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -23,12 +23,16 @@ const PYTHON_PACKAGES: &[&str] = &[
     "securesystemslib",
 ];
 
+/// Packages whose programs run inside rooms and need nothing of them.
+pub(crate) const STATIC_PACKAGES: &[&str] = &["proofroom-escape-probe"];
+
 /// Runs every test.
 pub(crate) fn test() -> Result<()> {
     machine::prepare(Purpose::Tests)?;
     let python = python_environment()?;
     // The end-to-end tests start these programs; building them first keeps their time honest.
     machine::build(PACKAGES)?;
+    machine::build_static(STATIC_PACKAGES)?;
     let mut tests = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     tests
         .env("PROOFROOM_PYTHON", python)

@@ -11,6 +11,6 @@ mod session;
 
 pub use deployment::{Deployment, Upstream, git};
 pub use live::{Live, Process};
-pub use programs::{program, python, repository_root, skip};
+pub use programs::{program, python, repository_root, skip, static_program};
 pub use room::RoomCommand;
 pub use session::{Bundle, Session};

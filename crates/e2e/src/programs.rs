@@ -31,6 +31,25 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// A program of this workspace that needs nothing of the room it runs in.
+///
+/// # Panics
+/// When it has not been built: `cargo xtask test` builds all of them first.
+#[must_use]
+pub fn static_program(name: &str) -> PathBuf {
+    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let below = Path::new("static").join(target).join("debug");
+    // <target>/debug, and beside it <target>/static
+    let debug = env::var_os("PROOFROOM_PROGRAMS").map_or_else(beside_this_test, PathBuf::from);
+    let path = debug.parent().unwrap_or(&debug).join(below).join(name);
+    assert!(
+        path.is_file(),
+        "`{}` is not built; run the tests with `cargo xtask test`",
+        path.display()
+    );
+    path
+}
+
 /// Test programs lie in `<target>/<profile>/deps`.
 fn beside_this_test() -> PathBuf {
     let own = env::current_exe().expect("the running program has a path");

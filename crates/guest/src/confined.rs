@@ -2,6 +2,7 @@
 //! a watch on a thread of its own.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -30,6 +31,11 @@ const NEW_FILE: u64 = 0o300;
 /// `S_IFCHR`, which `S_IFBLK` includes and pipes, sockets and files do not.
 const DEVICE: u64 = 0o020_000;
 
+/// What `localhost` stands for; the other loopback addresses are nobody's.
+const LOCALHOST: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
 /// Where the agent's own sockets are.
 const OWN_SOCKETS: [&str; 4] = ["/tmp", "/workspace", "/home/agent", "/dev/shm"];
 /// Services that the C library looks for in every program, and never finds in a room.
@@ -333,7 +339,7 @@ impl Reach {
                 let here = ip.is_loopback() || ip.is_unspecified();
                 let allowed = match self.loopback {
                     Loopback::ChannelOnly => {
-                        ip.is_loopback() && to.port() == proofroom_confine::CHANNEL_PORT
+                        LOCALHOST.contains(&ip) && to.port() == proofroom_confine::CHANNEL_PORT
                     }
                     Loopback::TestServers => here,
                 };

@@ -86,6 +86,7 @@ async fn forward_listing(session: &Session, endpoint: &str) -> Response<Body> {
         endpoint: endpoint.to_owned(),
     };
     if let Err(error) = tools::decide(session, &operation) {
+        session.astray(&Method::GET, endpoint);
         return error_response(error.status(), error.code(), &error.to_string());
     }
     match session.channel.get_bytes(endpoint, MAX_ANSWER_BYTES).await {

@@ -27,15 +27,13 @@ const MAX_HASHED_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_ARGV_BYTES: usize = 4096;
 
 /// Directories that a command may read besides its own. Looking in vain in them is what programs do.
-const SYSTEM: [&str; 10] = [
+const SYSTEM: [&str; 8] = [
     "/bin",
-    "/dev",
     "/lib",
     "/lib32",
     "/lib64",
     "/opt",
     "/sbin",
-    "/sys",
     "/usr",
     "/proofroom",
 ];
@@ -65,16 +63,34 @@ const SOUGHT_IN_ETC: [&str; 22] = [
     "ssl",
     "terminfo",
 ];
-/// Files of `/proc` that tell about the kernel or its memory.
-const KERNEL_FILES: [&str; 8] = [
+/// What run-times look for below `/sys`, which no room has: processors, memory, their own group.
+const SOUGHT_IN_SYS: [&str; 3] = ["devices/system", "fs/cgroup", "kernel/mm"];
+/// Files of `/proc` that tell about the kernel, its memory or the machine's disks.
+const KERNEL_FILES: [&str; 24] = [
+    "cmdline",
+    "config.gz",
+    "diskstats",
+    "interrupts",
+    "iomem",
+    "ioports",
     "kallsyms",
     "kcore",
     "key-users",
     "keys",
     "kmsg",
+    "kpagecgroup",
     "kpagecount",
     "kpageflags",
+    "locks",
+    "modules",
+    "mtrr",
+    "partitions",
+    "sched_debug",
+    "slabinfo",
+    "swaps",
     "sysrq-trigger",
+    "timer_list",
+    "vmallocinfo",
 ];
 /// Directories that a command may write, besides the workspace.
 const SCRATCH: [&str; 3] = ["/tmp", "/home/agent", "/dev/shm"];
@@ -260,10 +276,24 @@ impl Observer {
             || path == Path::new("/")
             || path == Path::new(AGENT_SOCKET)
             || is_nameless(path);
-        if visible || harmless_in_etc(path) {
+        if visible || harmless_in_etc(path) || harmless_in_sys(path) {
             return Verdict::Continue;
         }
+        if path.starts_with("/dev") || path.starts_with("/sys") {
+            return self.absent_of_the_machine(path);
+        }
         self.blocked_file(path, "read")
+    }
+
+    /// Devices and the kernel's objects: what the room has may be opened; the rest is not there, and
+    /// who looks for it is told so, and written down.
+    fn absent_of_the_machine(&self, path: &Path) -> Verdict {
+        if path.symlink_metadata().is_ok() {
+            return Verdict::Continue;
+        }
+        let path = path.to_string_lossy().into_owned();
+        let access = "read".to_owned();
+        self.blocked(Attempt::File { path, access }, libc::ENOENT)
     }
 
     /// A command's own processes are its own; the first one is the confinement's.
@@ -298,7 +328,8 @@ impl Observer {
         }
         let own = path.starts_with(&self.workspace)
             || SCRATCH.iter().any(|root| path.starts_with(root))
-            || DEVICES.iter().any(|device| path == Path::new(device))
+            || (is_of_its_content(access)
+                && DEVICES.iter().any(|device| path == Path::new(device)))
             || is_nameless(path);
         if own {
             return Verdict::Continue;
@@ -398,6 +429,11 @@ fn is_of_a_process(inside: &Path) -> bool {
     first.is_some_and(|name| name == "self" || name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Whether a change is one of what a file holds; the others would make another file of it.
+fn is_of_its_content(access: &str) -> bool {
+    matches!(access, "write" | "truncate")
+}
+
 /// A memory file or a pipe, reached by a descriptor that the caller has.
 fn is_nameless(path: &Path) -> bool {
     let text = path.to_string_lossy();
@@ -412,6 +448,13 @@ fn harmless_in_etc(path: &Path) -> bool {
     };
     let first = inside.iter().next().and_then(|name| name.to_str());
     path.symlink_metadata().is_ok() || first.is_none_or(|name| SOUGHT_IN_ETC.contains(&name))
+}
+
+/// Whether a path below `/sys` is one that run-times look for everywhere.
+fn harmless_in_sys(path: &Path) -> bool {
+    path.strip_prefix("/sys").is_ok_and(|inside| {
+        inside.as_os_str().is_empty() || SOUGHT_IN_SYS.iter().any(|known| inside.starts_with(known))
+    })
 }
 
 /// Digest of a regular file of bounded size; of a symbolic link, nothing.

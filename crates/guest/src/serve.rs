@@ -109,6 +109,7 @@ async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Response<B
         }
         return tool_call(session, tool.to_owned(), request).await;
     }
+    session.astray(request.method(), &request.uri().to_string());
     error_response(
         StatusCode::NOT_FOUND,
         "not-found",

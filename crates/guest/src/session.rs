@@ -2,7 +2,7 @@
 //! where its end is decided. The first end that is given stands.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,7 +13,7 @@ use std::{
 
 use proofroom_authz::Access;
 use proofroom_record::{
-    event::{Observation, SessionEnd},
+    event::{Attempt, Observation, SessionEnd},
     room_api::{self, Assignment, Progress, ProgressKind, RunRecorded},
     statement::SessionResult,
 };
@@ -34,6 +34,9 @@ use crate::{
 
 /// How long actions may take to come to their outcome once the session has ended.
 const SETTLING: Duration = Duration::from_secs(10);
+/// The most different requests to nothing that one session writes down, and how long each may be.
+const MAX_ASTRAY: usize = 64;
+const MAX_ASTRAY_CHARACTERS: usize = 300;
 
 /// A session at work.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub struct Session {
     pub steps: AtomicU64,
     /// Tokens so far.
     pub tokens: AtomicU64,
+    /// Requests for what the room does not offer, each written down once.
+    pub astray: Mutex<BTreeSet<String>>,
     /// Held, shared, by every action from its intent to its outcome.
     pub actions: Arc<RwLock<()>>,
     /// The session's end, once there is one.
@@ -178,6 +183,26 @@ impl Session {
             });
         }
         self.finish(SessionEnd::LimitReached);
+    }
+
+    /// Notes a request of the agent's for something that the room does not offer. Which and how many
+    /// is for the agent to choose, so they are bounded.
+    pub fn astray(&self, method: &http::Method, target: &str) {
+        let target = format!("http {method} {target}");
+        let target: String = target.chars().take(MAX_ASTRAY_CHARACTERS).collect();
+        let mut known = self.astray.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > MAX_ASTRAY || !known.insert(target.clone()) {
+            return;
+        }
+        self.journal.note(if known.len() > MAX_ASTRAY {
+            Observation::LimitReached {
+                resource: "events".to_owned(),
+                detail: "further requests for what is not offered are not written".to_owned(),
+            }
+        } else {
+            let attempt = Attempt::Network { target };
+            Observation::Blocked { attempt, times: 1 }
+        });
     }
 
     /// A watch for one command.

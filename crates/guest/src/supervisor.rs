@@ -239,6 +239,7 @@ fn begin(
         result: Mutex::default(),
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
+        astray: Mutex::default(),
         actions: Arc::default(),
         end: watch::Sender::new(None),
     })

@@ -1,0 +1,182 @@
+//! `escape-probe` as the command of real rooms, in every backend that this machine has: nothing
+//! escapes, every stopped attempt is in the record, the bundle is accepted, and the committed table
+//! names exactly what is tried.
+
+#[path = "escape/room.rs"]
+mod room;
+
+use std::fs;
+
+use proofroom_e2e::repository_root;
+use room::{Caps, attempts, backends, play, played_after};
+
+/// Why a stopped attempt leaves no event of its own. Nothing else is excused, and each reason is
+/// used by an attempt.
+const UNTOLD: [(&str, &str); 13] = [
+    (
+        "looking",
+        "the kernel does not announce `stat`, `access`, `readlink` and `chdir`, which are too many to ask about; they show only what the room's own root holds",
+    ),
+    (
+        "quiet-call",
+        "`prctl`, `setrlimit`, `sched_*` and datagrams on own sockets are let through to the kernel, which refuses what the caller has no right to",
+    ),
+    (
+        "answered-by-the-filter",
+        "`clone3` has its flags in memory, where a filter cannot look; it does not exist in a room, and C libraries fall back to `clone`, which is judged",
+    ),
+    (
+        "past-every-filter",
+        "the kernel lets its own probes' calls pass every filter, and ends whoever else makes them",
+    ),
+    (
+        "instruction",
+        "the processor refuses a privileged instruction; no system call is made",
+    ),
+    (
+        "nothing-there",
+        "nothing is stopped: what is looked for is not in the room",
+    ),
+    (
+        "own",
+        "what is done is the command's own business; what would follow from it is looked at from outside",
+    ),
+    (
+        "own-file",
+        "an own file may be changed in every way; it gives no right that its owner has not",
+    ),
+    (
+        "own-limit",
+        "a limit of the kernel's answers with an error and tells nobody",
+    ),
+    (
+        "own-namespace",
+        "names without a file belong to the room's own network",
+    ),
+    (
+        "out-of-memory",
+        "the kernel ends a process for lack of memory and tells nobody",
+    ),
+    (
+        "unix-name",
+        "Landlock and ownership refuse a socket's name; binding a unix socket is not audited",
+    ),
+    (
+        "no-request",
+        "bytes that are no HTTP request are answered by the parser and not written down",
+    ),
+];
+
+#[test]
+fn files_and_paths() {
+    play("files", Caps::Default);
+}
+
+#[test]
+fn mounts_owners_and_devices() {
+    play("mounts", Caps::Default);
+}
+
+#[test]
+fn processes_and_programs() {
+    play("processes", Caps::Default);
+}
+
+#[test]
+fn the_surface_of_the_kernel() {
+    play("kernel", Caps::Default);
+    play("foreign-abi", Caps::Default);
+}
+
+#[test]
+fn the_network() {
+    play("network", Caps::Default);
+}
+
+#[test]
+fn the_server_of_the_room() {
+    play("channel", Caps::Default);
+}
+
+#[test]
+fn what_a_room_shows_of_its_machine() {
+    play("walks", Caps::Default);
+}
+
+#[test]
+fn programs_that_are_thought_harmless() {
+    for played in play("commands", Caps::Default) {
+        let touched = played
+            .observed("process-started")
+            .any(|seen| seen["argv"][0] == "touch");
+        assert!(!touched, "a name reached a shell");
+    }
+}
+
+#[test]
+fn everything_used_up() {
+    for played in play("exhaust", Caps::Low) {
+        let last = &played.events.last().expect("events")["body"];
+        assert_eq!(last["type"], "session-closed", "the audit survives");
+    }
+}
+
+#[test]
+fn what_would_outlive_the_session() {
+    for played in play("orphans", Caps::Default) {
+        for process in fs::read_dir("/proc").expect("/proc").flatten() {
+            let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&line).into_owned();
+            assert!(!text.contains(&played.mark), "still there: {text}");
+        }
+    }
+}
+
+#[test]
+fn what_an_earlier_room_left() {
+    for backend in backends() {
+        played_after(&backend, "leave", "residue");
+    }
+}
+
+#[test]
+fn every_excuse_is_used_and_every_use_is_excused() {
+    let listed = attempts();
+    for one in &listed {
+        if let Some(reason) = one["untold"].as_str() {
+            let known = UNTOLD.iter().any(|(name, _)| *name == reason);
+            assert!(known, "{one}");
+        }
+    }
+    for (name, why) in UNTOLD {
+        let used = listed.iter().any(|one| one["untold"] == name);
+        assert!(used, "nothing is excused by `{name}` ({why})");
+    }
+}
+
+#[test]
+fn the_committed_table_names_what_is_tried() {
+    let text = fs::read_to_string(repository_root().join("docs/attack-matrix.md"));
+    let text = text.expect("docs/attack-matrix.md: make it with `cargo xtask attack-matrix`");
+    let rows: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter_map(|line| {
+            let mut cells = line.split(" | ");
+            Some((cells.next()?, cells.next()?))
+        })
+        .filter(|(id, _)| *id != "Id")
+        .collect();
+    let listed = attempts();
+    let named: Vec<(&str, &str)> = listed
+        .iter()
+        .map(|one| {
+            let text = |name: &str| one[name].as_str().expect("text");
+            (text("id"), text("attempt"))
+        })
+        .collect();
+    assert_eq!(
+        rows, named,
+        "make it again with `cargo xtask attack-matrix`"
+    );
+}
