@@ -105,7 +105,8 @@ impl Layers {
                     step: "ask for the status",
                     source,
                 })?;
-            if status != "V" {
+            // The first word is `V`, or `C` after a block was corrupt; the rest is about error correction.
+            if status.split(' ').next() != Some("V") {
                 return Err(LayerError::Corrupt {
                     layer,
                     found: format!("the kernel says `{status}`"),

@@ -127,8 +127,7 @@ impl Control {
         self.call(SUSPEND, &request).map(drop)
     }
 
-    /// The status line of the device's one target. dm-verity says `V`, or `C` after it met a
-    /// corrupt block.
+    /// The status line of the device's one target.
     pub(super) fn status(&self, name: &str) -> io::Result<String> {
         let answer = self.call(STATUS, &Request::new(name)?)?;
         let line = answer.payload()?.get(SPEC_BYTES..).ok_or_else(short)?;
