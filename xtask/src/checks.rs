@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("layer", &["canonical"]),
     ("ledger", &["canonical", "tlog"]),
     ("llm", &["canonical"]),
+    ("measure", &["canonical", "verifier"]),
     (
         "proofroom",
         &[
@@ -57,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gateway",
             "layer",
             "ledger",
+            "measure",
             "record",
             "room",
             "tlog",
@@ -80,6 +82,7 @@ const PURE: &[&str] = &[
     "classify",
     "evidence",
     "llm",
+    "measure",
     "record",
     "tlog",
     "verifier",

@@ -1,9 +1,11 @@
-//! What can be asked of `proofroom`, and how it ends: 0 done, 1 the session did not complete, 64
-//! the request or a file is wrong, 69 the machine cannot do it, 70 our fault.
+//! What can be asked of `proofroom`, and how it ends: 0 done, 1 the session did not complete, 10 a
+//! captured boot is not the predicted one, 64 the request or a file is wrong, 69 the machine cannot
+//! do it, 70 our fault.
 
 mod deployment;
 mod doctor;
 mod layer;
+mod measure;
 mod policy;
 mod room;
 mod run;
@@ -32,6 +34,8 @@ enum Command {
     /// Build, list or verify the tool chains that rooms get.
     #[command(subcommand)]
     Layer(layer::Command),
+    /// Compute what the measured boot of a room's image must look like, without booting it.
+    Measure(measure::Options),
     /// Write or check policy files.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -39,6 +43,8 @@ enum Command {
 
 /// The session did not complete.
 pub(crate) const INCOMPLETE: u8 = 1;
+/// What was compared is different.
+pub(crate) const DIFFERENT: u8 = 10;
 /// The request or one of its files is wrong.
 pub(crate) const USAGE: u8 = 64;
 /// The machine lacks something.
@@ -70,6 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Doctor(options) => doctor::run(options),
         Command::Room(command) => room::run(command),
         Command::Layer(command) => layer::run(command),
+        Command::Measure(options) => measure::run(options),
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))

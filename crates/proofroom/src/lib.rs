@@ -11,6 +11,7 @@ pub mod journal;
 pub mod journal_text;
 pub mod keys;
 pub mod log;
+pub mod measure;
 pub mod policies;
 pub mod progress;
 pub mod service;
