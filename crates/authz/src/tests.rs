@@ -156,13 +156,13 @@ fn an_empty_grant_grants_nothing() {
 }
 
 #[test]
-fn connections_are_denied_and_unknown_endpoints_too() {
+fn unknown_endpoints_are_denied_and_connections_left_to_the_egress_policy() {
     let access = access(&["**"], &["**"], &["*"]);
     let connect = Operation::Connect {
         host: "example.com".to_owned(),
         port: 443,
     };
-    assert_eq!(code(&access.decide(&connect)), "access-policy");
+    assert!(matches!(access.decide(&connect), Decision::Allow { .. }));
     let files = Operation::ModelRun {
         endpoint: "/v1/files".to_owned(),
     };

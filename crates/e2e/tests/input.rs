@@ -61,6 +61,7 @@ fn an_unknown_key_is_refused_by_file_and_name_in_every_policy_file() {
         "routing.toml",
         "room.toml",
         "appraisal.toml",
+        "egress.toml",
         "upstreams.toml",
     ] {
         let deployment = deployment();
@@ -82,6 +83,7 @@ fn a_syntax_error_is_refused_by_file_and_line() {
         ("classification.toml", "classification.toml", "line 3"),
         ("room.toml", "room.toml", "line 3"),
         ("appraisal.toml", "appraisal.toml", "line 3"),
+        ("egress.toml", "egress.toml", "line 3"),
     ];
     for (file, name, line) in cases {
         let deployment = deployment();

@@ -508,8 +508,10 @@ fn assignment(commit: String) -> Assignment {
             routing: some,
             room: some,
             appraisal: some,
+            egress: Digest::of(proofroom_egress::DEFAULT_EGRESS),
         },
         access_policy: DEFAULT_POLICY.to_owned(),
+        egress_policy: proofroom_egress::DEFAULT_EGRESS.to_owned(),
         grant: Grant {
             read: all.clone(),
             write: all,

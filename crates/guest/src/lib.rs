@@ -5,6 +5,7 @@
 pub mod channel;
 pub mod close;
 pub mod confined;
+pub mod egress;
 pub mod gauge;
 pub mod git;
 pub mod identity;

@@ -115,6 +115,24 @@ pub enum Stream {
     Stderr,
 }
 
+/// The supervisor as a proxy.
+const PROXY: &str = "http://127.0.0.1:8377";
+/// What is inside the room.
+const NOT_PROXIED: &str = "127.0.0.1,localhost";
+/// Where programs look for a proxy.
+const PROXY_VARIABLES: [&str; 10] = [
+    "ALL_PROXY",
+    "CARGO_HTTP_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "PIP_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "npm_config_https_proxy",
+    "npm_config_proxy",
+];
+
 /// The environment that every agent command gets.
 #[must_use]
 pub fn agent_environment() -> Vec<(OsString, OsString)> {
@@ -131,6 +149,18 @@ pub fn agent_environment() -> Vec<(OsString, OsString)> {
     ]
     .map(|(name, value)| (name.into(), value.into()))
     .to_vec()
+}
+
+/// The environment of a session's commands: with the proxy, when the egress policy allows anything.
+fn session_environment(session: &Session) -> Vec<(OsString, OsString)> {
+    let mut environment = agent_environment();
+    if !session.egress.is_closed() {
+        let proxies = PROXY_VARIABLES.map(|name| (name.into(), PROXY.into()));
+        environment.extend(proxies);
+        let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.into(), NOT_PROXIED.into()));
+        environment.extend(direct);
+    }
+    environment
 }
 
 /// Runs a command to its end or to `stop`. Output goes to `live` as it comes, when there is one and
@@ -220,7 +250,7 @@ fn exit_of(ended: Ended, program: &OsStr) -> Result<Exit, ProcessError> {
 pub fn in_workspace(session: &Session, argv: Vec<OsString>) -> AgentCommand {
     AgentCommand {
         argv,
-        env: agent_environment(),
+        env: session_environment(session),
         cwd: session.root.clone(),
         rules: session.assignment.commands.clone(),
     }

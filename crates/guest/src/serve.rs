@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     channel::{Body, whole},
-    model,
+    egress, model,
     session::Session,
     tools::{self, MAX_CALL_BYTES},
 };
@@ -85,19 +85,26 @@ async fn connection<S>(session: Arc<Session>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let shared = Arc::clone(&session);
     let service = service_fn(move |request| {
-        let session = Arc::clone(&session);
+        let session = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(session, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
-    // How a connection of the agent's ends is the agent's business.
-    drop(served);
+    // How a connection of the agent's ends is the agent's business, unless it was an attempt.
+    if served.is_err_and(|error| error.is_parse()) {
+        egress::malformed(&session);
+    }
 }
 
 async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Response<Body> {
+    if egress::is_meant(&request) {
+        return egress::proxy(session, request).await;
+    }
     let path = request.uri().path().to_owned();
     if path.starts_with("/v1/") && matches!(*request.method(), Method::GET | Method::POST) {
         return model::forward(session, request).await;

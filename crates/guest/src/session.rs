@@ -12,6 +12,7 @@ use std::{
 };
 
 use proofroom_authz::Access;
+use proofroom_egress::EgressPolicy;
 use proofroom_record::{
     event::{Attempt, Observation, SessionEnd},
     room_api::{self, Assignment, Progress, ProgressKind, RunRecorded},
@@ -49,6 +50,10 @@ pub struct Session {
     pub journal: Arc<Journal>,
     /// What the agent may do.
     pub access: Access,
+    /// What may leave the room.
+    pub egress: EgressPolicy,
+    /// Attempts to go outside so far.
+    pub attempts: AtomicU64,
     /// The workspace's files.
     pub tree: Tree,
     /// Where the workspace is.

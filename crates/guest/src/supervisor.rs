@@ -11,6 +11,7 @@ use std::{
 
 use proofroom_authz::{Access, AccessPolicy, PolicyProblem, TaskGrant};
 use proofroom_canonical::Digest;
+use proofroom_egress::EgressPolicy;
 use proofroom_record::{
     dsse::spki_digest,
     event::{EventBody, Exit, Observation, SessionEnd},
@@ -87,6 +88,12 @@ pub enum SupervisorError {
     /// The access policy has problems.
     #[error("the access policy cannot be used: {}", list(.0))]
     Policy(Vec<PolicyProblem>),
+    /// The egress policy is not the one that the assignment names.
+    #[error("the egress policy's digest is not the one of the assignment")]
+    EgressDigest,
+    /// The egress policy has problems.
+    #[error("the egress policy cannot be used: {}", list(.0))]
+    Egress(Vec<proofroom_egress::PolicyProblem>),
     /// The grant is not one.
     #[error("the task's grant cannot be used")]
     Grant(#[source] proofroom_authz::GrantError),
@@ -123,6 +130,8 @@ impl SupervisorError {
         match self {
             Self::PolicyDigest => "access-policy-digest",
             Self::Policy(_) => "access-policy-refused",
+            Self::EgressDigest => "egress-policy-digest",
+            Self::Egress(_) => "egress-policy-refused",
             Self::Grant(error) => error.code(),
             Self::NoWork => "assignment-no-work",
             Self::Host(error) => error.code(),
@@ -136,7 +145,7 @@ impl SupervisorError {
     }
 }
 
-fn list(problems: &[PolicyProblem]) -> String {
+fn list<P: ToString>(problems: &[P]) -> String {
     let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
     words.join("; ")
 }
@@ -174,12 +183,19 @@ async fn carry_through(
         .await
         .map_err(SupervisorError::Host)?;
     let access = access(&assignment)?;
+    let egress = egress(&assignment)?;
     let key = identity::new_key().map_err(SupervisorError::Identity)?;
     let identity = Identity::establish(&channel, &assignment, key)
         .await
         .map_err(SupervisorError::Identity)?;
     let session = begin(
-        channel, assignment, access, &identity, spawner, &places, redactor,
+        channel,
+        assignment,
+        (access, egress),
+        &identity,
+        spawner,
+        &places,
+        redactor,
     )?;
     let session = Arc::new(session);
     open(&session, &identity).await?;
@@ -207,10 +223,18 @@ fn access(assignment: &Assignment) -> Result<Access, SupervisorError> {
     Ok(Access::new(policy, grant, assignment.agent.clone()))
 }
 
+fn egress(assignment: &Assignment) -> Result<EgressPolicy, SupervisorError> {
+    let policy = EgressPolicy::parse(&assignment.egress_policy).map_err(SupervisorError::Egress)?;
+    if policy.digest() != assignment.policies.egress {
+        return Err(SupervisorError::EgressDigest);
+    }
+    Ok(policy)
+}
+
 fn begin(
     channel: Channel,
     assignment: Assignment,
-    access: Access,
+    (access, egress): (Access, EgressPolicy),
     identity: &Identity,
     spawner: Arc<dyn Spawner>,
     places: &Places,
@@ -222,6 +246,8 @@ fn begin(
     Ok(Session {
         journal: Arc::new(journal),
         access,
+        egress,
+        attempts: AtomicU64::new(0),
         tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,
         git: Git::new(
             Arc::clone(&spawner),

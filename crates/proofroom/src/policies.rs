@@ -9,6 +9,7 @@ use std::{
 use proofroom_authz::AccessPolicy;
 use proofroom_canonical::Digest;
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
+use proofroom_egress::{DEFAULT_EGRESS, EgressPolicy};
 use proofroom_gateway::{
     config::{DEFAULT_UPSTREAMS, SystemSecrets, UpstreamsConfig},
     contradictions,
@@ -28,15 +29,17 @@ const ROUTING: &str = "routing.toml";
 const ROOM: &str = "room.toml";
 /// File name under which upstreams refer to the appraisal policy.
 pub const APPRAISAL: &str = "appraisal.toml";
+const EGRESS: &str = "egress.toml";
 const UPSTREAMS: &str = "upstreams.toml";
 
 /// The files that a new deployment starts from.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
     (ACCESS, proofroom_authz::DEFAULT_POLICY),
     (CLASSIFICATION, proofroom_classify::DEFAULT_CLASSIFICATION),
     (ROUTING, proofroom_classify::DEFAULT_ROUTING),
     (ROOM, proofroom_room::DEFAULT_ROOM),
     (APPRAISAL, proofroom_verifier::PRODUCTION_UPSTREAM),
+    (EGRESS, DEFAULT_EGRESS),
     (UPSTREAMS, DEFAULT_UPSTREAMS),
 ];
 
@@ -86,6 +89,8 @@ pub struct PolicySet {
     pub room: RoomConfig,
     /// `appraisal.toml`.
     pub appraisal: AppraisalPolicy,
+    /// `egress.toml`.
+    pub egress: EgressPolicy,
     /// `upstreams.toml`.
     pub upstreams: UpstreamsConfig,
 }
@@ -119,6 +124,10 @@ impl PolicySet {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each policy, broken by the formatter"
+    )]
     fn parse(texts: Vec<(&'static str, String)>, state: &Path) -> Result<Self, PolicyProblems> {
         let text = |wanted: &str| {
             texts
@@ -141,6 +150,7 @@ impl PolicySet {
             APPRAISAL,
             AppraisalPolicy::parse(text(APPRAISAL), APPRAISAL),
         );
+        let egress = problems.of(EGRESS, EgressPolicy::parse(text(EGRESS)));
         let upstreams = problems.of(
             UPSTREAMS,
             UpstreamsConfig::parse(text(UPSTREAMS), &SystemSecrets),
@@ -156,13 +166,22 @@ impl PolicySet {
         if !problems.0.is_empty() {
             return Err(PolicyProblems(problems.0));
         }
-        match (access, classification, routing, room, appraisal, upstreams) {
+        match (
+            access,
+            classification,
+            routing,
+            room,
+            appraisal,
+            egress,
+            upstreams,
+        ) {
             (
                 Some(access),
                 Some(classification),
                 Some(routing),
                 Some(room),
                 Some(appraisal),
+                Some(egress),
                 Some(upstreams),
             ) => Ok(Self {
                 texts,
@@ -171,6 +190,7 @@ impl PolicySet {
                 routing,
                 room,
                 appraisal,
+                egress,
                 upstreams,
             }),
             _ => Err(PolicyProblems(problems.0)),
@@ -183,6 +203,12 @@ impl PolicySet {
         self.text(ACCESS)
     }
 
+    /// The text of `egress.toml`.
+    #[must_use]
+    pub fn egress_text(&self) -> &str {
+        self.text(EGRESS)
+    }
+
     /// The digests that a session is bound to.
     #[must_use]
     pub fn digests(&self) -> PolicyDigests {
@@ -193,6 +219,7 @@ impl PolicySet {
             routing: digest(ROUTING),
             room: digest(ROOM),
             appraisal: digest(APPRAISAL),
+            egress: digest(EGRESS),
         }
     }
 
@@ -206,6 +233,7 @@ impl PolicySet {
             routing: bytes(ROUTING),
             room: bytes(ROOM),
             appraisal: bytes(APPRAISAL),
+            egress: bytes(EGRESS),
         }
     }
 
@@ -243,6 +271,7 @@ pub fn read_saved(dir: &Path) -> io::Result<PolicyFiles> {
         routing: bytes(ROUTING)?,
         room: bytes(ROOM)?,
         appraisal: bytes(APPRAISAL)?,
+        egress: bytes(EGRESS)?,
     })
 }
 

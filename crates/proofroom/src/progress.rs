@@ -8,7 +8,10 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use proofroom_record::{
-    event::{Action, Attempt, Event, EventBody, Exit, LineRange, Observation, Outcome, RunStatus},
+    event::{
+        Action, Attempt, EgressEnd, Event, EventBody, Exit, LineRange, Observation, Outcome,
+        RunStatus,
+    },
     room_api::ProgressKind,
 };
 use serde_json::json;
@@ -228,6 +231,16 @@ pub(crate) fn describe(action: &Action) -> (&'static str, String) {
         Action::Run { argv } => ("run", argv.join(" ")),
         Action::GitCommit { .. } => ("commit", String::new()),
         Action::ModelRun { endpoint, .. } => ("model", endpoint.clone()),
+        Action::Egress {
+            host,
+            port,
+            method,
+            path,
+            ..
+        } => {
+            let path = path.as_deref().unwrap_or_default();
+            ("egress", format!("{method} {host}:{port}{path}"))
+        }
         Action::Deliver { commit } => ("deliver", commit.chars().take(12).collect()),
         Action::Unknown { tool } => ("unknown", tool.clone()),
     }
@@ -242,6 +255,7 @@ fn succeeded(result: &Outcome) -> Style {
         Outcome::Ran { .. } => YELLOW,
         Outcome::ModelRun { run_status, .. } if *run_status == RunStatus::Refused => RED,
         Outcome::ModelRun { run_status, .. } if *run_status != RunStatus::Complete => YELLOW,
+        Outcome::Egress { end, .. } if *end != EgressEnd::Complete => YELLOW,
         _ => GREEN,
     }
 }
@@ -267,6 +281,23 @@ pub(crate) fn came_of(result: &Outcome) -> String {
                 tier.as_deref().unwrap_or("none")
             ),
         },
+        Outcome::Egress {
+            connected,
+            sent,
+            received,
+            http_status,
+            end,
+            ..
+        } => {
+            let status =
+                http_status.map_or_else(String::new, |status| format!("status {status}, "));
+            let end = match end {
+                EgressEnd::Complete => "",
+                EgressEnd::CutAtCap => ", cut at a cap",
+                EgressEnd::BrokeOff => ", broke off",
+            };
+            format!("{status}{sent} bytes out, {received} in, at {connected}{end}")
+        }
         Outcome::Delivered { reference, .. } => format!("as {reference}"),
     }
 }

@@ -3,6 +3,7 @@
 
 mod body;
 mod close;
+mod egress;
 mod identity;
 mod workspace;
 
@@ -14,12 +15,13 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use p256::ecdsa::VerifyingKey;
 use proofroom_canonical::{Digest, Timestamp, json as strict};
+use proofroom_egress_broker::Broker;
 use proofroom_gateway::{Caller, Gateway};
 use proofroom_record::{
     room_api::{
-        ASSIGNMENT, Assignment, CLOSE, EVENTS, EventsDurable, IDENTITY, MAX_ANSWER_BYTES,
-        MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, RUNS, RunsRecorded,
-        WORKSPACE,
+        ASSIGNMENT, Assignment, CLOSE, EGRESS, EGRESS_ACCOUNTS, EVENTS, EventsDurable, IDENTITY,
+        MAX_ANSWER_BYTES, MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, RUNS,
+        RunsRecorded, WORKSPACE,
     },
     statement::AgentSession,
 };
@@ -59,6 +61,8 @@ pub struct Services {
     pub keys: Arc<DeploymentKeys>,
     /// The model gateway.
     pub gateway: Gateway,
+    /// The egress broker.
+    pub egress: Arc<Broker>,
     /// Where the session's records go.
     pub shelf: Arc<Shelf>,
     /// What a person sees.
@@ -97,6 +101,7 @@ struct Identified {
     binding: Digest,
     key: VerifyingKey,
     journal: Arc<std::sync::Mutex<Journal>>,
+    announced: Arc<std::sync::Mutex<egress::Announced>>,
     caller: Arc<Caller>,
 }
 
@@ -212,6 +217,9 @@ impl SessionService {
             let runs = self.services.shelf.runs_of(request);
             return Ok(json(StatusCode::OK, &RunsRecorded { runs }));
         }
+        if let (true, Some(intent)) = (get, path.strip_prefix(EGRESS_ACCOUNTS)) {
+            return self.egress_account(intent).await;
+        }
         match (get, path.as_str()) {
             (true, ASSIGNMENT) => Ok(json(StatusCode::OK, &self.facts.assignment)),
             (true, WORKSPACE) => {
@@ -231,6 +239,7 @@ impl SessionService {
                 let (parts, body) = request.into_parts();
                 self.result(&parts.headers, body).await
             }
+            (false, EGRESS) => self.egress(request).await,
             (false, PROGRESS) => {
                 let body = collect(request.into_body(), MAX_ANSWER_BYTES).await?;
                 self.show(&body)
@@ -257,7 +266,9 @@ impl SessionService {
     }
 
     async fn events(&self, post: Bytes) -> Result<Response<Body>, Refusal> {
-        let journal = self.identified(|found| Arc::clone(&found.journal)).await?;
+        let (journal, announced) = self
+            .identified(|found| (Arc::clone(&found.journal), Arc::clone(&found.announced)))
+            .await?;
         let appended = tokio::task::spawn_blocking(move || {
             let mut journal = journal
                 .lock()
@@ -279,9 +290,14 @@ impl SessionService {
                 .await
                 .map_err(|error| Refusal::failed(error.code(), chain(&error)))?;
         }
+        let mut announced = announced
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         for event in &events {
+            announced.see(event);
             self.services.progress.event(event);
         }
+        drop(announced);
         let durable = count.saturating_sub(1);
         Ok(json(StatusCode::OK, &EventsDurable { durable }))
     }

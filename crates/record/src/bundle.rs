@@ -51,6 +51,8 @@ pub struct PolicyFiles {
     pub room: Vec<u8>,
     /// `appraisal.toml`.
     pub appraisal: Vec<u8>,
+    /// `egress.toml`.
+    pub egress: Vec<u8>,
 }
 
 /// The session key's signature over the last durable event.
@@ -209,7 +211,7 @@ impl BundleParts {
 }
 
 impl TrustMaterial {
-    fn files(&self) -> [(&'static str, &[u8]); 9] {
+    fn files(&self) -> [(&'static str, &[u8]); 10] {
         [
             ("trust/ca.pem", &self.ca),
             ("trust/gateway.pem", &self.gateway),
@@ -223,6 +225,7 @@ impl TrustMaterial {
             ("trust/policies/routing.toml", &self.policies.routing),
             ("trust/policies/room.toml", &self.policies.room),
             ("trust/policies/appraisal.toml", &self.policies.appraisal),
+            ("trust/policies/egress.toml", &self.policies.egress),
         ]
     }
 
@@ -239,6 +242,7 @@ impl TrustMaterial {
                 routing: trust("policies/routing.toml")?,
                 room: trust("policies/room.toml")?,
                 appraisal: trust("policies/appraisal.toml")?,
+                egress: trust("policies/egress.toml")?,
             },
         })
     }

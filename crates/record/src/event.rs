@@ -124,6 +124,22 @@ pub enum Action {
         /// Digest of the request body as the client sent it.
         request: Digest,
     },
+    /// Go outside through the egress broker: a connection, or one request.
+    Egress {
+        /// Name of the host as asked for, cut to 300 characters.
+        host: String,
+        /// Port; 0 when none could be read.
+        port: u16,
+        /// `CONNECT` for a connection, otherwise the request's method, cut to 20 characters.
+        method: String,
+        /// Path of a request as asked for, cut to 1024 characters; `[redacted]` when a credential
+        /// was found in it. Absent for a connection.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// Digest of the request's query, when it had one. Its text may be a secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        query: Option<Digest>,
+    },
     /// Hand the session's commits to the git broker.
     Deliver {
         /// Tip that is handed over.
@@ -212,6 +228,22 @@ pub enum Outcome {
         /// How it ended.
         run_status: RunStatus,
     },
+    /// The egress broker let it out.
+    Egress {
+        /// Rule of the egress policy that allowed it.
+        rule: String,
+        /// Address and port of the connection, as the broker sees them.
+        connected: String,
+        /// Bytes that left.
+        sent: u64,
+        /// Bytes that came back.
+        received: u64,
+        /// Status of the answer, for a request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        http_status: Option<u16>,
+        /// How it ended.
+        end: EgressEnd,
+    },
     /// The broker took the commits.
     Delivered {
         /// Reference that now holds them.
@@ -219,6 +251,18 @@ pub enum Outcome {
         /// Tip that was taken.
         commit: String,
     },
+}
+
+/// How a connection or a request that was let out ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EgressEnd {
+    /// Either side ended it.
+    Complete,
+    /// It was cut at a cap of the egress policy.
+    CutAtCap,
+    /// It broke off.
+    BrokeOff,
 }
 
 /// How a model run ended.

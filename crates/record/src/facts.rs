@@ -131,6 +131,16 @@ fn action_words(action: &Action) -> String {
         Action::Run { argv } => format!("run `{}`", argv.join(" ")),
         Action::GitCommit { .. } => "commit".to_owned(),
         Action::ModelRun { endpoint, .. } => format!("model request to `{endpoint}`"),
+        Action::Egress {
+            host,
+            port,
+            method,
+            path,
+            ..
+        } => format!(
+            "egress `{method} {host}:{port}{}`",
+            path.as_deref().unwrap_or_default()
+        ),
         Action::Deliver { commit } => format!("deliver `{commit}`"),
         Action::Unknown { tool } => format!("unknown tool `{tool}`"),
     }

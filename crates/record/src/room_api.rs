@@ -12,7 +12,11 @@ use p256::ecdsa::{
 use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{dsse::Envelope, event::RunStatus, statement::PolicyDigests};
+use crate::{
+    dsse::Envelope,
+    event::{EgressEnd, RunStatus},
+    statement::PolicyDigests,
+};
 
 /// `GET`: the session's [`Assignment`].
 pub const ASSIGNMENT: &str = "/room/v1/assignment";
@@ -27,11 +31,21 @@ pub const RESULT: &str = "/room/v1/result";
 /// `GET` with the digest of a request appended: [`RunsRecorded`], for a run whose trailers did not
 /// arrive because the client went away. The host answers at once with what is recorded by now.
 pub const RUNS: &str = "/room/v1/runs/";
+/// `POST` with [`EGRESS_HEADER`]: one connection or one request through the egress broker. What the
+/// room sends is the body, what comes back is the answer's, and [`ACCOUNT_TRAILER`] ends it.
+pub const EGRESS: &str = "/room/v1/egress";
+/// `GET` with an intent's number appended: [`EgressAccounted`], for an account that did not arrive
+/// because the agent went away. The host answers at once.
+pub const EGRESS_ACCOUNTS: &str = "/room/v1/egress/";
 /// `POST`: [`Progress`]; for a terminal, never stored.
 pub const PROGRESS: &str = "/room/v1/progress";
 /// `POST`: [`CloseRequest`] to [`CloseAnswer`]; the host destroys the room after it.
 pub const CLOSE: &str = "/room/v1/close";
 
+/// Request header of [`EGRESS`]: an [`EgressAsk`] as JSON.
+pub const EGRESS_HEADER: &str = "x-proofroom-egress";
+/// Trailer of [`EGRESS`]'s answer, or its header when nothing went out: an [`EgressAccount`] as JSON.
+pub const ACCOUNT_TRAILER: &str = "x-proofroom-account";
 /// Request header of [`RESULT`]: the tip that is handed over, in hex.
 pub const COMMIT_HEADER: &str = "x-proofroom-commit";
 /// Response header of every model request: the run's id.
@@ -84,6 +98,9 @@ pub struct Assignment {
     pub policies: PolicyDigests,
     /// Text of `access.cedar`.
     pub access_policy: String,
+    /// Text of `egress.toml`: what may leave the room through the host's broker, which decides by
+    /// it once more.
+    pub egress_policy: String,
     /// What this task may touch. It narrows the access policy and never widens it.
     pub grant: Grant,
     /// Where the session stops.
@@ -305,6 +322,59 @@ pub struct ResultAccepted {
     pub commit: String,
     /// The commit's tree.
     pub tree: String,
+}
+
+/// What the room wants of the egress broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressAsk {
+    /// `seq` of the durable intent that announced it. It announces this once.
+    pub intent: u64,
+    /// `CONNECT`, or the method of a request.
+    pub method: String,
+    /// Name and port of a connection; URL of a request.
+    pub target: String,
+}
+
+/// What became of it, as the broker saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum EgressAccount {
+    /// Nothing of it left.
+    Denied {
+        /// Stable code.
+        code: String,
+        /// For a person.
+        reason: String,
+    },
+    /// It was allowed, and no connection came about.
+    Failed {
+        /// Stable code.
+        code: String,
+        /// For a person.
+        reason: String,
+    },
+    /// It went out.
+    Passed {
+        /// Rule that allowed it.
+        rule: String,
+        /// Address and port of the connection.
+        connected: String,
+        /// Bytes that left.
+        sent: u64,
+        /// Bytes that came back.
+        received: u64,
+        /// How it ended.
+        end: EgressEnd,
+    },
+}
+
+/// The account of what one intent announced, once there is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressAccounted {
+    /// The account.
+    pub account: Option<EgressAccount>,
 }
 
 /// Something for the person at the terminal.

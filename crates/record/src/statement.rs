@@ -103,6 +103,8 @@ pub struct PolicyDigests {
     pub room: Digest,
     /// The appraisal policy for attested upstreams.
     pub appraisal: Digest,
+    /// `egress.toml`.
+    pub egress: Digest,
 }
 
 /// Predicate `model-run/v1`: one model request and what became of it.

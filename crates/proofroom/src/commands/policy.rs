@@ -51,6 +51,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
                 ("routing.toml", digests.routing),
                 ("room.toml", digests.room),
                 ("appraisal.toml", digests.appraisal),
+                ("egress.toml", digests.egress),
                 ("upstreams.toml", policies.upstreams.digest()),
             ]
             .iter()

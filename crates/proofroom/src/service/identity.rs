@@ -72,6 +72,7 @@ impl SessionService {
             binding: digest,
             key,
             journal: Arc::new(std::sync::Mutex::new(journal)),
+            announced: Arc::default(),
             caller,
         }));
         Ok(json(StatusCode::OK, &answer))

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use proofroom_canonical::{Digest, Nonce, SessionId};
 use proofroom_confine::{FileAudit, Loopback};
+use proofroom_egress_broker::{Broker, SystemResolver};
 use proofroom_gateway::{
     Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
     config::{AttestationRequirement, Upstream},
@@ -53,6 +54,10 @@ pub(super) struct Place<'a> {
     pub(super) dir: &'a Path,
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one step after another, none of which stands alone"
+)]
 pub(super) async fn begin(
     place: &Place<'_>,
     policies: PolicySet,
@@ -72,6 +77,8 @@ pub(super) async fn begin(
     let log = Arc::clone(&deployment.log);
     let shelf = Arc::new(Shelf::new(dir.join("records"), session, log)?);
     let (digests, access_policy) = (policies.digests(), policies.access_text().to_owned());
+    let egress_policy = policies.egress_text().to_owned();
+    let egress = egress_broker(&policies, progress)?;
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
@@ -91,6 +98,7 @@ pub(super) async fn begin(
         commit: origin.commit().to_owned(),
         policies: digests,
         access_policy,
+        egress_policy,
         grant: request.grant,
         limits: request.limits,
         commands,
@@ -109,6 +117,7 @@ pub(super) async fn begin(
     let services = Services {
         keys: Arc::clone(&deployment.keys),
         gateway,
+        egress,
         shelf: Arc::clone(&shelf),
         progress: Arc::clone(progress),
         clock: deployment.clock,
@@ -254,6 +263,27 @@ fn gateway(
     })?;
     drop(keeper.gateway.set(gateway.clone()));
     Ok(gateway)
+}
+
+/// The broker for what `egress.toml` allows. One that lacks a credential is no broker.
+fn egress_broker(policies: &PolicySet, progress: &Progress) -> anyhow::Result<Arc<Broker>> {
+    let policy = policies.egress.clone();
+    let words = if policy.is_closed() {
+        "nothing leaves the room but model requests".to_owned()
+    } else {
+        let rules = policy.rules().iter();
+        let open = rules.map(|rule| {
+            let inside = rule.allow_addresses.iter().map(ToString::to_string);
+            let inside = inside.collect::<Vec<_>>().join(", ");
+            match inside.as_str() {
+                "" => rule.name.clone(),
+                inside => format!("{} (may lead to {inside})", rule.name),
+            }
+        });
+        format!("rules {}", open.collect::<Vec<_>>().join(", "))
+    };
+    progress.fact("egress", &words);
+    Ok(Broker::open(policy, Arc::new(SystemResolver))?)
 }
 
 /// An upstream in one line: what it is, and what stands behind it.

@@ -172,6 +172,7 @@ pub(super) fn verify_policies(
         routing: Digest::of(&files.routing),
         room: Digest::of(&files.room),
         appraisal: Digest::of(&files.appraisal),
+        egress: Digest::of(&files.egress),
     };
     let bound = &binding.policies;
     all_equal(
@@ -207,6 +208,12 @@ pub(super) fn verify_policies(
                 bound.appraisal,
                 found.appraisal,
             ),
+            pair(
+                "egress policy",
+                "trust/policies/egress.toml",
+                bound.egress,
+                found.egress,
+            ),
         ],
     )?;
     for run in &records.runs {
@@ -225,7 +232,7 @@ pub(super) fn verify_policies(
         )?;
     }
     Ok((
-        "five policy files are the ones the session was bound to".to_owned(),
+        "six policy files are the ones the session was bound to".to_owned(),
         (),
     ))
 }

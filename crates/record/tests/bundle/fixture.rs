@@ -274,6 +274,7 @@ fn policy_files() -> PolicyFiles {
         routing: b"# routing\n".to_vec(),
         room: b"# room\n".to_vec(),
         appraisal: APPRAISAL.as_bytes().to_vec(),
+        egress: b"# egress\n".to_vec(),
     }
 }
 
@@ -294,6 +295,7 @@ fn binding(policies: &PolicyFiles) -> Binding {
             routing: Digest::of(&policies.routing),
             room: Digest::of(&policies.room),
             appraisal: Digest::of(&policies.appraisal),
+            egress: Digest::of(&policies.egress),
         },
         session_key: spki_digest(session_key().verifying_key()),
     }

@@ -459,6 +459,11 @@ fn trust_edits() -> Vec<(&'static str, Edit, Wanted)> {
             ("policies", "policy-differs", 10),
         ),
         (
+            "egress policy",
+            |f| replace(f, "trust/policies/egress.toml", "egress", "Egress"),
+            ("policies", "policy-differs", 10),
+        ),
+        (
             "evidence dropped",
             |f| {
                 let name = only_evidence(f);

@@ -1,0 +1,27 @@
+# What the tunnels' test does in its room; the rest is in inside.py.
+T, P = ports["through"], ports["private"]
+say("environment", proxy=os.environ.get("HTTPS_PROXY"), no_proxy=os.environ.get("NO_PROXY"))
+through("allowed", b"localhost:%d" % T, "localhost")
+through("allowed in capitals", b"LOCALHOST.:%d" % T, "localhost")
+through("other sni", b"localhost:%d" % T, "other.example")
+refused("other host", b"evil.example:%d" % T)
+refused("suffix", b"localhost.evil.example:%d" % T)
+refused("other port", b"localhost:22")
+refused("raw ip", b"127.0.0.1:%d" % T)
+refused("raw ip as a number", b"2130706433:%d" % T)
+refused("raw ip in hex", b"0x7f000001:%d" % T)
+refused("raw ip version 6", b"[::1]:%d" % T)
+refused("raw ip mapped", b"[::ffff:127.0.0.1]:%d" % T)
+refused("metadata", b"169.254.169.254:80")
+refused("private address by name", b"localhost:%d" % P)
+refused("user name", b"localhost@evil.example:%d" % T)
+sock, status, rest = connect(b"localhost\0.evil.example:%d" % T)
+say("nul", status=status)
+sock, status, _ = connect(b"localhost:%d" % T)
+sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+say("not tls", status=status, got=len(sock.recv(100)))
+try:
+    socket.create_connection(("127.0.0.1", T), timeout=5)
+    say("without proxy", ok=True)
+except OSError as error:
+    say("without proxy", ok=False)

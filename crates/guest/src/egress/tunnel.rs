@@ -1,0 +1,122 @@
+//! A connection through the broker: the agent's bytes are the request's body, what comes back is the
+//! answer's. The outcome is written when the broker has given its account.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use proofroom_egress::Endpoint;
+use proofroom_record::{event::Action, room_api::EgressAccount};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::mpsc,
+};
+
+use super::{
+    Attempted, account_in, announce, ask, not_carried_out,
+    request::{Fed, Pieces},
+    settle,
+};
+use crate::{
+    channel::{Body, whole},
+    session::Session,
+};
+
+/// Pieces that wait for the host before the agent has to.
+const PIECES: usize = 8;
+/// The most bytes that are read at once.
+const PIECE: usize = 32 * 1024;
+
+pub(super) async fn open(
+    session: Arc<Session>,
+    request: Request<Incoming>,
+    endpoint: &Endpoint,
+    action: Action,
+) -> Response<Body> {
+    let attempted = match announce(&session, action).await {
+        Ok(attempted) => attempted,
+        Err(over) => return over,
+    };
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    let body = Fed(receiver).boxed_unsync();
+    let Some(asked) = ask(attempted.intent, "CONNECT", endpoint.to_string(), body) else {
+        return not_carried_out(&session, attempted, None).await;
+    };
+    let sent = tokio::select! {
+        sent = session.channel.send(asked) => sent.ok(),
+        _ = session.until_ended() => None,
+    };
+    let answer = match sent {
+        Some(answer) if answer.status() == StatusCode::OK => answer.into_body(),
+        Some(answer) => {
+            let account = account_in(answer.headers());
+            return not_carried_out(&session, attempted, account).await;
+        }
+        None => return not_carried_out(&session, attempted, None).await,
+    };
+    drop(tokio::spawn(async move {
+        match hyper::upgrade::on(request).await {
+            Ok(upgraded) => carry(session, attempted, upgraded, pieces, answer).await,
+            Err(_) => {
+                drop((pieces, answer));
+                settle(&session, attempted, None, None).await;
+            }
+        }
+    }));
+    Response::new(whole(Bytes::new()))
+}
+
+async fn carry(
+    session: Arc<Session>,
+    attempted: Attempted,
+    upgraded: Upgraded,
+    pieces: Pieces,
+    answer: Incoming,
+) {
+    let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+    let up = tokio::spawn(up(reader, pieces));
+    let account = tokio::select! {
+        account = down(writer, answer) => account,
+        // Dropping the answer ends the connection at the broker.
+        _ = session.until_ended() => None,
+    };
+    up.abort();
+    settle(&session, attempted, account, None).await;
+}
+
+/// What the agent says, until it ends.
+async fn up<R: AsyncRead + Unpin>(mut reader: R, pieces: Pieces) {
+    let mut buffer = BytesMut::with_capacity(PIECE);
+    loop {
+        buffer.reserve(PIECE);
+        if !matches!(reader.read_buf(&mut buffer).await, Ok(read) if read > 0) {
+            return;
+        }
+        let piece = Frame::data(buffer.split().freeze());
+        if pieces.send(Ok(piece)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What comes back, to the account at its end; none when the agent takes nothing more.
+async fn down<W: AsyncWrite + Unpin>(mut writer: W, mut answer: Incoming) -> Option<EgressAccount> {
+    while let Some(Ok(frame)) = answer.frame().await {
+        match frame.into_data() {
+            Ok(data) => {
+                writer.write_all(&data).await.ok()?;
+            }
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                // An agent that is gone needs no end.
+                drop(writer.shutdown().await);
+                return account_in(&trailers);
+            }
+        }
+    }
+    None
+}
