@@ -523,6 +523,7 @@ fn assignment(commit: String) -> Assignment {
             command_seconds: 10,
             tokens: 1000,
             output_bytes: 1000,
+            session_output_bytes: 1_000_000,
         },
         commands: CommandRules {
             readable: vec![],

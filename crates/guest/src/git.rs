@@ -8,7 +8,7 @@ use proofroom_record::{event::Exit, room_api::CommandRules};
 
 use crate::{
     observe::Watch,
-    process::{self, Finished, Job, ProcessError},
+    process::{self, Audience, Finished, Job, OutputBudget, ProcessError},
     spawn::{AgentCommand, Spawner},
 };
 
@@ -105,6 +105,7 @@ impl Git {
             input,
             time: TIME,
             keep: MAX_OUTPUT,
+            output: OutputBudget::unlimited(),
         };
         let spawner = Arc::clone(&self.spawner);
         let Finished {
@@ -112,7 +113,14 @@ impl Git {
             stdout,
             stderr,
             ..
-        } = process::run(spawner, job, watch, None, std::future::pending()).await?;
+        } = process::run(
+            spawner,
+            job,
+            watch,
+            Audience::Nobody,
+            std::future::pending(),
+        )
+        .await?;
         if exit != Exit::Code(0) {
             let said = String::from_utf8_lossy(&stderr.kept);
             let said: String = said.trim().chars().rev().take(400).collect();

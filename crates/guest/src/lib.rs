@@ -12,6 +12,7 @@ pub mod identity;
 pub mod journal;
 pub mod model;
 pub mod observe;
+pub mod orders;
 pub mod process;
 pub mod redact;
 pub mod serve;

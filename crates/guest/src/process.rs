@@ -6,13 +6,16 @@ use std::{
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use proofroom_canonical::{Digest, Hasher};
 use proofroom_record::event::Exit;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     observe::Watch,
@@ -31,6 +34,82 @@ pub struct Job {
     pub time: Duration,
     /// Most bytes of each stream that are kept.
     pub keep: usize,
+    /// What its output is counted against.
+    pub output: Arc<OutputBudget>,
+}
+
+/// How many bytes the commands of a session may write together.
+#[derive(Debug)]
+pub struct OutputBudget {
+    written: AtomicU64,
+    most: u64,
+    over: watch::Sender<Spent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spent {
+    No,
+    Yes,
+}
+
+impl OutputBudget {
+    /// A budget of this many bytes.
+    #[must_use]
+    pub fn new(most: u64) -> Self {
+        Self {
+            written: AtomicU64::new(0),
+            most,
+            over: watch::Sender::new(Spent::No),
+        }
+    }
+
+    /// No limit: for what is not the agent's.
+    #[must_use]
+    pub fn unlimited() -> Arc<Self> {
+        Arc::new(Self::new(u64::MAX))
+    }
+
+    fn count(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let before = self.written.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.most {
+            self.over.send_replace(Spent::Yes);
+        }
+    }
+
+    /// Waits until more was written than the budget has, perhaps for ever.
+    pub async fn exceeded(&self) {
+        let mut over = self.over.subscribe();
+        // Cannot fail: the sender is part of `self`.
+        drop(over.wait_for(|spent| *spent == Spent::Yes).await);
+    }
+}
+
+/// Who sees a command's output while it runs.
+#[derive(Clone, Debug)]
+pub enum Audience {
+    /// Nobody.
+    Nobody,
+    /// Somebody who may miss pieces: the command does not wait.
+    Misses(mpsc::Sender<Piece>),
+    /// Somebody who gets every piece: the command waits.
+    Waits(mpsc::Sender<Piece>),
+}
+
+impl Audience {
+    /// Called from threads that may block.
+    fn show(&self, stream: Stream, bytes: &[u8]) {
+        let piece = || Piece {
+            stream,
+            bytes: bytes.to_vec(),
+        };
+        match self {
+            Self::Nobody => {}
+            // For a person's eyes only: when nobody keeps up, pieces are lost.
+            Self::Misses(to) => drop(to.try_send(piece())),
+            Self::Waits(to) => drop(to.blocking_send(piece())),
+        }
+    }
 }
 
 /// How a command went.
@@ -163,8 +242,8 @@ fn session_environment(session: &Session) -> Vec<(OsString, OsString)> {
     environment
 }
 
-/// Runs a command to its end or to `stop`. Output goes to `live` as it comes, when there is one and
-/// it has room. Whatever happens, the tree is gone when this returns.
+/// Runs a command to its end or to `stop`. Output goes to the audience as it comes. Whatever happens,
+/// the tree is gone when this returns.
 ///
 /// # Errors
 /// See [`ProcessError`].
@@ -172,7 +251,7 @@ pub async fn run(
     spawner: Arc<dyn Spawner>,
     job: Job,
     watch: Arc<dyn Watch>,
-    live: Option<mpsc::Sender<Piece>>,
+    audience: Audience,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<Finished, ProcessError> {
     let began = Instant::now();
@@ -184,6 +263,7 @@ pub async fn run(
         input: bytes,
         time,
         keep,
+        output,
     } = job;
     let program = command.argv.first().cloned().unwrap_or_default();
     let streams = Streams {
@@ -195,12 +275,12 @@ pub async fn run(
     let running: Arc<dyn crate::spawn::Running> = Arc::from(running);
     // A command that does not read its input breaks the pipe; that is its business.
     let feed = blocking(move || drop(input.write_all(&bytes)));
-    let live_out = live.clone();
+    let (audience_out, output_out) = (audience.clone(), Arc::clone(&output));
     let out = tokio::spawn(blocking(move || {
-        drain(&mut out, keep, Stream::Stdout, live_out.as_ref())
+        drain(&mut out, keep, Stream::Stdout, &audience_out, &output_out)
     }));
     let err = tokio::spawn(blocking(move || {
-        drain(&mut err, keep, Stream::Stderr, live.as_ref())
+        drain(&mut err, keep, Stream::Stderr, &audience, &output)
     }));
     let feed = tokio::spawn(feed);
     let waiting = Arc::clone(&running);
@@ -281,7 +361,8 @@ fn drain(
     from: &mut File,
     keep: usize,
     stream: Stream,
-    live: Option<&mpsc::Sender<Piece>>,
+    audience: &Audience,
+    output: &OutputBudget,
 ) -> Output {
     let mut hasher = Hasher::new();
     let (mut kept, mut bytes) = (Vec::new(), 0_u64);
@@ -298,14 +379,8 @@ fn drain(
         bytes = bytes.saturating_add(u64::try_from(count).unwrap_or(0));
         let room = keep.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(piece.get(..room).unwrap_or_default());
-        if let Some(live) = live {
-            let piece = Piece {
-                stream,
-                bytes: piece.to_vec(),
-            };
-            // For a person's eyes only: when nobody keeps up, pieces are lost.
-            drop(live.try_send(piece));
-        }
+        output.count(count);
+        audience.show(stream, piece);
     }
     Output {
         kept,

@@ -28,6 +28,7 @@ use crate::{
     git::Git,
     journal::{Journal, JournalError},
     observe::{Files, Observer, Programs},
+    process::OutputBudget,
     redact::Redactor,
     spawn::Spawner,
     tree::Tree,
@@ -76,6 +77,12 @@ pub struct Session {
     pub tokens: AtomicU64,
     /// Requests for what the room does not offer, each written down once.
     pub astray: Mutex<BTreeSet<String>>,
+    /// What commands may still write.
+    pub output: Arc<OutputBudget>,
+    /// The number of the next order of the host's.
+    pub next_order: AtomicU64,
+    /// Limits that the host said were reached.
+    pub limits_reached: Mutex<BTreeSet<String>>,
     /// Held, shared, by every action from its intent to its outcome.
     pub actions: Arc<RwLock<()>>,
     /// The session's end, once there is one.
@@ -208,6 +215,23 @@ impl Session {
             let attempt = Attempt::Network { target };
             Observation::Blocked { attempt, times: 1 }
         });
+    }
+
+    /// Remembers that the host said so.
+    pub fn remember_limit(&self, resource: &str) {
+        let mut reached = self
+            .limits_reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        reached.insert(resource.to_owned());
+    }
+
+    /// Whether the host said that this limit was reached.
+    pub fn was_reached(&self, resource: &str) -> bool {
+        self.limits_reached
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(resource)
     }
 
     /// A watch for one command.

@@ -31,7 +31,8 @@ use crate::{
     identity::{self, Identity, IdentityError},
     journal::{Journal, JournalError, now},
     observe::Files,
-    process::{self, Job, Piece, Stream},
+    orders,
+    process::{self, Audience, Job, OutputBudget, Piece, Stream},
     redact::Redactor,
     serve,
     session::Session,
@@ -44,6 +45,8 @@ use crate::{
 const FLUSH: Duration = Duration::from_millis(250);
 /// Exit code of the built-in agent when it stops at a limit.
 const AGENT_AT_LIMIT: i32 = 2;
+/// The signal with which the kernel kills.
+const KILLED: i32 = 9;
 /// How long the built-in agent may take to leave after it finished.
 const LEAVE: Duration = Duration::from_secs(5);
 /// The most bytes of one piece of output that goes to the terminal at once.
@@ -243,6 +246,7 @@ fn begin(
     let key = identity.key.clone();
     let journal = Journal::new(channel.clone(), key, assignment.session, identity.binding);
     let root = &places.workspace;
+    let output = assignment.limits.session_output_bytes;
     Ok(Session {
         journal: Arc::new(journal),
         access,
@@ -266,6 +270,9 @@ fn begin(
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
         astray: Mutex::default(),
+        output: Arc::new(OutputBudget::new(output)),
+        next_order: AtomicU64::new(0),
+        limits_reached: Mutex::default(),
         actions: Arc::default(),
         end: watch::Sender::new(None),
     })
@@ -300,6 +307,10 @@ async fn work(
             () = tokio::time::sleep(seconds) => {
                 session.limit("time", format!("{} s", seconds.as_secs()));
             }
+            () = session.output.exceeded() => {
+                let most = session.assignment.limits.session_output_bytes;
+                session.limit("output", format!("{most} bytes of all commands together"));
+            }
         }
         std::future::pending::<()>().await;
     };
@@ -308,6 +319,7 @@ async fn work(
         places.owner,
         session.assignment.commands.processes,
     );
+    let following = tokio::spawn(orders::follow(Arc::clone(session)));
     let (enough, stop) = oneshot::channel();
     let flushing = tokio::spawn(flush(Arc::clone(session), gauge, stop));
     tokio::select! {
@@ -315,6 +327,8 @@ async fn work(
         () = guard => {}
     }
     session.settle().await;
+    following.abort();
+    orders::take_due(session).await;
     drop(enough);
     // Whatever it is writing is written: an event cut in half would end the chain.
     drop(flushing.await);
@@ -410,6 +424,7 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
         // The session's own limit ends it, in `work`.
         time: Duration::from_secs(session.assignment.limits.seconds.saturating_add(60)),
         keep: 0,
+        output: Arc::clone(&session.output),
     };
     let (live, pieces) = mpsc::channel(64);
     let show = tokio::spawn(show(Arc::clone(session), pieces));
@@ -421,7 +436,8 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
     };
     let observer = session.observer(Files::Recorded);
     let spawner = Arc::clone(&session.spawner);
-    let finished = process::run(spawner, job, Arc::clone(&observer) as _, Some(live), stop).await;
+    let audience = Audience::Misses(live);
+    let finished = process::run(spawner, job, Arc::clone(&observer) as _, audience, stop).await;
     observer.finish();
     drop(show.await);
     match finished {
@@ -431,6 +447,13 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
                 stderr: finished.stderr.digest,
                 exit: finished.exit,
             });
+            if finished.exit == Exit::Signal(KILLED) && session.ended().is_none() {
+                // Who killed it? The kernel, for lack of memory, is what the host can see.
+                orders::take_due(session).await;
+                if session.was_reached("memory") {
+                    session.finish(SessionEnd::LimitReached);
+                }
+            }
             // The built-in agent says by `finish` that it is done; leaving without it is a failure,
             // unless it met one of the session's limits before the supervisor did.
             let replaced = session.assignment.command.is_some();

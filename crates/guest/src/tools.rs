@@ -1,8 +1,11 @@
 //! The mediated tools. Every call: arguments, decision, intent durable, action, outcome durable,
 //! answer. A call that is denied leaves the same two events and does nothing.
 
+use std::path::Path;
+
 use http::StatusCode;
 use proofroom_authz::{Decision, Operation, PathError, WorkspacePath};
+use proofroom_canonical::Digest;
 use proofroom_record::event::{Action, Outcome};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -195,7 +198,7 @@ async fn unusable<T>(session: &Session, tool: &str, refused: ToolError) -> Resul
 
 /// Writes the intent, decides, acts, writes the outcome. `None` for the operation means that
 /// something was wrong before there was anything to decide, and `act` says what.
-async fn perform(
+pub(crate) async fn perform(
     session: &Session,
     action: Action,
     operation: Option<Operation>,
@@ -219,6 +222,13 @@ async fn perform(
         .await
         .map_err(ended)?;
     answer
+}
+
+/// Digest of the program that a command ran: what a system call showed, or what its name stands for.
+pub(crate) fn executable(root: &Path, shown: Option<Digest>, program: &Path) -> Digest {
+    shown
+        .or_else(|| run::find(root, program))
+        .unwrap_or_else(|| Digest::of([]))
 }
 
 /// Asks the access policy and the grant.

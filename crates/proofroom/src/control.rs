@@ -19,13 +19,13 @@ use proofroom_canonical::{
     IsolationLevel, SessionId, Timestamp,
     json::{self, JsonError},
 };
-use proofroom_record::event::Exit;
+use proofroom_record::{event::Exit, room_api::StandardStream};
 use serde::{Deserialize, Serialize};
 
 /// The socket's name in a session's folder.
 const SOCKET: &str = "control.sock";
 /// The most bytes of one line.
-pub const MAX_LINE_BYTES: usize = 128 * 1024;
+pub const MAX_LINE_BYTES: usize = 256 * 1024;
 
 /// What is asked of a living session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,15 @@ pub enum Ask {
     End {
         /// How.
         how: EndHow,
+    },
+    /// To stop its room in memory.
+    Pause,
+    /// To let a stopped room go on.
+    Resume,
+    /// To run a command in its room.
+    Execute {
+        /// Program and arguments.
+        argv: Vec<String>,
     },
 }
 
@@ -71,7 +80,7 @@ pub enum Answer {
     /// A command's output.
     Output {
         /// Which stream.
-        stream: OutputStream,
+        stream: StandardStream,
         /// Standard base64 of the bytes.
         data: String,
     },
@@ -80,16 +89,6 @@ pub enum Answer {
         /// How.
         exit: Exit,
     },
-}
-
-/// A standard stream of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OutputStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// How a living session is.

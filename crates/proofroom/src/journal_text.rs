@@ -64,6 +64,7 @@ fn observed(observation: &Observation) -> String {
             format!("{characters} characters that a reader does not see: {path}")
         }
         Observation::Disagreement { detail } => format!("disagreement: {detail}"),
+        Observation::Paused { from, to } => format!("the room was paused from {from} to {to}"),
         Observation::AgentOutput { exit, .. } => format!("the agent's output, {}", ended(exit)),
     }
 }

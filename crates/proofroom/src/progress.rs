@@ -30,6 +30,16 @@ pub struct Progress {
     format: Format,
     out: Mutex<Box<dyn Write + Send>>,
     pending: Mutex<std::collections::BTreeMap<u64, Action>>,
+    limit: Mutex<Option<ReachedLimit>>,
+}
+
+/// A limit that was reached.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ReachedLimit {
+    /// As in the event.
+    pub resource: String,
+    /// For a person.
+    pub detail: String,
 }
 
 impl std::fmt::Debug for Progress {
@@ -54,7 +64,21 @@ impl Progress {
             format,
             out: Mutex::new(out),
             pending: Mutex::default(),
+            limit: Mutex::default(),
         }
+    }
+
+    /// The last limit that an event said was reached.
+    #[must_use]
+    pub fn last_limit(&self) -> Option<ReachedLimit> {
+        let limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        limit.clone()
+    }
+
+    /// Text for the closing block, harmless for a terminal.
+    #[must_use]
+    pub fn harmless(text: &str) -> String {
+        printable(&shortened(text))
     }
 
     /// How it writes.
@@ -121,6 +145,15 @@ impl Progress {
 
     /// An event that is now durable.
     pub fn event(&self, event: &Event) {
+        if let EventBody::Observed {
+            observation: Observation::LimitReached { resource, detail },
+        } = &event.body
+        {
+            *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(ReachedLimit {
+                resource: resource.clone(),
+                detail: detail.clone(),
+            });
+        }
         if self.format == Format::Json {
             return self.write_json(&json!({"type": "event", "event": event}));
         }
@@ -204,6 +237,9 @@ impl Progress {
                     "removed by a command"
                 }
             ),
+            Observation::Paused { from, to } => {
+                format!("{DIM}    paused{DIM:#}  from {from} to {to}\n")
+            }
             Observation::ProcessStarted { .. } | Observation::AgentOutput { .. } => return,
         };
         self.write(&line);
@@ -242,6 +278,9 @@ pub(crate) fn describe(action: &Action) -> (&'static str, String) {
             ("egress", format!("{method} {host}:{port}{path}"))
         }
         Action::Deliver { commit } => ("deliver", commit.chars().take(12).collect()),
+        Action::RunByPerson { argv, user, .. } => {
+            ("person", format!("{user} ran {}", argv.join(" ")))
+        }
         Action::Unknown { tool } => ("unknown", tool.clone()),
     }
 }
@@ -345,7 +384,8 @@ fn shortened(text: &str) -> String {
 
 /// Nothing that a room sends may steer the terminal: control and bidirectional characters are
 /// shown as escapes.
-pub(crate) fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let steers = (c.is_control() && c != '\t')

@@ -1,13 +1,15 @@
 //! The host's end of a room's channel: HTTP/2 over one stream, one session per connection. Who is
 //! calling is the connection; no key inside the room stands for anything here.
 
+mod activity;
 mod body;
 mod close;
 mod egress;
 mod identity;
+mod orders;
 mod workspace;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -20,15 +22,25 @@ use proofroom_gateway::{Caller, Gateway};
 use proofroom_record::{
     room_api::{
         ASSIGNMENT, Assignment, CLOSE, EGRESS, EGRESS_ACCOUNTS, EVENTS, EventsDurable, IDENTITY,
-        MAX_ANSWER_BYTES, MAX_EVENTS_POST_BYTES, PROGRESS, Progress as RoomProgress, RESULT, RUNS,
-        RunsRecorded, WORKSPACE,
+        LimitEffect, MAX_ANSWER_BYTES, MAX_EVENTS_POST_BYTES, ORDERS, ORDERS_DUE,
+        ORDERS_WAIT_SECONDS, PROGRESS, Person, Progress as RoomProgress, REPORTS, RESULT, RUNS,
+        ReportKind, RunsRecorded, WORKSPACE,
     },
     statement::AgentSession,
 };
+use proofroom_room::Meter;
 use proofroom_tlog::LeafKind;
-use tokio::{net::UnixStream, sync::Mutex};
+use tokio::{
+    net::UnixStream,
+    sync::{Mutex, mpsc},
+};
 
-use self::body::{Body, Refusal, collect, json};
+pub use self::activity::Liveliness;
+use self::{
+    activity::Activity,
+    body::{Body, Refusal, collect, json},
+    orders::OrderBook,
+};
 use crate::{
     broker::Origin, causes::chain, journal::Journal, keys::DeploymentKeys, progress::Progress,
     session::DeliveryInspector, shelf::Shelf,
@@ -52,6 +64,10 @@ pub struct SessionFacts {
     pub dir: PathBuf,
     /// Judges what is delivered.
     pub inspector: DeliveryInspector,
+    /// Reads what its room uses.
+    pub meter: Meter,
+    /// How long it may do nothing.
+    pub idle: Duration,
 }
 
 /// What serves a session.
@@ -77,6 +93,8 @@ pub struct SessionService {
     services: Services,
     state: Mutex<State>,
     delivering: Arc<Mutex<()>>,
+    book: OrderBook,
+    activity: Arc<Activity>,
 }
 
 impl std::fmt::Debug for SessionService {
@@ -118,12 +136,47 @@ impl SessionService {
     /// A session that no room has spoken for yet.
     #[must_use]
     pub fn new(facts: SessionFacts, services: Services) -> Self {
+        let activity = Activity::new(facts.idle, facts.meter.clone());
         Self {
             facts,
             services,
             state: Mutex::new(State::Anonymous),
             delivering: Arc::default(),
+            book: OrderBook::new(),
+            activity: Arc::new(activity),
         }
+    }
+
+    /// Orders a command for a person in the living room. Its reports end when it has ended, or when
+    /// the session has.
+    #[must_use]
+    pub fn execute(&self, argv: Vec<String>, by: Person) -> mpsc::Receiver<ReportKind> {
+        self.book.execute(argv, by)
+    }
+
+    /// Nothing is reported to anybody any more: the room is gone.
+    pub fn end_reports(&self) {
+        self.book.end();
+    }
+
+    /// Orders the pause that is over to be written down; it does not count as doing nothing.
+    pub fn was_paused(&self, from: Timestamp, to: Timestamp) {
+        self.activity.touch();
+        self.book.paused(from, to);
+    }
+
+    /// Looks at what the session's kernel says, and whether the session does anything.
+    #[must_use]
+    pub fn look(&self) -> Liveliness {
+        self.activity.tell_kills(&self.book);
+        self.activity.liveliness()
+    }
+
+    /// Orders the session to end because it did nothing for too long.
+    pub fn end_idle(&self) {
+        let seconds = self.activity.idle_seconds();
+        let detail = format!("{seconds} s without an event or model traffic");
+        self.book.limit("idle", detail, LimitEffect::Ends);
     }
 
     /// Waits until nothing that the room began is still under way: model runs have their records,
@@ -202,12 +255,24 @@ impl SessionService {
         let get = request.method() == Method::GET;
         if path.starts_with("/v1/") {
             let caller = self.identified(|found| Arc::clone(&found.caller)).await?;
+            self.activity.touch();
+            let activity = Arc::clone(&self.activity);
             return Ok(self
                 .services
                 .gateway
                 .handle(request, caller)
                 .await
-                .map(body::of_gateway));
+                .map(|answer| body::of_gateway(answer, move || activity.touch())));
+        }
+        if let (true, Some(next)) = (get, path.strip_prefix(ORDERS)) {
+            self.identified(|_| ()).await?;
+            let most = Duration::from_secs(ORDERS_WAIT_SECONDS);
+            return self.book.answer(next, most).await;
+        }
+        if let (true, Some(next)) = (get, path.strip_prefix(ORDERS_DUE)) {
+            self.identified(|_| ()).await?;
+            self.activity.tell_kills(&self.book);
+            return self.book.answer_due(next);
         }
         if let (true, Some(request)) = (get, path.strip_prefix(RUNS)) {
             self.identified(|_| ()).await?;
@@ -243,6 +308,10 @@ impl SessionService {
             (false, PROGRESS) => {
                 let body = collect(request.into_body(), MAX_ANSWER_BYTES).await?;
                 self.show(&body)
+            }
+            (false, REPORTS) => {
+                let body = collect(request.into_body(), MAX_ANSWER_BYTES).await?;
+                self.book.report(&body).await
             }
             (false, CLOSE) => {
                 let body = collect(request.into_body(), MAX_CLOSE_BYTES).await?;
@@ -289,6 +358,9 @@ impl SessionService {
                 .log(LeafKind::EventHead, head)
                 .await
                 .map_err(|error| Refusal::failed(error.code(), chain(&error)))?;
+        }
+        if !events.is_empty() {
+            self.activity.touch();
         }
         let mut announced = announced
             .lock()

@@ -189,9 +189,11 @@ pub async fn run(
         interrupts: &mut interrupts,
         orders: &mut orders,
         living: &living,
+        clock: deployment.clock,
     };
     channel::serve(&room, &service, channel, limit, outside, &progress).await;
     living.enter(Phase::Ending);
+    service.end_reports();
     drop(orders);
     let finished = finish(deployment, session, &dir, room, &service, &shelf, out).await;
     drop(listening);

@@ -145,6 +145,16 @@ pub enum Action {
         /// Tip that is handed over.
         commit: String,
     },
+    /// A person ran a command in the living room, as the agent's user and confined like the agent's own.
+    RunByPerson {
+        /// Program and arguments. An argument in which a credential was found is replaced by
+        /// `[redacted]`.
+        argv: Vec<String>,
+        /// The person's user id on the host, as the host saw it.
+        uid: u32,
+        /// The person's user name on the host.
+        user: String,
+    },
     /// The agent asked for a tool that does not exist or with arguments that make no sense.
     Unknown {
         /// Tool name as asked for, cut to 100 characters.
@@ -315,7 +325,7 @@ pub enum Observation {
     },
     /// A limit of the room was reached.
     LimitReached {
-        /// `memory`, `processes`, `disk`, `time`, `steps`, `tokens`, `output`.
+        /// `memory`, `processes`, `disk`, `time`, `idle`, `steps`, `tokens`, `output`, `events`.
         resource: String,
         /// For a person.
         detail: String,
@@ -336,6 +346,13 @@ pub enum Observation {
     Disagreement {
         /// For a person.
         detail: String,
+    },
+    /// The host stopped the whole room in memory for a while, and let it go on.
+    Paused {
+        /// When it was stopped (host's clock).
+        from: Timestamp,
+        /// When it went on (host's clock).
+        to: Timestamp,
     },
     /// Output of the session's command, by digest.
     AgentOutput {

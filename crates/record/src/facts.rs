@@ -142,6 +142,7 @@ fn action_words(action: &Action) -> String {
             path.as_deref().unwrap_or_default()
         ),
         Action::Deliver { commit } => format!("deliver `{commit}`"),
+        Action::RunByPerson { argv, user, .. } => format!("`{user}` ran `{}`", argv.join(" ")),
         Action::Unknown { tool } => format!("unknown tool `{tool}`"),
     }
 }

@@ -9,12 +9,12 @@ use p256::ecdsa::{
     DerSignature, SigningKey, VerifyingKey,
     signature::{Signer as _, Verifier as _},
 };
-use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp, json};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     dsse::Envelope,
-    event::{EgressEnd, RunStatus},
+    event::{EgressEnd, Exit, RunStatus},
     statement::PolicyDigests,
 };
 
@@ -39,6 +39,13 @@ pub const EGRESS: &str = "/room/v1/egress";
 pub const EGRESS_ACCOUNTS: &str = "/room/v1/egress/";
 /// `POST`: [`Progress`]; for a terminal, never stored.
 pub const PROGRESS: &str = "/room/v1/progress";
+/// `GET` with the number of the first order that is wanted appended: [`OrdersGiven`]. The host answers
+/// when it has one, or with none after [`ORDERS_WAIT_SECONDS`].
+pub const ORDERS: &str = "/room/v1/orders/";
+/// The same, answered at once.
+pub const ORDERS_DUE: &str = "/room/v1/orders-due/";
+/// `POST`: [`OrderReport`] to anything; what comes of an order.
+pub const REPORTS: &str = "/room/v1/reports";
 /// `POST`: [`CloseRequest`] to [`CloseAnswer`]; the host destroys the room after it.
 pub const CLOSE: &str = "/room/v1/close";
 
@@ -62,6 +69,13 @@ pub const RECORD_TRAILER: &str = "x-proofroom-record";
 pub const STATUS_TRAILER: &str = "x-proofroom-status";
 /// Optional trailer (or header) of a model answer: its tokens, input and output together, decimal.
 pub const TOKENS_TRAILER: &str = "x-proofroom-tokens";
+
+/// How long the host keeps a request for [`ORDERS`] open.
+pub const ORDERS_WAIT_SECONDS: u64 = 20;
+/// The most bytes of output in one [`OrderReport`].
+pub const MAX_REPORT_OUTPUT_BYTES: usize = 32 * 1024;
+/// The most bytes that the arguments of an ordered command may have together.
+pub const MAX_ORDER_ARGV_BYTES: usize = 32 * 1024;
 
 /// The most bytes that an [`Assignment`] may have.
 pub const MAX_ASSIGNMENT_BYTES: usize = 4 * 1024 * 1024;
@@ -179,6 +193,8 @@ pub struct Limits {
     pub tokens: u64,
     /// Bytes of one command's output that the agent gets back.
     pub output_bytes: u64,
+    /// Bytes that all commands of the session may write to their standard streams together.
+    pub session_output_bytes: u64,
 }
 
 /// How every command of a room is confined, as `room.toml` says. The supervisor itself is not.
@@ -403,6 +419,135 @@ pub enum ProgressKind {
     Summary,
 }
 
+/// What the host wants of a room that is at work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// Its place among the session's orders, from 0.
+    pub number: u64,
+    /// What.
+    pub what: OrderKind,
+}
+
+/// Kinds of orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum OrderKind {
+    /// Run a command for a person, as the agent's user and confined like the agent's own; answered
+    /// with reports.
+    Execute {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Who asked.
+        by: Person,
+    },
+    /// Write down that a limit was reached that the host watches.
+    Limit {
+        /// As in [`crate::event::Observation::LimitReached`].
+        resource: String,
+        /// For a person.
+        detail: String,
+        /// What follows from it.
+        effect: LimitEffect,
+    },
+    /// Write down that the room was stopped in memory.
+    Paused {
+        /// From when.
+        from: Timestamp,
+        /// Until when.
+        to: Timestamp,
+    },
+}
+
+/// What a reached limit means for the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitEffect {
+    /// It goes on.
+    Noted,
+    /// It ends.
+    Ends,
+}
+
+/// A user of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// User id.
+    pub uid: u32,
+    /// User name, or the id where there is none.
+    pub name: String,
+}
+
+/// Orders, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrdersGiven {
+    /// The orders.
+    pub orders: Vec<Order>,
+}
+
+/// What comes of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderReport {
+    /// The order.
+    pub number: u64,
+    /// What.
+    pub what: ReportKind,
+}
+
+/// Kinds of reports. After `ended` and `refused` there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ReportKind {
+    /// The command wrote something.
+    Output {
+        /// Where to.
+        stream: StandardStream,
+        /// Standard base64 of at most [`MAX_REPORT_OUTPUT_BYTES`].
+        data: String,
+    },
+    /// The command ended, and its outcome is durable.
+    Ended {
+        /// How.
+        exit: Exit,
+    },
+    /// The order was not carried out, or not to its end.
+    Refused {
+        /// Stable code.
+        code: String,
+        /// For a person.
+        message: String,
+    },
+}
+
+/// A standard stream of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StandardStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Reads what came of an order.
+///
+/// # Errors
+/// When it is no report.
+pub fn parse_report(bytes: &[u8]) -> Result<OrderReport, json::JsonError> {
+    json::parse(bytes, MAX_ANSWER_BYTES)
+}
+
+/// Reads the host's orders.
+///
+/// # Errors
+/// When they are none.
+pub fn parse_orders(bytes: &[u8]) -> Result<OrdersGiven, json::JsonError> {
+    json::parse(bytes, MAX_ANSWER_BYTES)
+}
+
 /// The end of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -455,7 +600,10 @@ mod tests {
     use p256::ecdsa::SigningKey;
     use proofroom_canonical::{Digest, json};
 
-    use super::{ErrorAnswer, Grant, SignedEvent, TaskText, event_head_message};
+    use super::{
+        ErrorAnswer, Grant, Order, OrderKind, OrdersGiven, Person, SignedEvent, TaskText,
+        event_head_message, parse_orders, parse_report,
+    };
 
     #[test]
     fn the_head_message_is_the_one_of_the_specification() {
@@ -481,6 +629,30 @@ mod tests {
     fn a_task_is_not_printed() {
         let task = TaskText::new("do this".to_owned());
         assert_eq!(format!("{task:?}"), "<redacted>");
+    }
+
+    #[test]
+    fn orders_and_reports_have_one_form() {
+        let given = OrdersGiven {
+            orders: vec![Order {
+                number: 3,
+                what: OrderKind::Execute {
+                    argv: vec!["ls".to_owned()],
+                    by: Person {
+                        uid: 0,
+                        name: "root".to_owned(),
+                    },
+                },
+            }],
+        };
+        let bytes = json::to_bytes(&given).unwrap();
+        let wanted: &[u8] = br#"{"orders":[{"number":3,"what":{"kind":"execute","argv":["ls"],"by":{"uid":0,"name":"root"}}}]}"#;
+        assert_eq!(bytes, wanted);
+        assert_eq!(parse_orders(&bytes).unwrap(), given);
+        let ended = br#"{"number":3,"what":{"kind":"ended","exit":{"code":0}}}"#;
+        assert_eq!(parse_report(ended).unwrap().number, 3);
+        let more = br#"{"number":3,"what":{"kind":"ended","exit":{"code":0},"as":"root"}}"#;
+        assert_eq!(parse_report(more).unwrap_err().code(), "json-shape");
     }
 
     #[test]

@@ -84,6 +84,12 @@ pub struct Limits {
     pub open_files: u64,
     /// Bytes of one file.
     pub file_bytes: u64,
+    /// Processors' worth of time that the whole room may use at once.
+    pub cpus: u64,
+    /// Seconds that the session may do nothing: no event and no model traffic.
+    pub idle_seconds: u64,
+    /// Bytes that all commands of the session may write to their standard streams together.
+    pub output_bytes: u64,
 }
 
 impl Limits {
@@ -196,6 +202,9 @@ fn judge_limits(limits: &Limits, problems: &mut Vec<ConfigProblem>) {
         ("seconds", limits.seconds, 1, 7 * 24 * 3600),
         ("open_files", limits.open_files, 16, 1 << 20),
         ("file_bytes", limits.file_bytes, 1 << 12, 1 << 40),
+        ("cpus", limits.cpus, 1, 4096),
+        ("idle_seconds", limits.idle_seconds, 1, 7 * 24 * 3600),
+        ("output_bytes", limits.output_bytes, 1 << 10, 1 << 40),
     ];
     for (name, value, least, most) in bounds {
         if !(least..=most).contains(&value) {

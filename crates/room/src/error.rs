@@ -57,6 +57,12 @@ pub enum RoomError {
         /// The answer.
         source: io::Error,
     },
+    /// The room could not be stopped in memory; it goes on.
+    #[error("the room was not stopped: {why}; it goes on")]
+    NotStopped {
+        /// What was seen.
+        why: String,
+    },
     /// Something of the room is still there after its end.
     #[error("the room's end was not observed: {remains}")]
     Remains {
@@ -78,6 +84,7 @@ impl RoomError {
             Self::NotInGroup { .. } => "not-in-its-group",
             Self::Confine(error) => error.code(),
             Self::File { .. } => "file-operation-failed",
+            Self::NotStopped { .. } => "room-not-stopped",
             Self::Remains { .. } => "room-remains",
         }
     }

@@ -46,7 +46,7 @@ struct Controller {
     own: OwnGroup,
     version: Version,
     mechanism: &'static str,
-    settings: Vec<(&'static str, u64, Setting)>,
+    settings: Vec<(&'static str, String, Setting)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,14 +80,18 @@ impl Groups {
                 if *setting == Setting::WhereKnown && !path.exists() {
                     continue;
                 }
-                fs::write(&path, value.to_string()).on("write", &path)?;
+                fs::write(&path, value).on("write", &path)?;
             }
             groups.mechanisms.push(controller.mechanism.to_owned());
         }
-        for (kind, absent) in [
+        let mut wanted = vec![
             ("memory", "no-room-memory-limit"),
             ("pids", "no-room-pids-limit"),
-        ] {
+        ];
+        if quota(limits).is_some() {
+            wanted.push(("cpu", "no-room-cpu-limit"));
+        }
+        for (kind, absent) in wanted {
             let there = |m: &String| m.starts_with("cgroup") && m.contains(kind);
             if !groups.mechanisms.iter().any(there) {
                 groups.mechanisms.push(absent.to_owned());
@@ -183,6 +187,7 @@ impl Groups {
 
     /// Kills every process in the groups; returns how many it found.
     pub(crate) fn kill(&self) -> Result<usize, RoomError> {
+        self.thaw();
         let mut killed = 0;
         for Made { directory, .. } in &self.made {
             let path = directory.join("cgroup.procs");
@@ -198,6 +203,42 @@ impl Groups {
             }
         }
         Ok(killed)
+    }
+
+    /// Lets processes run that a pause had stopped: a stopped process does not even die everywhere.
+    pub(crate) fn thaw(&self) {
+        for made in &self.made {
+            // Only one of these is there, and only in a group that stops its processes.
+            drop(fs::write(made.directory.join("freezer.state"), "THAWED"));
+            let two = made.directory.join("cgroup.freeze");
+            if two.exists() {
+                drop(fs::write(two, "0"));
+            }
+        }
+    }
+
+    /// Takes on a group that was made after the room's start, when there is one.
+    pub(crate) fn adopt(&mut self, directory: PathBuf) {
+        if directory.is_dir() {
+            self.made.push(Made {
+                directory,
+                version: Version::One,
+                line: String::new(),
+            });
+        }
+    }
+
+    /// The version 2 group of the room, when it has one.
+    pub(crate) fn version_two(&self) -> Option<PathBuf> {
+        let two = self.made.iter().find(|made| made.version == Version::Two)?;
+        Some(two.directory.clone())
+    }
+
+    /// Where a room of this name gets the group that stops it, which is made when it is needed first.
+    pub(crate) fn freezer_of(name: &str) -> Option<PathBuf> {
+        let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own_group(&text, "freezer")?;
+        Some(own.directory.join(format!("proofroom-{name}")))
     }
 
     /// Removes the groups, which the kernel permits only when no process is in them; returns how
@@ -226,6 +267,8 @@ impl Drop for Groups {
 }
 
 const EBUSY: i32 = 16;
+/// The period of a processor quota, in microseconds.
+const CPU_PERIOD: u64 = 100_000;
 
 fn is_not_ours(error: &io::Error) -> bool {
     matches!(
@@ -255,12 +298,12 @@ fn controllers(limits: &Limits) -> Vec<Controller> {
             settings: vec![
                 (
                     "memory.limit_in_bytes",
-                    limits.memory_bytes,
+                    limits.memory_bytes.to_string(),
                     Setting::Required,
                 ),
                 (
                     "memory.memsw.limit_in_bytes",
-                    limits.memory_bytes,
+                    limits.memory_bytes.to_string(),
                     Setting::WhereKnown,
                 ),
             ],
@@ -271,25 +314,62 @@ fn controllers(limits: &Limits) -> Vec<Controller> {
             own,
             version: Version::One,
             mechanism: "cgroup-v1-pids",
-            settings: vec![("pids.max", processes, Setting::Required)],
+            settings: vec![("pids.max", processes.to_string(), Setting::Required)],
+        });
+    }
+    if let (Some(quota), Some(own)) = (quota(limits), own_group(&text, "cpu")) {
+        found.push(Controller {
+            own,
+            version: Version::One,
+            mechanism: "cgroup-v1-cpu",
+            settings: vec![
+                (
+                    "cpu.cfs_period_us",
+                    CPU_PERIOD.to_string(),
+                    Setting::Required,
+                ),
+                ("cpu.cfs_quota_us", quota.to_string(), Setting::Required),
+            ],
         });
     }
     if found.is_empty()
         && let Some(own) = own_group(&text, "")
         && enables(&own.directory, &["memory", "pids"])
     {
-        found.push(Controller {
-            own,
-            version: Version::Two,
-            mechanism: "cgroup-v2-memory-pids",
-            settings: vec![
-                ("memory.max", limits.memory_bytes, Setting::Required),
-                ("memory.swap.max", 0, Setting::WhereKnown),
-                ("pids.max", processes, Setting::Required),
-            ],
-        });
+        found.push(version_two(own, limits, processes));
     }
     found
+}
+
+fn version_two(own: OwnGroup, limits: &Limits, processes: u64) -> Controller {
+    let memory = limits.memory_bytes.to_string();
+    let mut settings = vec![
+        ("memory.max", memory, Setting::Required),
+        ("memory.swap.max", "0".to_owned(), Setting::WhereKnown),
+        ("pids.max", processes.to_string(), Setting::Required),
+    ];
+    let mut mechanism = "cgroup-v2-memory-pids";
+    if let Some(quota) = quota(limits)
+        && enables(&own.directory, &["cpu"])
+    {
+        let most = format!("{quota} {CPU_PERIOD}");
+        settings.push(("cpu.max", most, Setting::Required));
+        mechanism = "cgroup-v2-memory-pids-cpu";
+    }
+    Controller {
+        own,
+        version: Version::Two,
+        mechanism,
+        settings,
+    }
+}
+
+/// Microseconds of processor time in each period; none when the machine has no more than the limit,
+/// so that nothing needs to be enforced.
+fn quota(limits: &Limits) -> Option<u64> {
+    let machine = std::thread::available_parallelism().map_or(1, usize::from);
+    let enough = u64::try_from(machine).is_ok_and(|machine| machine <= limits.cpus);
+    (!enough).then(|| limits.cpus.saturating_mul(CPU_PERIOD))
 }
 
 /// A group that this process is in.

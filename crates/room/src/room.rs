@@ -8,6 +8,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use proofroom_canonical::IsolationLevel;
@@ -21,12 +22,13 @@ use crate::{
     error::On as _,
     groups::Groups,
     janitor::{ProcessTrace, Trace, boot_id, ids},
+    pause::{FreezeGroup, Freezer, Pause, StopSignals},
     slots::Slot,
     usage::Meter,
 };
 
 /// The programs that go into a room, read-only below `/proofroom`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
     /// `proofroom-guest` on the host: launcher, supervisor and confine stage in one.
     pub guest: PathBuf,
@@ -46,6 +48,8 @@ pub struct Room {
     channel: Option<UnixStream>,
     launched: Launched,
     groups: Groups,
+    /// Where its version 1 freezer is, once it has one.
+    freezer: Option<PathBuf>,
     slot: Slot,
     mechanisms: Vec<String>,
 }
@@ -99,6 +103,7 @@ impl Spare {
             channel: Some(ours),
             launched,
             groups,
+            freezer: Groups::freezer_of(name),
             slot,
             mechanisms,
         })
@@ -164,7 +169,11 @@ impl Room {
             // A first process that ended already has no beginning any more, and is no other's.
             first: ProcessTrace::of(pid).unwrap_or(ProcessTrace { pid, started: 0 }),
             ids: self.slot.ids,
-            groups: self.groups.directories(),
+            groups: [
+                self.groups.directories(),
+                self.freezer.iter().cloned().collect(),
+            ]
+            .concat(),
             isolation: self.isolation(),
             mechanisms: self.mechanisms.clone(),
         }
@@ -174,6 +183,20 @@ impl Room {
     #[must_use]
     pub fn meter(&self) -> Meter {
         Meter::new(self.slot.ids, self.groups.directories())
+    }
+
+    /// Stops it in memory, from any thread: by a group where this process may write one.
+    #[must_use]
+    pub fn pause(&self) -> Arc<dyn Pause> {
+        let ids = self.slot.ids;
+        match (self.groups.version_two(), &self.freezer) {
+            (Some(group), _) => Arc::new(FreezeGroup(group)),
+            (None, Some(directory)) if Freezer::may_be_made(directory) => Arc::new(Freezer {
+                directory: directory.clone(),
+                ids,
+            }),
+            _ => Arc::new(StopSignals(ids)),
+        }
     }
 
     /// Asks the supervisor to close its session (SIGTERM). What comes of it is seen on the channel.
@@ -215,10 +238,15 @@ impl Room {
             channel,
             launched,
             mut groups,
+            freezer,
             slot,
             ..
         } = self;
         drop(channel);
+        if let Some(freezer) = freezer {
+            groups.adopt(freezer);
+        }
+        groups.thaw();
         launched.kill()?;
         launched.wait()?;
         let first = format!("process {}", launched.pid());

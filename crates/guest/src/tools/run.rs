@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Done, ToolError, arguments, perform};
 use crate::{
     observe::Files,
-    process::{self, Job},
+    process::{self, Audience, Job},
     session::Session,
 };
 
@@ -59,19 +59,25 @@ async fn execute(session: &Session, argv: Vec<String>, time: Duration) -> Result
         input: vec![],
         time,
         keep,
+        output: Arc::clone(&session.output),
     };
     let observer = session.observer(Files::Recorded);
     let stop = async {
         session.until_ended().await;
     };
     let spawner = Arc::clone(&session.spawner);
-    let finished = process::run(spawner, job, Arc::clone(&observer) as _, None, stop).await;
+    let finished = process::run(
+        spawner,
+        job,
+        Arc::clone(&observer) as _,
+        Audience::Nobody,
+        stop,
+    )
+    .await;
     let first = observer.first_program();
     observer.finish();
     let finished = finished?;
-    let executable = first
-        .or_else(|| find(&session.root, &program))
-        .unwrap_or_else(|| Digest::of([]));
+    let executable = super::executable(&session.root, first, Path::new(&program));
     let exit = match finished.exit {
         Exit::Code(code) => json!({ "code": code }),
         Exit::Signal(signal) => json!({ "signal": signal }),
@@ -96,8 +102,8 @@ async fn execute(session: &Session, argv: Vec<String>, time: Duration) -> Result
 }
 
 /// Digest of the program that a name stands for, where no system call showed it.
-fn find(root: &Path, program: &str) -> Option<Digest> {
-    let candidates = if program.contains('/') {
+pub(super) fn find(root: &Path, program: &Path) -> Option<Digest> {
+    let candidates = if program.components().count() > 1 || program.is_absolute() {
         vec![root.join(program)]
     } else {
         ["/usr/local/bin", "/usr/bin", "/bin"]

@@ -1,8 +1,10 @@
 //! `proofroom room`: living rooms and what a crash left of others, from any terminal of their owner.
 
 mod end;
+mod exec;
 mod list;
 mod logs;
+mod pause;
 mod sweep;
 
 use std::{
@@ -12,7 +14,10 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use proofroom::{control::ControlError, state::StateDir};
+use proofroom::{
+    control::{Ask, ControlError},
+    state::StateDir,
+};
 use proofroom_canonical::SessionId;
 
 use super::{Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE, deployment::open_state};
@@ -23,6 +28,12 @@ pub(crate) enum Command {
     List(list::Options),
     /// Ask a living session to close, as an interrupt would; wait until it is over.
     End(end::Options),
+    /// Run a command in a living room, as the agent's user and confined like the agent's own.
+    Exec(exec::Options),
+    /// Stop a room in memory.
+    Pause(pause::Options),
+    /// Let a paused room go on.
+    Resume(pause::Options),
     /// Show a session's events.
     Logs(logs::Options),
     /// End what a crash left: rooms without an owner, their files, their open records.
@@ -85,6 +96,9 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List(options) => list::run(options),
         Command::End(options) => end::run(options),
+        Command::Exec(options) => exec::run(options),
+        Command::Pause(options) => pause::run(options, &Ask::Pause),
+        Command::Resume(options) => pause::run(options, &Ask::Resume),
         Command::Logs(options) => logs::run(options),
         Command::Sweep(options) => sweep::run(options),
     }

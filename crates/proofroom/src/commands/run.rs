@@ -192,6 +192,7 @@ fn request(
             command_seconds: 600,
             tokens: options.tokens,
             output_bytes: 256 * 1024,
+            session_output_bytes: policies.room.limits.output_bytes,
         },
         out: options.out.clone(),
     })
@@ -226,7 +227,21 @@ fn show(progress: &Progress, report: &SessionReport, verified: &Report) {
     let mut line = |name: &str, value: &str| {
         human.push_str(&format!("{name:>10}  {value}\n"));
     };
-    line("ended", ended(record.end));
+    let limit = progress
+        .last_limit()
+        .filter(|_| record.end == SessionEnd::LimitReached);
+    match &limit {
+        Some(limit) => line(
+            "ended",
+            &Progress::harmless(&format!(
+                "{}: {}, {}",
+                ended(record.end),
+                limit.resource,
+                limit.detail
+            )),
+        ),
+        None => line("ended", ended(record.end)),
+    }
     if let Some(result) = &record.result {
         line("branch", result.reference.trim_start_matches("refs/heads/"));
     }
@@ -253,6 +268,7 @@ fn show(progress: &Progress, report: &SessionReport, verified: &Report) {
         "type": "session",
         "session": report.session,
         "end": record.end,
+        "limit": limit,
         "isolation": record.isolation,
         "events": record.events,
         "model_runs": record.model_runs.len(),

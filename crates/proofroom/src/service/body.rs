@@ -72,9 +72,15 @@ pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body
     answer
 }
 
-/// An answer of the gateway, passed on frame by frame, trailers included.
-pub(super) fn of_gateway(body: AnswerBody) -> Body {
-    body.map_err(BodyError::from).boxed_unsync()
+/// An answer of the gateway, passed on frame by frame, trailers included; `passed` is called with
+/// each.
+pub(super) fn of_gateway(body: AnswerBody, passed: impl Fn() + Send + 'static) -> Body {
+    body.map_frame(move |frame| {
+        passed();
+        frame
+    })
+    .map_err(BodyError::from)
+    .boxed_unsync()
 }
 
 /// A body that is there already.

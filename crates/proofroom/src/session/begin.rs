@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -19,7 +20,7 @@ use proofroom_record::{
     room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit},
     statement::ModelSource,
 };
-use proofroom_room::{Diagnostics, Programs, Room, RoomConfig, Spare};
+use proofroom_room::{Diagnostics, Pool, Programs, Room, RoomConfig, Spare};
 use tokio::net::UnixStream;
 
 use super::{
@@ -38,6 +39,9 @@ use crate::{
 
 /// Half of a workspace is for the agent's own work; the other half may be the repository.
 const REPOSITORY_SHARE: u64 = 2;
+
+/// How long what was started ahead may wait for its session.
+const STARTED_AHEAD: Duration = Duration::from_secs(300);
 
 /// A session whose room has started.
 pub(super) struct Begun {
@@ -67,7 +71,8 @@ pub(super) async fn begin(
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
     // Loaded while the repository and the policies are looked at.
-    let spare = Spare::new(programs()?)?;
+    let mut pool = Pool::<Spare>::new(programs()?, 1, STARTED_AHEAD);
+    pool.tend(Instant::now())?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
@@ -84,7 +89,9 @@ pub(super) async fn begin(
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
     let room_config = policies.room.clone();
     let commands = command_rules(&room_config);
+    let idle = Duration::from_secs(room_config.limits.idle_seconds);
     let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
+    let spare = pool.take(Instant::now())?;
     let (room, channel) = start_room(spare, session, room_config, progress).await?;
     save_room(dir, &room, &request.agent, (deployment.clock)())?;
     let assignment = Assignment {
@@ -113,6 +120,8 @@ pub(super) async fn begin(
         origin,
         dir: dir.to_owned(),
         inspector,
+        meter: room.meter(),
+        idle,
     };
     let services = Services {
         keys: Arc::clone(&deployment.keys),

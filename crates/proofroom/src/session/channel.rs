@@ -3,12 +3,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use proofroom_room::Room;
+use proofroom_canonical::Timestamp;
+use proofroom_room::{Pause, Room};
 use tokio::{
     net::UnixStream,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -16,14 +17,20 @@ use super::{
     living::{Living, Order, Ordered, Orders, refused},
 };
 use crate::{
+    causes::chain,
     control::{Answer, EndHow, Phase},
     progress::Progress,
-    service::SessionService,
+    service::{Liveliness, SessionService},
 };
 
 /// How often a room that was asked to close is asked again: a supervisor that has only just started
 /// does not hear the first time.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How often it is looked at what the session does and what the kernel did to it.
+const LOOK: Duration = Duration::from_secs(1);
+/// What a room gets to end by the order that names its limit, before it is asked to close.
+const BY_ORDER: Duration = Duration::from_secs(5);
 
 /// Interrupts and requests to terminate, received from the moment this value exists.
 #[derive(Debug)]
@@ -61,6 +68,39 @@ pub(super) struct Outside<'a> {
     pub(super) interrupts: &'a mut Interrupts,
     pub(super) orders: &'a mut Orders,
     pub(super) living: &'a Living,
+    pub(super) clock: fn() -> Timestamp,
+}
+
+/// How far the session is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// Not at all.
+    No,
+    /// The room was told by an order; from this moment on it is asked.
+    Told(Instant),
+    /// The room is asked to close, again and again.
+    Asked,
+}
+
+/// What the loop does next.
+enum Next {
+    GoOn,
+    /// The room is destroyed.
+    Stop,
+}
+
+/// One session's way from its start to its end, as its host sees it.
+struct Course<'a> {
+    room: &'a Room,
+    service: &'a SessionService,
+    living: &'a Living,
+    progress: &'a Progress,
+    clock: fn() -> Timestamp,
+    pause: Arc<dyn Pause>,
+    /// Since when the room is stopped.
+    paused: Option<Timestamp>,
+    closing: Closing,
+    deadline: Instant,
 }
 
 /// Serves the room until its end; a first interrupt or order asks it to close, a second ends it.
@@ -76,86 +116,187 @@ pub(super) async fn serve(
         interrupts,
         orders,
         living,
+        clock,
     } = outside;
     let mut served = std::pin::pin!(Arc::clone(service).serve(channel));
-    let mut deadline = Instant::now() + limit;
-    let mut asked = false;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut course = Course {
+        room,
+        service,
+        living,
+        progress,
+        clock,
+        pause: room.pause(),
+        paused: None,
+        closing: Closing::No,
+        deadline: Instant::now() + limit,
+    };
     loop {
-        tokio::select! {
+        let again = match course.closing {
+            Closing::No => course.deadline,
+            Closing::Told(then) => then,
+            Closing::Asked => Instant::now() + ASK_AGAIN,
+        };
+        let next = tokio::select! {
             ended = &mut served => {
                 if let Err(error) = ended {
                     progress.note(&format!("the room's channel broke: {error}"));
                 }
-                return;
+                Next::Stop
             }
-            () = interrupts.next() => {
-                if asked {
-                    progress.note("the room is ended at once");
-                    return;
-                }
-                progress.note("the session is asked to close; interrupt again to end it at once");
-            }
-            ordered = orders.next() => match obey(ordered, asked, progress) {
-                Obeyed::Asked => {}
-                Obeyed::AtOnce => return,
-                Obeyed::Nothing => continue,
-            },
-            () = sleep_until(deadline) => {
-                if asked {
-                    progress.note("the room did not close in time and is ended");
-                    return;
-                }
-                progress.note("the session's time is up");
-            }
-            () = sleep(ASK_AGAIN), if asked => {
-                if room.ask_to_close().is_err() {
-                    return;
-                }
-                continue;
-            }
-        }
-        asked = true;
-        living.enter(Phase::Ending);
-        deadline = Instant::now() + GRACE;
-        if room.ask_to_close().is_err() {
+            () = interrupts.next() => course.interrupted().await,
+            ordered = orders.next() => course.ordered(ordered).await,
+            () = sleep_until(course.deadline) => course.time_is_up().await,
+            _ = look.tick() => course.look(),
+            () = sleep_until(again), if course.closing != Closing::No => course.ask().await,
+        };
+        if matches!(next, Next::Stop) {
             return;
         }
     }
 }
 
-/// What an order means for the loop that serves the room.
-enum Obeyed {
-    /// The room is to be asked to close.
-    Asked,
-    /// The room is to be ended.
-    AtOnce,
-    /// Nothing.
-    Nothing,
-}
+impl Course<'_> {
+    async fn interrupted(&mut self) -> Next {
+        if self.closing != Closing::No {
+            self.progress.note("the room is ended at once");
+            return Next::Stop;
+        }
+        self.progress
+            .note("the session is asked to close; interrupt again to end it at once");
+        self.close().await
+    }
 
-fn obey(ordered: Ordered, asked: bool, progress: &Progress) -> Obeyed {
-    let who = format!("{} (uid {})", ordered.by.name, ordered.by.uid);
-    match ordered.order {
-        Order::End(EndHow::AtOnce) => {
-            progress.note(&format!("{who} ends the room at once"));
-            say(ordered.answer, "the room is ended at once");
-            Obeyed::AtOnce
+    async fn time_is_up(&mut self) -> Next {
+        if self.closing != Closing::No {
+            self.progress
+                .note("the room did not close in time and is ended");
+            return Next::Stop;
         }
-        Order::End(EndHow::Asked) if asked => {
-            let words = "it was asked to close already; `--now` ends it at once";
-            drop(ordered.answer.send(refused("session-ending", words)));
-            Obeyed::Nothing
+        self.progress.note("the session's time is up");
+        self.close().await
+    }
+
+    /// Begins to ask the room to close.
+    async fn close(&mut self) -> Next {
+        self.living.enter(Phase::Ending);
+        self.deadline = Instant::now() + GRACE;
+        self.ask().await
+    }
+
+    async fn ask(&mut self) -> Next {
+        self.closing = Closing::Asked;
+        // A stopped room hears nothing.
+        if self.go_on().await.is_err() || self.room.ask_to_close().is_err() {
+            return Next::Stop;
         }
-        Order::End(EndHow::Asked) => {
-            progress.note(&format!("{who} asks the session to close"));
-            say(ordered.answer, "the session is asked to close");
-            Obeyed::Asked
+        Next::GoOn
+    }
+
+    fn look(&mut self) -> Next {
+        if self.paused.is_some() || self.closing != Closing::No {
+            return Next::GoOn;
+        }
+        if self.service.look() == Liveliness::Idle {
+            self.progress
+                .note("nothing has happened for as long as it may; the session ends");
+            self.service.end_idle();
+            self.living.enter(Phase::Ending);
+            self.closing = Closing::Told(Instant::now() + BY_ORDER);
+            self.deadline = Instant::now() + BY_ORDER + GRACE;
+        }
+        Next::GoOn
+    }
+
+    async fn ordered(&mut self, ordered: Ordered) -> Next {
+        let who = format!("{} (uid {})", ordered.by.name, ordered.by.uid);
+        let Ordered { order, answer, .. } = ordered;
+        match order {
+            Order::End(EndHow::AtOnce) => {
+                self.progress.note(&format!("{who} ends the room at once"));
+                say(answer, done("the room is ended at once"));
+                Next::Stop
+            }
+            _ if self.closing != Closing::No => {
+                let words = "it is ending already; `proofroom room end --now` ends it at once";
+                say(answer, refused("session-ending", words));
+                Next::GoOn
+            }
+            Order::End(EndHow::Asked) => {
+                self.progress
+                    .note(&format!("{who} asks the session to close"));
+                say(answer, done("the session is asked to close"));
+                self.close().await
+            }
+            Order::Pause => {
+                let said = self.stop(&who).await;
+                say(answer, said);
+                Next::GoOn
+            }
+            Order::Resume => {
+                let said = match (self.paused, self.go_on().await) {
+                    (None, _) => refused("session-not-paused", "it is not paused"),
+                    (Some(_), Ok(())) => {
+                        self.progress.note(&format!("{who} resumes the room"));
+                        done("the room goes on")
+                    }
+                    (Some(_), Err(said)) => said,
+                };
+                say(answer, said);
+                Next::GoOn
+            }
+        }
+    }
+
+    /// Stops the room in memory.
+    async fn stop(&mut self, who: &str) -> Answer {
+        if self.paused.is_some() {
+            return refused("session-paused", "it is paused already");
+        }
+        let pause = Arc::clone(&self.pause);
+        let from = (self.clock)();
+        match tokio::task::spawn_blocking(move || pause.pause()).await {
+            Ok(Ok(())) => {
+                self.paused = Some(from);
+                self.living.enter(Phase::Paused);
+                let by = self.pause.mechanism();
+                self.progress.note(&format!("{who} pauses the room ({by})"));
+                done("the room is stopped in memory; `proofroom room resume` lets it go on")
+            }
+            Ok(Err(error)) => refused(error.code(), &chain(&error)),
+            Err(error) => refused("internal", &error.to_string()),
+        }
+    }
+
+    /// Lets a stopped room go on, and has the pause written down.
+    async fn go_on(&mut self) -> Result<(), Answer> {
+        let Some(from) = self.paused else {
+            return Ok(());
+        };
+        let pause = Arc::clone(&self.pause);
+        match tokio::task::spawn_blocking(move || pause.resume()).await {
+            Ok(Ok(())) => {
+                self.paused = None;
+                self.service.was_paused(from, (self.clock)());
+                if self.closing == Closing::No {
+                    self.living.enter(Phase::Running);
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => Err(refused(error.code(), &chain(&error))),
+            Err(error) => Err(refused("internal", &error.to_string())),
         }
     }
 }
 
+fn done(message: &str) -> Answer {
+    Answer::Done {
+        message: message.to_owned(),
+    }
+}
+
 /// Whoever asked may be gone already.
-fn say(answer: oneshot::Sender<Answer>, message: &str) {
-    let message = message.to_owned();
-    drop(answer.send(Answer::Done { message }));
+fn say(to: oneshot::Sender<Answer>, answer: Answer) {
+    drop(to.send(answer));
 }

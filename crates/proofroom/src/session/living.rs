@@ -11,6 +11,7 @@ use std::{
 };
 
 use proofroom_canonical::{IsolationLevel, SessionId, Timestamp};
+use proofroom_record::room_api::{Person, ReportKind};
 use proofroom_room::{Meter, Room};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -32,18 +33,15 @@ const QUESTION_TIME: Duration = Duration::from_secs(10);
 /// The most questions that wait for the serving loop.
 const MAX_WAITING: usize = 16;
 
-/// Who asked: the peer of the control socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Person {
-    pub(super) uid: u32,
-    pub(super) name: String,
-}
-
 /// What somebody wants of the loop that serves the room.
 #[derive(Debug)]
 pub(super) enum Order {
     /// To end the session.
     End(EndHow),
+    /// To stop the room in memory.
+    Pause,
+    /// To let it go on.
+    Resume,
 }
 
 /// An order with who gave it and where its answer goes.
@@ -205,11 +203,39 @@ async fn converse(living: Arc<Living>, mut stream: UnixStream) {
         return;
     };
     let answer = match ask {
+        Ok(Ask::Execute { argv }) => return execute(&living, argv, by, &mut stream).await,
         Ok(Ask::State) => living.state().await,
         Ok(Ask::End { how }) => living.order(Order::End(how), by).await,
+        Ok(Ask::Pause) => living.order(Order::Pause, by).await,
+        Ok(Ask::Resume) => living.order(Order::Resume, by).await,
         Err(why) => refused("ask-malformed", &why),
     };
     drop(stream.write_all(&line(&answer)).await);
+}
+
+/// A command in the living room: its output as it comes, then how it ended.
+async fn execute(living: &Living, argv: Vec<String>, by: Person, stream: &mut UnixStream) {
+    let refusal = match living.phase() {
+        Phase::Running => None,
+        Phase::Paused => Some(refused("session-paused", "its room is paused")),
+        Phase::Ending => Some(ending()),
+    };
+    if let Some(refusal) = refusal {
+        drop(stream.write_all(&line(&refusal)).await);
+        return;
+    }
+    let mut reports = living.service.execute(argv, by);
+    while let Some(report) = reports.recv().await {
+        let (answer, last) = match report {
+            ReportKind::Output { stream, data } => (Answer::Output { stream, data }, false),
+            ReportKind::Ended { exit } => (Answer::Exited { exit }, true),
+            ReportKind::Refused { code, message } => (Answer::Refused { code, message }, true),
+        };
+        if stream.write_all(&line(&answer)).await.is_err() || last {
+            return;
+        }
+    }
+    drop(stream.write_all(&line(&ending())).await);
 }
 
 async fn question(stream: &mut UnixStream) -> Option<Result<Ask, String>> {

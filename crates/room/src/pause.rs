@@ -1,0 +1,215 @@
+//! Stopping a whole room in memory and letting it go on. Nothing of it is written to a disk.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proofroom_confine::{IdMap, launch};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{RoomError, error::On as _};
+
+/// How often the kernel is asked whether it has stopped everything, 1 ms apart.
+const TRIES: u32 = 5000;
+
+/// Stops a room in memory. Each kind of room has its own way.
+pub trait Pause: Send + Sync + fmt::Debug {
+    /// Stops every process of the room. Returns when all of them are stopped. Blocking.
+    ///
+    /// # Errors
+    /// `room-not-stopped`: then the room goes on.
+    fn pause(&self) -> Result<(), RoomError>;
+
+    /// Lets the room go on. Blocking.
+    ///
+    /// # Errors
+    /// `file-operation-failed`.
+    fn resume(&self) -> Result<(), RoomError>;
+
+    /// By what it is stopped, for a person.
+    fn mechanism(&self) -> &'static str;
+}
+
+/// The room's version 2 group is frozen.
+#[derive(Debug)]
+pub(crate) struct FreezeGroup(pub(crate) PathBuf);
+
+impl Pause for FreezeGroup {
+    fn pause(&self) -> Result<(), RoomError> {
+        let file = self.0.join("cgroup.freeze");
+        fs::write(&file, "1").on("write", &file)?;
+        let events = self.0.join("cgroup.events");
+        let frozen = || {
+            let text = fs::read_to_string(&events).unwrap_or_default();
+            text.lines().any(|line| line == "frozen 1")
+        };
+        until(frozen, || self.resume())
+    }
+
+    fn resume(&self) -> Result<(), RoomError> {
+        let file = self.0.join("cgroup.freeze");
+        fs::write(&file, "0").on("write", &file)
+    }
+
+    fn mechanism(&self) -> &'static str {
+        "cgroup-v2-freeze"
+    }
+}
+
+/// A version 1 freezer, into which the room's processes are moved when it is first stopped: moving
+/// them at the start would cost every room what few rooms need.
+#[derive(Debug)]
+pub(crate) struct Freezer {
+    pub(crate) directory: PathBuf,
+    pub(crate) ids: IdMap,
+}
+
+impl Freezer {
+    /// Whether this process may make the group.
+    pub(crate) fn may_be_made(directory: &Path) -> bool {
+        let above = directory.parent().unwrap_or(directory);
+        rustix::fs::access(above, rustix::fs::Access::WRITE_OK).is_ok()
+    }
+
+    /// Every process of the room is a member afterwards: children of members are born as members, so
+    /// the ones outside become fewer.
+    fn gather(&self) -> Result<(), RoomError> {
+        let file = self.directory.join("cgroup.procs");
+        for _ in 0..TRIES {
+            let members = fs::read_to_string(&file).on("read", &file)?;
+            let member = |pid: &i32| members.lines().any(|line| line == pid.to_string());
+            let all = launch::processes_of(self.ids).on("list", Path::new("/proc"))?;
+            let mut outside = all.iter().filter(|pid| !member(pid)).peekable();
+            if outside.peek().is_none() {
+                return Ok(());
+            }
+            for pid in outside {
+                // One that has ended meanwhile cannot be moved, and need not be.
+                drop(fs::write(&file, pid.to_string()));
+            }
+        }
+        Err(not_stopped("its processes keep leaving its group"))
+    }
+}
+
+impl Pause for Freezer {
+    fn pause(&self) -> Result<(), RoomError> {
+        match fs::create_dir(&self.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).on("create", &self.directory);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.gather()?;
+        let file = self.directory.join("freezer.state");
+        fs::write(&file, "FROZEN").on("write", &file)?;
+        let frozen = || fs::read_to_string(&file).is_ok_and(|text| text.trim() == "FROZEN");
+        until(frozen, || self.resume())
+    }
+
+    fn resume(&self) -> Result<(), RoomError> {
+        let file = self.directory.join("freezer.state");
+        fs::write(&file, "THAWED").on("write", &file)
+    }
+
+    fn mechanism(&self) -> &'static str {
+        "cgroup-v1-freezer"
+    }
+}
+
+/// Every process gets SIGSTOP, for machines without writable groups.
+#[derive(Debug)]
+pub(crate) struct StopSignals(pub(crate) IdMap);
+
+impl StopSignals {
+    fn all(&self) -> Result<Vec<i32>, RoomError> {
+        launch::processes_of(self.0).on("list", Path::new("/proc"))
+    }
+
+    fn send(&self, signal: Signal) -> Result<(), RoomError> {
+        for pid in self.all()?.into_iter().filter_map(Pid::from_raw) {
+            // One that has ended meanwhile needs no signal.
+            kill_process(pid, signal).unwrap_or(());
+        }
+        Ok(())
+    }
+}
+
+impl Pause for StopSignals {
+    fn pause(&self) -> Result<(), RoomError> {
+        for _ in 0..TRIES {
+            self.send(Signal::STOP)?;
+            // A child that was made while its parent was not stopped yet is seen in the next round.
+            if self.all()?.into_iter().all(is_stopped) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.resume()?;
+        Err(not_stopped("its processes do not stop"))
+    }
+
+    fn resume(&self) -> Result<(), RoomError> {
+        self.send(Signal::CONT)
+    }
+
+    fn mechanism(&self) -> &'static str {
+        "stop-signals"
+    }
+}
+
+fn is_stopped(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|rest| rest.starts_with(['T', 't', 'Z', 'X']))
+}
+
+fn until(
+    stopped: impl Fn() -> bool,
+    resume: impl Fn() -> Result<(), RoomError>,
+) -> Result<(), RoomError> {
+    for _ in 0..TRIES {
+        if stopped() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    resume()?;
+    Err(not_stopped("the kernel did not stop all of it in time"))
+}
+
+fn not_stopped(why: &str) -> RoomError {
+    RoomError::NotStopped {
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::is_stopped;
+
+    #[test]
+    fn a_process_counts_as_stopped_when_the_kernel_says_so() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert!(!is_stopped(pid));
+        let signal = |name: &str| {
+            let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+            assert!(sent.unwrap().success());
+        };
+        signal("-STOP");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !is_stopped(pid) {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        signal("-KILL");
+        child.wait().unwrap();
+    }
+}
