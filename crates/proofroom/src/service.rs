@@ -255,24 +255,13 @@ impl SessionService {
         let get = request.method() == Method::GET;
         if path.starts_with("/v1/") {
             let caller = self.identified(|found| Arc::clone(&found.caller)).await?;
-            self.activity.touch();
-            let activity = Arc::clone(&self.activity);
-            return Ok(self
-                .services
-                .gateway
-                .handle(request, caller)
-                .await
-                .map(|answer| body::of_gateway(answer, move || activity.touch())));
+            return self.model(request, caller).await;
         }
         if let (true, Some(next)) = (get, path.strip_prefix(ORDERS)) {
-            self.identified(|_| ()).await?;
-            let most = Duration::from_secs(ORDERS_WAIT_SECONDS);
-            return self.book.answer(next, most).await;
+            return self.orders(next).await;
         }
         if let (true, Some(next)) = (get, path.strip_prefix(ORDERS_DUE)) {
-            self.identified(|_| ()).await?;
-            self.activity.tell_kills(&self.book);
-            return self.book.answer_due(next);
+            return self.orders_due(next).await;
         }
         if let (true, Some(request)) = (get, path.strip_prefix(RUNS)) {
             self.identified(|_| ()).await?;
@@ -323,6 +312,29 @@ impl SessionService {
                 message: format!("the room's channel has no `{}`", path.escape_debug()),
             }),
         }
+    }
+
+    async fn orders(&self, next: &str) -> Result<Response<Body>, Refusal> {
+        self.identified(|_| ()).await?;
+        let most = Duration::from_secs(ORDERS_WAIT_SECONDS);
+        self.book.answer(next, most).await
+    }
+
+    async fn orders_due(&self, next: &str) -> Result<Response<Body>, Refusal> {
+        self.identified(|_| ()).await?;
+        self.activity.tell_kills(&self.book);
+        self.book.answer_due(next)
+    }
+
+    async fn model(
+        &self,
+        request: Request<Incoming>,
+        caller: Arc<Caller>,
+    ) -> Result<Response<Body>, Refusal> {
+        self.activity.touch();
+        let activity = Arc::clone(&self.activity);
+        let answer = self.services.gateway.handle(request, caller).await;
+        Ok(answer.map(|answer| body::of_gateway(answer, move || activity.touch())))
     }
 
     /// Something of the identified session; refuses a room without identity or after its close.

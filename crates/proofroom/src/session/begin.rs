@@ -71,8 +71,7 @@ pub(super) async fn begin(
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
     // Loaded while the repository and the policies are looked at.
-    let mut pool = Pool::<Spare>::new(programs()?, 1, STARTED_AHEAD);
-    pool.tend(Instant::now())?;
+    let mut pool = started_ahead()?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
@@ -137,6 +136,13 @@ pub(super) async fn begin(
         service: Arc::new(SessionService::new(facts, services)),
         shelf,
     })
+}
+
+/// What becomes this session's room, begun before anything is known of the session.
+fn started_ahead() -> anyhow::Result<Pool<Spare>> {
+    let mut pool = Pool::new(programs()?, 1, STARTED_AHEAD);
+    pool.tend(Instant::now())?;
+    Ok(pool)
 }
 
 async fn start_room(
