@@ -257,11 +257,8 @@ impl SessionService {
             let caller = self.identified(|found| Arc::clone(&found.caller)).await?;
             return self.model(request, caller).await;
         }
-        if let (true, Some(next)) = (get, path.strip_prefix(ORDERS)) {
-            return self.orders(next).await;
-        }
-        if let (true, Some(next)) = (get, path.strip_prefix(ORDERS_DUE)) {
-            return self.orders_due(next).await;
+        if get && let Some(answer) = self.orders(&path).await {
+            return answer;
         }
         if let (true, Some(request)) = (get, path.strip_prefix(RUNS)) {
             self.identified(|_| ()).await?;
@@ -314,16 +311,19 @@ impl SessionService {
         }
     }
 
-    async fn orders(&self, next: &str) -> Result<Response<Body>, Refusal> {
-        self.identified(|_| ()).await?;
+    /// The orders that a path asks for; none when it asks for something else.
+    async fn orders(&self, path: &str) -> Option<Result<Response<Body>, Refusal>> {
+        let now = path.strip_prefix(ORDERS_DUE);
+        let next = now.or_else(|| path.strip_prefix(ORDERS))?;
+        if let Err(refusal) = self.identified(|_| ()).await {
+            return Some(Err(refusal));
+        }
+        if now.is_some() {
+            self.activity.tell_kills(&self.book);
+            return Some(self.book.answer_due(next));
+        }
         let most = Duration::from_secs(ORDERS_WAIT_SECONDS);
-        self.book.answer(next, most).await
-    }
-
-    async fn orders_due(&self, next: &str) -> Result<Response<Body>, Refusal> {
-        self.identified(|_| ()).await?;
-        self.activity.tell_kills(&self.book);
-        self.book.answer_due(next)
+        Some(self.book.answer(next, most).await)
     }
 
     async fn model(
