@@ -26,6 +26,13 @@ pub(crate) struct Options {
     /// Model to ask the upstream for.
     #[arg(long)]
     model: Option<String>,
+    /// How the room is isolated. `vm` builds the image of virtual machines first, and boots it on
+    /// an emulated processor where `--accel` says nothing else.
+    #[arg(long, value_name = "LEVEL", default_value = "auto")]
+    isolation: String,
+    /// What executes a virtual machine: `kvm` or `tcg`.
+    #[arg(long, value_name = "ACCEL")]
+    accel: Option<String>,
 }
 
 const TASK: &str = "The test suite of this repository fails (run it with `python3 -m unittest`). \
@@ -44,6 +51,7 @@ pub(crate) const PACKAGES: &[&str] = &[
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     machine::prepare(Purpose::Demo)?;
     machine::build(PACKAGES)?;
+    let isolation = isolation(options)?;
     let dir = machine::target().join("demo");
     if dir.exists() {
         fs::remove_dir_all(&dir).context("cannot clear the last demo")?;
@@ -62,6 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         .arg(dir.join("state"))
         .arg("--out")
         .arg(&bundle)
+        .args(&isolation)
         .args(&model.arguments);
     if options.json {
         session.arg("--json");
@@ -78,6 +87,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         (Some(code), _) => ExitCode::from(code),
         (None, _) => ExitCode::FAILURE,
     })
+}
+
+/// The arguments that choose the room's isolation; what it needs is built.
+fn isolation(options: &Options) -> Result<Vec<String>> {
+    let mut arguments = vec!["--isolation".to_owned(), options.isolation.clone()];
+    if options.isolation == "vm" {
+        machine::prepare(Purpose::Machines)?;
+        crate::image::ensure_built()?;
+        let accel = options.accel.as_deref().unwrap_or("tcg");
+        arguments.extend(["--accel".to_owned(), accel.to_owned()]);
+    } else if let Some(accel) = &options.accel {
+        arguments.extend(["--accel".to_owned(), accel.clone()]);
+    }
+    Ok(arguments)
 }
 
 /// Verifies the bundle as an auditor would, with the program that an auditor has.

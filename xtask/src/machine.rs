@@ -48,11 +48,51 @@ const TESTS: &[Package] = &[
     },
 ];
 
+/// What the image's build needs.
+const IMAGE: &[Package] = &[
+    Package {
+        name: "dpkg",
+        shows: "dpkg-deb",
+    },
+    Package {
+        name: "erofs-utils",
+        shows: "mkfs.erofs",
+    },
+    Package {
+        name: "xz-utils",
+        shows: "xz",
+    },
+    Package {
+        name: "zstd",
+        shows: "zstd",
+    },
+];
+
+/// What rooms in virtual machines need on the host.
+const MACHINES: &[Package] = &[
+    Package {
+        name: "qemu-system-x86",
+        shows: "qemu-system-x86_64",
+    },
+    Package {
+        name: "swtpm",
+        shows: "swtpm",
+    },
+    Package {
+        name: "swtpm-tools",
+        shows: "swtpm_setup",
+    },
+];
+
 /// Which part of the workspace is about to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The demo.
     Demo,
+    /// The build of the image for virtual machines.
+    Image,
+    /// Rooms in virtual machines.
+    Machines,
     /// The tests.
     Tests,
 }
@@ -73,6 +113,9 @@ pub(crate) fn program(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
+/// The profile of static programs, see the root `Cargo.toml`.
+const STATIC_PROFILE: &str = "guest";
+
 /// The target that static programs are built for: named, so that build scripts and macros of the
 /// machine itself stay dynamic.
 fn static_target() -> String {
@@ -81,14 +124,18 @@ fn static_target() -> String {
 
 /// A program of this workspace, as the last static build left it.
 pub(crate) fn static_program(name: &str) -> PathBuf {
-    let built = target().join("static").join(static_target());
-    built.join("debug").join(name)
+    target()
+        .join(static_target())
+        .join(STATIC_PROFILE)
+        .join(name)
 }
 
 /// Installs what is missing, with `apt-get`, or says what to install.
 pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     let wanted = DEMO.iter().chain(match purpose {
         Purpose::Demo => &[],
+        Purpose::Image => IMAGE,
+        Purpose::Machines => MACHINES,
         Purpose::Tests => TESTS,
     });
     let missing: Vec<&str> = wanted
@@ -149,23 +196,54 @@ pub(crate) fn build(packages: &[&str]) -> Result<()> {
     run(&mut cargo)
 }
 
-/// Builds the programs of `packages` so that they need nothing of the room they run in: linked
-/// statically, in a target directory of their own, so that nothing else is built again.
+/// Builds the programs of `packages` so that they need nothing of the place they run in, a room or
+/// its virtual machine: linked statically, for a named target, so that nothing else is built again.
 pub(crate) fn build_static(packages: &[&str]) -> Result<()> {
+    let root = root();
+    let cargo_home = env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    // No path of this machine is in the programs, so that another machine makes the same bytes.
+    let flags = format!(
+        "-C target-feature=+crt-static --remap-path-prefix={}=/proofroom \
+         --remap-path-prefix={}=/cargo",
+        root.display(),
+        cargo_home.display()
+    );
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .current_dir(root())
-        .args(["build", "--locked", "--bins", "--target", &static_target()])
-        .arg("--target-dir")
-        .arg(target().join("static"))
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C strip=symbols",
-        );
+        .current_dir(&root)
+        .args(["build", "--locked", "--bins", "--profile", STATIC_PROFILE])
+        .args(["--target", &static_target()])
+        .env("RUSTFLAGS", flags);
     for package in packages {
         cargo.args(["--package", package]);
     }
     run(&mut cargo)
+}
+
+/// What `program` makes of `input`.
+pub(crate) fn filter(program: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    use std::io::Write as _;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    let mut stdin = child.stdin.take().context("it has no standard input")?;
+    let input = input.to_vec();
+    // Beside the reading: a pipe holds less than either side may have.
+    let writing = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output()?;
+    let written = writing.join().is_ok_and(|written| written.is_ok());
+    anyhow::ensure!(
+        output.status.success() && written,
+        "`{program}` failed with {}",
+        output.status
+    );
+    Ok(output.stdout)
 }
 
 /// Runs a command to its end and fails when it does.

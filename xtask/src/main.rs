@@ -9,6 +9,7 @@
 
 mod checks;
 mod demo;
+mod image;
 mod machine;
 mod matrix;
 mod suite;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Task {
     /// Run a coding session on a small real repository and verify the bundle that it leaves.
     Demo(demo::Options),
+    /// Build the image of virtual machines: kernel, initial file system, firmware, all pinned.
+    Image(image::Options),
     /// Run every test, third-party checks included.
     Test,
     /// Run what continuous integration runs: format, lints, dependencies, house rules, tests.
@@ -42,6 +45,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
+        Task::Image(options) => image::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test => suite::test().map(|()| ExitCode::SUCCESS),
         Task::Ci => suite::ci().map(|()| ExitCode::SUCCESS),
         Task::AttackMatrix => matrix::make().map(|()| ExitCode::SUCCESS),

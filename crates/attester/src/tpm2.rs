@@ -197,6 +197,28 @@ impl<T: Read + Write> Tpm<T> {
         answer.authorization()
     }
 
+    /// `TPM2_PCR_Allocate`: from its next start on the TPM has `banks` and no others. Needs a
+    /// platform hierarchy without a password, as a TPM has before its firmware runs.
+    ///
+    /// # Errors
+    /// `tpm-banks-refused` if it cannot, and see [`Tpm2Error`].
+    pub fn allocate_banks(&mut self, banks: &[Bank]) -> Result<(), Tpm2Error> {
+        let mut command = Command::authorized(command::PCR_ALLOCATE, &[Handle::PLATFORM_HIERARCHY]);
+        bank::write_allocation(&mut command, banks)?;
+        let mut answer = self.run(&command)?;
+        let mut parameters = answer.parameters()?;
+        let done = parameters.u8("allocationSuccess")?;
+        for field in ["maxPCR", "sizeNeeded", "sizeAvailable"] {
+            parameters.u32(field)?;
+        }
+        parameters.end("TPM2_PCR_Allocate")?;
+        answer.authorization()?;
+        if done == 1 {
+            return Ok(());
+        }
+        Err(Tpm2Error::BanksRefused)
+    }
+
     /// `TPM2_PCR_Read` of one register.
     ///
     /// # Errors

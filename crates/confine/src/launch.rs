@@ -28,8 +28,14 @@ pub struct RoomSpec {
     pub system: Vec<PathBuf>,
     /// Further read-only binds of directories or files, the programs below `/proofroom` among them.
     pub read_only: Vec<ReadOnlyBind>,
+    /// Directories or files that the program may change in place. Rooms have none.
+    pub writable: Vec<WritableBind>,
+    /// Devices below `/dev` besides the harmless ones. Rooms have none.
+    pub devices: Vec<String>,
     /// Paths below `/etc` bound read-only; the rest of the room's `/etc` is generated.
     pub etc: Vec<PathBuf>,
+    /// What the first process may do.
+    pub rights: Rights,
     /// The supervisor's command line, as paths of the room.
     pub supervisor: Vec<OsString>,
     /// The supervisor's whole environment.
@@ -38,6 +44,25 @@ pub struct RoomSpec {
     pub limits: RoomLimits,
     /// Where the supervisor's standard error goes.
     pub diagnostics: Diagnostics,
+}
+
+/// What the first process of a room may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rights {
+    /// It is the room's uid 0 and confines commands.
+    Supervisor,
+    /// It is a program that somebody else wrote and only runs: uid 1000, no capability.
+    Program,
+}
+
+/// One bind that can be written through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WritableBind {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path in the room.
+    pub target: PathBuf,
 }
 
 /// One read-only bind.

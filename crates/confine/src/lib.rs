@@ -52,7 +52,9 @@ pub use command::{
 };
 pub use error::ConfineError;
 pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
-pub use launch::{Diagnostics, IdMap, MapWriter, ReadOnlyBind, RoomLimits, RoomSpec};
+pub use launch::{
+    Diagnostics, IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits, RoomSpec, WritableBind,
+};
 pub use notify::{
     ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress, Suggestion,
 };

@@ -51,7 +51,7 @@ const GENERATED: [(&str, &str); 5] = [
 pub(crate) struct Sources {
     trees: Vec<(OwnedFd, PathBuf)>,
     links: Vec<(PathBuf, PathBuf)>,
-    devices: Vec<(OwnedFd, &'static str)>,
+    devices: Vec<(OwnedFd, String)>,
 }
 
 impl Sources {
@@ -75,9 +75,15 @@ impl Sources {
         for bind in &spec.read_only {
             sources.add(bind)?;
         }
-        for name in DEVICES {
+        for bind in &spec.writable {
+            let target = relative(&bind.target)?;
+            let tree = detached(&bind.source, NO_SUID | NO_DEVICES | NO_EXECUTE)?;
+            sources.trees.push((tree, target));
+        }
+        let more = spec.devices.iter().map(String::as_str);
+        for name in DEVICES.into_iter().chain(more) {
             let tree = detached(Path::new(&format!("/dev/{name}")), NO_SUID | NO_EXECUTE)?;
-            sources.devices.push((tree, name));
+            sources.devices.push((tree, name.to_owned()));
         }
         Ok(sources)
     }

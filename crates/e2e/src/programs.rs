@@ -38,8 +38,8 @@ pub fn program(name: &str) -> PathBuf {
 #[must_use]
 pub fn static_program(name: &str) -> PathBuf {
     let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let below = Path::new("static").join(target).join("debug");
-    // <target>/debug, and beside it <target>/static
+    let below = Path::new(&target).join("guest");
+    // <target>/debug, and beside it <target>/<triple>
     let debug = env::var_os("PROOFROOM_PROGRAMS").map_or_else(beside_this_test, PathBuf::from);
     let path = debug.parent().unwrap_or(&debug).join(below).join(name);
     assert!(

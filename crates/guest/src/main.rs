@@ -1,6 +1,6 @@
 //! `proofroom-guest`: the first process of a room. Run as `proofroom-guest launch|confine` it is one
 //! of the confinement's stages; run without arguments it is the supervisor, with the channel as
-//! descriptor 3.
+//! descriptor 3; and as `/init` of a virtual machine it is that machine's first process.
 
 use std::{
     io::Write as _,
@@ -22,6 +22,10 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    let called = std::env::args_os().next();
+    if called.is_some_and(|name| name == "/init") && std::process::id() == 1 {
+        return proofroom_init::main();
+    }
     if let Some(code) = proofroom_confine::stages::main(std::env::args_os().skip(1)) {
         return code;
     }

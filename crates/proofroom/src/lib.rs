@@ -7,6 +7,7 @@ pub mod broker;
 mod causes;
 pub mod control;
 pub mod files;
+pub mod isolation;
 pub mod journal;
 pub mod journal_text;
 pub mod keys;

@@ -25,6 +25,7 @@ use proofroom_room::{ProcessTrace, Room, Trace};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+pub use self::begin::programs;
 use self::{begin::Begun, channel::Interrupts, living::Living};
 pub use self::{
     inspection::DeliveryInspector,
@@ -32,6 +33,7 @@ pub use self::{
 };
 use crate::{
     control::Phase,
+    isolation::Backend,
     keys::{DeploymentKeys, random},
     log::LogAccess,
     policies::PolicySet,
@@ -67,6 +69,8 @@ pub struct SessionRequest {
     pub limits: Limits,
     /// Where the bundle goes, besides the state directory.
     pub out: Option<PathBuf>,
+    /// What the room is to be; see [`crate::isolation::choose`].
+    pub backend: Backend,
 }
 
 /// A deployment, opened.

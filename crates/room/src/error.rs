@@ -63,6 +63,58 @@ pub enum RoomError {
         /// What was seen.
         why: String,
     },
+    /// There is no image to boot.
+    #[error(
+        "there is no image of a virtual machine at `{}`; build one with `cargo xtask image`, or name its directory with `--image`",
+        path.display()
+    )]
+    ImageMissing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// `image.json` is none.
+    #[error("`{}` names no image: {why}", path.display())]
+    ImageMalformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file of the image is another one.
+    #[error("`{}` has digest `{found}`, the image names `{expected}`; build the image anew", path.display())]
+    ImageFileDiffers {
+        /// The file.
+        path: PathBuf,
+        /// Digest in `image.json`.
+        expected: String,
+        /// Digest of the file.
+        found: String,
+    },
+    /// The boot port's words.
+    #[error("the guest did not {step}")]
+    Guest {
+        /// What it was about to do.
+        step: &'static str,
+        /// What came instead.
+        source: proofroom_vmm::boot::FrameError,
+    },
+    /// The guest did nothing.
+    #[error("the guest did not {step} in time, and is ended")]
+    GuestSilent {
+        /// What it should have done.
+        step: &'static str,
+    },
+    /// The guest's first process gave up.
+    #[error("the guest gave up ({guest_code}): {message}")]
+    GuestFailed {
+        /// Its code.
+        guest_code: String,
+        /// Its words.
+        message: String,
+    },
+    /// The machine's TPM.
+    #[error("the machine's software TPM cannot be used")]
+    Tpm(#[source] proofroom_attester::tpm2::Tpm2Error),
     /// Something of the room is still there after its end.
     #[error("the room's end was not observed: {remains}")]
     Remains {
@@ -85,6 +137,13 @@ impl RoomError {
             Self::Confine(error) => error.code(),
             Self::File { .. } => "file-operation-failed",
             Self::NotStopped { .. } => "room-not-stopped",
+            Self::ImageMissing { .. } => "image-missing",
+            Self::ImageMalformed { .. } => "image-malformed",
+            Self::ImageFileDiffers { .. } => "image-file-differs",
+            Self::Guest { source, .. } => source.code(),
+            Self::GuestSilent { .. } => "guest-silent",
+            Self::GuestFailed { .. } => "guest-failed",
+            Self::Tpm(error) => error.code(),
             Self::Remains { .. } => "room-remains",
         }
     }
@@ -111,4 +170,16 @@ impl<T, E: Into<io::Error>> On<T> for Result<T, E> {
             source: e.into(),
         })
     }
+}
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        words.push_str(": ");
+        words.push_str(&source.to_string());
+        next = source.source();
+    }
+    words
 }

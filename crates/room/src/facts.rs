@@ -33,6 +33,12 @@ pub enum Fact {
     MountsRemoved,
     /// Loop devices over files of the session's folder were removed.
     DevicesRemoved,
+    /// QEMU was waited for, and the guest's memory was its own.
+    VmExited,
+    /// The machine's TPM was waited for and its state, which was in memory, unlinked.
+    TpmStateRemoved,
+    /// The guest's last words on its boot port; its claim, not this host's.
+    GuestLastSaid,
 }
 
 impl Fact {
@@ -52,6 +58,9 @@ impl Fact {
             Self::FirstProcessGone => "first-process-gone",
             Self::MountsRemoved => "mounts-removed",
             Self::DevicesRemoved => "devices-removed",
+            Self::VmExited => "vm-exited",
+            Self::TpmStateRemoved => "tpm-state-removed",
+            Self::GuestLastSaid => "guest-last-said",
         }
     }
 }

@@ -13,15 +13,16 @@ use std::{
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{
-    ConfineError, Diagnostics, IdMap, ReadOnlyBind, RoomSpec, StageProgram,
+    ConfineError, Diagnostics, IdMap, ReadOnlyBind, Rights, RoomSpec, StageProgram,
     launch::{self, Launched, Launcher},
 };
 
 use crate::{
-    DestructionObserved, Fact, Observed, RoomConfig, RoomError,
+    DestructionObserved, Fact, MachineConfig, Observed, RoomConfig, RoomError,
     error::On as _,
     groups::Groups,
     janitor::{ProcessTrace, Trace, boot_id, ids},
+    machine,
     pause::{FreezeGroup, Freezer, Pause, StopSignals},
     slots::Slot,
     usage::Meter,
@@ -52,6 +53,16 @@ pub struct Room {
     freezer: Option<PathBuf>,
     slot: Slot,
     mechanisms: Vec<String>,
+    kind: Kind,
+}
+
+/// What the room's first process is.
+#[derive(Debug)]
+enum Kind {
+    /// The supervisor.
+    Process,
+    /// QEMU, in whose machine the supervisor is.
+    Machine(Box<machine::Parts>),
 }
 
 /// A launcher that was executed ahead of the room that it will build. It is a fresh process in no
@@ -95,7 +106,7 @@ impl Spare {
         let spec = specification(config, &programs)?;
         let slot = Slot::take()?;
         let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
-        let launched = launcher.start(&spec, slot.ids, &OwnedFd::from(theirs))?;
+        let launched = launcher.start(&spec, slot.ids, &[OwnedFd::from(theirs)])?;
         groups.hold(launched.pid())?;
         let mut mechanisms = launched.mechanisms().to_vec();
         mechanisms.extend(groups.mechanisms.iter().cloned());
@@ -106,7 +117,20 @@ impl Spare {
             freezer: Groups::freezer_of(name),
             slot,
             mechanisms,
+            kind: Kind::Process,
         })
+    }
+
+    /// Starts whatever `spec` says in the groups: the jails of a machine.
+    pub(crate) fn launch(
+        self,
+        groups: &Groups,
+        spec: &RoomSpec,
+        ids: IdMap,
+        inherited: &[OwnedFd],
+    ) -> Result<Launched, RoomError> {
+        let launcher = self.launcher.enter(&groups.entrances()?)?;
+        Ok(launcher.start(spec, ids, inherited)?)
     }
 }
 
@@ -122,6 +146,43 @@ impl Room {
     /// Nothing is left running.
     pub fn start(name: &str, config: &RoomConfig, programs: &Programs) -> Result<Self, RoomError> {
         Spare::new(programs.clone())?.start(name, config)
+    }
+
+    /// Starts a room named `name` in a virtual machine of its own. On return the guest has measured
+    /// what it was told, every mechanism outside and inside is in force, and the supervisor has
+    /// been executed.
+    ///
+    /// Blocking: seconds with an emulated processor.
+    ///
+    /// # Errors
+    /// As of [`Self::start`], and `guest-silent`, `guest-failed`, `tpm-*` when the machine does not
+    /// become a room. Nothing is left running.
+    pub fn start_machine(
+        name: &str,
+        config: &RoomConfig,
+        programs: &Programs,
+        machine: &MachineConfig,
+    ) -> Result<Self, RoomError> {
+        let started = machine::start(machine::spares(programs)?, name, config, machine)?;
+        Ok(Self {
+            channel: Some(started.channel),
+            launched: started.launched,
+            groups: started.groups,
+            freezer: Groups::freezer_of(name),
+            slot: started.slot,
+            mechanisms: started.mechanisms,
+            kind: Kind::Machine(Box::new(started.parts)),
+        })
+    }
+
+    /// The public part (`TPMT_PUBLIC`) of the attestation key of the machine's TPM, which this host
+    /// runs and saw before the guest did; none for a room that is no machine.
+    #[must_use]
+    pub fn attestation_key(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Process => None,
+            Kind::Machine(parts) => Some(parts.attestation_key()),
+        }
     }
 
     /// The host's end of the channel; once.
@@ -150,7 +211,10 @@ impl Room {
     /// The isolation level that this room has.
     #[must_use]
     pub fn isolation(&self) -> IsolationLevel {
-        IsolationLevel::Process
+        match self.kind {
+            Kind::Process => IsolationLevel::Process,
+            Kind::Machine(_) => IsolationLevel::Vm,
+        }
     }
 
     /// The mechanisms in force, as they enter the session record. The confine stage's own come
@@ -205,6 +269,9 @@ impl Room {
     /// `system-call-failed`; a room that has ended already is not an error.
     pub fn ask_to_close(&self) -> Result<(), RoomError> {
         use rustix::process::{Signal, pidfd_send_signal};
+        if let Kind::Machine(parts) = &self.kind {
+            return parts.ask_to_close();
+        }
         match pidfd_send_signal(self.launched.pidfd(), Signal::TERM) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(e) => Err(io::Error::from(e)).on("signal", Path::new("the supervisor")),
@@ -240,6 +307,7 @@ impl Room {
             mut groups,
             freezer,
             slot,
+            kind,
             ..
         } = self;
         drop(channel);
@@ -251,6 +319,13 @@ impl Room {
         launched.wait()?;
         let first = format!("process {}", launched.pid());
         let mut facts = vec![Observed::now(Fact::PidNamespaceEnded, first)];
+        if let Kind::Machine(parts) = kind {
+            facts.push(Observed::now(Fact::VmExited, ""));
+            let words = parts.end()?;
+            facts.push(Observed::now(Fact::TpmStateRemoved, ""));
+            let said = words.map(|words| format!("{}: {}", words.code, words.message));
+            facts.extend(said.map(|said| Observed::now(Fact::GuestLastSaid, said)));
+        }
         if let Some(pid) = launch::process_of(slot.ids).on("list", Path::new("/proc"))? {
             let remains = format!("process {pid} runs under its ids");
             return Err(RoomError::Remains { remains });
@@ -295,6 +370,9 @@ fn specification(config: &RoomConfig, programs: &Programs) -> Result<RoomSpec, R
     Ok(RoomSpec {
         system: config.system.clone(),
         read_only,
+        writable: Vec::new(),
+        devices: Vec::new(),
+        rights: Rights::Supervisor,
         etc: config.etc.clone(),
         supervisor,
         environment: programs.environment.clone(),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use proofroom_confine::{
-    IdMap, MapWriter, ReadOnlyBind, RoomLimits, RoomSpec, StageProgram,
+    IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits, RoomSpec, StageProgram,
     launch::{Group, Launcher},
 };
 use proofroom_room::Diagnostics;
@@ -47,6 +47,9 @@ fn the_first_process_is_born_in_a_version_2_group() {
             source: stage.clone(),
             target: "/proofroom/guest".into(),
         }],
+        writable: Vec::new(),
+        devices: Vec::new(),
+        rights: Rights::Supervisor,
         etc: Vec::new(),
         supervisor: vec!["/proofroom/guest".into(), "supervise".into()],
         environment: Vec::new(),
@@ -64,7 +67,7 @@ fn the_first_process_is_born_in_a_version_2_group() {
         .unwrap()
         .enter(&[entrance])
         .unwrap()
-        .start(&spec, ids, &OwnedFd::from(theirs))
+        .start(&spec, ids, &[OwnedFd::from(theirs)])
         .unwrap();
     ours.read_exact(&mut [0]).unwrap();
     let member = fs::read_to_string(format!("/proc/{}/cgroup", room.pid())).unwrap();

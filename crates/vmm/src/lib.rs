@@ -10,4 +10,6 @@ mod machine;
 pub use confidential::{
     CBit, ConfidentialMachine, ConfidentialProblem, HostData, MrConfigId, QuoteService, Technology,
 };
-pub use machine::{Accelerator, BOOT_PORT, CHANNEL_PORT, Disk, Inherited, Machine, Shape, Tpm};
+pub use machine::{
+    Accelerator, BOOT_PORT, CHANNEL_PORT, Disk, Inherited, KVM_DEVICE, Machine, Shape, Tpm,
+};

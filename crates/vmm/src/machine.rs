@@ -100,6 +100,9 @@ pub struct Machine {
     pub monitor: Inherited,
 }
 
+/// With [`Accelerator::Kvm`] QEMU inherits `/dev/kvm`, opened, under this number. QEMU 9 is the first
+/// to take it so.
+pub const KVM_DEVICE: Inherited = Inherited(7);
 /// Name of the port between host and first process, as the guest's kernel shows it.
 pub const BOOT_PORT: &str = "proofroom.boot";
 /// Name of the room's channel.
@@ -123,6 +126,9 @@ impl Machine {
         line.option("-display", "none");
         line.option("-serial", "none");
         line.option("-parallel", "none");
+        if self.accelerator == Accelerator::Kvm {
+            line.option("-add-fd", format!("fd={},set=1", KVM_DEVICE.0));
+        }
         line.option("-accel", self.accelerator_words());
         line.option("-cpu", variant.processor);
         for object in &variant.objects {
@@ -154,7 +160,8 @@ impl Machine {
 
     fn accelerator_words(&self) -> &'static str {
         match self.accelerator {
-            Accelerator::Kvm => "kvm",
+            // Opened by the host: in its jail QEMU has no right to open it, and no such device.
+            Accelerator::Kvm => "kvm,device=/dev/fdset/1",
             // Translated code is a cache beside the guest memory; the default is 1 GiB.
             Accelerator::Tcg => "tcg,tb-size=64",
         }

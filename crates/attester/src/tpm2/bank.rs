@@ -93,6 +93,27 @@ impl PcrSelection {
     }
 }
 
+/// Banks that a TPM may have active and that this program does not extend.
+const OTHER_BANKS: [u16; 2] = [0x04, 0x0d];
+
+/// `TPML_PCR_SELECTION` of an allocation: all registers in `banks`, none in any other bank.
+pub(super) fn write_allocation(command: &mut Command, banks: &[Bank]) -> Result<(), Tpm2Error> {
+    let ours = [Bank::Sha256, Bank::Sha384];
+    command.count(ours.len() + OTHER_BANKS.len())?;
+    for bank in ours {
+        let selected = if banks.contains(&bank) { 0xff } else { 0 };
+        command.u16(bank.algorithm());
+        command.u8(3);
+        command.raw(&[selected; SELECT_BYTES]);
+    }
+    for algorithm in OTHER_BANKS {
+        command.u16(algorithm);
+        command.u8(3);
+        command.raw(&[0; SELECT_BYTES]);
+    }
+    Ok(())
+}
+
 /// One entry of a selection that a TPM sent.
 #[derive(Debug)]
 pub(super) struct Selected {

@@ -9,6 +9,7 @@ pub(super) const QUOTE: u32 = 0x158;
 pub(super) const FLUSH_CONTEXT: u32 = 0x165;
 pub(super) const GET_CAPABILITY: u32 = 0x17a;
 pub(super) const GET_RANDOM: u32 = 0x17b;
+pub(super) const PCR_ALLOCATE: u32 = 0x12b;
 pub(super) const PCR_READ: u32 = 0x17e;
 pub(super) const PCR_EXTEND: u32 = 0x182;
 
@@ -28,6 +29,8 @@ pub(super) struct Handle(pub(super) u32);
 
 impl Handle {
     pub(super) const ENDORSEMENT_HIERARCHY: Self = Self(0x4000_000b);
+    /// `TPM_RH_PLATFORM`.
+    pub(super) const PLATFORM_HIERARCHY: Self = Self(0x4000_000c);
 
     /// A platform register: its number is its handle.
     pub(super) fn pcr(number: u8) -> Self {

@@ -78,6 +78,9 @@ pub enum Tpm2Error {
     /// The TPM gives no random bytes.
     #[error("the TPM gave no or too few random bytes")]
     RandomShort,
+    /// The TPM does not take the banks.
+    #[error("the TPM refuses to have these banks alone; is it a TPM before its first boot?")]
+    BanksRefused,
     /// Our fault: a digest that does not fit its bank.
     #[error("a digest of {have} bytes is not one of bank `{bank}`")]
     DigestLength {
@@ -112,6 +115,7 @@ impl Tpm2Error {
             Self::QuoteUnexpected(_) => "tpm-quote-unexpected",
             Self::RegisterMissing { .. } => "tpm-register-missing",
             Self::BankUnsupported { .. } => "tpm-bank-unsupported",
+            Self::BanksRefused => "tpm-banks-refused",
             Self::RandomShort => "tpm-random-short",
             Self::DigestLength { .. } => "tpm-digest-length",
             Self::QualifyingTooLong { .. } => "tpm-qualifying-too-long",

@@ -102,8 +102,8 @@ impl Drop for Launcher {
 pub struct Entering(Launcher);
 
 impl Entering {
-    /// Starts a room whose supervisor finds `channel` as descriptor 3 and whose first process is in
-    /// the groups. Blocking, single-digit milliseconds.
+    /// Starts a room whose supervisor finds `inherited` as descriptors 3, 4, … (the channel first)
+    /// and whose first process is in the groups. Blocking, single-digit milliseconds.
     ///
     /// # Errors
     /// `mechanism-missing` when a group, a namespace, the id maps or a mount is refused;
@@ -112,7 +112,7 @@ impl Entering {
         mut self,
         spec: &RoomSpec,
         ids: IdMap,
-        channel: &OwnedFd,
+        inherited: &[OwnedFd],
     ) -> Result<Launched, ConfineError> {
         if spec.supervisor.is_empty() {
             return Err(ConfineError::Specification {
@@ -121,7 +121,9 @@ impl Entering {
         }
         let control = self.0.control()?;
         let specification = memory_file(spec)?;
-        let sent = control.send(&Message::Start, &[specification.as_fd(), channel.as_fd()]);
+        let mut beside = vec![specification.as_fd()];
+        beside.extend(inherited.iter().map(OwnedFd::as_fd));
+        let sent = control.send(&Message::Start, &beside);
         // A launcher that failed meanwhile has said why.
         let launched = follow(control, self.0.child.id(), ids).and_then(|room| sent.map(|()| room));
         self.0.end()?;

@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{Copied, first_of_namespace, report, start};
 use crate::{
-    CHANNEL_FD, RoomSpec,
+    AGENT_ID, CHANNEL_FD, Rights, RoomSpec,
     control::{Control, GroupKind, Message},
     error::{AtStep as _, StageFailure},
     room_root::{self, Sources},
@@ -54,10 +54,13 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::SYS_ADMIN);
 
+/// Above every number that a room's descriptors have.
+const HIGH: i32 = 20;
+
 pub(super) fn run(control: &Control) -> Result<(), ()> {
     let Prepared {
         spec,
-        channel,
+        inherited,
         sources,
         group,
         own_namespaces,
@@ -80,8 +83,8 @@ pub(super) fn run(control: &Control) -> Result<(), ()> {
             let network = gate.pass();
             let done = built
                 .and_then(|()| enter_network(network))
-                .and_then(|()| give_up_privileges())
-                .and_then(|()| execute(control, &spec, channel));
+                .and_then(|()| give_up_privileges(spec.rights))
+                .and_then(|()| execute(control, &spec, inherited));
             report(control, done)
         }
     }
@@ -115,7 +118,7 @@ fn enter_network(mut fds: Vec<OwnedFd>) -> Result<(), StageFailure> {
 
 struct Prepared {
     spec: RoomSpec,
-    channel: OwnedFd,
+    inherited: Vec<OwnedFd>,
     sources: Sources,
     group: Option<OwnedFd>,
     /// `/proc/self/ns`, which has no name any more once the first process has changed the root.
@@ -130,10 +133,10 @@ fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
     control
         .send(&Message::MapMe, &[])
         .at("ask for the id maps")?;
-    let (spec, mut fds): (RoomSpec, _) = start(control)?;
-    let Some(channel) = fds.pop() else {
+    let (spec, inherited): (RoomSpec, _) = start(control)?;
+    if inherited.is_empty() {
         return Err(StageFailure::step("start", "no channel came"));
-    };
+    }
     // Needs no maps, so it is done while they are written.
     let sources = Sources::take(&spec)?;
     let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
@@ -141,7 +144,7 @@ fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
     };
     Ok(Prepared {
         spec,
-        channel,
+        inherited,
         sources,
         group,
         own_namespaces,
@@ -212,24 +215,45 @@ fn first_process(spec: &RoomSpec, sources: &Sources) -> Result<(), StageFailure>
     rustix::system::sethostname(b"room").at("name the room")
 }
 
-fn give_up_privileges() -> Result<(), StageFailure> {
-    super::bound_capabilities(KEPT)?;
+fn give_up_privileges(rights: Rights) -> Result<(), StageFailure> {
+    match rights {
+        Rights::Supervisor => super::bound_capabilities(KEPT)?,
+        Rights::Program => {
+            super::bound_capabilities(CapabilitySet::empty())?;
+            let (user, group) = (Uid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID));
+            set_thread_res_gid(group, group, group).at("leave the room's group 0")?;
+            set_thread_groups(&[]).at("leave every group")?;
+            // Leaving uid 0 drops every capability that is left.
+            set_thread_res_uid(user, user, user).at("leave the room's user 0")?;
+        }
+    }
     set_no_new_privs(true).at("set no_new_privs")
 }
 
 /// Executes the supervisor: returns only with a failure.
-fn execute(control: &Control, spec: &RoomSpec, channel: OwnedFd) -> Result<(), StageFailure> {
+fn execute(
+    control: &Control,
+    spec: &RoomSpec,
+    inherited: Vec<OwnedFd>,
+) -> Result<(), StageFailure> {
     let mut mechanisms: Vec<String> = NAMESPACES.map(|(name, _)| name.to_owned()).to_vec();
     mechanisms.extend(["private-root", "private-procfs", "tmpfs-size-limits"].map(str::to_owned));
-    // Out of the way of the fixed numbers; from here on only these two and the standard streams.
-    let high = fcntl_dupfd_cloexec(control.fd(), 10).at("place the control socket")?;
-    let channel_high = fcntl_dupfd_cloexec(&channel, 10).at("place the channel")?;
-    // Given up to `place` and `close_from`, which work by number.
-    std::mem::forget(channel);
-    sys::place(channel_high.as_fd(), CHANNEL_FD).at("place the channel")?;
-    let control = Control::over(sys::place_closed_on_exec(high, CHANNEL_FD + 1).at("place")?);
-    std::mem::forget(channel_high);
-    sys::close_from(5).at("close what is left")?;
+    // Out of the way of the fixed numbers; from here on only these and the standard streams.
+    let high = fcntl_dupfd_cloexec(control.fd(), HIGH).at("place the control socket")?;
+    let mut number = CHANNEL_FD;
+    let mut placed = Vec::new();
+    for fd in inherited {
+        placed.push(fcntl_dupfd_cloexec(&fd, HIGH).at("place the channel")?);
+        // Given up to `place` and `close_from`, which work by number.
+        std::mem::forget(fd);
+    }
+    for fd in placed {
+        sys::place(fd.as_fd(), number).at("place the channel")?;
+        std::mem::forget(fd);
+        number += 1;
+    }
+    let control = Control::over(sys::place_closed_on_exec(high, number).at("place")?);
+    sys::close_from(number.unsigned_abs() + 1).at("close what is left")?;
     control
         .send(&Message::Built { mechanisms }, &[])
         .at("report")?;

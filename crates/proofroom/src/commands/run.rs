@@ -1,5 +1,7 @@
 //! `proofroom run`: one session, shown while it runs, verified when it ends.
 
+mod isolation;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -11,6 +13,7 @@ use anyhow::Context as _;
 use clap::Args;
 use proofroom::{
     broker::OriginError,
+    isolation::Backend,
     policies::PolicySet,
     progress::{Format, Progress},
     session::{self, SessionError, SessionReport, SessionRequest},
@@ -29,6 +32,8 @@ use super::{
     Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE,
     deployment::{now, open_deployment, open_state},
 };
+
+use self::isolation::{Accel, Isolation, Level};
 
 /// Name of the built-in agent in policies and records.
 const BUILT_IN: &str = "builtin";
@@ -80,6 +85,28 @@ pub(crate) struct Options {
     /// Longest time for the session, in seconds; `room.toml` may set a lower one.
     #[arg(long, default_value_t = 3600)]
     seconds: u64,
+    /// How the room is isolated: the strongest that the machine has, or this.
+    #[arg(long, value_enum, default_value_t = Isolation::Auto)]
+    isolation: Isolation,
+    /// The weakest isolation that is acceptable, besides what `room.toml` says.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Process)]
+    min_isolation: Level,
+    /// What executes a virtual machine. An emulated processor (`tcg`) is used only when it is asked
+    /// for here.
+    #[arg(long, value_enum, value_name = "ACCEL")]
+    accel: Option<Accel>,
+    /// The image that virtual machines boot.
+    #[arg(long, value_name = "DIR")]
+    image: Option<PathBuf>,
+    /// Layer for a virtual machine, a directory with `layer.json`; lowest first, repeatable.
+    #[arg(long, value_name = "DIR")]
+    layer: Vec<PathBuf>,
+    /// Memory of a virtual machine, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    vm_memory: u32,
+    /// Processors of a virtual machine.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    vm_cpus: u16,
     /// One JSON object per line on standard output.
     #[arg(long)]
     json: bool,
@@ -115,7 +142,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         None => runtime.block_on(upstreams::default_model(&source, &policies.upstreams)),
     };
     let model = model.map_err(|error| Failure::new(USAGE, "no-model", error))?;
-    let request = request(options, model, &policies)
+    let chosen = isolation::chosen(options, &policies, state.path())?;
+    progress.fact("backend", &chosen.reason);
+    let request = request(options, model, &policies, chosen.backend)
         .map_err(|error| Failure::new(USAGE, "request", error))?;
     let deployment = open_deployment(state)?;
     let done = runtime.block_on(async {
@@ -162,6 +191,7 @@ fn request(
     options: &Options,
     model: String,
     policies: &PolicySet,
+    backend: Backend,
 ) -> anyhow::Result<SessionRequest> {
     let task = match (&options.task, &options.task_file) {
         (Some(task), _) => Some(task.clone()),
@@ -195,6 +225,7 @@ fn request(
             session_output_bytes: policies.room.limits.output_bytes,
         },
         out: options.out.clone(),
+        backend,
     })
 }
 

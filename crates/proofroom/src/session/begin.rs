@@ -30,6 +30,7 @@ use super::{
 use crate::{
     broker::{Origin, OriginError, WorkspaceLimits},
     files,
+    isolation::{Backend, MachineParts},
     keys::random,
     policies::{APPRAISAL, PolicySet},
     progress::Progress,
@@ -70,8 +71,7 @@ pub(super) async fn begin(
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
-    // Loaded while the repository and the policies are looked at.
-    let mut pool = started_ahead()?;
+    let starter = Starter::new(request.backend.clone())?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
@@ -90,8 +90,7 @@ pub(super) async fn begin(
     let commands = command_rules(&room_config);
     let idle = Duration::from_secs(room_config.limits.idle_seconds);
     let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
-    let spare = pool.take(Instant::now())?;
-    let (room, channel) = start_room(spare, session, room_config, progress).await?;
+    let (room, channel) = start_room(starter, session, room_config, deployment, progress).await?;
     save_room(dir, &room, &request.agent, (deployment.clock)())?;
     let assignment = Assignment {
         session,
@@ -138,22 +137,46 @@ pub(super) async fn begin(
     })
 }
 
-/// What becomes this session's room, begun before anything is known of the session.
-fn started_ahead() -> anyhow::Result<Pool<Spare>> {
-    let mut pool = Pool::new(programs()?, 1, STARTED_AHEAD);
-    pool.tend(Instant::now())?;
-    Ok(pool)
+/// What starts the room.
+enum Starter {
+    /// What becomes this session's room, begun before anything is known of the session.
+    Process(Pool<Spare>),
+    Machine(Box<MachineParts>, Programs),
+}
+
+impl Starter {
+    fn new(backend: Backend) -> anyhow::Result<Self> {
+        let programs = programs()?;
+        Ok(match backend {
+            Backend::Process => {
+                let mut pool = Pool::new(programs, 1, STARTED_AHEAD);
+                pool.tend(Instant::now())?;
+                Self::Process(pool)
+            }
+            Backend::Machine(parts) => Self::Machine(parts, programs),
+        })
+    }
 }
 
 async fn start_room(
-    spare: Spare,
+    starter: Starter,
     session: SessionId,
     config: RoomConfig,
+    deployment: &Deployment,
     progress: &Progress,
 ) -> anyhow::Result<(Room, UnixStream)> {
     let name = session.to_string();
+    let entropy: [u8; 32] = random()?;
+    let time_ms = (deployment.clock)().unix_millis();
     let started = std::time::Instant::now();
-    let mut room = tokio::task::spawn_blocking(move || spare.start(&name, &config)).await??;
+    let starting = tokio::task::spawn_blocking(move || match starter {
+        Starter::Process(mut pool) => pool.take(Instant::now())?.start(&name, &config),
+        Starter::Machine(parts, programs) => {
+            let machine = parts.config(entropy, time_ms);
+            Room::start_machine(&name, &config, &programs, &machine)
+        }
+    });
+    let mut room = starting.await??;
     let took = started.elapsed();
     let level = room.isolation();
     progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
@@ -366,8 +389,11 @@ impl EvidenceKeeper {
     }
 }
 
-/// The programs that go into the room lie beside this one.
-fn programs() -> anyhow::Result<Programs> {
+/// The programs that go into the room; they lie beside this one.
+///
+/// # Errors
+/// When one of them is missing.
+pub fn programs() -> anyhow::Result<Programs> {
     let own = std::env::current_exe().context("cannot find the running program")?;
     let beside = |name: &str| -> anyhow::Result<PathBuf> {
         let path = own.with_file_name(name);

@@ -1,0 +1,68 @@
+//! The room inside the machine: exactly the room that the `process` level has on a host, made of
+//! the layers instead of the host's directories.
+
+use std::path::{Path, PathBuf};
+
+use proofroom_canonical::IsolationLevel;
+use proofroom_confine::{FileAudit, Loopback};
+use proofroom_room::{Diagnostics, Limits, Programs, Room, RoomConfig};
+use proofroom_vmm::boot::RoomLimits;
+
+use crate::InitError;
+
+/// What a room shows of `/etc`, where the layers have it.
+const ETC: [&str; 7] = [
+    "/etc/ssl/certs",
+    "/etc/ca-certificates.conf",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+];
+
+/// Starts it.
+pub(crate) fn start(
+    limits: &RoomLimits,
+    system: Vec<PathBuf>,
+    socket_directory: &Path,
+) -> Result<Room, InitError> {
+    let config = RoomConfig {
+        minimum_isolation: IsolationLevel::Process,
+        system,
+        etc: ETC
+            .iter()
+            .map(PathBuf::from)
+            .filter(|path| path.exists())
+            .collect(),
+        extra: Vec::new(),
+        loopback: Loopback::ChannelOnly,
+        file_audit: FileAudit::EveryOpen,
+        limits: Limits {
+            memory_bytes: limits.memory_bytes,
+            processes: limits.processes,
+            workspace_bytes: limits.workspace_bytes,
+            tmp_bytes: limits.tmp_bytes,
+            shm_bytes: limits.shm_bytes,
+            inodes: limits.inodes,
+            seconds: u64::from(u32::MAX),
+            open_files: limits.open_files,
+            file_bytes: limits.file_bytes,
+            // These are judged by the host, which sees what counts for them.
+            cpus: u64::from(u16::MAX),
+            idle_seconds: u64::from(u32::MAX),
+            output_bytes: u64::MAX,
+        },
+    };
+    let programs = Programs {
+        guest: "/proofroom/proofroom-guest".into(),
+        others: vec![
+            "/proofroom/proofroom-agent".into(),
+            socket_directory.join("attest.sock"),
+        ],
+        supervisor_arguments: vec!["supervise".into()],
+        environment: Vec::new(),
+        diagnostics: Diagnostics::HostStderr,
+    };
+    Room::start("inner", &config, &programs).map_err(InitError::Room)
+}

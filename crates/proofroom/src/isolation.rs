@@ -1,0 +1,249 @@
+//! Which isolation a session gets, and why: the strongest that this machine has, or the one that was
+//! asked for. A level that is not to be had is an error, never a weaker room.
+
+mod canary;
+
+use std::path::{Path, PathBuf};
+
+use proofroom_canonical::IsolationLevel;
+use proofroom_room::{
+    Accelerator, Image, LayerFile, MachineConfig, RoomError, Shape,
+    hardware::{HardwareBackend, HardwareReport, HostPaths},
+};
+
+pub use self::canary::Canary;
+
+/// What a person asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The strongest that the machine has.
+    Auto,
+    /// Namespaces, seccomp and Landlock on the host's kernel.
+    Process,
+    /// A virtual machine.
+    Vm,
+    /// An Intel TDX machine.
+    Tdx,
+    /// An AMD SEV-SNP machine.
+    SevSnp,
+}
+
+/// Which processors count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processors {
+    /// Real ones: an emulated machine is nobody's default.
+    Real,
+    /// These alone, because somebody said so.
+    Only(Accelerator),
+}
+
+/// A choice to be made.
+#[derive(Clone, Debug)]
+pub struct IsolationRequest {
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// The weakest acceptable level besides the one of `room.toml`.
+    pub minimum: IsolationLevel,
+    /// Which processors count.
+    pub processors: Processors,
+    /// Where the image is.
+    pub image: PathBuf,
+    /// Layers for machines, lowest first.
+    pub layers: Vec<LayerFile>,
+    /// Processors and memory of a machine.
+    pub shape: Shape,
+}
+
+/// A choice that was made.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// What the room will be.
+    pub backend: Backend,
+    /// Why this one, for people and for the record.
+    pub reason: String,
+}
+
+/// What starts the room.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// A room on the host's kernel.
+    Process,
+    /// A virtual machine; its image was looked at.
+    Machine(Box<MachineParts>),
+}
+
+/// A machine that can be started.
+#[derive(Clone, Debug)]
+pub struct MachineParts {
+    /// What boots.
+    pub image: Image,
+    /// Layers, lowest first.
+    pub layers: Vec<LayerFile>,
+    /// What executes it.
+    pub accelerator: Accelerator,
+    /// Processors and memory.
+    pub shape: Shape,
+}
+
+impl MachineParts {
+    /// The configuration of one machine: `entropy` is for it alone.
+    #[must_use]
+    pub fn config(self, entropy: [u8; 32], time_ms: i64) -> MachineConfig {
+        MachineConfig {
+            image: self.image,
+            layers: self.layers,
+            accelerator: self.accelerator,
+            shape: self.shape,
+            entropy,
+            time_ms,
+        }
+    }
+}
+
+/// Why the asked-for isolation is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IsolationError {
+    /// Weaker than what is demanded.
+    #[error(
+        "this machine offers isolation level `{offered}` ({why}), and `{required}` is demanded; `proofroom doctor` says what is missing"
+    )]
+    TooWeak {
+        /// Level that would be used.
+        offered: IsolationLevel,
+        /// Level demanded.
+        required: IsolationLevel,
+        /// Why nothing stronger.
+        why: String,
+    },
+    /// A backend that was asked for by name.
+    #[error("isolation `{wanted}` is not to be had here: {why}")]
+    Unavailable {
+        /// Backend.
+        wanted: &'static str,
+        /// Every missing piece.
+        why: String,
+    },
+    /// The image.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+}
+
+impl IsolationError {
+    /// The stable code of this error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooWeak { .. } => "isolation-level-not-offered",
+            Self::Unavailable { .. } => "isolation-unavailable",
+            Self::Room(error) => error.code(),
+        }
+    }
+}
+
+/// Chooses. `required` is what `room.toml` demands. Blocking: the first choice on a machine may boot
+/// a canary.
+///
+/// # Errors
+/// See [`IsolationError`].
+pub fn choose(
+    request: &IsolationRequest,
+    required: IsolationLevel,
+    canary: &Canary,
+) -> Result<Chosen, IsolationError> {
+    let chosen = match request.wanted {
+        Wanted::Process => Chosen {
+            backend: Backend::Process,
+            reason: "`process` was asked for".to_owned(),
+        },
+        Wanted::Vm => machine(request, canary)?,
+        Wanted::Tdx => return Err(unavailable("tdx", HardwareBackend::Tdx, &request.image)),
+        Wanted::SevSnp => {
+            return Err(unavailable(
+                "sev-snp",
+                HardwareBackend::SevSnp,
+                &request.image,
+            ));
+        }
+        Wanted::Auto => strongest(request, canary)?,
+    };
+    let offered = match chosen.backend {
+        Backend::Process => IsolationLevel::Process,
+        Backend::Machine(_) => IsolationLevel::Vm,
+    };
+    for required in [required, request.minimum] {
+        if rank(offered) < rank(required) {
+            let why = chosen.reason;
+            return Err(IsolationError::TooWeak {
+                offered,
+                required,
+                why,
+            });
+        }
+    }
+    Ok(chosen)
+}
+
+/// Levels from weak to strong. Simulated evidence proves nothing.
+const fn rank(level: IsolationLevel) -> u8 {
+    match level {
+        IsolationLevel::Simulated => 0,
+        IsolationLevel::Process => 1,
+        IsolationLevel::Vm => 2,
+        IsolationLevel::Hardware => 3,
+    }
+}
+
+fn strongest(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, IsolationError> {
+    match machine(request, canary) {
+        Ok(chosen) => Ok(chosen),
+        // Somebody named the processors, so a machine is what is wanted.
+        Err(error) if matches!(request.processors, Processors::Only(_)) => Err(error),
+        Err(error) => Ok(Chosen {
+            backend: Backend::Process,
+            reason: format!(
+                "the strongest that this machine has; no virtual machine: {}",
+                crate::causes::chain(&error)
+            ),
+        }),
+    }
+}
+
+fn machine(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, IsolationError> {
+    let accelerator = match request.processors {
+        Processors::Only(accelerator) => accelerator,
+        Processors::Real => Accelerator::Kvm,
+    };
+    for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"] {
+        if !Path::new(program).exists() {
+            let why = format!("`{program}` is not installed");
+            return Err(IsolationError::Unavailable { wanted: "vm", why });
+        }
+    }
+    let image = Image::open(&request.image)?;
+    let reason = match accelerator {
+        Accelerator::Tcg => "an emulated processor was asked for".to_owned(),
+        Accelerator::Kvm => canary
+            .boots(&image, request.shape)
+            .map_err(|why| IsolationError::Unavailable { wanted: "vm", why })?,
+    };
+    Ok(Chosen {
+        backend: Backend::Machine(Box::new(MachineParts {
+            image,
+            layers: request.layers.clone(),
+            accelerator,
+            shape: request.shape,
+        })),
+        reason,
+    })
+}
+
+/// What a confidential machine lacks here, piece by piece.
+fn unavailable(wanted: &'static str, backend: HardwareBackend, image: &Path) -> IsolationError {
+    let report = HardwareReport::of(backend, &HostPaths::of_image(image));
+    let why = match report.require() {
+        Err(missing) => missing.to_string(),
+        Ok(()) => "starting such machines is not in this release".to_owned(),
+    };
+    IsolationError::Unavailable { wanted, why }
+}

@@ -1,0 +1,127 @@
+//! Whether machines really run on this machine's processor. `/dev/kvm` says nothing: only a machine
+//! that booted does. The answer is kept until the host is started anew or QEMU or the image change.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proofroom_room::{
+    Accelerator, DEFAULT_ROOM, Image, MachineConfig, Programs, RoomConfig, Shape, boot_id, canary,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{causes::chain, files};
+
+/// How long a canary may take: booting on a processor takes less than one.
+const PATIENCE: Duration = Duration::from_secs(3);
+const QEMU: &str = "/usr/bin/qemu-system-x86_64";
+const DEVICE: &str = "/dev/kvm";
+
+/// Boots a canary when it must, and remembers.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    kept: PathBuf,
+    programs: Programs,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Circumstances {
+    boot: String,
+    qemu_bytes: u64,
+    qemu_modified: i64,
+    image: String,
+    vcpus: u16,
+    memory_mib: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    under: Circumstances,
+    /// Why it did not boot; null when it did.
+    failure: Option<String>,
+}
+
+impl Canary {
+    /// Keeps its answer in the directory `state`; `programs` start the jails.
+    #[must_use]
+    pub fn new(state: &Path, programs: Programs) -> Self {
+        Self {
+            kept: state.join("canary.json"),
+            programs,
+        }
+    }
+
+    /// Boots `image` on the processor, or remembers that it did, in words.
+    ///
+    /// # Errors
+    /// Why it does not boot, in words.
+    pub fn boots(&self, image: &Image, shape: Shape) -> Result<String, String> {
+        if !Path::new(DEVICE).exists() {
+            return Err(format!("there is no `{DEVICE}`"));
+        }
+        let under = circumstances(image, shape)?;
+        let failure = match self.remembered(&under) {
+            Some(failure) => failure,
+            None => {
+                let failure = self.boot(image, shape).err();
+                self.remember(&Answer {
+                    under,
+                    failure: failure.clone(),
+                });
+                failure
+            }
+        };
+        match failure {
+            None => Ok("a canary machine booted on the processor".to_owned()),
+            Some(why) => Err(format!(
+                "`{DEVICE}` is there, but a canary machine does not boot on it within {} s: {why}",
+                PATIENCE.as_secs()
+            )),
+        }
+    }
+
+    fn boot(&self, image: &Image, shape: Shape) -> Result<(), String> {
+        let machine = MachineConfig {
+            image: image.clone(),
+            layers: Vec::new(),
+            accelerator: Accelerator::Kvm,
+            shape,
+            entropy: [0; 32],
+            time_ms: 0,
+        };
+        let config = RoomConfig::parse(DEFAULT_ROOM, &self.kept)
+            .map_err(|_| "the built-in room configuration does not fit this machine".to_owned())?;
+        let name = format!("canary-{}", std::process::id());
+        canary(&name, &config, &self.programs, &machine, PATIENCE).map_err(|error| chain(&error))
+    }
+
+    fn remembered(&self, under: &Circumstances) -> Option<Option<String>> {
+        let text = fs::read(&self.kept).ok()?;
+        let answer: Answer = serde_json::from_slice(&text).ok()?;
+        (answer.under == *under).then_some(answer.failure)
+    }
+
+    /// An answer that cannot be kept is found again next time.
+    fn remember(&self, answer: &Answer) {
+        if let Ok(text) = serde_json::to_vec(answer) {
+            drop(files::replace(&self.kept, &text));
+        }
+    }
+}
+
+fn circumstances(image: &Image, shape: Shape) -> Result<Circumstances, String> {
+    let qemu = fs::metadata(QEMU).map_err(|error| format!("`{QEMU}`: {error}"))?;
+    Ok(Circumstances {
+        boot: boot_id(),
+        qemu_bytes: qemu.len(),
+        qemu_modified: qemu.mtime(),
+        image: image.digest.to_hex(),
+        vcpus: shape.vcpus,
+        memory_mib: shape.memory_mib,
+    })
+}

@@ -1,0 +1,361 @@
+//! A room as a virtual machine: QEMU and, where there is no better, a software TPM, each in a jail
+//! of its own. The jail is what a `process` room is made of, so whoever breaks out of the emulator
+//! finds himself where an agent would be, with less: no capability, no channel but the room's own.
+
+mod conversation;
+mod tpm;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use proofroom_confine::{
+    Diagnostics, ReadOnlyBind, Rights, RoomLimits as Sizes, RoomSpec, WritableBind,
+    launch::Launched,
+};
+use proofroom_vmm::{
+    Accelerator, Disk, Inherited, Machine, Shape, Tpm,
+    boot::{BOOT_FORMAT, BootConfig, Layer, Purpose, RoomLimits},
+};
+
+pub use self::conversation::Words;
+use self::{conversation::Conversation, tpm::SoftwareTpm};
+use crate::{
+    Image, Limits, Programs, RoomConfig, RoomError, error::On as _, groups::Groups, room::Spare,
+    slots::Slot,
+};
+
+/// Memory of QEMU itself beside the guest's: translated code, device models, threads.
+const QEMU_MEMORY_BYTES: u64 = 512 << 20;
+/// Threads of QEMU and of its TPM.
+const QEMU_PROCESSES: u64 = 256;
+/// What the guest's kernel and first process need beside the room inside.
+const GUEST_HEADROOM_BYTES: u64 = 192 << 20;
+
+/// The machine of a room.
+#[derive(Debug, Clone)]
+pub struct MachineConfig {
+    /// What boots.
+    pub image: Image,
+    /// Tool chains, lowest first.
+    pub layers: Vec<LayerFile>,
+    /// What executes it.
+    pub accelerator: Accelerator,
+    /// Processors and memory.
+    pub shape: Shape,
+    /// 32 random bytes for the guest's pool.
+    pub entropy: [u8; 32],
+    /// The host's clock, milliseconds since 1970.
+    pub time_ms: i64,
+}
+
+/// A layer on the host's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerFile {
+    /// Its image.
+    pub file: PathBuf,
+    /// What the guest is told of it, and what proves it.
+    pub layer: Layer,
+}
+
+/// What a machine has on the host besides the jail that QEMU is in.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    conversation: Conversation,
+    tpm: SoftwareTpm,
+}
+
+/// What came of starting a machine.
+pub(crate) struct Started {
+    pub(crate) channel: UnixStream,
+    pub(crate) launched: Launched,
+    pub(crate) groups: Groups,
+    pub(crate) slot: Slot,
+    pub(crate) mechanisms: Vec<String>,
+    pub(crate) parts: Parts,
+}
+
+impl Parts {
+    /// Asks the guest's first process to have the session closed.
+    pub(crate) fn ask_to_close(&self) -> Result<(), RoomError> {
+        self.conversation.ask_to_close()
+    }
+
+    /// The public part of the TPM's attestation key, `TPMT_PUBLIC`, seen before the guest ran.
+    pub(crate) fn attestation_key(&self) -> &[u8] {
+        self.tpm.attestation_key()
+    }
+
+    /// Ends the TPM and removes its state; the guest's last words, when it had any.
+    pub(crate) fn end(self) -> Result<Option<Words>, RoomError> {
+        self.tpm.end()?;
+        Ok(self.conversation.last_words())
+    }
+}
+
+/// Boots a machine up to the point at which the supervisor of the room inside runs.
+pub(crate) fn start(
+    spares: [Spare; 3],
+    name: &str,
+    config: &RoomConfig,
+    machine: &MachineConfig,
+) -> Result<Started, RoomError> {
+    let mut raised = Raised::new(spares, name, config, machine)?;
+    let boot = boot_config(config, machine, Purpose::Room);
+    let until = Instant::now() + patience(machine.accelerator);
+    let (kernel, inside) = raised.conversation.boot(&boot, until)?;
+    let mut mechanisms = vec![
+        machine.accelerator.mechanism().to_owned(),
+        format!("own-kernel-{kernel}"),
+        "software-tpm-of-the-host".to_owned(),
+    ];
+    let jail = raised.launched.mechanisms().iter();
+    let jail = jail.chain(&raised.groups.mechanisms);
+    mechanisms.extend(jail.map(|mechanism| format!("jail-{mechanism}")));
+    mechanisms.extend(inside);
+    Ok(Started {
+        channel: raised.channel,
+        launched: raised.launched,
+        groups: raised.groups,
+        slot: raised.slot,
+        mechanisms,
+        parts: Parts {
+            conversation: raised.conversation,
+            tpm: raised.tpm,
+        },
+    })
+}
+
+/// Boots the image as a canary, within `patience`: whether machines run here is known only from one
+/// that ran. Nothing is left of it. Blocking.
+///
+/// # Errors
+/// As of [`crate::Room::start_machine`].
+pub fn canary(
+    name: &str,
+    config: &RoomConfig,
+    programs: &Programs,
+    machine: &MachineConfig,
+    patience: Duration,
+) -> Result<(), RoomError> {
+    let mut raised = Raised::new(spares(programs)?, name, config, machine)?;
+    let boot = boot_config(config, machine, Purpose::Canary);
+    let sang = raised.conversation.canary(&boot, Instant::now() + patience);
+    raised.end()?;
+    sang
+}
+
+/// Boots the image to read what this QEMU gives to its firmware (ACPI tables, rsdp, loader script,
+/// by their `fw_cfg` names below `etc/`): inputs of the measurement calculator. Nothing is left of
+/// the machine. Blocking.
+///
+/// # Errors
+/// As of [`crate::Room::start_machine`].
+pub fn capture(
+    name: &str,
+    config: &RoomConfig,
+    programs: &Programs,
+    machine: &MachineConfig,
+) -> Result<BTreeMap<String, Vec<u8>>, RoomError> {
+    let mut raised = Raised::new(spares(programs)?, name, config, machine)?;
+    let boot = boot_config(config, machine, Purpose::Capture);
+    let until = Instant::now() + patience(machine.accelerator);
+    let captured = raised.conversation.capture(&boot, until);
+    raised.end()?;
+    captured
+}
+
+/// Launchers for QEMU, the TPM's first life and its second.
+pub(crate) fn spares(programs: &Programs) -> Result<[Spare; 3], RoomError> {
+    let spare = || Spare::new(programs.clone());
+    Ok([spare()?, spare()?, spare()?])
+}
+
+/// From QEMU's start to a room in the machine. Emulated, on a busy machine, a boot takes half a
+/// minute.
+const fn patience(accelerator: Accelerator) -> Duration {
+    match accelerator {
+        Accelerator::Kvm => Duration::from_secs(30),
+        Accelerator::Tcg => Duration::from_secs(180),
+    }
+}
+
+/// A machine that runs and was told nothing yet. Dropping it kills it.
+struct Raised {
+    channel: UnixStream,
+    launched: Launched,
+    conversation: Conversation,
+    tpm: SoftwareTpm,
+    // Last: groups can be removed, and ids given back, when nothing is in them.
+    groups: Groups,
+    slot: Slot,
+}
+
+impl Raised {
+    fn new(
+        spares: [Spare; 3],
+        name: &str,
+        config: &RoomConfig,
+        machine: &MachineConfig,
+    ) -> Result<Self, RoomError> {
+        let [for_qemu, for_key, for_tpm] = spares;
+        let groups = Groups::make(name, &jail_limits(config, machine))?;
+        let (tpm, tpm_socket) = SoftwareTpm::start([for_key, for_tpm], &groups)?;
+        let (channel, guest_channel) = pair()?;
+        let (boot, guest_boot) = pair()?;
+        let (monitor, guest_monitor) = pair()?;
+        let slot = Slot::take()?;
+        let mut inherited: Vec<OwnedFd> = vec![
+            guest_channel.into(),
+            guest_boot.into(),
+            guest_monitor.into(),
+            tpm_socket,
+        ];
+        if machine.accelerator == Accelerator::Kvm {
+            let device = Path::new("/dev/kvm");
+            let opened = File::options().read(true).write(true).open(device);
+            inherited.push(opened.on("open", device)?.into());
+        }
+        let spec = specification(machine);
+        let launched = for_qemu.launch(&groups, &spec, slot.ids, &inherited)?;
+        // The ends of the ports are QEMU's alone: when it is gone, they are closed.
+        drop(inherited);
+        groups.hold(launched.pid())?;
+        Ok(Self {
+            channel,
+            launched,
+            conversation: Conversation::over(boot, monitor),
+            tpm,
+            groups,
+            slot,
+        })
+    }
+
+    fn end(mut self) -> Result<(), RoomError> {
+        self.launched.kill()?;
+        self.launched.wait()?;
+        self.tpm.end()?;
+        self.groups.remove()?;
+        self.slot.give_back()
+    }
+}
+
+fn pair() -> Result<(UnixStream, UnixStream), RoomError> {
+    UnixStream::pair().on("make a channel", Path::new("socketpair"))
+}
+
+/// The caps of the jail: the guest's memory is part of QEMU's.
+fn jail_limits(config: &RoomConfig, machine: &MachineConfig) -> Limits {
+    let guest = u64::from(machine.shape.memory_mib) << 20;
+    Limits {
+        memory_bytes: guest.saturating_add(QEMU_MEMORY_BYTES),
+        processes: QEMU_PROCESSES,
+        ..config.limits
+    }
+}
+
+/// What the guest's first process is told.
+fn boot_config(config: &RoomConfig, machine: &MachineConfig, purpose: Purpose) -> BootConfig {
+    let guest = u64::from(machine.shape.memory_mib) << 20;
+    let memory_bytes = guest.saturating_sub(GUEST_HEADROOM_BYTES);
+    let limits = &config.limits;
+    BootConfig {
+        format: BOOT_FORMAT.to_owned(),
+        purpose,
+        shape: machine.shape,
+        layers: machine
+            .layers
+            .iter()
+            .map(|file| file.layer.clone())
+            .collect(),
+        limits: RoomLimits {
+            memory_bytes: memory_bytes.min(limits.memory_bytes),
+            processes: limits.processes,
+            workspace_bytes: limits.workspace_bytes.min(memory_bytes),
+            tmp_bytes: limits.tmp_bytes.min(memory_bytes),
+            shm_bytes: limits.shm_bytes.min(memory_bytes),
+            inodes: limits.inodes,
+            open_files: limits.open_files,
+            file_bytes: limits.file_bytes,
+        },
+        time_ms: machine.time_ms,
+        entropy: hex::encode(machine.entropy),
+    }
+}
+
+/// QEMU's jail: the machine's libraries and data, the image, the layers, and nothing to write to.
+fn specification(machine: &MachineConfig) -> RoomSpec {
+    let image = &machine.image;
+    let bind = |source: &Path, target: String| ReadOnlyBind {
+        source: source.to_owned(),
+        target: target.into(),
+    };
+    let mut read_only = vec![
+        bind(&image.kernel, "/image/vmlinuz".to_owned()),
+        bind(&image.initrd, "/image/initrd".to_owned()),
+        bind(&image.firmware, "/image/firmware".to_owned()),
+    ];
+    let mut disks = Vec::new();
+    for (number, layer) in machine.layers.iter().enumerate() {
+        let path = format!("/layers/{number}.img");
+        read_only.push(bind(&layer.file, path.clone()));
+        disks.push(Disk {
+            path: path.into(),
+            serial: format!("layer{number}"),
+        });
+    }
+    let arguments = Machine {
+        accelerator: machine.accelerator,
+        shape: machine.shape,
+        firmware: "/image/firmware".into(),
+        kernel: "/image/vmlinuz".into(),
+        initrd: "/image/initrd".into(),
+        command_line: image.command_line.clone(),
+        disks,
+        tpm: Tpm::Software(Inherited(6)),
+        channel: Inherited(3),
+        boot_port: Inherited(4),
+        monitor: Inherited(5),
+    }
+    .arguments();
+    let mut supervisor = vec!["/usr/bin/qemu-system-x86_64".into()];
+    supervisor.extend(arguments);
+    jail(read_only, Vec::new(), supervisor)
+}
+
+/// A jail around a program of the machine.
+fn jail(
+    read_only: Vec<ReadOnlyBind>,
+    writable: Vec<WritableBind>,
+    supervisor: Vec<std::ffi::OsString>,
+) -> RoomSpec {
+    RoomSpec {
+        system: ["/usr", "/bin", "/lib", "/lib64"]
+            .map(PathBuf::from)
+            .into_iter()
+            .filter(|path| path.symlink_metadata().is_ok())
+            .collect(),
+        read_only,
+        writable,
+        devices: Vec::new(),
+        etc: ["/etc/ld.so.cache", "/etc/alternatives"]
+            .map(PathBuf::from)
+            .into_iter()
+            .filter(|path| path.symlink_metadata().is_ok())
+            .collect(),
+        rights: Rights::Program,
+        supervisor,
+        environment: Vec::new(),
+        limits: Sizes {
+            workspace_bytes: 1 << 20,
+            tmp_bytes: 16 << 20,
+            shm_bytes: 1 << 20,
+            inodes: 1000,
+        },
+        diagnostics: Diagnostics::Discard,
+    }
+}

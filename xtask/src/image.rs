@@ -1,0 +1,284 @@
+//! `cargo xtask image`: kernel, initial file system and firmware of a room's virtual machine, from
+//! pinned Debian packages and our own static programs. The same inputs give the same bytes.
+
+mod cpio;
+mod debs;
+mod modules;
+mod sbom;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use self::cpio::Archive;
+use crate::machine::{self, Purpose};
+
+/// Programs of the initial file system.
+const PROGRAMS: [&str; 2] = ["proofroom-guest", "proofroom-agent"];
+
+/// Options of the image's build.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Where the image goes; `image` in the target directory by default.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Build everything twice and compare every byte.
+    #[arg(long)]
+    twice: bool,
+}
+
+/// `image/inputs.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Inputs {
+    package: Vec<Package>,
+    modules: Modules,
+    command_line: CommandLine,
+}
+
+/// One pinned Debian package.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Package {
+    name: String,
+    version: String,
+    suite: String,
+    sha256: String,
+    /// What of it is used.
+    files: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Modules {
+    load: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandLine {
+    text: String,
+}
+
+/// `image.json`.
+#[derive(Serialize)]
+struct Manifest {
+    format: &'static str,
+    kernel: Component,
+    initrd: Component,
+    firmware: Component,
+    command_line: String,
+    inputs: Vec<Input>,
+    acpi: Vec<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct Component {
+    file: &'static str,
+    sha256: String,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Input {
+    package: String,
+    version: String,
+    sha256: String,
+}
+
+/// The default place of the image.
+pub(crate) fn directory() -> PathBuf {
+    machine::target().join("image")
+}
+
+/// Builds the image.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let out = options.out.clone().unwrap_or_else(directory);
+    machine::prepare(Purpose::Image)?;
+    build(&out)?;
+    if options.twice {
+        let again = out.with_extension("again");
+        build(&again)?;
+        compare(&out, &again)?;
+        fs::remove_dir_all(&again)?;
+        eprintln!("built twice: every byte is the same");
+    }
+    Ok(())
+}
+
+/// Builds the image in its default place; what is there and right is not built again.
+pub(crate) fn ensure_built() -> Result<()> {
+    machine::prepare(Purpose::Image)?;
+    build(&directory())
+}
+
+fn build(out: &Path) -> Result<()> {
+    let inputs = fs::read_to_string(machine::root().join("image/inputs.toml"))?;
+    let inputs: Inputs = toml::from_str(&inputs).context("image/inputs.toml")?;
+    machine::build_static(&PROGRAMS)?;
+    let unpacked = debs::unpacked(&inputs.package)?;
+    fs::create_dir_all(out)?;
+    let kernel = found(&unpacked, &inputs, "vmlinuz")?;
+    let firmware = found(&unpacked, &inputs, "OVMF.fd")?;
+    let initrd = initial_file_system(&inputs, &unpacked)?;
+    let manifest = Manifest {
+        format: "proofroom.image.v1",
+        kernel: place(out, "vmlinuz", &kernel)?,
+        initrd: place(out, "initrd", &initrd)?,
+        firmware: place(out, "OVMF.fd", &firmware)?,
+        command_line: inputs.command_line.text.clone(),
+        inputs: inputs
+            .package
+            .iter()
+            .map(|package| Input {
+                package: package.name.clone(),
+                version: package.version.clone(),
+                sha256: package.sha256.clone(),
+            })
+            .collect(),
+        acpi: Vec::new(),
+    };
+    let text = serde_json::to_string_pretty(&manifest)? + "\n";
+    write(&out.join("image.json"), text.as_bytes())?;
+    let parts = sbom::parts(&inputs.package, &PROGRAMS)?;
+    write(&out.join("sbom.spdx.json"), parts.as_bytes())?;
+    base_layer(out)?;
+    eprintln!("image in {}: {}", out.display(), hex(&Sha256::digest(text)));
+    Ok(())
+}
+
+/// The layer of a room that asks for no other, from the machine's own package sources: built once,
+/// and again when its recipe changes. It is no part of the image; sessions name it by its root.
+fn base_layer(out: &Path) -> Result<()> {
+    let recipe = machine::root().join("layers/base.toml");
+    let place = out.join("layers/base");
+    let mark = out.join("layers/base.recipe");
+    let digest = digest_of(&recipe)?;
+    if place.is_dir() && fs::read_to_string(&mark).is_ok_and(|there| there == digest) {
+        return Ok(());
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir_all(out.join("layers"))?;
+    machine::build(&["proofroom"])?;
+    let mut layer = Command::new(machine::program("proofroom"));
+    layer.args(["layer", "build", "--recipe"]).arg(recipe);
+    machine::run(layer.arg("--out").arg(&place).stdout(Stdio::null()))?;
+    fs::write(mark, digest)?;
+    Ok(())
+}
+
+/// The bytes of the one file of the inputs that has this name.
+fn found(unpacked: &Path, inputs: &Inputs, name: &str) -> Result<Vec<u8>> {
+    let mut files = inputs.package.iter().flat_map(|package| &package.files);
+    let file = files
+        .find(|file| Path::new(file).file_name().is_some_and(|last| last == name))
+        .with_context(|| format!("image/inputs.toml names no `{name}`"))?;
+    let path = unpacked.join(file);
+    fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+fn initial_file_system(inputs: &Inputs, unpacked: &Path) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for directory in ["dev", "modules", "proc", "proofroom", "run", "sys", "tmp"] {
+        archive.directory(directory);
+    }
+    // The kernel opens it for the first process, before anything is mounted.
+    archive.character_device("dev/console", 5, 1);
+    archive.character_device("dev/null", 1, 3);
+    for program in PROGRAMS {
+        let path = machine::static_program(program);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        archive.file(&format!("proofroom/{program}"), 0o755, &bytes);
+    }
+    archive.symlink("init", "proofroom/proofroom-guest");
+    let tree = inputs
+        .package
+        .iter()
+        .flat_map(|package| &package.files)
+        .find(|file| file.ends_with("/kernel"))
+        .context("image/inputs.toml names no directory of modules")?;
+    let loaded = modules::closure(&unpacked.join(tree), &inputs.modules.load)?;
+    let mut order = String::new();
+    for (name, bytes) in &loaded {
+        archive.file(&format!("modules/{name}"), 0o644, bytes);
+        order.push_str(name);
+        order.push('\n');
+    }
+    archive.file("modules/order", 0o644, order.as_bytes());
+    machine::filter(
+        "zstd",
+        &["-19", "--single-thread", "-q", "-c"],
+        &archive.finish(),
+    )
+}
+
+fn place(out: &Path, file: &'static str, bytes: &[u8]) -> Result<Component> {
+    write(&out.join(file), bytes)?;
+    Ok(Component {
+        file,
+        sha256: hex(&Sha256::digest(bytes)),
+        bytes: bytes.len() as u64,
+    })
+}
+
+/// Writes beside and renames, so that no half file has the name; leaves an equal file alone.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let beside = path.with_extension("new");
+    fs::write(&beside, bytes).with_context(|| format!("cannot write `{}`", beside.display()))?;
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o644))?;
+    fs::rename(&beside, path).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn compare(one: &Path, other: &Path) -> Result<()> {
+    for file in [
+        "vmlinuz",
+        "initrd",
+        "OVMF.fd",
+        "image.json",
+        "sbom.spdx.json",
+    ] {
+        let (a, b) = (fs::read(one.join(file))?, fs::read(other.join(file))?);
+        ensure!(
+            a == b,
+            "`{file}` differs between two builds of the same inputs"
+        );
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of a file, in hex.
+fn digest_of(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(hex(&Sha256::digest(bytes)))
+}
+
+/// A command that is run for what it prints.
+fn output(command: &mut Command) -> Result<String> {
+    let shown = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    ensure!(
+        output.status.success(),
+        "`{shown}` failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
