@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use self::cpio::Archive;
@@ -77,7 +78,7 @@ struct Manifest {
     firmware: Component,
     command_line: String,
     inputs: Vec<Input>,
-    acpi: Vec<serde_json::Value>,
+    acpi: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -104,6 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(directory);
     machine::prepare(Purpose::Image)?;
     build(&out)?;
+    base_layer(&out)?;
     if options.twice {
         let again = out.with_extension("again");
         build(&again)?;
@@ -111,13 +113,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::remove_dir_all(&again)?;
         eprintln!("built twice: every byte is the same");
     }
-    Ok(())
+    measure(&out)
 }
 
 /// Builds the image in its default place; what is there and right is not built again.
 pub(crate) fn ensure_built() -> Result<()> {
+    let out = directory();
     machine::prepare(Purpose::Image)?;
-    build(&directory())
+    build(&out)?;
+    base_layer(&out)?;
+    measure(&out)
 }
 
 fn build(out: &Path) -> Result<()> {
@@ -146,13 +151,56 @@ fn build(out: &Path) -> Result<()> {
             .collect(),
         acpi: Vec::new(),
     };
-    let text = serde_json::to_string_pretty(&manifest)? + "\n";
+    let text = manifest_text(&manifest, &out.join("image.json"))?;
     write(&out.join("image.json"), text.as_bytes())?;
     let parts = sbom::parts(&inputs.package, &PROGRAMS)?;
     write(&out.join("sbom.spdx.json"), parts.as_bytes())?;
-    base_layer(out)?;
     eprintln!("image in {}: {}", out.display(), hex(&Sha256::digest(text)));
     Ok(())
+}
+
+/// The manifest, with the ACPI tables that were captured for an image of the same parts.
+fn manifest_text(manifest: &Manifest, path: &Path) -> Result<String> {
+    let mut new = serde_json::to_value(manifest)?;
+    let old = fs::read(path)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    if let Some(mut old) = old
+        && let Some(captured) = old.get_mut("acpi").map(Value::take)
+        && let (Some(old), Some(new)) = (old.as_object_mut(), new.as_object_mut())
+    {
+        old.insert("acpi".to_owned(), Value::Array(Vec::new()));
+        if old == new {
+            new.insert("acpi".to_owned(), captured);
+        }
+    }
+    Ok(serde_json::to_string_pretty(&new)? + "\n")
+}
+
+/// The reference values of the image on this machine's QEMU, and the one boot that they need: to see
+/// which ACPI tables it makes. Where there is no QEMU there are no machines to measure either.
+fn measure(out: &Path) -> Result<()> {
+    machine::prepare(Purpose::Machines)?;
+    machine::build(&["proofroom", "proofroom-guest", "proofroom-agent"])?;
+    let image: Value = serde_json::from_slice(&fs::read(out.join("image.json"))?)?;
+    let captured = image.get("acpi").and_then(Value::as_array);
+    let version = output(Command::new("qemu-system-x86_64").arg("--version"))?;
+    let known = captured.into_iter().flatten().any(|entry| {
+        let qemu = entry.get("qemu").and_then(Value::as_str);
+        qemu.is_some_and(|qemu| version.contains(&format!("version {qemu} ")))
+    });
+    if !known {
+        eprintln!("booting the image once, to see the ACPI tables of this QEMU");
+        let mut capture = Command::new(machine::program("proofroom"));
+        machine::run(capture.args(["image", "capture", "--image"]).arg(out))?;
+    }
+    let mut measure = Command::new(machine::program("proofroom"));
+    measure.args(["measure", "--image"]).arg(out);
+    measure
+        .arg("--layer")
+        .arg(out.join("layers/base/layer.json"));
+    measure.arg("--out").arg(out.join("reference.json"));
+    machine::run(measure.stdout(Stdio::null()))
 }
 
 /// The layer of a room that asks for no other, from the machine's own package sources: built once,

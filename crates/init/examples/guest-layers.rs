@@ -36,7 +36,7 @@ fn main() {
     mount("dev", "/dev", "devtmpfs", MountFlags::empty(), None).unwrap();
     mount("proc", "/proc", "proc", MountFlags::empty(), None).unwrap();
     for name in MODULES {
-        if let Some(path) = find(Path::new("/"), &format!("{name}.ko")) {
+        if let Some(path) = find(Path::new("/"), &format!("{}.ko", name.replace('-', "_"))) {
             let started = Instant::now();
             let loaded = init_module(&fs::read(&path).unwrap(), c"");
             println!("MODULE {name} {loaded:?} {:?}", started.elapsed());

@@ -28,8 +28,8 @@ pub enum InitError {
     #[error("`{0}` could not be measured")]
     NotMeasured(&'static str, #[source] AttestError),
     /// The host did not make the disk of a layer.
-    #[error("the machine has no disk with serial `{0}`")]
-    NoDisk(String),
+    #[error("the machine has no disk with unit number {0}")]
+    NoDisk(usize),
     /// A layer is not what the boot configuration says.
     #[error(transparent)]
     Layer(#[from] LayerError),

@@ -4,6 +4,7 @@
 
 mod deployment;
 mod doctor;
+mod image;
 mod layer;
 mod measure;
 mod policy;
@@ -34,6 +35,9 @@ enum Command {
     /// Build, list or verify the tool chains that rooms get.
     #[command(subcommand)]
     Layer(layer::Command),
+    /// Learn what a virtual machine's image must be measured with on this machine.
+    #[command(subcommand)]
+    Image(image::Command),
     /// Compute what the measured boot of a room's image must look like, without booting it.
     Measure(measure::Options),
     /// Write or check policy files.
@@ -75,6 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Doctor(options) => doctor::run(options),
         Command::Room(command) => room::run(command),
+        Command::Image(command) => image::run(command),
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),
         Command::Policy(command) => policy::run(command),

@@ -303,10 +303,7 @@ fn specification(machine: &MachineConfig) -> RoomSpec {
     for (number, layer) in machine.layers.iter().enumerate() {
         let path = format!("/layers/{number}.img");
         read_only.push(bind(&layer.file, path.clone()));
-        disks.push(Disk {
-            path: path.into(),
-            serial: format!("layer{number}"),
-        });
+        disks.push(Disk { path: path.into() });
     }
     let arguments = Machine {
         accelerator: machine.accelerator,

@@ -25,7 +25,7 @@ pub struct BootConfig {
     pub purpose: Purpose,
     /// Processors and memory, as the host made the machine.
     pub shape: Shape,
-    /// Layers, lowest first; the guest finds the n-th as the disk with serial `layer<n>`.
+    /// Layers, lowest first; the guest finds the n-th as logical unit n of its one disk controller.
     pub layers: Vec<Layer>,
     /// Caps inside the room.
     pub limits: RoomLimits,

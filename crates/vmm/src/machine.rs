@@ -58,10 +58,8 @@ pub struct Inherited(pub i32);
 /// A read-only disk image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// The image as QEMU sees it.
+    /// The image as QEMU sees it. The guest finds the n-th disk as logical unit n.
     pub path: PathBuf,
-    /// The disk's serial number in the guest, at most 20 bytes.
-    pub serial: String,
 }
 
 /// The machine's TPM.
@@ -192,7 +190,10 @@ impl Machine {
         line.option("-device", "virtio-rng-pci,rng=entropy");
     }
 
+    /// One controller whatever the number of layers: firmware measures tables that name every PCI
+    /// device, and one set of reference values shall hold for all rooms of a shape.
     fn disks(&self, line: &mut Line) {
+        line.option("-device", "virtio-scsi-pci,id=layers");
         for (number, disk) in self.disks.iter().enumerate() {
             let path = disk.path.to_string_lossy().replace(',', ",,");
             line.option(
@@ -201,7 +202,7 @@ impl Machine {
             );
             line.option(
                 "-device",
-                format!("virtio-blk-pci,drive=layer{number},serial={}", disk.serial),
+                format!("scsi-hd,bus=layers.0,drive=layer{number},lun={number}"),
             );
         }
     }
@@ -258,7 +259,6 @@ pub(crate) mod tests {
             command_line: "quiet".to_owned(),
             disks: vec![Disk {
                 path: "/layers/0,1.img".into(),
-                serial: "layer0".to_owned(),
             }],
             tpm: Tpm::Software(Inherited(6)),
             boot_port: Inherited(3),

@@ -84,7 +84,6 @@ fn machine(files: &Path, sockets: &Sockets) -> Machine {
         command_line: "quiet".to_owned(),
         disks: vec![Disk {
             path: file("layer"),
-            serial: "layer0".to_owned(),
         }],
         tpm: Tpm::Absent,
         boot_port: sockets.inherited(0),

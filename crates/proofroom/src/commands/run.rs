@@ -33,7 +33,8 @@ use super::{
     deployment::{now, open_deployment, open_state},
 };
 
-use self::isolation::{Accel, Isolation, Level};
+pub(crate) use self::isolation::Accel;
+use self::isolation::{Isolation, Level};
 
 /// Name of the built-in agent in policies and records.
 const BUILT_IN: &str = "builtin";

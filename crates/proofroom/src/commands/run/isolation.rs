@@ -10,7 +10,7 @@ use proofroom::{
 };
 use proofroom_canonical::IsolationLevel;
 use proofroom_layer::Stored;
-use proofroom_room::{Accelerator, Layer, LayerFile, Shape};
+use proofroom_room::{Layer, LayerFile, Shape};
 
 use super::Options;
 use crate::commands::{Failure, UNAVAILABLE, USAGE};
@@ -76,8 +76,7 @@ pub(super) fn chosen(
         },
         processors: match options.accel {
             None => Processors::Real,
-            Some(Accel::Kvm) => Processors::Only(Accelerator::Kvm),
-            Some(Accel::Tcg) => Processors::Only(Accelerator::Tcg),
+            Some(accel) => Processors::Only(accel.into()),
         },
         image,
         layers,
