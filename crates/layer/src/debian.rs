@@ -4,16 +4,18 @@
 
 mod alternatives;
 mod apt;
+mod bytecode;
 
 use std::{
     collections::BTreeMap,
     fs::File,
     io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use proofroom_canonical::{Digest, Hasher};
+use serde::Deserialize;
 
 use self::{alternatives::Alternative, apt::Apt};
 use crate::{
@@ -45,6 +47,18 @@ pub struct Packages {
     requested: Vec<String>,
     without: Vec<String>,
     links: BTreeMap<String, String>,
+    bytecode: Bytecode,
+}
+
+/// Whether Python's bytecode is made for a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bytecode {
+    /// No: every start of Python compiles what it imports.
+    #[default]
+    None,
+    /// Yes, by the machine's own Python, which must be of the layer's version.
+    Python,
 }
 
 impl Packages {
@@ -77,7 +91,15 @@ impl Packages {
             requested,
             without,
             links,
+            bytecode: Bytecode::None,
         })
+    }
+
+    /// The same packages, with or without Python's bytecode.
+    #[must_use]
+    pub const fn with_bytecode(mut self, bytecode: Bytecode) -> Self {
+        self.bytecode = bytecode;
+        self
     }
 
     fn leaves_out(&self, name: &str) -> bool {
@@ -143,11 +165,19 @@ pub(crate) fn install(
         tree.symlink(&EntryPath::parse(path.as_bytes())?, target.as_bytes())?;
         links.push(format!("{path} -> {target}"));
     }
+    let bytecode = match packages.bytecode {
+        Bytecode::None => "none".to_owned(),
+        Bytecode::Python => {
+            note("compiling Python's library");
+            format!("python {}", bytecode::compile(tree)?)
+        }
+    };
     Ok(Origin::DebianPackages {
         requested: packages.requested.clone(),
         packages: found.into_iter().map(|(package, _)| package).collect(),
         without: packages.without.clone(),
         links,
+        bytecode,
     })
 }
 
@@ -193,27 +223,41 @@ impl io::Write for Hashed {
 fn unpack(archive: &Path, name: &str, tree: &mut Tree) -> Result<(), LayerError> {
     let mut command = DPKG_DEB.command();
     command.arg("--fsys-tarfile").arg(archive);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| DPKG_DEB.missing(error))?;
     let what = format!("of package `{name}`");
+    extract_output(DPKG_DEB, &mut command, &what, tree, &wanted)
+}
+
+/// Puts the entries of the tar archive that a program writes into `tree`.
+fn extract_output(
+    program: Program,
+    command: &mut Command,
+    what: &str,
+    tree: &mut Tree,
+    wanted: &dyn Fn(&[String]) -> bool,
+) -> Result<(), LayerError> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| program.missing(error))?;
     let extracted = match child.stdout.take() {
         Some(mut bytes) => {
-            let extracted = extract(&what, &mut bytes, tree, Whiteouts::None, &wanted);
+            let extracted = extract(what, &mut bytes, tree, Whiteouts::None, wanted);
             // The padding after the archive's end, so that the program does not meet a closed pipe.
             extracted.and_then(|()| {
                 io::copy(&mut bytes, &mut io::sink())
                     .map(drop)
-                    .map_err(|source| LayerError::Archive { what, source })
+                    .map_err(|source| LayerError::Archive {
+                        what: what.to_owned(),
+                        source,
+                    })
             })
         }
         None => Ok(()),
     };
     let ended = child
         .wait_with_output()
-        .map_err(|error| DPKG_DEB.missing(error))?;
+        .map_err(|error| program.missing(error))?;
     extracted?;
     if !ended.status.success() {
-        return Err(DPKG_DEB.failed(&ended.stderr, &ended.status.to_string()));
+        return Err(program.failed(&ended.stderr, &ended.status.to_string()));
     }
     Ok(())
 }

@@ -92,6 +92,8 @@ pub enum Origin {
         without: Vec<String>,
         /// Links that were added, each as `path -> target`.
         links: Vec<String>,
+        /// What compiled Python's bytecode, or `none`.
+        bytecode: String,
     },
     /// An image in the OCI image layout.
     OciImage {

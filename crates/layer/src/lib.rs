@@ -21,7 +21,7 @@ mod verify;
 pub mod verity;
 
 pub use build::{Build, Compression, Input, Progress, build};
-pub use debian::Packages;
+pub use debian::{Bytecode, Packages};
 pub use descriptor::{
     DebianPackage, LayerDescriptor, LayerName, MAX_DESCRIPTOR_BYTES, Origin, Source,
 };

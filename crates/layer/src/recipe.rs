@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::Deserialize;
 
-use crate::{build::Compression, debian::Packages, descriptor::LayerName, error::LayerError};
+use crate::{
+    build::Compression,
+    debian::{Bytecode, Packages},
+    descriptor::LayerName,
+    error::LayerError,
+};
 
 /// What a recipe says.
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ struct Document {
     #[serde(default)]
     links: BTreeMap<String, String>,
     compression: Compression,
+    #[serde(default)]
+    bytecode: Bytecode,
 }
 
 impl Recipe {
@@ -42,7 +49,8 @@ impl Recipe {
         })?;
         Ok(Self {
             name: document.name,
-            packages: Packages::new(document.packages, document.without, document.links)?,
+            packages: Packages::new(document.packages, document.without, document.links)?
+                .with_bytecode(document.bytecode),
             compression: document.compression,
         })
     }
