@@ -39,7 +39,7 @@ const SYSTEM: [&str; 8] = [
 ];
 /// What programs look for below `/etc` and never find in a room; everything else that is not there
 /// was somebody's search for the host's.
-const SOUGHT_IN_ETC: [&str; 22] = [
+const SOUGHT_IN_ETC: [&str; 24] = [
     "apt",
     "bash.bashrc",
     "ca-certificates",
@@ -51,8 +51,10 @@ const SOUGHT_IN_ETC: [&str; 22] = [
     "gnutls",
     "host.conf",
     "inputrc",
+    "ld.so.cache",
     "ld.so.preload",
     "locale.alias",
+    "localtime",
     "mime.types",
     "nodejs",
     "npmrc",

@@ -69,35 +69,7 @@ pub enum Backend {
     /// A room on the host's kernel.
     Process,
     /// A virtual machine; its image was looked at.
-    Machine(Box<MachineParts>),
-}
-
-/// A machine that can be started.
-#[derive(Clone, Debug)]
-pub struct MachineParts {
-    /// What boots.
-    pub image: Image,
-    /// Layers, lowest first.
-    pub layers: Vec<LayerFile>,
-    /// What executes it.
-    pub accelerator: Accelerator,
-    /// Processors and memory.
-    pub shape: Shape,
-}
-
-impl MachineParts {
-    /// The configuration of one machine: `entropy` is for it alone.
-    #[must_use]
-    pub fn config(self, entropy: [u8; 32], time_ms: i64) -> MachineConfig {
-        MachineConfig {
-            image: self.image,
-            layers: self.layers,
-            accelerator: self.accelerator,
-            shape: self.shape,
-            entropy,
-            time_ms,
-        }
-    }
+    Machine(Box<MachineConfig>),
 }
 
 /// Why the asked-for isolation is not to be had.
@@ -228,7 +200,7 @@ fn machine(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, Isolat
             .map_err(|why| IsolationError::Unavailable { wanted: "vm", why })?,
     };
     Ok(Chosen {
-        backend: Backend::Machine(Box::new(MachineParts {
+        backend: Backend::Machine(Box::new(MachineConfig {
             image,
             layers: request.layers.clone(),
             accelerator,

@@ -80,16 +80,20 @@ impl Observed {
     /// A fact that was observed just now.
     #[must_use]
     pub fn now(fact: Fact, detail: impl Into<String>) -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
         Self {
             fact,
-            at: Timestamp::from_unix_millis(millis),
+            at: now(),
             detail: detail.into(),
         }
     }
+}
+
+/// The host's clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What was observed of a room's end.

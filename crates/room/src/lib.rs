@@ -22,7 +22,7 @@ pub use error::RoomError;
 pub use facts::{DestructionObserved, Fact, Observed};
 pub use image::{IMAGE_FILE, Image};
 pub use janitor::{ProcessTrace, Trace, boot_id, sweep, sweep_groups, sweep_slots};
-pub use machine::{LayerFile, MachineConfig, Words, canary, capture};
+pub use machine::{LayerFile, MachineConfig, MachineShape, Words, canary, capture};
 pub use pause::Pause;
 pub use pool::{Pool, Stock};
 pub use proofroom_confine::{Diagnostics, Loopback};

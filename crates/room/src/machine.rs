@@ -21,12 +21,13 @@ use proofroom_vmm::{
     Accelerator, Disk, Inherited, Machine, Shape, Tpm,
     boot::{BOOT_FORMAT, BootConfig, Layer, Purpose, RoomLimits},
 };
+use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use self::conversation::Words;
 use self::{conversation::Conversation, tpm::SoftwareTpm};
 use crate::{
-    Image, Limits, Programs, RoomConfig, RoomError, error::On as _, groups::Groups, room::Spare,
-    slots::Slot,
+    Image, Limits, Programs, Room, RoomConfig, RoomError, Stock, error::On as _, facts::now,
+    groups::Groups, room::Spare, slots::Slot,
 };
 
 /// Memory of QEMU itself beside the guest's: translated code, device models, threads.
@@ -37,7 +38,7 @@ const QEMU_PROCESSES: u64 = 256;
 const GUEST_HEADROOM_BYTES: u64 = 192 << 20;
 
 /// The machine of a room.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineConfig {
     /// What boots.
     pub image: Image,
@@ -47,10 +48,6 @@ pub struct MachineConfig {
     pub accelerator: Accelerator,
     /// Processors and memory.
     pub shape: Shape,
-    /// 32 random bytes for the guest's pool.
-    pub entropy: [u8; 32],
-    /// The host's clock, milliseconds since 1970.
-    pub time_ms: i64,
 }
 
 /// A layer on the host's disk.
@@ -105,7 +102,7 @@ pub(crate) fn start(
     machine: &MachineConfig,
 ) -> Result<Started, RoomError> {
     let mut raised = Raised::new(spares, name, config, machine)?;
-    let boot = boot_config(config, machine, Purpose::Room);
+    let boot = boot_config(config, machine, Purpose::Room)?;
     let until = Instant::now() + patience(machine.accelerator);
     let (kernel, inside) = raised.conversation.boot(&boot, until)?;
     let mut mechanisms = vec![
@@ -130,6 +127,35 @@ pub(crate) fn start(
     })
 }
 
+/// Machines of one kind, for a [`crate::Pool`]: booted, their boot configuration measured, their
+/// supervisor waiting for its assignment. What makes a session unique is made after that: its nonce,
+/// and in the guest its key, out of a pool of randomness that no two machines share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineShape {
+    /// The room inside.
+    pub config: RoomConfig,
+    /// What starts the jails.
+    pub programs: Programs,
+    /// The machine.
+    pub machine: MachineConfig,
+}
+
+impl Stock for Room {
+    type Shape = MachineShape;
+
+    fn prestart(shape: &MachineShape) -> Result<Self, RoomError> {
+        let mut name = [0; 8];
+        getrandom(&mut name, GetRandomFlags::empty()).on("read", Path::new("getrandom"))?;
+        let name = format!("ahead-{}", hex::encode(name));
+        Self::start_machine(&name, &shape.config, &shape.programs, &shape.machine)
+    }
+
+    fn discard(self) {
+        // Dropping kills it as well; what was seen of its end has no session to be recorded in.
+        drop(self.destroy());
+    }
+}
+
 /// Boots the image as a canary, within `patience`: whether machines run here is known only from one
 /// that ran. Nothing is left of it. Blocking.
 ///
@@ -143,7 +169,7 @@ pub fn canary(
     patience: Duration,
 ) -> Result<(), RoomError> {
     let mut raised = Raised::new(spares(programs)?, name, config, machine)?;
-    let boot = boot_config(config, machine, Purpose::Canary);
+    let boot = boot_config(config, machine, Purpose::Canary)?;
     let sang = raised.conversation.canary(&boot, Instant::now() + patience);
     raised.end()?;
     sang
@@ -162,7 +188,7 @@ pub fn capture(
     machine: &MachineConfig,
 ) -> Result<BTreeMap<String, Vec<u8>>, RoomError> {
     let mut raised = Raised::new(spares(programs)?, name, config, machine)?;
-    let boot = boot_config(config, machine, Purpose::Capture);
+    let boot = boot_config(config, machine, Purpose::Capture)?;
     let until = Instant::now() + patience(machine.accelerator);
     let captured = raised.conversation.capture(&boot, until);
     raised.end()?;
@@ -258,12 +284,19 @@ fn jail_limits(config: &RoomConfig, machine: &MachineConfig) -> Limits {
     }
 }
 
-/// What the guest's first process is told.
-fn boot_config(config: &RoomConfig, machine: &MachineConfig, purpose: Purpose) -> BootConfig {
+/// What the guest's first process is told. No two machines are told the same: each gets randomness
+/// of its own for its pool.
+fn boot_config(
+    config: &RoomConfig,
+    machine: &MachineConfig,
+    purpose: Purpose,
+) -> Result<BootConfig, RoomError> {
+    let mut entropy = [0; 32];
+    getrandom(&mut entropy, GetRandomFlags::empty()).on("read", Path::new("getrandom"))?;
     let guest = u64::from(machine.shape.memory_mib) << 20;
     let memory_bytes = guest.saturating_sub(GUEST_HEADROOM_BYTES);
     let limits = &config.limits;
-    BootConfig {
+    Ok(BootConfig {
         format: BOOT_FORMAT.to_owned(),
         purpose,
         shape: machine.shape,
@@ -282,9 +315,9 @@ fn boot_config(config: &RoomConfig, machine: &MachineConfig, purpose: Purpose) -
             open_files: limits.open_files,
             file_bytes: limits.file_bytes,
         },
-        time_ms: machine.time_ms,
-        entropy: hex::encode(machine.entropy),
-    }
+        time_ms: now().unix_millis(),
+        entropy: hex::encode(entropy),
+    })
 }
 
 /// QEMU's jail: the machine's libraries and data, the image, the layers, and nothing to write to.

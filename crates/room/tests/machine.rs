@@ -17,8 +17,8 @@ use std::{
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_room::{
-    Accelerator, DEFAULT_ROOM, Diagnostics, Fact, Image, MachineConfig, Programs, Room, RoomConfig,
-    RoomError, Shape,
+    Accelerator, DEFAULT_ROOM, Diagnostics, Fact, Image, MachineConfig, MachineShape, Pool,
+    Programs, Room, RoomConfig, RoomError, Shape,
 };
 
 fn target() -> PathBuf {
@@ -51,8 +51,6 @@ fn machine() -> Option<MachineConfig> {
             vcpus: 1,
             memory_mib: 1024,
         },
-        entropy: [7; 32],
-        time_ms: 1_790_000_000_000,
     })
 }
 
@@ -110,6 +108,29 @@ fn a_machine_becomes_a_room_whose_supervisor_speaks_and_ends_without_a_trace() {
             "{fact:?}"
         );
     }
+}
+
+#[test]
+fn machines_started_ahead_are_taken_once_and_no_two_are_told_the_same() {
+    let Some(machine) = machine() else { return };
+    let shape = MachineShape {
+        config: config(),
+        programs: programs(),
+        machine,
+    };
+    let mut pool: Pool<Room> = Pool::new(shape, 2, Duration::from_secs(600));
+    pool.tend(Instant::now()).unwrap();
+    let began = Instant::now();
+    let mut one = pool.take(began).unwrap();
+    let mut preface = [0; 24];
+    let mut channel = one.take_channel().unwrap();
+    channel.read_exact(&mut preface).unwrap();
+    eprintln!("taken and speaking after {:?}", began.elapsed());
+    let other = pool.take(Instant::now()).unwrap();
+    assert_ne!(one.attestation_key(), other.attestation_key());
+    assert_ne!(one.ids().supervisor, other.ids().supervisor);
+    one.destroy().unwrap();
+    other.destroy().unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use proofroom::{files, keys::random, session};
+use proofroom::{files, session};
 use proofroom_canonical::Digest;
 use proofroom_room::{
     Accelerator, DEFAULT_ROOM, IMAGE_FILE, Image, MachineConfig, RoomConfig, RoomError, Shape,
@@ -17,7 +17,7 @@ use proofroom_room::{
 };
 use serde_json::{Value, json};
 
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, run::Accel};
+use super::{Failure, UNAVAILABLE, USAGE, run::Accel};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -46,7 +46,6 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     let Command::Capture(options) = command;
     let image = Image::open(&options.image).map_err(of_room)?;
     let version = qemu_version().map_err(|e| Failure::new(UNAVAILABLE, "qemu", e))?;
-    let entropy = random().map_err(|e| Failure::new(INTERNAL, "random", e))?;
     let machine = MachineConfig {
         image,
         layers: Vec::new(),
@@ -55,8 +54,6 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
             vcpus: options.vcpus,
             memory_mib: options.memory,
         },
-        entropy,
-        time_ms: 0,
     };
     let programs = session::programs().map_err(|e| Failure::new(UNAVAILABLE, "programs", e))?;
     let config = RoomConfig::parse(DEFAULT_ROOM, &options.image).map_err(|problems| {

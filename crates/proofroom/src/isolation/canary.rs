@@ -91,8 +91,6 @@ impl Canary {
             layers: Vec::new(),
             accelerator: Accelerator::Kvm,
             shape,
-            entropy: [0; 32],
-            time_ms: 0,
         };
         let config = RoomConfig::parse(DEFAULT_ROOM, &self.kept)
             .map_err(|_| "the built-in room configuration does not fit this machine".to_owned())?;

@@ -20,8 +20,8 @@ use proofroom_record::{
     room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit},
     statement::ModelSource,
 };
-use proofroom_room::{Diagnostics, Pool, Programs, Room, RoomConfig, Spare};
-use tokio::net::UnixStream;
+use proofroom_room::{Diagnostics, Pool, Programs, Room, RoomConfig, RoomError, Spare};
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::{
     Deployment, SessionError, SessionRequest, channel::Interrupts, evidence_path,
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     broker::{Origin, OriginError, WorkspaceLimits},
     files,
-    isolation::{Backend, MachineParts},
+    isolation::Backend,
     keys::random,
     policies::{APPRAISAL, PolicySet},
     progress::Progress,
@@ -71,7 +71,12 @@ pub(super) async fn begin(
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
-    let starter = Starter::new(request.backend.clone())?;
+    let room_config = policies.room.clone();
+    let starter = Starter::new(
+        request.backend.clone(),
+        session.to_string(),
+        room_config.clone(),
+    )?;
     let spiffe_id = deployment.keys.spiffe_id(session, &request.agent);
     progress.fact("session", &session.to_string());
     progress.fact("identity", &spiffe_id);
@@ -86,11 +91,10 @@ pub(super) async fn begin(
     let repository = repository_name(&request.repository);
     let inspector =
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
-    let room_config = policies.room.clone();
     let commands = command_rules(&room_config);
     let idle = Duration::from_secs(room_config.limits.idle_seconds);
     let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
-    let (room, channel) = start_room(starter, session, room_config, deployment, progress).await?;
+    let (room, channel) = start_room(starter, session, room_config, progress).await?;
     save_room(dir, &room, &request.agent, (deployment.clock)())?;
     let assignment = Assignment {
         session,
@@ -141,11 +145,11 @@ pub(super) async fn begin(
 enum Starter {
     /// What becomes this session's room, begun before anything is known of the session.
     Process(Pool<Spare>),
-    Machine(Box<MachineParts>, Programs),
+    Machine(JoinHandle<Result<Room, RoomError>>),
 }
 
 impl Starter {
-    fn new(backend: Backend) -> anyhow::Result<Self> {
+    fn new(backend: Backend, name: String, config: RoomConfig) -> anyhow::Result<Self> {
         let programs = programs()?;
         Ok(match backend {
             Backend::Process => {
@@ -153,7 +157,11 @@ impl Starter {
                 pool.tend(Instant::now())?;
                 Self::Process(pool)
             }
-            Backend::Machine(parts) => Self::Machine(parts, programs),
+            // Boots while the repository and the policies are looked at. A session that does not
+            // begin drops it, and a dropped room is killed.
+            Backend::Machine(machine) => Self::Machine(tokio::task::spawn_blocking(move || {
+                Room::start_machine(&name, &config, &programs, &machine)
+            })),
         })
     }
 }
@@ -162,20 +170,16 @@ async fn start_room(
     starter: Starter,
     session: SessionId,
     config: RoomConfig,
-    deployment: &Deployment,
     progress: &Progress,
 ) -> anyhow::Result<(Room, UnixStream)> {
     let name = session.to_string();
-    let entropy: [u8; 32] = random()?;
-    let time_ms = (deployment.clock)().unix_millis();
-    let started = std::time::Instant::now();
-    let starting = tokio::task::spawn_blocking(move || match starter {
-        Starter::Process(mut pool) => pool.take(Instant::now())?.start(&name, &config),
-        Starter::Machine(parts, programs) => {
-            let machine = parts.config(entropy, time_ms);
-            Room::start_machine(&name, &config, &programs, &machine)
+    let started = Instant::now();
+    let starting = match starter {
+        Starter::Process(mut pool) => {
+            tokio::task::spawn_blocking(move || pool.take(Instant::now())?.start(&name, &config))
         }
-    });
+        Starter::Machine(starting) => starting,
+    };
     let mut room = starting.await??;
     let took = started.elapsed();
     let level = room.isolation();
