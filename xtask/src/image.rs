@@ -60,7 +60,10 @@ struct Package {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Modules {
-    load: Vec<String>,
+    room: Vec<String>,
+    confidential: Vec<String>,
+    capture: Vec<String>,
+    spare: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -255,14 +258,25 @@ fn initial_file_system(inputs: &Inputs, unpacked: &Path) -> Result<Vec<u8>> {
         .flat_map(|package| &package.files)
         .find(|file| file.ends_with("/kernel"))
         .context("image/inputs.toml names no directory of modules")?;
-    let loaded = modules::closure(&unpacked.join(tree), &inputs.modules.load)?;
-    let mut order = String::new();
-    for (name, bytes) in &loaded {
-        archive.file(&format!("modules/{name}"), 0o644, bytes);
-        order.push_str(name);
-        order.push('\n');
+    let sets = &inputs.modules;
+    let mut packed = Vec::new();
+    for (set, wanted) in [
+        ("room", &sets.room),
+        ("confidential", &sets.confidential),
+        ("capture", &sets.capture),
+        ("spare", &sets.spare),
+    ] {
+        let mut order = String::new();
+        for (name, bytes) in modules::closure(&unpacked.join(tree), wanted)? {
+            order.push_str(&name);
+            order.push('\n');
+            if !packed.contains(&name) {
+                archive.file(&format!("modules/{name}"), 0o644, &bytes);
+                packed.push(name);
+            }
+        }
+        archive.file(&format!("modules/order.{set}"), 0o644, order.as_bytes());
     }
-    archive.file("modules/order", 0o644, order.as_bytes());
     machine::filter(
         "zstd",
         &["-19", "--single-thread", "-q", "-c"],

@@ -15,7 +15,7 @@ use rustix::{
 
 use crate::{InitError, error::On as _};
 
-/// Where the image keeps its modules, with their order of loading in `order`.
+/// Where the image keeps its modules, with the loading orders of its sets.
 const MODULES: &str = "/modules";
 /// Where the new root is put together.
 const NEW_ROOT: &str = "/room-root";
@@ -35,29 +35,56 @@ pub(crate) fn kernel_views() -> Result<(), InitError> {
     Ok(())
 }
 
-/// Loads the image's modules in the image's order. What the kernel has built in is not in it.
-pub(crate) fn load_modules() -> Result<(), InitError> {
-    let order = Path::new(MODULES).join("order");
-    let names = fs::read_to_string(&order).on("read", &order)?;
-    for name in names.lines() {
-        let file = File::open(Path::new(MODULES).join(name));
-        let loaded = file
-            .and_then(|file| rustix::system::finit_module(&file, c"", 0).map_err(io::Error::from));
-        match loaded {
-            Ok(()) => {}
-            // A driver without its device: a machine has one kind of attester at most.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-            Err(error) => return Err(InitError::Module(name.to_owned(), error)),
+/// A set of the image's modules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Modules {
+    /// What every room needs.
+    Room,
+    /// What confidential machines attest through.
+    Confidential,
+    /// What shows the firmware's files.
+    Capture,
+}
+
+impl Modules {
+    const fn order(self) -> &'static str {
+        match self {
+            Self::Room => "order.room",
+            Self::Confidential => "order.confidential",
+            Self::Capture => "order.capture",
         }
     }
-    // Only what the kernel makes of loaded modules.
+
+    /// Loads them in the image's order. What the kernel has built in is not among them.
+    pub(crate) fn load(self) -> Result<(), InitError> {
+        let order = Path::new(MODULES).join(self.order());
+        let names = fs::read_to_string(&order).on("read", &order)?;
+        for name in names.lines() {
+            let file = File::open(Path::new(MODULES).join(name));
+            let loaded = file.and_then(|file| {
+                rustix::system::finit_module(&file, c"", 0).map_err(io::Error::from)
+            });
+            match loaded {
+                Ok(()) => {}
+                // A driver without its device, and a module that two sets have.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EEXIST)) => {
+                }
+                Err(error) => return Err(InitError::Module(name.to_owned(), error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where confidential machines attest: the kernel shows it once its modules are loaded.
+pub(crate) fn attestation_views() {
+    // A kernel without it has no such attester, and attesting says so.
     drop(on(
         "configfs",
         "/sys/kernel/config",
         MountFlags::empty(),
         None,
     ));
-    Ok(())
 }
 
 /// Mounts the version 2 control groups, on which the room's limits rest.

@@ -23,7 +23,11 @@ use rustix::{
 };
 
 use crate::{
-    InitError, attest, capture, error::On as _, harden, inner, layers, mounts, ports, pump,
+    InitError, attest, capture,
+    error::On as _,
+    harden, inner, layers,
+    mounts::{self, Modules},
+    ports, pump,
     verity::Layers,
 };
 
@@ -84,7 +88,6 @@ fn with_port(port: &mut File) -> Result<(), InitError> {
     if json::to_bytes(&config).ok().as_deref() != Some(text.as_slice()) {
         return Err(InitError::Configuration("it is not canonical JSON"));
     }
-    mounts::load_modules()?;
     match config.purpose {
         Purpose::Canary => {
             say(port, &Report::Canary {})?;
@@ -92,6 +95,7 @@ fn with_port(port: &mut File) -> Result<(), InitError> {
             Ok(())
         }
         Purpose::Capture => {
+            Modules::Capture.load()?;
             let files = capture::firmware_files()?;
             say(port, &Report::Capture { files })?;
             wait_until_read(port);
@@ -102,7 +106,8 @@ fn with_port(port: &mut File) -> Result<(), InitError> {
 }
 
 fn room(port: &mut File, config: &BootConfig, text: &[u8]) -> Result<(), InitError> {
-    let mut attester = detect(&GuestPaths::default())?;
+    Modules::Room.load()?;
+    let mut attester = attester()?;
     let content = String::from_utf8_lossy(text);
     attester
         .measure(BOOT_CONFIG_EVENT, &content)
@@ -127,6 +132,17 @@ fn room(port: &mut File, config: &BootConfig, text: &[u8]) -> Result<(), InitErr
     say(port, &Report::Ended { how })?;
     wait_until_read(port);
     Ok(())
+}
+
+/// The machine's attester. Machines with a TPM need no drivers for other kinds; whether the kind is
+/// the one that the session requires is the verifier's to say.
+fn attester() -> Result<Attester, InitError> {
+    let paths = GuestPaths::default();
+    if !paths.tpm.iter().any(|device| device.exists()) {
+        Modules::Confidential.load()?;
+        mounts::attestation_views();
+    }
+    Ok(detect(&paths)?)
 }
 
 fn start_room(
