@@ -37,7 +37,7 @@ pub enum Need {
     EveryRoom,
     /// Hard limits; without it the room's record names their absence.
     Limits,
-    /// A level that this build does not offer yet; for information.
+    /// This machine as a confidential guest of another one; for information.
     HigherLevel,
 }
 
@@ -153,26 +153,11 @@ impl fmt::Display for MachineReport {
     }
 }
 
-fn higher_levels() -> [Mechanism; 6] {
+fn higher_levels() -> [Mechanism; 3] {
     [
-        higher(
-            "kvm",
-            present(
-                "/dev/kvm",
-                "opening it proves nothing: only a canary boot would",
-            ),
-        ),
         higher(
             "tdx-guest",
             present("/sys/firmware/tdx", "read only, no quote was made"),
-        ),
-        higher(
-            "tdx-host",
-            parameter("/sys/module/kvm_intel/parameters/tdx"),
-        ),
-        higher(
-            "sev-snp-host",
-            parameter("/sys/module/kvm_amd/parameters/sev_snp"),
         ),
         higher(
             "sev-snp-guest",
@@ -398,24 +383,8 @@ fn present(path: &str, caution: &str) -> Finding {
     }
     missing(
         format!("`{path}` is not there"),
-        "only needed for higher isolation levels",
+        "only needed inside a confidential machine",
     )
-}
-
-fn parameter(path: &str) -> Finding {
-    match fs::read_to_string(path) {
-        Ok(text) if matches!(text.trim(), "Y" | "1") => {
-            Finding::NotTried(format!("`{path}` is on; no guest was started"))
-        }
-        Ok(text) => missing(
-            format!("`{path}` is `{}`", text.trim()),
-            "only needed for higher isolation levels",
-        ),
-        Err(_) => missing(
-            format!("`{path}` is not there"),
-            "only needed for higher isolation levels",
-        ),
-    }
 }
 
 #[cfg(test)]

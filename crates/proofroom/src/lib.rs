@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backends;
 pub mod broker;
 mod causes;
 pub mod control;

@@ -148,7 +148,7 @@ pub enum State {
         /// What was found instead.
         why: String,
         /// What the machine's owner can do.
-        what_to_do: &'static str,
+        what_to_do: String,
     },
     /// Only a real use would tell.
     NotTried(String),
@@ -241,6 +241,12 @@ impl HardwareReport {
             missing,
         })
     }
+}
+
+/// Whether `program` is a QEMU of this major version or a newer one. Executes it.
+#[must_use]
+pub fn qemu_at_least(program: &Path, oldest: u32) -> State {
+    Qemu::ask(program).at_least(oldest)
 }
 
 const fn named(name: &'static str, state: State) -> Requirement {
@@ -351,6 +357,9 @@ fn sev_device(path: &Path) -> State {
     }
 }
 
-const fn missing(why: String, what_to_do: &'static str) -> State {
-    State::Missing { why, what_to_do }
+fn missing(why: String, what_to_do: &str) -> State {
+    State::Missing {
+        why,
+        what_to_do: what_to_do.to_owned(),
+    }
 }

@@ -159,7 +159,7 @@ fn this_machine_gives_an_answer_for_each_backend_and_every_missing_thing_says_wh
             let text = refused.to_string();
             for missing in &refused.missing {
                 assert!(text.contains(missing.name), "{text}");
-                let State::Missing { what_to_do, .. } = missing.state else {
+                let State::Missing { what_to_do, .. } = &missing.state else {
                     panic!("{missing} is listed as missing")
                 };
                 assert!(text.contains(what_to_do), "{text}");
