@@ -1,11 +1,12 @@
 # What tests/hardware/kvm.sh and tests/hardware/tdx.sh share: build, doctor, one session, its offline
-# verification, and start times. Sourced, not executed.
+# verification, and start times. Sourced, not executed. PROOFROOM_PROGRAMS names a directory with programs that
+# are built already.
 
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
-programs=$target/release
+programs=${PROOFROOM_PROGRAMS:-$target/release}
 image=${PROOFROOM_IMAGE:-$target/image}
 runs=${RUNS:-20}
 work=$(mktemp -d)
@@ -22,7 +23,7 @@ trap end EXIT
 
 # Programs, the image, a repository of one commit, and an upstream that plays a recording.
 prepare() {
-    (cd "$root" && cargo build --release --locked --bins)
+    [ -n "${PROOFROOM_PROGRAMS:-}" ] || (cd "$root" && cargo build --release --locked --bins)
     [ -f "$image/image.json" ] || (cd "$root" && cargo xtask image --out "$image")
     git init --quiet "$work/repository"
     printf 'hello\n' > "$work/repository/README"
@@ -61,7 +62,7 @@ session() {
         esac
         printf '%s\n' "$line" >> "$work/session.jsonl"
     done < <("$programs/proofroom" run --json --state "$work/state" --image "$image" \
-        --upstream "$upstream" --repo "$work/repository" --out "$work/session.proofroom" \
+        --upstream "$upstream" --model cassette-standard --repo "$work/repository" --out "$work/session.proofroom" \
         "$@" -- /bin/true || say '{"type":"failed"}')
     if [ -z "$event" ]; then
         tail -n 5 "$work/session.jsonl"

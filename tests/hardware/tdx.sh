@@ -10,10 +10,10 @@
 . "$(dirname "${BASH_SOURCE[0]}")/room.sh"
 
 prepare
-doctor tdx || exit 69
 say 'QEMU reads our command line:'
 (cd "$root" && PROOFROOM_QEMU=${PROOFROOM_QEMU:-qemu-system-x86_64} \
     cargo test --locked --package proofroom-vmm --test qemu -- --nocapture)
+doctor tdx || exit 69
 session --isolation tdx
 say "one session: $elapsed ms from request to attested room"
 verify

@@ -12,15 +12,15 @@
 use std::{
     env,
     ffi::OsString,
-    fs,
+    fs::{self, File},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
     path::Path,
     process::Command,
 };
 
 use proofroom_vmm::{
-    Accelerator, CBit, ConfidentialMachine, Disk, HostData, Inherited, Machine, MrConfigId,
-    QuoteService, Shape, Technology, Tpm,
+    Accelerator, CBit, ConfidentialMachine, Disk, HostData, Inherited, KVM_DEVICE, Machine,
+    MrConfigId, QuoteService, Shape, Technology, Tpm,
 };
 use rustix::io::{FdFlags, fcntl_setfd};
 
@@ -92,6 +92,21 @@ fn machine(files: &Path, sockets: &Sockets) -> Machine {
     }
 }
 
+/// The same arguments with KVM's device under the number that it has here; without a device, with
+/// QEMU left to miss it.
+fn with_device(arguments: &[OsString], device: Option<&File>) -> Vec<OsString> {
+    let named = format!("fd={},set=1", KVM_DEVICE.0);
+    let texts = arguments.iter().map(|argument| argument.to_str().unwrap());
+    let texts = texts.map(|text| match device {
+        Some(device) if text == named => format!("fd={},set=1", device.as_raw_fd()),
+        None if text == "-add-fd" => "-name".to_owned(),
+        None if text == named => "proofroom".to_owned(),
+        None if text.starts_with("kvm,device=") => "kvm".to_owned(),
+        _ => text.to_owned(),
+    });
+    texts.map(OsString::from).collect()
+}
+
 /// What QEMU says to these arguments before it ends.
 fn answer(program: &OsString, arguments: &[OsString]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
@@ -103,6 +118,10 @@ fn answer(program: &OsString, arguments: &[OsString]) -> String {
 fn qemu_understands_the_confidential_command_lines() {
     let Some(program) = qemu() else { return };
     let files = tempfile::tempdir().unwrap();
+    let device = File::options().read(true).write(true).open("/dev/kvm").ok();
+    if let Some(device) = &device {
+        fcntl_setfd(device, FdFlags::empty()).unwrap();
+    }
     let technologies = [
         (
             Technology::Tdx {
@@ -133,7 +152,7 @@ fn qemu_understands_the_confidential_command_lines() {
         let sockets = Sockets::new();
         let machine = machine(files.path(), &sockets);
         let machine = ConfidentialMachine::new(machine, technology).unwrap();
-        let arguments = machine.arguments().unwrap();
+        let arguments = with_device(&machine.arguments().unwrap(), device.as_ref());
         let said = answer(&program, &arguments);
         // Parsed as far as the processor: there is no KVM, or it has no such machines.
         let reached = [

@@ -1,6 +1,9 @@
 //! The deployment that a command works on: its state directory, keys and log, and the clock.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use proofroom::{keys::DeploymentKeys, log::LogAccess, session::Deployment, state::StateDir};
 use proofroom_canonical::Timestamp;
@@ -37,4 +40,19 @@ pub(super) fn now() -> Timestamp {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Where a package puts the image that virtual machines boot.
+const PACKAGED_IMAGE: &str = "/usr/share/proofroom/image";
+
+/// The image: named, or beside the program as a build leaves it, or where a package puts it.
+pub(super) fn image(named: Option<&Path>) -> PathBuf {
+    if let Some(named) = named {
+        return named.to_owned();
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.parent()?.join("image")))
+        .filter(|image| image.join("image.json").is_file());
+    beside.unwrap_or_else(|| PACKAGED_IMAGE.into())
 }

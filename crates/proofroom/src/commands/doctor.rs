@@ -9,21 +9,34 @@ use std::{
 };
 
 use clap::Args;
-use proofroom::backends::{BackendReport, backends, highest};
+use proofroom::{
+    backends::{BackendReport, backends, highest},
+    isolation::Canary,
+    session,
+};
 use proofroom_confine::probe::{HighestLevel, MachineReport, probe};
-use proofroom_room::hardware::State;
+use proofroom_room::{Image, Shape, hardware::State};
 use serde::Serialize;
 
-use super::{Failure, INTERNAL, UNAVAILABLE};
+use super::{
+    Failure, INTERNAL, UNAVAILABLE,
+    deployment::{image, open_state},
+};
 
-/// Where a package puts the image that virtual machines boot.
-const PACKAGED_IMAGE: &str = "/usr/share/proofroom/image";
+/// The machine that is tried: the smallest that sessions get by default.
+const SHAPE: Shape = Shape {
+    vcpus: 1,
+    memory_mib: 2048,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The image that virtual machines boot.
-    #[arg(long, value_name = "DIR", default_value = PACKAGED_IMAGE)]
-    image: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    image: Option<PathBuf>,
+    /// Where the answer of a machine that was booted to see whether KVM works is kept.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -38,7 +51,8 @@ struct Report {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut machine = probe();
-    let backends = backends(&machine, &options.image, &canary);
+    let image = image(options.image.as_deref());
+    let backends = backends(&machine, &image, &|image| canary(options, image));
     machine.highest_level = highest(&backends);
     let report = Report { machine, backends };
     let text = if options.json {
@@ -69,6 +83,21 @@ fn words(report: &Report) -> Result<String, std::fmt::Error> {
 }
 
 /// `/dev/kvm` says nothing; only a machine that boots does.
-fn canary(_image: &Path) -> State {
-    State::NotTried("no canary machine was booted".to_owned())
+fn canary(options: &Options, image: &Path) -> State {
+    match booted(options, image) {
+        Ok(words) => State::Met(words),
+        Err(why) => State::Missing {
+            why,
+            what_to_do: "use a machine whose KVM runs an ordinary kernel, or `--accel tcg`"
+                .to_owned(),
+        },
+    }
+}
+
+fn booted(options: &Options, image: &Path) -> Result<String, String> {
+    let image = Image::open(image).map_err(|error| format!("the image is not usable: {error}"))?;
+    let programs = session::programs().map_err(|error| format!("{error:#}"))?;
+    let state =
+        open_state(options.state.as_deref()).map_err(|failure| format!("{:#}", failure.error))?;
+    Canary::new(state.path(), programs).boots(&image, SHAPE)
 }

@@ -1,6 +1,6 @@
 //! `--isolation` and what belongs to it: the choice of a backend for one session.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::ValueEnum;
 use proofroom::{
@@ -13,10 +13,7 @@ use proofroom_layer::Stored;
 use proofroom_room::{Layer, LayerFile, Shape};
 
 use super::Options;
-use crate::commands::{Failure, UNAVAILABLE, USAGE};
-
-/// Where a package puts the image.
-const PACKAGED: &str = "/usr/share/proofroom/image";
+use crate::commands::{Failure, UNAVAILABLE, USAGE, deployment::image};
 
 /// `--isolation`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,7 +56,7 @@ pub(super) fn chosen(
     policies: &PolicySet,
     state: &Path,
 ) -> Result<Chosen, Failure> {
-    let image = image(options);
+    let image = image(options.image.as_deref());
     let layers = layers(options, &image)?;
     let request = IsolationRequest {
         wanted: match options.isolation {
@@ -93,18 +90,6 @@ pub(super) fn chosen(
         &Canary::new(state, programs),
     )
     .map_err(|error| Failure::new(UNAVAILABLE, error.code(), error))
-}
-
-/// The image: named, or beside the program as a build leaves it, or where a package puts it.
-fn image(options: &Options) -> PathBuf {
-    if let Some(named) = &options.image {
-        return named.clone();
-    }
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|own| Some(own.parent()?.parent()?.join("image")))
-        .filter(|image| image.join("image.json").is_file());
-    beside.unwrap_or_else(|| PACKAGED.into())
 }
 
 fn layers(options: &Options, image: &Path) -> Result<Vec<LayerFile>, Failure> {
