@@ -17,22 +17,56 @@ const EXIT_RETURNED: &[u8] = b"Exit Boot Services Returned with Success";
 /// `BootOrder` with one entry, 0.
 const BOOT_ORDER: [u8; 2] = [0, 0];
 
+/// How QEMU hands the kernel to the firmware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// With a setup header that QEMU has filled in: QEMU before 10.0.
+    FilledIn,
+    /// As the file is: QEMU 10.0 and later.
+    AsFile,
+}
+
 /// The q35 machine that boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     memory_mib: u32,
+    handover: Handover,
 }
 
 impl Machine {
-    /// A machine with this much memory.
+    /// A machine with this much memory, of a QEMU version such as `7.2.22`.
     ///
     /// # Errors
-    /// `machine-unsupported` for less than 128 MiB or more than 16 TiB.
-    pub fn new(memory_mib: u32) -> Result<Self, MeasureError> {
+    /// `machine-unsupported` for less than 128 MiB or more than 16 TiB, for text that is not a
+    /// version, and for QEMU before 7.2.
+    pub fn new(memory_mib: u32, qemu: &str) -> Result<Self, MeasureError> {
+        const VERSION: MeasureError =
+            MeasureError::Machine("the QEMU version is not one of 7.2 or later, such as `10.0.2`");
         if !(128..=16 * 1024 * 1024).contains(&memory_mib) {
             return Err(MeasureError::Machine("memory must be 128 MiB to 16 TiB"));
         }
-        Ok(Self { memory_mib })
+        let mut numbers = qemu.split('.').map(str::parse::<u32>);
+        let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+            return Err(VERSION);
+        };
+        if (major, minor) < (7, 2) {
+            return Err(VERSION);
+        }
+        let handover = if major < 10 {
+            Handover::FilledIn
+        } else {
+            Handover::AsFile
+        };
+        Ok(Self {
+            memory_mib,
+            handover,
+        })
+    }
+
+    /// How the kernel comes to the firmware.
+    #[must_use]
+    pub const fn handover(&self) -> Handover {
+        self.handover
     }
 
     /// Memory below 4 GiB: q35 gives 2 GiB to machines of 2.75 GiB and more, all to smaller ones.
@@ -188,10 +222,13 @@ impl<'a> Boot<'a> {
     }
 
     fn kernel(&self) -> ReferenceEvent {
-        let what = format!(
-            "kernel: Authenticode digest, setup header filled in for {} MiB",
-            self.machine.memory_mib
-        );
+        let what = match self.machine.handover {
+            Handover::AsFile => "kernel: Authenticode digest of the file".to_owned(),
+            Handover::FilledIn => format!(
+                "kernel: Authenticode digest, setup header filled in for {} MiB",
+                self.machine.memory_mib
+            ),
+        };
         event(4, "EV_EFI_BOOT_SERVICES_APPLICATION", self.kernel, what)
     }
 

@@ -48,6 +48,9 @@ pub struct AcpiEntry {
     pub vcpus: u32,
     /// Its memory.
     pub memory_mib: u32,
+    /// How many layers it has as disks, where the list says so.
+    #[serde(default)]
+    pub disks: Option<u32>,
     /// Where the files are, in the image's directory.
     pub directory: String,
     /// The files: `table-loader`, `rsdp`, `tables`, and `tpm-log` of a machine with a TPM.
@@ -55,6 +58,14 @@ pub struct AcpiEntry {
 }
 
 impl AcpiEntry {
+    /// Whether the machine can have this many layers. A list that does not say leaves it open: a
+    /// machine with other disks has other tables, and fails to verify.
+    #[must_use]
+    pub fn fits_layers(&self, layers: usize) -> bool {
+        self.disks
+            .is_none_or(|disks| u32::try_from(layers) == Ok(disks))
+    }
+
     /// Whether the machine has a TPM.
     #[must_use]
     pub fn has_tpm(&self) -> bool {

@@ -21,7 +21,7 @@ mod tdvf;
 mod volume;
 
 pub use acpi::{AcpiTables, MAX_ACPI_BYTES};
-pub use boot::{Boot, KernelInputs, Machine, TdBoot, TpmBoot};
+pub use boot::{Boot, Handover, KernelInputs, Machine, TdBoot, TpmBoot};
 pub use error::MeasureError;
 pub use firmware::{Firmware, MAX_FIRMWARE_BYTES};
 pub use image::{AcpiEntry, ImageFile, ImageList, Input, MAX_IMAGE_LIST_BYTES};

@@ -1,8 +1,16 @@
-//! The kernel as QEMU hands it to the firmware: a bzImage whose setup header QEMU has filled in, so
-//! what is measured is not the file (Linux boot protocol, `Documentation/arch/x86/boot.rst`; what is
-//! filled in: QEMU, `hw/i386/x86-common.c`, `x86_load_linux`).
+//! The kernel as QEMU hands it to the firmware. Before QEMU 10.0 that is a bzImage whose setup header
+//! QEMU has filled in, so what is measured is not the file (Linux boot protocol,
+//! `Documentation/arch/x86/boot.rst`; what is filled in: QEMU, `hw/i386/x86-common.c`,
+//! `x86_load_linux`).
 
-use crate::{MeasureError, boot::Machine, error::at_most, raw};
+use std::borrow::Cow;
+
+use crate::{
+    MeasureError,
+    boot::{Handover, Machine},
+    error::at_most,
+    raw,
+};
 
 /// The most bytes of a kernel that are read.
 pub const MAX_KERNEL_BYTES: usize = 64 * 1024 * 1024;
@@ -71,7 +79,7 @@ impl<'a> Kernel<'a> {
         })
     }
 
-    /// The kernel after QEMU's changes for `machine` and an initrd of `initrd_size` bytes.
+    /// The kernel as the firmware of `machine` gets it, with an initrd of `initrd_size` bytes.
     ///
     /// # Errors
     /// `kernel-unsupported` when the initrd does not fit.
@@ -79,7 +87,14 @@ impl<'a> Kernel<'a> {
         &self,
         machine: &Machine,
         initrd_size: usize,
-    ) -> Result<Vec<u8>, MeasureError> {
+    ) -> Result<Cow<'a, [u8]>, MeasureError> {
+        match machine.handover() {
+            Handover::AsFile => Ok(Cow::Borrowed(self.bytes)),
+            Handover::FilledIn => self.filled_in(machine, initrd_size).map(Cow::Owned),
+        }
+    }
+
+    fn filled_in(&self, machine: &Machine, initrd_size: usize) -> Result<Vec<u8>, MeasureError> {
         const SHORT: MeasureError = MeasureError::Kernel("the setup header ends early");
         const FIT: MeasureError =
             MeasureError::KernelUnsupported("the initrd does not fit below it into this memory");

@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-/// Where the parts of [`kernel`] lie, for tests that change one of them.
-pub(crate) const KERNEL_CHECKSUM: usize = 0x380 + 24 + 64;
+/// Where the entry that names the certificates of [`kernel`] lies.
 pub(crate) const KERNEL_SECURITY_ENTRY: usize = 0x380 + 24 + 112 + 32;
-pub(crate) const KERNEL_TEXT: usize = 0x600;
 
 /// A bzImage of protocol 2.15 that is a PE32+ image: headers to 0x600, two sections, a tail and
 /// eight bytes of certificates.

@@ -8,24 +8,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proofroom_canonical::Digest;
+use proofroom_layer::{LayerDescriptor, LayerError, MAX_DESCRIPTOR_BYTES};
 use proofroom_measure::{
     AcpiEntry, AcpiTables, Boot, Firmware, ImageFile, ImageList, Kernel, KernelInputs,
     MAX_ACPI_BYTES, MAX_FIRMWARE_BYTES, MAX_IMAGE_LIST_BYTES, MAX_INITRD_BYTES, MAX_KERNEL_BYTES,
-    Machine, MeasureError, PageOrder,
+    Machine, MeasureError, PageOrder, TdBoot,
 };
 use proofroom_verifier::reference::{
-    Component, Hash256, REFERENCE_FORMAT, Reference, ReferenceError, ReferenceLayer,
+    Component, Hash256, HashError, REFERENCE_FORMAT, Reference, ReferenceError, ReferenceLayer,
     ReferenceManifest, Shape, TdxReference,
 };
-use serde::Deserialize;
 
 /// The list of an image's files.
 const LIST: &str = "image.json";
-/// The most bytes of a layer's description that are read.
-const MAX_LAYER_BYTES: usize = 1 << 20;
-/// The `format` member of a layer's description.
-const LAYER_FORMAT: &str = "proofroom.layer.v1";
 
 /// Why an image has no reference manifest.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +43,21 @@ pub enum MeasureFailure {
         source: MeasureError,
     },
     /// A layer's description is not one.
-    #[error("`{}` is not a layer's description: {problem}", path.display())]
+    #[error("`{}` is not a layer's description", path.display())]
     Layer {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        source: Box<LayerError>,
+    },
+    /// A layer's root is not a digest.
+    #[error("`root` of `{}`", path.display())]
+    LayerRoot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: HashError,
     },
     /// The image has no ACPI tables for the machine that was asked for.
     #[error("the image has no ACPI tables of a machine with {wanted}; it has {available}")]
@@ -75,7 +79,8 @@ impl MeasureFailure {
         match self {
             Self::Unreadable { .. } => "file-unreadable",
             Self::Refused { source, .. } => source.code(),
-            Self::Layer { .. } => "layer-malformed",
+            Self::Layer { source, .. } => source.code(),
+            Self::LayerRoot { .. } => "layer-root",
             Self::NoSuchShape { .. } => "shape-not-captured",
             Self::Manifest(error) => error.code(),
         }
@@ -104,23 +109,18 @@ pub fn reference(
     layers: &[PathBuf],
 ) -> Result<ReferenceManifest, MeasureFailure> {
     let image = Image::read(directory)?;
-    let entry = image.machine(wanted)?;
-    let refused = |file: &str| {
-        let path = directory.join(file);
-        move |source| MeasureFailure::Refused { path, source }
-    };
-    let machine = Machine::new(entry.memory_mib).map_err(refused(LIST))?;
+    let layers: Vec<ReferenceLayer> = layers
+        .iter()
+        .map(|path| layer(path))
+        .collect::<Result<_, _>>()?;
+    let entry = image.machine(wanted, layers.len())?;
     let list = &image.list;
-    let firmware = Firmware::parse(&image.firmware).map_err(refused(&list.firmware().file))?;
-    let kernel = Kernel::parse(&image.kernel).map_err(refused(&list.kernel().file))?;
-    let inputs = KernelInputs {
-        kernel,
-        initrd: &image.initrd,
-        command_line: list.command_line(),
-    };
-    let boot = Boot::new(&firmware, &inputs, machine).map_err(refused(&list.kernel().file))?;
+    let firmware = Firmware::parse(&image.firmware).map_err(image.refuse(&list.firmware().file))?;
     let acpi = image.acpi(entry)?;
-    let booted = boot.with_tpm(&acpi).map_err(refused(&entry.directory))?;
+    let booted = image
+        .boot(&firmware, entry)?
+        .with_tpm(&acpi)
+        .map_err(image.refuse(&entry.directory))?;
     let contents = Reference {
         format: REFERENCE_FORMAT.to_owned(),
         image: list.digest(),
@@ -133,11 +133,8 @@ pub fn reference(
         components: image.components(entry),
         events: booted.events,
         tpm2: booted.registers,
-        tdx: image.tdx(entry, &boot)?,
-        layers: layers
-            .iter()
-            .map(|path| layer(path))
-            .collect::<Result<_, _>>()?,
+        tdx: image.tdx(&firmware, entry)?,
+        layers,
     };
     ReferenceManifest::new(contents).map_err(MeasureFailure::Manifest)
 }
@@ -173,16 +170,38 @@ impl Image {
         })
     }
 
-    /// The one machine with a TPM that is meant.
-    fn machine(&self, wanted: &WantedShape) -> Result<&AcpiEntry, MeasureFailure> {
+    fn refuse(&self, file: &str) -> impl FnOnce(MeasureError) -> MeasureFailure + use<> {
+        let path = self.directory.join(file);
+        move |source| MeasureFailure::Refused { path, source }
+    }
+
+    /// The boot on the machine of `entry`, up to its ACPI tables.
+    fn boot<'a>(
+        &self,
+        firmware: &'a Firmware<'a>,
+        entry: &AcpiEntry,
+    ) -> Result<Boot<'a>, MeasureFailure> {
+        let machine = Machine::new(entry.memory_mib, &entry.qemu).map_err(self.refuse(LIST))?;
+        let kernel = &self.list.kernel().file;
+        let inputs = KernelInputs {
+            kernel: Kernel::parse(&self.kernel).map_err(self.refuse(kernel))?,
+            initrd: &self.initrd,
+            command_line: self.list.command_line(),
+        };
+        Boot::new(firmware, &inputs, machine).map_err(self.refuse(kernel))
+    }
+
+    /// The one machine with a TPM that is meant, with as many disks as there are layers.
+    fn machine(&self, wanted: &WantedShape, layers: usize) -> Result<&AcpiEntry, MeasureFailure> {
         let machines = || self.list.acpi().iter().filter(|entry| entry.has_tpm());
-        let mut fitting = machines().filter(|entry| wanted.fits(entry));
+        let mut fitting =
+            machines().filter(|entry| wanted.fits(entry) && entry.fits_layers(layers));
         if let (Some(entry), None) = (fitting.next(), fitting.next()) {
             return Ok(entry);
         }
         let available: Vec<String> = machines().map(shape).collect();
         Err(MeasureFailure::NoSuchShape {
-            wanted: wanted.to_string(),
+            wanted: format!("{wanted}, {layers} layers"),
             available: if available.is_empty() {
                 "none: capture them when the image is built".to_owned()
             } else {
@@ -208,10 +227,16 @@ impl Image {
         })
     }
 
-    /// The registers of a TD with the same processors and memory, if its tables were captured.
-    fn tdx(&self, entry: &AcpiEntry, boot: &Boot<'_>) -> Result<TdxReference, MeasureFailure> {
+    /// The registers of a TD with the same processors, memory and disks, if its tables were captured.
+    fn tdx(
+        &self,
+        firmware: &Firmware<'_>,
+        entry: &AcpiEntry,
+    ) -> Result<TdxReference, MeasureFailure> {
         let same = |other: &&AcpiEntry| {
-            !other.has_tpm() && other.vcpus == entry.vcpus && other.memory_mib == entry.memory_mib
+            !other.has_tpm()
+                && (other.vcpus, other.memory_mib, other.disks)
+                    == (entry.vcpus, entry.memory_mib, entry.disks)
         };
         let Some(td) = self.list.acpi().iter().find(same) else {
             return Ok(TdxReference::NotComputed {
@@ -222,17 +247,19 @@ impl Image {
             });
         };
         let acpi = self.acpi(td)?;
-        Ok(match boot.as_td(&acpi, PageOrder::SinglePass) {
-            Ok(booted) => {
-                let [rtmr0, rtmr1, rtmr2] = booted.rtmrs;
-                TdxReference::Computed {
-                    mrtd: booted.mrtd,
-                    rtmr0,
-                    rtmr1,
-                    rtmr2,
-                    events: booted.events,
-                }
-            }
+        let booted = self.boot(firmware, td)?.as_td(&acpi, PageOrder::SinglePass);
+        Ok(match booted {
+            Ok(TdBoot {
+                mrtd,
+                events,
+                rtmrs: [rtmr0, rtmr1, rtmr2],
+            }) => TdxReference::Computed {
+                mrtd,
+                rtmr0,
+                rtmr1,
+                rtmr2,
+                events,
+            },
             Err(error) => TdxReference::NotComputed {
                 reason: error.to_string(),
             },
@@ -290,39 +317,29 @@ fn shape(entry: &AcpiEntry) -> String {
         qemu,
         vcpus,
         memory_mib,
+        disks,
         ..
     } = entry;
-    format!("{vcpus} vCPUs, {memory_mib} MiB, QEMU {qemu}")
+    let layers = disks.map_or_else(String::new, |disks| format!(", {disks} layers"));
+    format!("{vcpus} vCPUs, {memory_mib} MiB, QEMU {qemu}{layers}")
 }
 
-/// Reads a layer's description. What is needed of it is its name, root and image digest; that the
-/// layer's file agrees is for whoever uses it to check.
+/// Reads a layer's description. That the layer's file agrees is for whoever uses it to check.
 fn layer(path: &Path) -> Result<ReferenceLayer, MeasureFailure> {
-    /// The other members are the layer's own business.
-    #[derive(Deserialize)]
-    struct Description {
-        format: String,
-        name: String,
-        root: Hash256,
-        image: Digest,
-    }
-    let bytes = read(path, "layer description", MAX_LAYER_BYTES)?;
-    let refuse = |problem: String| MeasureFailure::Layer {
+    let bytes = read(path, "layer description", MAX_DESCRIPTOR_BYTES)?;
+    let refuse = |source| MeasureFailure::Layer {
         path: path.to_owned(),
-        problem,
+        source: Box::new(source),
     };
-    let found: Description = proofroom_canonical::json::parse(&bytes, MAX_LAYER_BYTES)
-        .map_err(|error| refuse(crate::causes::chain(&error)))?;
-    if found.format != LAYER_FORMAT {
-        let shown: String = found.format.chars().take(80).collect();
-        return Err(refuse(format!(
-            "`format` is `{shown}`, not `{LAYER_FORMAT}`"
-        )));
-    }
+    let found = LayerDescriptor::parse(&bytes).map_err(refuse)?;
+    let root = found.root().parse();
     Ok(ReferenceLayer {
-        name: found.name,
-        root: found.root,
-        image: Hash256::from_bytes(*found.image.as_bytes()),
+        name: found.name().as_str().to_owned(),
+        root: root.map_err(|problem: HashError| MeasureFailure::LayerRoot {
+            path: path.to_owned(),
+            problem,
+        })?,
+        image: Hash256::from_bytes(*found.image().as_bytes()),
     })
 }
 

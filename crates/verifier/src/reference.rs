@@ -2,7 +2,7 @@
 //! by event, for one shape of machine. Written by `proofroom measure`, read by whoever appraises a
 //! room's evidence. Normative text: `docs/spec/measure.md`.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use proofroom_canonical::{
     Digest,
@@ -162,19 +162,34 @@ impl<const N: usize> Serialize for Hash<N> {
     }
 }
 
-impl<'de, const N: usize> Deserialize<'de> for Hash<N> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+/// Why a text is not a [`Hash`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{shown}` is not {digits} lower-case hex digits")]
+pub struct HashError {
+    shown: String,
+    digits: usize,
+}
+
+impl<const N: usize> FromStr for Hash<N> {
+    type Err = HashError;
+
+    fn from_str(text: &str) -> Result<Self, HashError> {
         let mut bytes = [0; N];
         let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
         if !lower || hex::decode_to_slice(text.as_bytes(), &mut bytes).is_err() {
-            let shown: String = text.chars().take(80).collect();
-            let digits = N * 2;
-            return Err(serde::de::Error::custom(format_args!(
-                "`{shown}` is not {digits} lower-case hex digits"
-            )));
+            return Err(HashError {
+                shown: text.chars().take(80).collect(),
+                digits: N * 2,
+            });
         }
         Ok(Self(bytes))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Hash<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -16,6 +16,7 @@ struct Inputs {
     command_line: String,
     acpi: BTreeMap<String, Vec<u8>>,
     memory_mib: u32,
+    qemu: &'static str,
 }
 
 impl Inputs {
@@ -27,6 +28,7 @@ impl Inputs {
             command_line: "console=ttyS0 quiet".to_owned(),
             acpi: synthetic::acpi(),
             memory_mib: 1024,
+            qemu: "7.2.22",
         }
     }
 
@@ -43,7 +45,7 @@ impl Inputs {
         then(&Boot::new(
             &firmware,
             &inputs,
-            Machine::new(self.memory_mib)?,
+            Machine::new(self.memory_mib, self.qemu)?,
         )?)
     }
 
@@ -363,7 +365,7 @@ fn memory_is_split_as_q35_splits_it() {
         (2816, 0x8000_0000, 0x3000_0000),
         (65536, 0x8000_0000, 0xf_8000_0000u64),
     ] {
-        let machine = Machine::new(mib).expect("good");
+        let machine = Machine::new(mib, "7.2.22").expect("good");
         assert_eq!(
             (machine.low_memory(), machine.high_memory()),
             (low, high),
@@ -372,9 +374,33 @@ fn memory_is_split_as_q35_splits_it() {
     }
     for mib in [0, 127, 16 * 1024 * 1024 + 1] {
         assert_eq!(
-            Machine::new(mib).expect_err("refused").code(),
+            Machine::new(mib, "7.2.22").expect_err("refused").code(),
             "machine-unsupported"
         );
+    }
+}
+
+#[test]
+fn from_qemu_10_on_the_kernel_is_measured_as_the_file_is() {
+    let kernel = |qemu| -> Hash384 {
+        let inputs = Inputs {
+            qemu,
+            ..Inputs::sample()
+        };
+        inputs.with_tpm().expect("good").events[13].sha384
+    };
+    let file = crate::authenticode(&synthetic::kernel()).expect("good").1;
+    for (qemu, same) in [
+        ("7.2.22", false),
+        ("9.2.1", false),
+        ("10.0.0", true),
+        ("11.1.3", true),
+    ] {
+        assert_eq!(kernel(qemu) == file, same, "{qemu}");
+    }
+    for bad in ["", "7", "7.1.0", "6.2", "10", "v10.0", "10.x"] {
+        let refused = Machine::new(1024, bad).expect_err("refused");
+        assert_eq!(refused.code(), "machine-unsupported", "{bad}");
     }
 }
 

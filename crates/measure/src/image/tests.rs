@@ -40,6 +40,12 @@ fn a_list_is_read_and_its_files_are_held_against_it() {
     );
     let entry = &list.acpi()[0];
     assert!(entry.has_tpm());
+    assert!(entry.fits_layers(0) && entry.fits_layers(3));
+    let mut with_disks = sample();
+    with_disks["acpi"][0]["disks"] = json!(2);
+    let list_with_disks = ImageList::parse(with_disks.to_string().as_bytes()).expect("good");
+    let fits = |layers| list_with_disks.acpi()[0].fits_layers(layers);
+    assert_eq!((fits(1), fits(2), fits(3)), (false, true, false));
     assert_eq!(entry.check("tpm-log", b"t").map_err(|e| e.code()), Ok(()));
     assert_eq!(
         entry.check("tpm-log", b"u").expect_err("other").code(),

@@ -8,7 +8,7 @@ use crate::{
 };
 
 fn machine(mib: u32) -> Machine {
-    Machine::new(mib).expect("good")
+    Machine::new(mib, "9.2.1").expect("good")
 }
 
 #[test]

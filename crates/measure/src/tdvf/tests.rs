@@ -53,7 +53,7 @@ fn the_hand_off_block_is_the_one_that_a_genuine_td_measured() {
     let file = firmware();
     let tdvf = Tdvf::parse(&file).expect("good");
     let block = tdvf
-        .hand_off_block(&Machine::new(65536).expect("good"))
+        .hand_off_block(&Machine::new(65536, "9.2.1").expect("good"))
         .expect("good");
     assert_eq!(
         Hash384::of(&block).to_string(),
@@ -107,7 +107,7 @@ fn sections_that_overlap_have_no_hand_off_block() {
     put(&mut file, third + 8, &0x80_0000u64.to_le_bytes());
     let tdvf = Tdvf::parse(&file).expect("well-formed");
     let refused = tdvf
-        .hand_off_block(&Machine::new(1024).expect("good"))
+        .hand_off_block(&Machine::new(1024, "9.2.1").expect("good"))
         .expect_err("overlap");
     assert_eq!(refused.code(), "tdvf-unusable");
 }

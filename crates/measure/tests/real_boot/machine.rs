@@ -25,6 +25,7 @@ pub(crate) struct Booted {
     pub(crate) log: Vec<u8>,
     pub(crate) registers: BTreeMap<(String, u32), String>,
     pub(crate) acpi: BTreeMap<String, Vec<u8>>,
+    pub(crate) qemu: String,
 }
 
 /// Whether all programs are there.
@@ -168,7 +169,21 @@ pub(crate) fn boot(
         log: log(&said),
         registers: said.iter().filter_map(|line| register(line)).collect(),
         acpi: configuration_files(Path::new(&at("test.socket"))),
+        qemu: version(),
     }
+}
+
+/// QEMU's version: the word after `version`.
+fn version() -> String {
+    let said = Command::new(QEMU)
+        .arg("--version")
+        .output()
+        .expect("checked before");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut words = said
+        .split_whitespace()
+        .skip_while(|word| *word != "version");
+    words.nth(1).expect("a version").to_owned()
 }
 
 fn software_tpm(scratch: &Path) -> Running {
