@@ -192,11 +192,40 @@ impl Deployment {
         path
     }
 
-    /// A session of this deployment on `repository`, not started.
+    /// A session of this deployment on `repository`, not started, in a room on this kernel.
     #[must_use]
     pub fn session(&self, repository: &Path) -> Session {
-        Session::new(self, repository)
+        Session::new(self, repository).arguments(&["--isolation", "process"])
     }
+
+    /// The same in a virtual machine on an emulated processor, or why there is none here.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn machine_session(&self, repository: &Path) -> Result<Session, String> {
+        let image = image_directory()?;
+        Ok(Session::new(self, repository)
+            .arguments(&["--isolation", "vm", "--accel", "tcg", "--image"])
+            .arguments(&[image]))
+    }
+}
+
+/// The image of virtual machines, when it and what boots it are here.
+///
+/// # Errors
+/// What is missing, in words.
+pub fn image_directory() -> Result<PathBuf, String> {
+    for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"] {
+        if !Path::new(program).exists() {
+            return Err(format!("no `{program}`"));
+        }
+    }
+    let beside = || program("proofroom").ancestors().nth(2).map(|target| target.join("image"));
+    let image = std::env::var_os("PROOFROOM_IMAGE_DIR")
+        .map(PathBuf::from)
+        .or_else(beside)
+        .filter(|image| image.join("reference.json").is_file());
+    image.ok_or_else(|| "no image; `cargo xtask image` builds it".to_owned())
 }
 
 /// Runs git in `dir` and returns what it printed.

@@ -98,8 +98,8 @@ pub struct Machine {
     pub monitor: Inherited,
 }
 
-/// With [`Accelerator::Kvm`] QEMU inherits `/dev/kvm`, opened, under this number. QEMU 9 is the first
-/// to take it so.
+/// With [`Accelerator::Kvm`] QEMU inherits `/dev/kvm`, opened, under this number (QEMU 9 and newer
+/// take it so; an older one ends at once, and the canary with it).
 pub const KVM_DEVICE: Inherited = Inherited(7);
 /// Name of the port between host and first process, as the guest's kernel shows it.
 pub const BOOT_PORT: &str = "proofroom.boot";

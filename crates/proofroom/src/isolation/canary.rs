@@ -19,6 +19,8 @@ use crate::{causes::chain, files};
 const PATIENCE: Duration = Duration::from_secs(3);
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const DEVICE: &str = "/dev/kvm";
+/// Gone when the machine is started anew, as the answer is.
+const MACHINE: &str = "/run/proofroom";
 
 /// Boots a canary when it must, and remembers.
 #[derive(Clone, Debug)]
@@ -47,11 +49,14 @@ struct Answer {
 }
 
 impl Canary {
-    /// Keeps its answer in the directory `state`; `programs` start the jails.
+    /// Keeps its answer for the whole machine where root runs it, and in the directory `state` where
+    /// not; `programs` start the jails.
     #[must_use]
     pub fn new(state: &Path, programs: Programs) -> Self {
+        let root = rustix::process::geteuid().is_root();
+        let place = if root { Path::new(MACHINE) } else { state };
         Self {
-            kept: state.join("canary.json"),
+            kept: place.join("canary.json"),
             programs,
         }
     }
@@ -106,8 +111,8 @@ impl Canary {
 
     /// An answer that cannot be kept is found again next time.
     fn remember(&self, answer: &Answer) {
-        if let Ok(text) = serde_json::to_vec(answer) {
-            drop(files::replace(&self.kept, &text));
+        if let (Ok(text), Some(place)) = (serde_json::to_vec(answer), self.kept.parent()) {
+            drop(fs::create_dir_all(place).and_then(|()| files::replace(&self.kept, &text)));
         }
     }
 }

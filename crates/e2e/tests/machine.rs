@@ -1,0 +1,65 @@
+//! Sessions in virtual machines of their own, on an emulated processor: slow, so few, and each looks
+//! at many things. Where QEMU, `swtpm` or the image is missing the tests say so.
+
+use std::{fs, process::Command, time::Instant};
+
+use proofroom_e2e::{Deployment, git, program, repository_root, skip};
+use serde_json::Value;
+
+const TASK: &str = "The test suite of this repository fails. Fix it and commit the fix.";
+
+#[test]
+fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
+    let cassette = repository_root().join("crates/testkit/cassettes/demo.json");
+    let deployment = Deployment::with_cassette(&cassette);
+    let repository = deployment.demo_repository();
+    let session = match deployment.machine_session(&repository) {
+        Ok(session) => session,
+        Err(why) => return skip("the_demos_session_runs_in_a_virtual_machine_and_is_accepted", &why),
+    };
+    let began = Instant::now();
+    let bundle = session.task(TASK).run();
+    println!("the whole session took {:?}", began.elapsed());
+    assert_eq!(bundle.code, Some(0), "{}", bundle.complaint);
+    let record = bundle.session_record();
+    assert_eq!(record["isolation"], "vm");
+    let mechanisms: Vec<&str> = record["mechanisms"]
+        .as_array()
+        .expect("mechanisms")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    for mechanism in [
+        "qemu-tcg-emulated",
+        "software-tpm-of-the-host",
+        "jail-user-namespace",
+        "user-namespace",
+        "guest-modules-locked",
+        "guest-no-swap",
+        "cgroup-v2-memory-pids",
+    ] {
+        assert!(mechanisms.contains(&mechanism), "{mechanism}: {mechanisms:?}");
+    }
+    assert!(mechanisms.iter().any(|m| m.starts_with("own-kernel-")));
+    let branch = record["result"]["reference"].as_str().expect("a branch");
+    let log = git(&repository, &["log", "--oneline", branch]);
+    assert_eq!(log.lines().count(), 2, "{log}");
+    let verified = Command::new(program("proofroom-verify"))
+        .arg("--json")
+        .arg(&bundle.path)
+        .output()
+        .expect("proofroom-verify starts");
+    assert_eq!(verified.status.code(), Some(0));
+    nothing_is_left();
+}
+
+/// No machine of a session that is over, no state of its TPM.
+fn nothing_is_left() {
+    let left: Vec<String> = fs::read_dir("/dev/shm")
+        .expect("/dev/shm")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("proofroom-tpm-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
