@@ -223,6 +223,31 @@ pub(crate) fn build_static(packages: &[&str]) -> Result<()> {
     run(&mut cargo)
 }
 
+/// Forgets what our own crates were last compiled to for static programs of `packages`.
+pub(crate) fn forget_static(packages: &[&str]) -> Result<()> {
+    let cargo = || {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(root());
+        cargo
+    };
+    let mut tree = cargo();
+    tree.args(["tree", "--locked", "--edges=normal", "--prefix=none"]);
+    tree.arg("--format={p}");
+    for package in packages {
+        tree.args(["--package", package]);
+    }
+    let tree = tree.output().context("cannot read the crate tree")?;
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    let mut clean = cargo();
+    clean.args(["clean", "--locked", "--profile", STATIC_PROFILE]);
+    clean.args(["--target", &static_target()]);
+    let ours = tree.lines().filter_map(|line| line.split(' ').next());
+    for name in ours.filter(|name| name.starts_with("proofroom-")) {
+        clean.args(["--package", name]);
+    }
+    run(&mut clean)
+}
+
 /// What `program` makes of `input`.
 pub(crate) fn filter(program: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
     use std::io::Write as _;

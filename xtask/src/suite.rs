@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     checks,
     demo::PACKAGES,
+    image,
     machine::{self, Purpose},
 };
 
@@ -29,6 +30,7 @@ pub(crate) const STATIC_PACKAGES: &[&str] = &["proofroom-escape-probe"];
 /// Runs every test.
 pub(crate) fn test() -> Result<()> {
     machine::prepare(Purpose::Tests)?;
+    image::ensure_built()?;
     let python = python_environment()?;
     // The end-to-end tests start these programs; building them first keeps their time honest.
     machine::build(PACKAGES)?;
@@ -57,6 +59,7 @@ pub(crate) fn ci() -> Result<()> {
         "warnings",
     ];
     machine::run(&mut cargo(&clippy))?;
+    image::ensure_reproducible()?;
     test()
 }
 

@@ -220,7 +220,12 @@ pub fn image_directory() -> Result<PathBuf, String> {
             return Err(format!("no `{program}`"));
         }
     }
-    let beside = || program("proofroom").ancestors().nth(2).map(|target| target.join("image"));
+    let beside = || {
+        program("proofroom")
+            .ancestors()
+            .nth(2)
+            .map(|target| target.join("image"))
+    };
     let image = std::env::var_os("PROOFROOM_IMAGE_DIR")
         .map(PathBuf::from)
         .or_else(beside)

@@ -15,7 +15,12 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
     let repository = deployment.demo_repository();
     let session = match deployment.machine_session(&repository) {
         Ok(session) => session,
-        Err(why) => return skip("the_demos_session_runs_in_a_virtual_machine_and_is_accepted", &why),
+        Err(why) => {
+            return skip(
+                "the_demos_session_runs_in_a_virtual_machine_and_is_accepted",
+                &why,
+            );
+        }
     };
     let began = Instant::now();
     let bundle = session.task(TASK).run();
@@ -38,7 +43,10 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
         "guest-no-swap",
         "cgroup-v2-memory-pids",
     ] {
-        assert!(mechanisms.contains(&mechanism), "{mechanism}: {mechanisms:?}");
+        assert!(
+            mechanisms.contains(&mechanism),
+            "{mechanism}: {mechanisms:?}"
+        );
     }
     assert!(mechanisms.iter().any(|m| m.starts_with("own-kernel-")));
     let branch = record["result"]["reference"].as_str().expect("a branch");
