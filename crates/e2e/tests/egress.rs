@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -105,11 +106,16 @@ fn script(name: &str) -> PathBuf {
 struct Played {
     bundle: Bundle,
     said: Vec<Value>,
+    complaints: String,
     events: Vec<Value>,
 }
 
 impl Played {
     fn steps(deployment: &Deployment, outside: &Outside, steps: &str) -> Self {
+        Self::within(deployment, outside, steps, "600")
+    }
+
+    fn within(deployment: &Deployment, outside: &Outside, steps: &str, seconds: &str) -> Self {
         let text = |path: PathBuf| fs::read_to_string(path).expect("a file");
         let files = [
             ("inside.py", text(script("inside.py"))),
@@ -120,19 +126,25 @@ impl Played {
         let repository = deployment.repository("client", &files);
         let ports = outside.ports.to_string();
         let command = ["python3", "inside.py", &ports];
-        let bundle = deployment.session(&repository).command(&command).run();
-        let said: String = bundle
-            .lines
-            .iter()
-            .filter(|line| line["type"] == "room" && line["kind"] == "stdout")
-            .map(|line| line["text"].as_str().expect("text"))
-            .collect();
+        let session = deployment.session(&repository);
+        let bundle = session
+            .arguments(&["--seconds", seconds])
+            .command(&command)
+            .run();
+        let text_of = |stream: &str| -> String {
+            let lines = bundle.lines.iter();
+            let told = lines.filter(|line| line["type"] == "room" && line["kind"] == *stream);
+            told.map(|line| line["text"].as_str().expect("text"))
+                .collect()
+        };
+        let (said, complaints) = (text_of("stdout"), text_of("stderr"));
         bundle.assert_accepted();
         Self {
             said: said
                 .lines()
                 .filter_map(|line| serde_json::from_str(line).ok())
                 .collect(),
+            complaints,
             events: bundle.events(),
             bundle,
         }
@@ -141,7 +153,7 @@ impl Played {
     /// What the client said of one step.
     fn of(&self, name: &str) -> &Value {
         let found = self.said.iter().find(|said| said["name"] == name);
-        found.unwrap_or_else(|| panic!("no `{name}`: {:#?} {:#?}", self.said, self.bundle))
+        found.unwrap_or_else(|| panic!("no `{name}`: {:#?} {}", self.said, self.complaints))
     }
 
     /// Egress actions with their outcomes, in order.
@@ -285,4 +297,291 @@ fn what_went_out_is_in_the_record_with_its_rule_its_address_and_its_bytes() {
     let policy = played.bundle.files()["trust/policies/egress.toml"].clone();
     let own = fs::read(deployment.policy().join("egress.toml")).expect("the policy");
     assert_eq!(policy, own);
+}
+
+const CREDENTIAL: &str = "our-own-credential-0c7e";
+
+fn requests(outside: &Outside, deployment: &Deployment) -> String {
+    let (api, plain) = (outside.port("api"), outside.port("plain"));
+    let key = deployment.path().join("api.key");
+    fs::write(&key, format!("{CREDENTIAL}\n")).expect("key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("permissions");
+    let (key, ca) = (key.display(), deployment.path().join("ca.pem"));
+    let ca = ca.display();
+    format!(
+        r#"
+[[rule]]
+name = "api"
+hosts = ["localhost"]
+ports = [{api}]
+mode = "http"
+methods = ["GET", "POST"]
+paths = ["/v1/tickets/"]
+headers = ["x-wanted"]
+credential = {{ header = "authorization", prefix = "Bearer ", file = "{key}" }}
+ca_file = "{ca}"
+allow_addresses = ["127.0.0.1/32", "::1/128"]
+match = ["GET https://localhost:{api}/v1/tickets/7"]
+not_match = ["DELETE https://localhost:{api}/v1/tickets/7"]
+
+[[rule]]
+name = "plain"
+hosts = ["localhost"]
+ports = [{plain}]
+mode = "http"
+scheme = "http"
+methods = ["GET", "POST"]
+paths = ["/files/"]
+allow_addresses = ["127.0.0.1/32", "::1/128"]
+match = ["GET http://localhost:{plain}/files/a"]
+not_match = ["GET http://localhost:{plain}/other"]
+"#
+    )
+}
+
+#[test]
+fn requests_are_made_anew_with_our_credential_and_none_of_the_callers() {
+    let (deployment, outside) = deployment(requests);
+    let played = Played::steps(&deployment, &outside, "requests.py");
+    assert_eq!(played.of("environment")["same"], true);
+    for step in ["allowed", "posted"] {
+        assert_eq!(played.of(step)["status"], 200, "{:#?}", played.said);
+    }
+    assert_eq!(
+        played.of("kept alive")["statuses"],
+        serde_json::json!([200, 403, 200])
+    );
+    let arrived = outside.requests("api");
+    let paths: Vec<&str> = arrived
+        .iter()
+        .map(|seen| seen["path"].as_str().expect("path"))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/v1/tickets/7",
+            "/v1/tickets/8",
+            "/v1/tickets/9",
+            "/v1/tickets/10",
+            "/v1/tickets/curl"
+        ]
+    );
+    assert_eq!(arrived[1]["body"], 400);
+    for seen in &arrived {
+        assert_eq!(
+            seen["headers"]["authorization"],
+            format!("Bearer {CREDENTIAL}")
+        );
+    }
+    let headers = arrived[0]["headers"].as_object().expect("headers");
+    let names: Vec<&str> = headers.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "host",
+            "user-agent",
+            "x-wanted"
+        ]
+    );
+    assert_eq!(headers["user-agent"], "proofroom-egress/0.1.0");
+    let answered = played.of("allowed")["headers"].to_string();
+    assert!(
+        !answered.contains("set-cookie") && !answered.contains("alt-svc"),
+        "{answered}"
+    );
+    for (name, bytes) in played.bundle.files() {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(
+            !text.contains(CREDENTIAL) && !text.contains("stolen"),
+            "{name}"
+        );
+    }
+    let curl = played.of("curl");
+    assert_eq!(
+        (&curl["code"], &curl["bytes"]),
+        (&0.into(), &19.into()),
+        "{curl}"
+    );
+}
+
+#[test]
+fn requests_outside_a_rules_scope_are_refused_one_by_one() {
+    let (deployment, outside) = deployment(requests);
+    let played = Played::steps(&deployment, &outside, "requests.py");
+    for (step, code) in [
+        ("other method", "egress-method"),
+        ("other path", "egress-path"),
+        ("climbing", "egress-path-ambiguous"),
+        ("climbing encoded", "egress-path-ambiguous"),
+        ("double slash", "egress-path-ambiguous"),
+        ("semicolon", "egress-path-ambiguous"),
+        ("query", "egress-query"),
+        ("other host header", "egress-host-differs"),
+        ("plain elsewhere", "egress-path"),
+        ("plain upload", "egress-method"),
+        ("two hosts", "egress-host-differs"),
+        ("differing host", "egress-host-differs"),
+        ("tunnel to plain", "egress-requests-only"),
+    ] {
+        played.refused(step, "localhost", code);
+    }
+    assert_eq!(played.of("other sni")["got"], 0);
+    let told = played
+        .attempts()
+        .into_iter()
+        .any(|(_, result)| result["code"] == "egress-sni-differs");
+    assert!(told, "{:#?}", played.attempts());
+    assert_eq!(played.of("plain")["status"], 200);
+    assert_eq!(played.of("curl in clear")["bytes"], 19);
+    let plain = outside.requests("plain");
+    assert_eq!(plain.len(), 2, "{plain:#?}");
+    let (action, result) = played
+        .attempts()
+        .into_iter()
+        .find(|(action, _)| action["path"] == "/v1/tickets/8")
+        .expect("the post's event");
+    assert_eq!(
+        (&action["method"], &action["port"]),
+        (&"POST".into(), &outside.port("api").into())
+    );
+    assert_eq!(
+        (&result["http_status"], &result["received"]),
+        (&200.into(), &19.into())
+    );
+    assert!(
+        result["sent"]
+            .as_u64()
+            .is_some_and(|sent| (400..1000).contains(&sent)),
+        "{result}"
+    );
+    let query = played
+        .attempts()
+        .into_iter()
+        .find(|(action, _)| !action["query"].is_null());
+    let digest = query.expect("an action with a query").0["query"]
+        .as_str()
+        .expect("a digest");
+    assert!(digest.starts_with("sha256:"), "{digest}");
+}
+
+#[test]
+fn over_a_cap_nothing_more_goes_out_or_comes_in() {
+    let (deployment, outside) = deployment(|outside, deployment| {
+        let mut rules = tunnels(outside, deployment);
+        let plain = requests(outside, deployment);
+        let plain = plain.split("\n\n").nth(1).expect("the second rule");
+        rules.push_str(plain);
+        rules
+    });
+    let file = deployment.policy().join("egress.toml");
+    let text = fs::read_to_string(&file).expect("policy");
+    let tight = text
+        .replace(
+            "received_per_minute = 1073741824",
+            "received_per_minute = 100000",
+        )
+        .replace("sent_per_minute = 4194304", "sent_per_minute = 50000")
+        .replace("requests_per_minute = 600", "requests_per_minute = 6");
+    fs::write(&file, tight).expect("policy");
+    let played = Played::steps(&deployment, &outside, "caps.py");
+    let ends: Vec<String> = played
+        .attempts()
+        .into_iter()
+        .filter(|(_, result)| result["status"] == "egress")
+        .map(|(action, result)| format!("{} {}", action["method"], result["end"]))
+        .collect();
+    assert_eq!(
+        ends[0],
+        "\"CONNECT\" \"cut-at-cap\"",
+        "{:#?}",
+        played.attempts()
+    );
+    assert!(
+        ends.contains(&"\"POST\" \"cut-at-cap\"".to_owned()),
+        "{:#?}",
+        played.attempts()
+    );
+    let received = played.attempts()[0].1["received"].as_u64().expect("bytes");
+    assert!(received <= 100_000, "{received}");
+    assert_eq!(
+        played.of("many")["code"],
+        "egress-cap",
+        "{:#?}",
+        played.said
+    );
+    assert!(
+        outside
+            .requests("plain")
+            .iter()
+            .all(|seen| seen["body"] != 100_000)
+    );
+}
+
+#[test]
+fn a_session_whose_broker_lacks_a_file_does_not_begin() {
+    let (deployment, outside) = deployment(requests);
+    let key = deployment.path().join("api.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("permissions");
+    let repository = deployment.repository("empty", &[("a", "b")]);
+    let refused = deployment.session(&repository).command(&["true"]).run();
+    assert!(
+        refused.complaint.contains("egress-credential-exposed"),
+        "{refused:#?}"
+    );
+    fs::remove_file(&key).expect("key");
+    let refused = deployment.session(&repository).command(&["true"]).run();
+    assert!(
+        refused.complaint.contains("egress-file-unreadable"),
+        "{refused:#?}"
+    );
+    assert!(outside.requests("api").is_empty() && !refused.path.exists());
+}
+
+#[test]
+fn an_access_policy_can_forbid_what_the_egress_policy_allows() {
+    let (deployment, outside) = deployment(tunnels);
+    let file = deployment.policy().join("access.cedar");
+    let text = fs::read_to_string(&file).expect("access policy");
+    let forbid = r#"
+@id("stay-inside")
+@reason("this deployment's agents stay inside")
+forbid (principal, action == Action::"connect", resource == Host::"localhost");
+//? deny connect localhost:443 by stay-inside
+"#;
+    fs::write(&file, format!("{text}{forbid}")).expect("access policy");
+    let played = Played::steps(&deployment, &outside, "tunnels.py");
+    assert_eq!(played.of("allowed")["status"], 403);
+    assert!(outside.requests("through").is_empty());
+    let told = played
+        .attempts()
+        .into_iter()
+        .any(|(action, result)| action["host"] == "localhost" && result["code"] == "access-policy");
+    assert!(told, "{:#?}", played.attempts());
+}
+
+#[test]
+fn a_tunnel_that_is_open_when_the_session_ends_has_its_account() {
+    let (deployment, outside) = deployment(tunnels);
+    let played = Played::within(&deployment, &outside, "open.py", "8");
+    assert_eq!(
+        played.bundle.end(),
+        Some("limit-reached"),
+        "{}",
+        played.complaints
+    );
+    let attempts = played.attempts();
+    let [(action, result)] = attempts.as_slice() else {
+        panic!("{attempts:#?}");
+    };
+    assert_eq!(
+        (&action["method"], &result["status"]),
+        (&"CONNECT".into(), &"egress".into())
+    );
+    assert!(
+        result["received"].as_u64().is_some_and(|bytes| bytes > 200),
+        "{result}"
+    );
 }

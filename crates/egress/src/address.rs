@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
 };
 
 /// An address that is not public.
@@ -153,9 +153,6 @@ fn within(address: IpAddr, table: &[(&str, &'static str)]) -> Option<&'static st
     });
     found.next().map(|(_, what)| *what)
 }
-
-/// The address that stands for the proxy in answers of the room's own resolver.
-pub const PROXY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 #[cfg(test)]
 mod tests {

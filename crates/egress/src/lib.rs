@@ -8,7 +8,6 @@
 pub mod address;
 pub mod client_hello;
 pub mod decide;
-pub mod dns;
 pub mod host;
 pub mod meter;
 pub mod path;

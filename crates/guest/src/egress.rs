@@ -25,7 +25,9 @@ use crate::{
     session::Session, tools,
 };
 
+pub mod authority;
 mod request;
+mod terminate;
 mod tunnel;
 
 /// The most attempts of one session. At the next one it ends: every attempt is an event, and events
@@ -57,13 +59,29 @@ pub(crate) async fn proxy(session: Arc<Session>, request: Request<Incoming>) -> 
     let work = if request.method() == Method::CONNECT {
         tokio::spawn(connect(session, request))
     } else {
-        let target = target(&request);
-        tokio::spawn(request::forward(session, request, target))
+        let asked = asked(&request);
+        tokio::spawn(request::forward(session, request, asked))
     };
     work.await.unwrap_or_else(|_| {
         let words = "the request was dropped";
         error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal", words)
     })
+}
+
+/// What a request is for: its endpoint where that much is clear, and its target or what is wrong.
+struct Asked {
+    endpoint: Option<Endpoint>,
+    target: Result<Target, Denial>,
+}
+
+fn asked(request: &Request<Incoming>) -> Asked {
+    let uri = request.uri();
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let bare = format!("{}://{authority}/", uri.scheme_str().unwrap_or("http"));
+    Asked {
+        endpoint: Target::of_url(&bare).map(|bare| bare.endpoint).ok(),
+        target: target(request),
+    }
 }
 
 /// What an absolute URL asks for, if its `Host` agrees.
@@ -96,28 +114,39 @@ fn host_agrees(
 
 async fn connect(session: Arc<Session>, request: Request<Incoming>) -> Response<Body> {
     let text = request.uri().to_string();
-    let action = |endpoint: Option<&Endpoint>| Action::Egress {
-        host: host_shown(endpoint, &text),
-        port: endpoint.map_or(0, |endpoint| endpoint.port),
-        method: "CONNECT".to_owned(),
-        path: None,
-        query: None,
-    };
     let endpoint = match Endpoint::of_connect(&text) {
         Ok(endpoint) => endpoint,
-        Err(denial) => return deny(&session, action(None), denial.into()).await,
+        Err(denial) => {
+            let action = Action::Egress {
+                host: cut(&text, MAX_HOST),
+                port: 0,
+                method: "CONNECT".to_owned(),
+                path: None,
+                query: None,
+            };
+            return deny(&session, action, denial.into()).await;
+        }
     };
     let way = session.egress.connect(&endpoint).map_err(Denied::from);
     let way = way.and_then(|way| {
         may_connect(&session, &endpoint)?;
-        match way {
-            Way::Through(_) => Ok(()),
-            Way::Requests => Err(Denial::RequestsOnly(endpoint.clone()).into()),
-        }
+        Ok(way)
     });
     match way {
-        Ok(()) => tunnel::open(session, request, &endpoint, action(Some(&endpoint))).await,
-        Err(denied) => deny(&session, action(Some(&endpoint)), denied).await,
+        Ok(Way::Through(_)) => tunnel::open(session, request, &endpoint).await,
+        // Nothing goes out by this connection: each request on it is an attempt of its own.
+        Ok(Way::Requests) => terminate::open(Arc::clone(&session), request, endpoint),
+        Err(denied) => deny(&session, connection_action(&endpoint), denied).await,
+    }
+}
+
+fn connection_action(endpoint: &Endpoint) -> Action {
+    Action::Egress {
+        host: endpoint.host.to_string(),
+        port: endpoint.port,
+        method: "CONNECT".to_owned(),
+        path: None,
+        query: None,
     }
 }
 
@@ -148,11 +177,6 @@ fn may_connect(session: &Session, endpoint: &Endpoint) -> Result<(), Denied> {
     })
 }
 
-/// The host as an event carries it: parsed where it could be, as asked for where not.
-fn host_shown(endpoint: Option<&Endpoint>, text: &str) -> String {
-    endpoint.map_or_else(|| cut(text, MAX_HOST), |endpoint| endpoint.host.to_string())
-}
-
 fn cut(text: &str, most: usize) -> String {
     text.chars()
         .flat_map(char::escape_debug)
@@ -161,17 +185,24 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A request's action. A path with a credential in it is not written.
-fn action_of(session: &Session, method: &str, uri: &http::Uri, target: Option<&Target>) -> Action {
+fn action_of(
+    session: &Session,
+    method: &str,
+    uri: &http::Uri,
+    endpoint: Option<&Endpoint>,
+) -> Action {
     let path = cut(uri.path(), MAX_PATH);
     let secret = session
         .redactor
         .argv(std::slice::from_ref(&path))
         .iter()
         .any(|kept| kept == REDACTED);
-    let endpoint = target.map(|target| &target.endpoint);
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     Action::Egress {
-        host: host_shown(endpoint, authority),
+        host: endpoint.map_or_else(
+            || cut(authority, MAX_HOST),
+            |endpoint| endpoint.host.to_string(),
+        ),
         port: endpoint.map_or(0, |endpoint| endpoint.port),
         method: cut(method, MAX_METHOD),
         path: Some(if secret { REDACTED.to_owned() } else { path }),

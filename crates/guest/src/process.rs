@@ -212,6 +212,20 @@ const PROXY_VARIABLES: [&str; 10] = [
     "npm_config_proxy",
 ];
 
+/// Where the certificates are that vouch for hosts outside.
+const AUTHORITIES: &str = "/run/proofroom/authorities.pem";
+/// Where programs look for certificates.
+const AUTHORITY_VARIABLES: [&str; 8] = [
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "npm_config_cafile",
+];
+
 /// The environment that every agent command gets.
 #[must_use]
 pub fn agent_environment() -> Vec<(OsString, OsString)> {
@@ -238,6 +252,10 @@ fn session_environment(session: &Session) -> Vec<(OsString, OsString)> {
         environment.extend(proxies);
         let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.into(), NOT_PROXIED.into()));
         environment.extend(direct);
+    }
+    if session.authority.is_some() {
+        let authorities = AUTHORITY_VARIABLES.map(|name| (name.into(), AUTHORITIES.into()));
+        environment.extend(authorities);
     }
     environment
 }

@@ -25,6 +25,7 @@ use tokio::{
 
 use crate::{
     channel::Channel,
+    egress::authority::Authority,
     git::Git,
     journal::{Journal, JournalError},
     observe::{Files, Observer, Programs},
@@ -53,6 +54,8 @@ pub struct Session {
     pub access: Access,
     /// What may leave the room.
     pub egress: EgressPolicy,
+    /// Who vouches in the room for hosts of single requests, where there are any.
+    pub authority: Option<Authority>,
     /// Attempts to go outside so far.
     pub attempts: AtomicU64,
     /// The workspace's files.

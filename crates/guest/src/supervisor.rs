@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     channel::{Channel, ChannelError},
     close::{self, CloseError},
+    egress::authority::{AUTHORITIES, Authority, AuthorityError},
     gauge::Gauge,
     git::Git,
     identity::{self, Identity, IdentityError},
@@ -97,6 +98,9 @@ pub enum SupervisorError {
     /// The egress policy has problems.
     #[error("the egress policy cannot be used: {}", list(.0))]
     Egress(Vec<proofroom_egress::PolicyProblem>),
+    /// There is no TLS in the room for single requests.
+    #[error("hosts of single requests cannot be vouched for")]
+    Authority(#[source] AuthorityError),
     /// The grant is not one.
     #[error("the task's grant cannot be used")]
     Grant(#[source] proofroom_authz::GrantError),
@@ -133,6 +137,7 @@ impl SupervisorError {
         match self {
             Self::PolicyDigest => "access-policy-digest",
             Self::Policy(_) => "access-policy-refused",
+            Self::Authority(_) => "egress-authority",
             Self::EgressDigest => "egress-policy-digest",
             Self::Egress(_) => "egress-policy-refused",
             Self::Grant(error) => error.code(),
@@ -234,6 +239,15 @@ fn egress(assignment: &Assignment) -> Result<EgressPolicy, SupervisorError> {
     Ok(policy)
 }
 
+/// The session's authority, with its certificates beside the agent's socket.
+fn authority(policy: &EgressPolicy, places: &Places) -> Result<Option<Authority>, SupervisorError> {
+    let file = places.socket.with_file_name(AUTHORITIES);
+    if let Some(parent) = file.parent() {
+        std::fs::create_dir_all(parent).map_err(SupervisorError::Socket)?;
+    }
+    Authority::establish(policy, &file).map_err(SupervisorError::Authority)
+}
+
 fn begin(
     channel: Channel,
     assignment: Assignment,
@@ -250,6 +264,7 @@ fn begin(
     Ok(Session {
         journal: Arc::new(journal),
         access,
+        authority: authority(&egress, places)?,
         egress,
         attempts: AtomicU64::new(0),
         tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,

@@ -11,7 +11,6 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use proofroom_egress::{Denial, Target};
 use proofroom_record::{
     event::EgressEnd,
     room_api::{ACCOUNT_TRAILER, EgressAccount},
@@ -19,8 +18,8 @@ use proofroom_record::{
 use tokio::sync::mpsc;
 
 use super::{
-    Attempted, Denied, account_in, action_of, announce, ask, deny, may_connect, not_carried_out,
-    settle,
+    Asked, Attempted, Denied, account_in, action_of, announce, ask, deny, may_connect,
+    not_carried_out, settle,
 };
 use crate::{
     channel::{Body, BoxError},
@@ -49,12 +48,12 @@ const HERE: [&str; 10] = [
 pub(super) async fn forward(
     session: Arc<Session>,
     request: Request<Incoming>,
-    target: Result<Target, Denial>,
+    asked: Asked,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let method = parts.method.as_str();
-    let action = action_of(&session, method, &parts.uri, target.as_ref().ok());
-    let allowed = target.map_err(Denied::from).and_then(|target| {
+    let action = action_of(&session, method, &parts.uri, asked.endpoint.as_ref());
+    let allowed = asked.target.map_err(Denied::from).and_then(|target| {
         session.egress.request(method, &target)?;
         may_connect(&session, &target.endpoint)?;
         Ok(target)

@@ -10,14 +10,14 @@ use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use proofroom_egress::Endpoint;
-use proofroom_record::{event::Action, room_api::EgressAccount};
+use proofroom_record::room_api::EgressAccount;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
 };
 
 use super::{
-    Attempted, account_in, announce, ask, not_carried_out,
+    Attempted, account_in, announce, ask, connection_action, not_carried_out,
     request::{Fed, Pieces},
     settle,
 };
@@ -35,9 +35,8 @@ pub(super) async fn open(
     session: Arc<Session>,
     request: Request<Incoming>,
     endpoint: &Endpoint,
-    action: Action,
 ) -> Response<Body> {
-    let attempted = match announce(&session, action).await {
+    let attempted = match announce(&session, connection_action(endpoint)).await {
         Ok(attempted) => attempted,
         Err(over) => return over,
     };

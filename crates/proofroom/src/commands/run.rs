@@ -20,6 +20,7 @@ use proofroom::{
     state::StateError,
     upstreams,
 };
+use proofroom_egress_broker::SetupProblem;
 use proofroom_record::{
     event::SessionEnd,
     ladder::{Anchors, Report, Verdict, verify_bundle},
@@ -180,6 +181,8 @@ fn failure(error: anyhow::Error) -> Failure {
         (exit, error.code())
     } else if let Some(error) = error.downcast_ref::<RoomError>() {
         (UNAVAILABLE, error.code())
+    } else if let Some(error) = error.downcast_ref::<SetupProblem>() {
+        (USAGE, error.code())
     } else if let Some(error) = error.downcast_ref::<StateError>() {
         (UNAVAILABLE, error.code())
     } else {
