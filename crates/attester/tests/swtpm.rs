@@ -312,6 +312,27 @@ fn an_inactive_bank_has_no_register_and_one_that_we_cannot_extend_is_refused() {
 }
 
 #[test]
+fn a_tpm_that_was_never_set_up_has_the_allocated_banks_alone_from_its_next_start_on() {
+    if manufactured("sha256").is_none() {
+        return;
+    }
+    let state = tempfile::tempdir().unwrap();
+    let running = start(state.path());
+    let mut tpm = Tpm::new(&running.stream);
+    tpm.startup().unwrap();
+    let before = tpm.active_banks();
+    tpm.allocate_banks(&[Bank::Sha384]).unwrap();
+    tpm.shutdown().unwrap();
+    drop(running);
+
+    let running = start(state.path());
+    let mut tpm = Tpm::new(&running.stream);
+    tpm.startup().unwrap();
+    let after = tpm.active_banks().unwrap();
+    assert_eq!(after, [Bank::Sha384], "it had {before:?} before");
+}
+
+#[test]
 fn a_tpm_that_was_not_started_refuses_and_says_why() {
     let Some(state) = manufactured("sha256,sha384") else {
         return;

@@ -14,7 +14,7 @@ use proofroom::{
     isolation::Canary,
     session,
 };
-use proofroom_confine::probe::{HighestLevel, MachineReport, probe};
+use proofroom_confine::probe::{HighestLevel, MachineReport, Need, probe};
 use proofroom_room::{Image, Shape, hardware::State};
 use serde::Serialize;
 
@@ -78,7 +78,12 @@ fn words(report: &Report) -> Result<String, std::fmt::Error> {
     for backend in &report.backends {
         writeln!(text, "{backend}")?;
     }
-    write!(text, "mechanisms\n{}", report.machine)?;
+    // What every room needs stands under `process` already.
+    let mut others = report.machine.clone();
+    others
+        .mechanisms
+        .retain(|mechanism| mechanism.need != Need::EveryRoom);
+    write!(text, "limits, and this machine as a guest\n{others}")?;
     Ok(text)
 }
 
