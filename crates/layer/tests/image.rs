@@ -14,7 +14,7 @@ use std::{
 };
 
 use proofroom_canonical::Digest;
-use proofroom_layer::reader::{DirectoryLinks, Limits, Tree, read_layout};
+use proofroom_layer::reader::{DirectoryLinks, Limits, Tree, Whiteouts, extract, read_layout};
 use tar::{Builder, EntryType, Header};
 
 /// One entry: its name, kind, link and content.
@@ -40,6 +40,11 @@ fn archive(rows: &[Row<'_>]) -> Vec<u8> {
     }
     builder.into_inner().unwrap()
 }
+
+const SMALL: Limits = Limits {
+    bytes: 1 << 20,
+    entries: 100,
+};
 
 struct Layout {
     dir: tempfile::TempDir,
@@ -309,4 +314,40 @@ fn layouts_that_are_not_read_are_refused() {
     assert_eq!(layout.extract().unwrap_err(), "layer-oci-image");
     let layout = Layout::new(&[(Vec::new(), "+lzma")]);
     assert_eq!(layout.extract().unwrap_err(), "layer-oci-image");
+}
+
+/// Makes a header's sum right again, so that a change in it decides and not the sum.
+fn with_its_sum(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().copied().map(u32::from).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+#[test]
+fn no_changed_byte_of_an_archive_reaches_outside_or_panics() {
+    let good = archive(&[
+        ("usr/", DIR, "", ""),
+        ("usr/file", FILE, "", "content"),
+        ("link", LINK, "usr/file", ""),
+        ("hard", HARD, "usr/file", ""),
+    ]);
+    // Four headers and one block of content; what follows is zero.
+    let mut refused = 0;
+    for at in (0..5 * 512).step_by(3) {
+        let mut bytes = good.clone();
+        bytes[at] ^= if at % 2 == 0 { 0x01 } else { 0x2f };
+        let header = at / 512 * 512;
+        if header != 1024 {
+            with_its_sum(&mut bytes[header..header + 512]);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("inside");
+        fs::create_dir(&inside).unwrap();
+        let mut tree = Tree::new(&inside, SMALL, DirectoryLinks::Replace).unwrap();
+        let mut reader = bytes.as_slice();
+        let done = extract("x", &mut reader, &mut tree, Whiteouts::None, &|_| true);
+        refused += usize::from(done.is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "byte {at}");
+    }
+    assert!(refused > 0);
 }
