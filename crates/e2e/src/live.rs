@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Bundle;
 
-/// The longest that a test waits for anything.
+/// The longest that a test waits for anything, unless it says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running session.
@@ -24,6 +24,7 @@ pub struct Live {
     bundle: PathBuf,
     incoming: Receiver<Value>,
     lines: Vec<Value>,
+    patience: Duration,
 }
 
 /// A process, safe against another that gets its number later.
@@ -52,7 +53,15 @@ impl Live {
             bundle,
             incoming,
             lines: Vec::new(),
+            patience: PATIENCE,
         }
+    }
+
+    /// Waits longer: a machine that boots on an emulated processor takes its time.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Waits for a line that fits, among those that came already too.
@@ -63,7 +72,7 @@ impl Live {
         if let Some(found) = self.lines.iter().find(|line| fits(line)) {
             return found.clone();
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.incoming.recv_timeout(left) {

@@ -1,9 +1,15 @@
 //! Sessions in virtual machines of their own, on an emulated processor: slow, so few, and each looks
 //! at many things. Where QEMU, `swtpm` or the image is missing the tests say so.
 
-use std::{fs, process::Command, time::Instant};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use proofroom_e2e::{Deployment, git, program, repository_root, skip};
+use proofroom_e2e::{
+    Bundle, Deployment, Process, RoomCommand, git, program, repository_root, skip,
+};
 use serde_json::Value;
 
 const TASK: &str = "The test suite of this repository fails. Fix it and commit the fix.";
@@ -26,7 +32,7 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
     let bundle = session.task(TASK).run();
     println!("the whole session took {:?}", began.elapsed());
     assert_eq!(bundle.code, Some(0), "{}", bundle.complaint);
-    let record = bundle.session_record();
+    let record = &bundle.session_record()["predicate"];
     assert_eq!(record["isolation"], "vm");
     let mechanisms: Vec<&str> = record["mechanisms"]
         .as_array()
@@ -59,6 +65,37 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
         .expect("proofroom-verify starts");
     assert_eq!(verified.status.code(), Some(0));
     nothing_is_left();
+}
+
+#[test]
+fn a_host_that_is_killed_leaves_no_machine_behind() {
+    let deployment = Deployment::empty();
+    let repository = deployment.repository("work", &[("a", "1")]);
+    let session = match deployment.machine_session(&repository) {
+        Ok(session) => session,
+        Err(why) => return skip("a_host_that_is_killed_leaves_no_machine_behind", &why),
+    };
+    let mut live = session
+        .command(&["sleep", "600"])
+        .live()
+        .patient(Duration::from_secs(240));
+    let id = live.id();
+    live.wait_for("an event of the room", |line| line["type"] == "event");
+    let processes = live.processes();
+    assert!(
+        processes.len() >= 2,
+        "QEMU and its TPM, but only {processes:?}"
+    );
+    drop(live.kill());
+    // The guest notices that its port is closed, or the janitor ends what did not.
+    RoomCommand::new(&deployment, &["sweep"]).success();
+    Process::assert_gone(&processes);
+    nothing_is_left();
+    let bundle = Bundle::at(deployment.state().join(format!("bundles/{id}.proofroom")));
+    let record = &bundle.session_record()["predicate"];
+    assert_eq!(record["isolation"], "vm");
+    assert_eq!(record["end"], "interrupted");
+    bundle.assert_accepted();
 }
 
 /// No machine of a session that is over, no state of its TPM.

@@ -16,6 +16,7 @@ use crate::{
     Fact, Observed, RoomError,
     error::On as _,
     groups::Groups,
+    machine,
     slots::{self, Slot},
 };
 
@@ -141,6 +142,7 @@ pub fn sweep_slots() -> Result<Vec<IdMap>, RoomError> {
             left.clear();
         }
         if left.is_empty() {
+            machine::forget_tpm(slot.ids)?;
             slot.give_back()?;
         }
     }

@@ -24,6 +24,7 @@ use proofroom_vmm::{
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use self::conversation::Words;
+pub(crate) use self::tpm::forget as forget_tpm;
 use self::{conversation::Conversation, tpm::SoftwareTpm};
 use crate::{
     Image, Limits, Programs, Room, RoomConfig, RoomError, Stock, error::On as _, facts::now,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use proofroom_attester::tpm2::{Bank, Tpm as Commands, attestation_key};
-use proofroom_confine::{WritableBind, launch::Launched};
+use proofroom_confine::{IdMap, WritableBind, launch::Launched};
 
 use super::jail;
 use crate::{RoomError, error::On as _, groups::Groups, room::Spare, slots::Slot};
@@ -31,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct SoftwareTpm {
     launched: Launched,
     slot: Slot,
-    state: State,
+    /// Removed with this value.
+    _state: State,
     key: Vec<u8>,
 }
 
@@ -46,15 +47,30 @@ impl Drop for State {
     }
 }
 
+fn place(ids: IdMap) -> PathBuf {
+    Path::new(PLACE).join(format!("proofroom-tpm-{}", ids.agent))
+}
+
+/// Removes what a TPM of these ids left, when its host died. Nobody may run under them.
+pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
+    let place = place(ids);
+    match fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).on("remove", &place)
+        }
+        _ => Ok(()),
+    }
+}
+
 impl SoftwareTpm {
     /// Makes a TPM, sees its attestation key, and starts it for a machine: with it comes the
     /// control socket that QEMU inherits.
     pub(super) fn start(spares: [Spare; 2], groups: &Groups) -> Result<(Self, OwnedFd), RoomError> {
         let [for_key, for_machine] = spares;
         let slot = Slot::take()?;
-        let state = State(Path::new(PLACE).join(format!("proofroom-tpm-{}", slot.ids.agent)));
         // Left by a host that died: its ids were seen to be unused.
-        drop(fs::remove_dir_all(&state.0));
+        forget(slot.ids)?;
+        let state = State(place(slot.ids));
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700).create(&state.0).on("make", &state.0)?;
         let owner = Some(slot.ids.agent);
@@ -71,7 +87,7 @@ impl SoftwareTpm {
         let tpm = Self {
             launched,
             slot,
-            state,
+            _state: state,
             key,
         };
         Ok((tpm, socket.into()))
@@ -84,12 +100,7 @@ impl SoftwareTpm {
     pub(super) fn end(self) -> Result<(), RoomError> {
         self.launched.kill()?;
         self.launched.wait()?;
-        let place = self.state.0.clone();
-        drop(self.state);
-        if place.exists() {
-            let remains = format!("`{}`", place.display());
-            return Err(RoomError::Remains { remains });
-        }
+        forget(self.slot.ids)?;
         self.slot.give_back()
     }
 }
