@@ -1,0 +1,166 @@
+//! How long a room in a virtual machine takes, and what its processes need, against a bare boot of the
+//! same kernel and initial file system in the same run:
+//!
+//! * `bare`: QEMU alone, no jail, no firmware but QEMU's own, no TPM, until the first process speaks;
+//! * `room`: [`Room::start_machine`]: jails, TPM, measured boot, layers, room inside, supervisor executed;
+//! * `pool`: taking such a room from a pool until its supervisor speaks.
+//!
+//! `PROOFROOM_BENCH_ROUNDS` (5), `PROOFROOM_BENCH_ACCEL` (`tcg`), `PROOFROOM_IMAGE_DIR`. Prints and never
+//! fails; says so where QEMU, `swtpm` or the image is missing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench"
+)]
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use proofroom_room::{
+    Accelerator, DEFAULT_ROOM, Diagnostics, Image, MachineConfig, MachineShape, Pool, Programs,
+    Room, RoomConfig, Shape,
+};
+use proofroom_vmm::{Inherited, Machine, Tpm, boot};
+
+fn main() {
+    let image = std::env::var_os("PROOFROOM_IMAGE_DIR").map_or_else(
+        || {
+            Path::new(env!("CARGO_BIN_EXE_confine-probe"))
+                .ancestors()
+                .nth(2)
+                .unwrap()
+                .join("image")
+        },
+        PathBuf::from,
+    );
+    let there = ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"].map(|p| Path::new(p).exists());
+    if there != [true, true] || !image.join("image.json").exists() {
+        println!(
+            "SKIPPED: QEMU, `swtpm` or the image in `{}` is missing",
+            image.display()
+        );
+        return;
+    }
+    let number = |name: &str, default| {
+        std::env::var(name)
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(default)
+    };
+    let rounds: usize = number("PROOFROOM_BENCH_ROUNDS", 5);
+    let accelerator = match std::env::var("PROOFROOM_BENCH_ACCEL").as_deref() {
+        Ok("kvm") => Accelerator::Kvm,
+        _ => Accelerator::Tcg,
+    };
+    let shape = MachineShape {
+        config: RoomConfig::parse(DEFAULT_ROOM, Path::new("/nonexistent")).unwrap(),
+        programs: Programs {
+            guest: env!("CARGO_BIN_EXE_confine-probe").into(),
+            others: Vec::new(),
+            supervisor_arguments: vec!["supervise".into()],
+            environment: Vec::new(),
+            diagnostics: Diagnostics::Discard,
+        },
+        machine: MachineConfig {
+            image: Image::open(&image).unwrap(),
+            layers: Vec::new(),
+            accelerator,
+            shape: Shape {
+                vcpus: 1,
+                memory_mib: 2048,
+            },
+        },
+    };
+    measure(&shape, rounds);
+}
+
+fn measure(shape: &MachineShape, rounds: usize) {
+    let (mut bare, mut room, mut pooled) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        bare.push(bare_boot(&shape.machine));
+        let began = Instant::now();
+        let started =
+            Room::start_machine("bench", &shape.config, &shape.programs, &shape.machine).unwrap();
+        room.push(began.elapsed());
+        started.destroy().unwrap();
+        let mut pool: Pool<Room> = Pool::new(shape.clone(), 1, Duration::from_secs(3600));
+        pool.tend(Instant::now()).unwrap();
+        let began = Instant::now();
+        let mut taken = pool.take(began).unwrap();
+        taken
+            .take_channel()
+            .unwrap()
+            .read_exact(&mut [0; 24])
+            .unwrap();
+        pooled.push(began.elapsed());
+        taken.destroy().unwrap();
+    }
+    let bare = report("bare", bare);
+    let room = report("room", room);
+    report("pool", pooled);
+    let ratio = room.as_secs_f64() / bare.as_secs_f64();
+    println!("room / bare = {ratio:.2} ({})", shape.machine.accelerator);
+}
+
+/// Until the first process speaks on the boot port, which is QEMU's standard output.
+fn bare_boot(machine: &MachineConfig) -> Duration {
+    let arguments = Machine {
+        accelerator: machine.accelerator,
+        shape: machine.shape,
+        firmware: "unused".into(),
+        kernel: machine.image.kernel.clone(),
+        initrd: machine.image.initrd.clone(),
+        command_line: machine.image.command_line.clone(),
+        disks: Vec::new(),
+        tpm: Tpm::Absent,
+        boot_port: Inherited(1),
+        channel: Inherited(2),
+        monitor: Inherited(3),
+    }
+    .arguments();
+    let mut command = Command::new("/usr/bin/qemu-system-x86_64");
+    let mut skip = false;
+    for argument in &arguments {
+        let text = argument.to_str().unwrap();
+        match text {
+            // QEMU's own firmware boots a kernel faster than UEFI does.
+            "-bios" => skip = true,
+            _ if skip => skip = false,
+            "socket,id=boot,fd=1" => drop(command.arg("stdio,id=boot")),
+            "socket,id=channel,fd=2" => drop(command.arg("null,id=channel")),
+            "socket,id=monitor,fd=3" => drop(command.arg("null,id=monitor")),
+            "kvm,device=/dev/fdset/1" => drop(command.arg("kvm")),
+            _ => drop(command.arg(text)),
+        }
+    }
+    let began = Instant::now();
+    let mut qemu = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    boot::read_frame(qemu.stdout.as_mut().unwrap()).unwrap();
+    let took = began.elapsed();
+    qemu.kill().unwrap();
+    qemu.wait().unwrap();
+    took
+}
+
+fn report(name: &str, mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    let middle = took[took.len() / 2];
+    println!(
+        "{name:>5}  min {:>9.1?}  p50 {middle:>9.1?}  max {:>9.1?}  ({} rounds)",
+        took[0],
+        took[took.len() - 1],
+        took.len()
+    );
+    middle
+}
