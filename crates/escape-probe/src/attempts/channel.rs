@@ -13,6 +13,7 @@ const ROUTER: &str = "the server of the room: a list of what it has";
 const POLICY: &str = "access policy";
 const GATEWAY: &str = "gateway: nothing is sent that it cannot read";
 const PARSER: &str = "HTTP parser";
+const EGRESS: &str = "egress policy: nothing leaves unless a rule says so";
 
 /// A request line for something that the room does not have.
 macro_rules! astray {
@@ -22,6 +23,25 @@ macro_rules! astray {
             $name,
             ROUTER,
             &[Trace::Network(concat!("http ", $method, " ", $target))],
+            || {
+                turned_away(&request(
+                    concat!($method, " ", $target, " HTTP/1.1"),
+                    "",
+                    b"{}",
+                ))
+            },
+        )
+    };
+}
+
+/// A request line for the outside, which no rule of the default egress policy allows.
+macro_rules! outward {
+    ($id:literal, $name:literal, $method:literal, $target:literal, $code:literal) => {
+        row(
+            $id,
+            $name,
+            EGRESS,
+            &[Trace::Outcome("denied", $code)],
             || {
                 turned_away(&request(
                     concat!($method, " ", $target, " HTTP/1.1"),
@@ -54,36 +74,47 @@ macro_rules! denied {
 }
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    astray!(
+    outward!(
         "A36",
         "metadata-by-the-server",
         "GET",
-        "http://169.254.169.254/latest/meta-data/"
+        "http://169.254.169.254/latest/meta-data/",
+        "egress-ip-literal"
     ),
-    astray!(
+    outward!(
         "A36",
         "loopback-by-the-server",
         "GET",
-        "http://127.0.0.1:22/"
+        "http://127.0.0.1:22/",
+        "egress-ip-literal"
     ),
-    astray!(
+    outward!(
         "A30",
         "name-with-a-good-prefix",
         "CONNECT",
-        "api.openai.com.attacker.example:443"
+        "api.openai.com.attacker.example:443",
+        "egress-host"
     ),
-    astray!(
+    outward!(
         "A30",
         "name-in-other-case",
         "CONNECT",
-        "API.OPENAI.COM.attacker.example:443"
+        "API.OPENAI.COM.attacker.example:443",
+        "egress-host"
     ),
-    astray!("A34", "tunnel-to-an-address", "CONNECT", "1.1.1.1:443"),
-    astray!(
+    outward!(
+        "A34",
+        "tunnel-to-an-address",
+        "CONNECT",
+        "1.1.1.1:443",
+        "egress-ip-literal"
+    ),
+    outward!(
         "A34",
         "tunnel-to-an-odd-port",
         "CONNECT",
-        "api.openai.com:22"
+        "api.openai.com:22",
+        "egress-host"
     ),
     astray!(
         "A28",
