@@ -89,6 +89,8 @@ fn requests_that_cannot_be_are_usage_errors() {
     assert_eq!(code(&refused), usage("layer-unknown"));
     let refused = layer(&state, &["build", "--name=x", "--packages=--yes"]);
     assert_eq!(code(&refused), usage("layer-package-name"));
+    let refused = layer(&state, &["build", "--name=x", "--from=/nonexistent"]);
+    assert_eq!(code(&refused), usage("layer-disk"));
     let layers = state.join("layers");
     assert!(!layers.exists() || fs::read_dir(layers).unwrap().count() == 0);
 }

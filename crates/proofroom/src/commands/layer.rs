@@ -258,6 +258,8 @@ fn unsaid(error: io::Error) -> Failure {
 fn failure(error: LayerError) -> Failure {
     let exit = match &error {
         LayerError::NoProgram { .. } | LayerError::Program { .. } => UNAVAILABLE,
+        // What was named is not there.
+        LayerError::Disk { source, .. } if source.kind() == io::ErrorKind::NotFound => USAGE,
         LayerError::Disk { .. } => INTERNAL,
         LayerError::Length { .. }
         | LayerError::Salt
