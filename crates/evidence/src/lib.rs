@@ -6,14 +6,19 @@
 
 mod document;
 mod error;
+mod event_log;
+#[cfg(test)]
+mod genuine;
 mod pck;
 mod quote;
 mod room;
 mod room_error;
 mod statement;
+mod tpm;
 
 pub use document::{Collateral, EvidenceDocument, FORMAT, MAX_DOCUMENT_BYTES};
 pub use error::EvidenceError;
+pub use event_log::{EV_NO_ACTION, EventLog, LogEvent, MAX_EVENT_LOG_BYTES};
 pub use pck::{Fmspc, PckFacts};
 pub use quote::{
     BodyKind, MAX_QUOTE_BYTES, Measurement, Quote, QuoteVersion, REPORT_DATA_BYTES, Register,
@@ -27,3 +32,6 @@ pub use room::{
 };
 pub use room_error::RoomError;
 pub use statement::{KeysetStatement, MAX_MODEL_BYTES, MAX_STATEMENT_BYTES, PURPOSE, ReportData};
+pub use tpm::{
+    Bank, KeyAttributes, MAX_TPM_BYTES, PcrSelection, TpmKey, TpmQuote, TpmSignature, pcr_digest,
+};

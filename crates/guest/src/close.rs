@@ -9,14 +9,19 @@ use http::{HeaderMap, HeaderValue};
 use proofroom_authz::Operation;
 use proofroom_canonical::{Digest, Nonce, Timestamp, json};
 use proofroom_record::{
+    attest_api::Moment,
     dsse::Envelope,
     event::{Action, Outcome, SessionEnd},
     predicate::seal,
     room_api::{self, COMMIT_HEADER, CloseAnswer, CloseRequest, ResultAccepted},
-    statement::{AgentSession, EventSummary, ModelRunReference, SessionResult, Signer},
+    statement::{
+        AgentSession, Closing, EventSummary, ModelRunReference, RoomEvidenceClaims, SessionResult,
+        Signer,
+    },
 };
 
 use crate::{
+    attest::{self, AttestError, Attester},
     channel::ChannelError,
     git::GitError,
     identity::Identity,
@@ -48,6 +53,9 @@ pub enum CloseError {
     /// The record could not be written.
     #[error("the session record could not be written")]
     Record,
+    /// The room has an attester, and it made no evidence of the end.
+    #[error("the room could not show what it was at its end")]
+    Attest(#[source] AttestError),
 }
 
 impl CloseError {
@@ -59,6 +67,7 @@ impl CloseError {
             Self::Journal(_) => "close-not-durable",
             Self::Other(_) => "close-other-record",
             Self::Record => "close-record",
+            Self::Attest(error) => error.code(),
         }
     }
 }
@@ -194,13 +203,14 @@ async fn hand_over(
     })
 }
 
-/// Writes the last event, signs the record and hands it over. Returns the record's digest.
+/// Writes the last event, shows what the room still is, signs the record and hands it over. Returns the record's digest.
 ///
 /// # Errors
 /// See [`CloseError`].
 pub async fn close(
     session: &Session,
     identity: &Identity,
+    attester: &Arc<dyn Attester>,
     end: SessionEnd,
     started: Timestamp,
 ) -> Result<Digest, CloseError> {
@@ -209,11 +219,23 @@ pub async fn close(
         .close(end)
         .await
         .map_err(CloseError::Journal)?;
-    let record = record(session, identity, events, end, started)?;
+    let closing = Closing::of(session.assignment.session, identity.binding, &events);
+    let closing = json::to_bytes(&closing).map_err(|_| CloseError::Record)?;
+    let closing = String::from_utf8(closing).map_err(|_| CloseError::Record)?;
+    let offer = attest::attest(attester, Moment::End, closing)
+        .await
+        .map_err(CloseError::Attest)?;
+    let policies = &session.assignment.policies;
+    let evidence = RoomEvidenceClaims {
+        start: identity.room_evidence.clone(),
+        end: attest::claim(&offer, &identity.appraised, policies).map_err(CloseError::Attest)?,
+    };
+    let record = record(session, identity, evidence, events, end, started)?;
     let sealed = seal(record, &identity.key).map_err(|_| CloseError::Record)?;
     let sent = sealed.digest;
     let request = CloseRequest {
         session_record: Envelope::parse(&sealed.bytes).map_err(|_| CloseError::Record)?,
+        room_evidence: offer,
     };
     let body = json::to_bytes(&request).map_err(|_| CloseError::Record)?;
     let answer: CloseAnswer = session
@@ -231,6 +253,7 @@ pub async fn close(
 fn record(
     session: &Session,
     identity: &Identity,
+    room_evidence: RoomEvidenceClaims,
     events: EventSummary,
     end: SessionEnd,
     started: Timestamp,
@@ -261,6 +284,7 @@ fn record(
         mechanisms,
         not_proven: not_proven(session),
         binding: identity.binding,
+        room_evidence,
         events,
         model_runs: model_runs.collect(),
         high_water,

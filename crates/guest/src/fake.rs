@@ -159,7 +159,8 @@ impl Host {
                 seen.binding = base64::engine::general_purpose::STANDARD
                     .decode(asked.binding)
                     .unwrap();
-                json_answer(&json!({"certificate_chain": "-----BEGIN CERTIFICATE-----"}))
+                json_answer(&json!({"certificate_chain": "-----BEGIN CERTIFICATE-----",
+                    "room_appraisal": {"kind": "none"}}))
             }
             (_, "/room/v1/events") => self.events(&body),
             (_, "/room/v1/result") => {
@@ -365,6 +366,7 @@ impl Room {
             loopback: None,
             agent,
             owner: Owner::Itself,
+            attester: Arc::new(crate::attest::Nothing),
         };
         let stream = self.host.clone().serve();
         let (cancel, cancelled) = tokio::sync::oneshot::channel();
@@ -509,6 +511,7 @@ fn assignment(commit: String) -> Assignment {
             room: some,
             appraisal: some,
             egress: Digest::of(proofroom_egress::DEFAULT_EGRESS),
+            room_appraisal: some,
         },
         access_policy: DEFAULT_POLICY.to_owned(),
         egress_policy: proofroom_egress::DEFAULT_EGRESS.to_owned(),

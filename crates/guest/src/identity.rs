@@ -1,6 +1,8 @@
 //! The session key and what it is bound to. The key is made here, lives in this process's memory
 //! alone, and signs event heads and the session record, nothing else.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -10,12 +12,16 @@ use p256::{
 };
 use proofroom_canonical::{Digest, Sensitive, json};
 use proofroom_record::{
+    attest_api::Moment,
     dsse::spki_digest,
-    room_api::{self, Assignment, IdentityAnswer, IdentityRequest},
-    statement::{BINDING_PURPOSE, Binding},
+    room_api::{self, Assignment, IdentityAnswer, IdentityRequest, RoomAppraised},
+    statement::RoomEvidenceClaim,
 };
 
-use crate::channel::{Channel, ChannelError};
+use crate::{
+    attest::{self, AttestError, Attester},
+    channel::{Channel, ChannelError},
+};
 
 /// A key that the host has certified for this session.
 #[derive(Debug)]
@@ -24,6 +30,10 @@ pub struct Identity {
     pub key: SigningKey,
     /// Digest of the binding statement: the root of the event chain.
     pub binding: Digest,
+    /// How the room showed what it is.
+    pub room_evidence: RoomEvidenceClaim,
+    /// What the host made of it.
+    pub appraised: RoomAppraised,
 }
 
 /// Why there is no identity.
@@ -39,6 +49,9 @@ pub enum IdentityError {
     /// The kernel gave no randomness, or a key could not be made of it.
     #[error("no session key could be made")]
     NoKey,
+    /// The room has an attester, and it made no evidence.
+    #[error("the room could not show what it is")]
+    Attest(#[source] AttestError),
 }
 
 impl IdentityError {
@@ -49,6 +62,7 @@ impl IdentityError {
             Self::Host(_) => "identity-not-certified",
             Self::NoCertificate => "identity-no-certificate",
             Self::NoKey => "identity-no-key",
+            Self::Attest(error) => error.code(),
         }
     }
 }
@@ -71,26 +85,22 @@ pub fn new_key() -> Result<SigningKey, IdentityError> {
 }
 
 impl Identity {
-    /// Binds `key` to the assignment and has the host certify it.
+    /// Binds `key` to the assignment, shows what the room is, and has the host certify the key.
     ///
     /// # Errors
     /// See [`IdentityError`].
     pub async fn establish(
         channel: &Channel,
+        attester: &Arc<dyn Attester>,
         assignment: &Assignment,
         key: SigningKey,
     ) -> Result<Self, IdentityError> {
-        let binding = Binding {
-            purpose: BINDING_PURPOSE.to_owned(),
-            session: assignment.session,
-            nonce: assignment.nonce,
-            spiffe_id: assignment.spiffe_id.clone(),
-            commit: assignment.commit.clone(),
-            task: assignment.task_digest(),
-            policies: assignment.policies.clone(),
-            session_key: spki_digest(key.verifying_key()),
-        };
+        let binding = assignment.binding(spki_digest(key.verifying_key()));
         let binding = json::to_bytes(&binding).map_err(|_| IdentityError::NoKey)?;
+        let statement = String::from_utf8(binding.clone()).map_err(|_| IdentityError::NoKey)?;
+        let offer = attest::attest(attester, Moment::Start, statement)
+            .await
+            .map_err(IdentityError::Attest)?;
         let session_key = key
             .verifying_key()
             .to_public_key_pem(LineEnding::LF)
@@ -98,6 +108,7 @@ impl Identity {
         let request = IdentityRequest {
             session_key,
             binding: STANDARD.encode(&binding),
+            room_evidence: offer.clone(),
         };
         let body = json::to_bytes(&request).map_err(|_| IdentityError::NoKey)?;
         let answer: IdentityAnswer = channel
@@ -110,9 +121,12 @@ impl Identity {
         {
             return Err(IdentityError::NoCertificate);
         }
+        let claim = attest::claim(&offer, &answer.room_appraisal, &assignment.policies);
         Ok(Self {
             key,
             binding: Digest::of(&binding),
+            room_evidence: claim.map_err(IdentityError::Attest)?,
+            appraised: answer.room_appraisal,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! serves the agent its model API and its tools, and closes the session with a signed record. It is
 //! not the boundary that holds the agent; that is the kernel's, through the `confine` crate.
 
+pub mod attest;
 pub mod channel;
 pub mod close;
 pub mod confined;

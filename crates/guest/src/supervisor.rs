@@ -13,6 +13,7 @@ use proofroom_authz::{Access, AccessPolicy, PolicyProblem, TaskGrant};
 use proofroom_canonical::Digest;
 use proofroom_egress::EgressPolicy;
 use proofroom_record::{
+    attest_api::{ASSIGNMENT_EVENT, RuntimeEvent},
     dsse::spki_digest,
     event::{EventBody, Exit, Observation, SessionEnd},
     room_api::{self, Assignment, MAX_ASSIGNMENT_BYTES, ProgressKind},
@@ -24,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    attest::{self, AttestError, Attester},
     channel::{Channel, ChannelError},
     close::{self, CloseError},
     egress::authority::{AUTHORITIES, Authority, AuthorityError},
@@ -66,6 +68,8 @@ pub struct Places {
     pub agent: PathBuf,
     /// Whose the files are that tools make.
     pub owner: Owner,
+    /// What can measure and quote for the room.
+    pub attester: Arc<dyn Attester>,
 }
 
 impl Places {
@@ -78,6 +82,7 @@ impl Places {
             loopback: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 8377))),
             agent: "/proofroom/proofroom-agent".into(),
             owner: Owner::Agent(1000),
+            attester: attest::of_a_room(),
         }
     }
 }
@@ -110,6 +115,9 @@ pub enum SupervisorError {
     /// The host failed.
     #[error("the assignment did not arrive")]
     Host(#[source] ChannelError),
+    /// The assignment is not measured.
+    #[error("the assignment could not be measured")]
+    Measure(#[source] AttestError),
     /// No identity.
     #[error("there is no session identity")]
     Identity(#[source] IdentityError),
@@ -143,6 +151,7 @@ impl SupervisorError {
             Self::Grant(error) => error.code(),
             Self::NoWork => "assignment-no-work",
             Self::Host(error) => error.code(),
+            Self::Measure(error) => error.code(),
             Self::Identity(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Socket(_) => "agent-socket",
@@ -190,10 +199,11 @@ async fn carry_through(
         .get(room_api::ASSIGNMENT, MAX_ASSIGNMENT_BYTES)
         .await
         .map_err(SupervisorError::Host)?;
+    measure(&places, &assignment).await?;
     let access = access(&assignment)?;
     let egress = egress(&assignment)?;
     let key = identity::new_key().map_err(SupervisorError::Identity)?;
-    let identity = Identity::establish(&channel, &assignment, key)
+    let identity = Identity::establish(&channel, &places.attester, &assignment, key)
         .await
         .map_err(SupervisorError::Identity)?;
     let session = begin(
@@ -208,10 +218,20 @@ async fn carry_through(
     let session = Arc::new(session);
     open(&session, &identity).await?;
     let end = work(&session, &places, cancelled).await;
-    let digest = close::close(&session, &identity, end, started)
+    let digest = close::close(&session, &identity, &places.attester, end, started)
         .await
         .map_err(SupervisorError::Close)?;
     Ok((end, digest))
+}
+
+/// Has the assignment measured: before anything else is done with it.
+async fn measure(places: &Places, assignment: &Assignment) -> Result<(), SupervisorError> {
+    let content = assignment.measured().to_text();
+    let event = content.and_then(|content| RuntimeEvent::new(ASSIGNMENT_EVENT, content));
+    let event = event.map_err(|error| SupervisorError::Measure(error.into()))?;
+    attest::measure(&places.attester, event)
+        .await
+        .map_err(SupervisorError::Measure)
 }
 
 fn access(assignment: &Assignment) -> Result<Access, SupervisorError> {

@@ -49,6 +49,13 @@ struct Arguments {
     /// Your own appraisal policy for attested upstreams
     #[arg(long, value_name = "FILE")]
     appraisal_policy: Option<PathBuf>,
+    /// Your own appraisal policy for rooms
+    #[arg(long, value_name = "FILE")]
+    room_appraisal_policy: Option<PathBuf>,
+    /// Reference values of the room's image that you made yourself (`proofroom measure`); the room
+    /// appraisal policy must pin them
+    #[arg(long, value_name = "FILE")]
+    room_reference: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +115,8 @@ fn run(arguments: &Arguments) -> Result<u8, RunError> {
         ca: anchor(arguments.ca.as_deref())?,
         log_key: anchor(arguments.log_key.as_deref())?,
         appraisal_policy: anchor(arguments.appraisal_policy.as_deref())?,
+        room_appraisal_policy: anchor(arguments.room_appraisal_policy.as_deref())?,
+        room_reference: anchor(arguments.room_reference.as_deref())?,
     };
     let now = arguments.at.map_or_else(now, Ok)?;
     let report = verify_bundle(&bytes, &anchors, now);

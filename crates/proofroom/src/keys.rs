@@ -12,9 +12,12 @@ use p256::{
     pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, LineEnding},
 };
 use proofroom_canonical::{SessionId, Timestamp};
+use proofroom_evidence::TpmKey;
+use proofroom_verifier::AK_COMMON_NAME;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm, string::Ia5String,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SignatureAlgorithm,
+    string::Ia5String,
 };
 use zeroize::Zeroizing;
 
@@ -26,6 +29,11 @@ const RENEW_BEFORE_DAYS: i64 = 30;
 const DAY_SECONDS: i64 = 86_400;
 /// Clocks of the machines that read a certificate may lag by this much.
 const BACKDATE_SECONDS: i64 = 300;
+
+/// `serialNumber`, which holds the session in the subject of an attestation key.
+const SERIAL_NUMBER: [u64; 4] = [2, 5, 4, 5];
+/// `tcg-kp-AIKCertificate`: for an attestation key and nothing else.
+const AIK_USAGE_ARCS: [u64; 5] = [2, 23, 133, 8, 3];
 
 /// Why the deployment's keys could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +60,9 @@ pub enum KeyError {
     /// The public key that a room sent is not a P-256 key.
     #[error("the room's session key is not a P-256 SubjectPublicKeyInfo in PEM")]
     SessionKey,
+    /// What a TPM gave is not an attestation key.
+    #[error("the software TPM's key is not an ECDSA P-256 attestation key")]
+    AttestationKey,
     /// The system gave no randomness.
     #[error("the system gave no randomness")]
     Randomness,
@@ -69,6 +80,7 @@ impl KeyError {
             Self::Exposed(_) => "key-file-exposed",
             Self::Malformed(_) => "key-file-malformed",
             Self::SessionKey => "session-key-malformed",
+            Self::AttestationKey => "attestation-key-malformed",
             Self::Randomness => "no-randomness",
             Self::Issue(_) => "certificate-issue",
         }
@@ -172,17 +184,24 @@ impl DeploymentKeys {
         )
     }
 
-    /// Certifies a session key for `spiffe_id`; returns the key and its certificate, PEM.
+    /// Reads the public key that a room sent.
     ///
     /// # Errors
     /// [`KeyError::SessionKey`] when `spki_pem` is not a P-256 public key.
+    pub fn read_session_key(spki_pem: &str) -> Result<VerifyingKey, KeyError> {
+        VerifyingKey::from_public_key_pem(spki_pem).map_err(|_| KeyError::SessionKey)
+    }
+
+    /// Certifies a session key for `spiffe_id`; returns the certificate, PEM.
+    ///
+    /// # Errors
+    /// [`KeyError::Issue`].
     pub fn certify_session(
         &self,
-        spki_pem: &str,
+        key: &VerifyingKey,
         spiffe_id: &str,
         now: Timestamp,
-    ) -> Result<(VerifyingKey, String), KeyError> {
-        let key = VerifyingKey::from_public_key_pem(spki_pem).map_err(|_| KeyError::SessionKey)?;
+    ) -> Result<String, KeyError> {
         let params = leaf_params(
             "Proofroom session",
             spiffe_id,
@@ -190,9 +209,41 @@ impl DeploymentKeys {
             now,
         )?;
         let certificate = params
+            .signed_by(&P256Public::from(key), &self.ca)
+            .map_err(KeyError::Issue)?;
+        Ok(certificate.pem())
+    }
+
+    /// Certifies the attestation key of the software TPM that the host runs for `session`; returns the
+    /// certificate, PEM. `public` is the key's TPMT_PUBLIC, from the TPM itself: whoever calls this
+    /// started that TPM.
+    ///
+    /// # Errors
+    /// [`KeyError::AttestationKey`] when `public` is not that of an attestation key on P-256.
+    pub fn certify_attestation_key(
+        &self,
+        public: &[u8],
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<String, KeyError> {
+        let key = TpmKey::parse(public)
+            .ok()
+            .filter(|key| key.attributes().is_attestation_key())
+            .and_then(|key| VerifyingKey::from_sec1_bytes(key.point()).ok())
+            .ok_or(KeyError::AttestationKey)?;
+        let mut params = params(AK_COMMON_NAME, SESSION_CERTIFICATE_DAYS, now)?;
+        params.distinguished_name.push(
+            DnType::CustomDnType(SERIAL_NUMBER.to_vec()),
+            session.to_string(),
+        );
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(AIK_USAGE_ARCS.to_vec())];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params
             .signed_by(&P256Public::from(&key), &self.ca)
             .map_err(KeyError::Issue)?;
-        Ok((key, certificate.pem()))
+        Ok(certificate.pem())
     }
 }
 
@@ -413,10 +464,11 @@ mod tests {
             .verifying_key()
             .to_public_key_pem(LineEnding::LF)
             .unwrap();
-        let (key, certificate) = keys.certify_session(&pem, &id, NOW).unwrap();
+        let key = DeploymentKeys::read_session_key(&pem).unwrap();
         assert_eq!(&key, session.verifying_key());
+        let certificate = keys.certify_session(&key, &id, NOW).unwrap();
         assert!(certificate.starts_with("-----BEGIN CERTIFICATE-----"));
-        let refused = keys.certify_session("nonsense", &id, NOW).unwrap_err();
+        let refused = DeploymentKeys::read_session_key("nonsense").unwrap_err();
         assert_eq!(refused.code(), "session-key-malformed");
     }
 }

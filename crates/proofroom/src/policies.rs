@@ -16,7 +16,7 @@ use proofroom_gateway::{
 };
 use proofroom_record::{bundle::PolicyFiles, statement::PolicyDigests};
 use proofroom_room::RoomConfig;
-use proofroom_verifier::AppraisalPolicy;
+use proofroom_verifier::{AppraisalPolicy, RoomAppraisalPolicy};
 
 use crate::causes;
 
@@ -30,16 +30,20 @@ const ROOM: &str = "room.toml";
 /// File name under which upstreams refer to the appraisal policy.
 pub const APPRAISAL: &str = "appraisal.toml";
 const EGRESS: &str = "egress.toml";
+const ROOM_APPRAISAL: &str = "room-appraisal.toml";
+/// File name under which a session's folder keeps the reference values of its room.
+pub const ROOM_REFERENCE: &str = "room-reference.json";
 const UPSTREAMS: &str = "upstreams.toml";
 
 /// The files that a new deployment starts from.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
     (ACCESS, proofroom_authz::DEFAULT_POLICY),
     (CLASSIFICATION, proofroom_classify::DEFAULT_CLASSIFICATION),
     (ROUTING, proofroom_classify::DEFAULT_ROUTING),
     (ROOM, proofroom_room::DEFAULT_ROOM),
     (APPRAISAL, proofroom_verifier::PRODUCTION_UPSTREAM),
     (EGRESS, DEFAULT_EGRESS),
+    (ROOM_APPRAISAL, proofroom_verifier::NO_ROOM_EVIDENCE),
     (UPSTREAMS, DEFAULT_UPSTREAMS),
 ];
 
@@ -91,6 +95,8 @@ pub struct PolicySet {
     pub appraisal: AppraisalPolicy,
     /// `egress.toml`.
     pub egress: EgressPolicy,
+    /// `room-appraisal.toml`.
+    pub room_appraisal: RoomAppraisalPolicy,
     /// `upstreams.toml`.
     pub upstreams: UpstreamsConfig,
 }
@@ -151,6 +157,10 @@ impl PolicySet {
             AppraisalPolicy::parse(text(APPRAISAL), APPRAISAL),
         );
         let egress = problems.of(EGRESS, EgressPolicy::parse(text(EGRESS)));
+        let room_appraisal = problems.of(
+            ROOM_APPRAISAL,
+            RoomAppraisalPolicy::parse(text(ROOM_APPRAISAL), ROOM_APPRAISAL),
+        );
         let upstreams = problems.of(
             UPSTREAMS,
             UpstreamsConfig::parse(text(UPSTREAMS), &SystemSecrets),
@@ -173,6 +183,7 @@ impl PolicySet {
             room,
             appraisal,
             egress,
+            room_appraisal,
             upstreams,
         ) {
             (
@@ -182,6 +193,7 @@ impl PolicySet {
                 Some(room),
                 Some(appraisal),
                 Some(egress),
+                Some(room_appraisal),
                 Some(upstreams),
             ) => Ok(Self {
                 texts,
@@ -191,6 +203,7 @@ impl PolicySet {
                 room,
                 appraisal,
                 egress,
+                room_appraisal,
                 upstreams,
             }),
             _ => Err(PolicyProblems(problems.0)),
@@ -220,6 +233,7 @@ impl PolicySet {
             room: digest(ROOM),
             appraisal: digest(APPRAISAL),
             egress: digest(EGRESS),
+            room_appraisal: digest(ROOM_APPRAISAL),
         }
     }
 
@@ -234,7 +248,30 @@ impl PolicySet {
             room: bytes(ROOM),
             appraisal: bytes(APPRAISAL),
             egress: bytes(EGRESS),
+            room_appraisal: bytes(ROOM_APPRAISAL),
         }
+    }
+
+    /// Makes the room appraisal policy the shipped one for virtual machines, pinned to `manifest`.
+    /// For deployments whose policy accepts no evidence yet, and which start such a room all the
+    /// same: without this, no evidence of it would be accepted.
+    ///
+    /// # Errors
+    /// Every problem of the policy that comes out.
+    pub fn pin_room(&mut self, manifest: Digest) -> Result<(), PolicyProblems> {
+        let made = RoomAppraisalPolicy::for_reference(manifest);
+        let mut problems = Problems(Vec::new());
+        let parsed = RoomAppraisalPolicy::parse(&made, ROOM_APPRAISAL);
+        let Some(policy) = problems.of(ROOM_APPRAISAL, parsed) else {
+            return Err(PolicyProblems(problems.0));
+        };
+        self.room_appraisal = policy;
+        for (name, text) in &mut self.texts {
+            if *name == ROOM_APPRAISAL {
+                text.clone_from(&made);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the files beside a session, so that it can be closed later even if they change.
@@ -272,6 +309,7 @@ pub fn read_saved(dir: &Path) -> io::Result<PolicyFiles> {
         room: bytes(ROOM)?,
         appraisal: bytes(APPRAISAL)?,
         egress: bytes(EGRESS)?,
+        room_appraisal: bytes(ROOM_APPRAISAL)?,
     })
 }
 

@@ -7,6 +7,7 @@ mod close;
 mod egress;
 mod identity;
 mod orders;
+pub(crate) mod room;
 mod workspace;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -22,11 +23,11 @@ use proofroom_gateway::{Caller, Gateway};
 use proofroom_record::{
     room_api::{
         ASSIGNMENT, Assignment, CLOSE, EGRESS, EGRESS_ACCOUNTS, EVENTS, EventsDurable, IDENTITY,
-        LimitEffect, MAX_ANSWER_BYTES, MAX_EVENTS_POST_BYTES, ORDERS, ORDERS_DUE,
-        ORDERS_WAIT_SECONDS, PROGRESS, Person, Progress as RoomProgress, REPORTS, RESULT, RUNS,
-        ReportKind, RunsRecorded, WORKSPACE,
+        LimitEffect, MAX_ANSWER_BYTES, MAX_ATTESTED_REQUEST_BYTES, MAX_EVENTS_POST_BYTES, ORDERS,
+        ORDERS_DUE, ORDERS_WAIT_SECONDS, PROGRESS, Person, Progress as RoomProgress, REPORTS,
+        RESULT, RUNS, ReportKind, RunsRecorded, WORKSPACE,
     },
-    statement::AgentSession,
+    statement::{AgentSession, RoomEvidenceClaim},
 };
 use proofroom_room::Meter;
 use proofroom_tlog::LeafKind;
@@ -35,12 +36,12 @@ use tokio::{
     sync::{Mutex, mpsc},
 };
 
-pub use self::activity::Liveliness;
 use self::{
     activity::Activity,
     body::{Body, Refusal, collect, json},
     orders::OrderBook,
 };
+pub use self::{activity::Liveliness, room::RoomAttestation};
 use crate::{
     broker::Origin, causes::chain, journal::Journal, keys::DeploymentKeys, progress::Progress,
     session::DeliveryInspector, shelf::Shelf,
@@ -48,8 +49,6 @@ use crate::{
 
 /// How many events may follow the last event head in the log.
 const EVENTS_PER_HEAD: u64 = 64;
-/// A session record with every model run of a long session.
-const MAX_CLOSE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a session is about: fixed before its room starts.
 #[derive(Debug)]
@@ -68,6 +67,8 @@ pub struct SessionFacts {
     pub meter: Meter,
     /// How long it may do nothing.
     pub idle: Duration,
+    /// What the room must show of itself.
+    pub attestation: RoomAttestation,
 }
 
 /// What serves a session.
@@ -117,6 +118,7 @@ enum State {
 
 struct Identified {
     binding: Digest,
+    room_evidence: RoomEvidenceClaim,
     key: VerifyingKey,
     journal: Arc<std::sync::Mutex<Journal>>,
     announced: Arc<std::sync::Mutex<egress::Announced>>,
@@ -278,7 +280,7 @@ impl SessionService {
                 self.workspace()
             }
             (false, IDENTITY) => {
-                let body = collect(request.into_body(), MAX_ANSWER_BYTES).await?;
+                let body = collect(request.into_body(), MAX_ATTESTED_REQUEST_BYTES).await?;
                 self.identify(body).await
             }
             (false, EVENTS) => {
@@ -300,7 +302,7 @@ impl SessionService {
                 self.book.report(&body).await
             }
             (false, CLOSE) => {
-                let body = collect(request.into_body(), MAX_CLOSE_BYTES).await?;
+                let body = collect(request.into_body(), MAX_ATTESTED_REQUEST_BYTES).await?;
                 self.close(body).await
             }
             _ => Err(Refusal {

@@ -318,7 +318,7 @@ pub fn ownership(state: &StateDir, dir: &Path) -> anyhow::Result<Ownership> {
     }
 }
 
-fn evidence_path(dir: &Path, digest: Digest) -> PathBuf {
+pub(crate) fn evidence_path(dir: &Path, digest: Digest) -> PathBuf {
     dir.join("evidence")
         .join(format!("{}.json", digest.to_hex()))
 }

@@ -6,8 +6,8 @@ use proofroom_canonical::json::{self, JsonError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use proofroom_evidence::{
-    ASSIGNMENT_EVENT, AssignmentEvent, BOOT_CONFIG_EVENT, EvidenceType, Moment, RoomEvidence,
-    RuntimeEvent,
+    ASSIGNMENT_EVENT, AssignmentEvent, BOOT_CONFIG_EVENT, EvidenceType, Moment, RoomError,
+    RoomEvidence, RuntimeEvent,
 };
 
 use crate::room_api::ErrorDetail;

@@ -13,6 +13,8 @@ pub const MANIFEST: &str = "MANIFEST.sha256";
 pub const VERIFY_MD: &str = "VERIFY.md";
 /// Name of the page for a person.
 pub const REPORT_HTML: &str = "report.html";
+/// Name of the reference values of the room.
+pub const ROOM_REFERENCE: &str = "trust/room-reference.json";
 
 /// A record with its receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,17 @@ pub struct TrustMaterial {
     pub log_key: Vec<u8>,
     /// The policies that were in force.
     pub policies: PolicyFiles,
+    /// The reference values that the room's evidence was judged by.
+    pub room_reference: RoomReference,
+}
+
+/// The reference values of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomReference {
+    /// The room showed no evidence, so there is nothing to judge.
+    NotUsed,
+    /// File `trust/room-reference.json`: the manifest that the room appraisal policy pins.
+    Manifest(Vec<u8>),
 }
 
 /// The policy files, byte for byte as they were in force.
@@ -53,6 +66,8 @@ pub struct PolicyFiles {
     pub appraisal: Vec<u8>,
     /// `egress.toml`.
     pub egress: Vec<u8>,
+    /// `room-appraisal.toml`.
+    pub room_appraisal: Vec<u8>,
 }
 
 /// The session key's signature over the last durable event.
@@ -81,7 +96,7 @@ pub struct BundleParts {
     pub destruction: Option<LoggedRecord>,
     /// The checkpoint that all receipts lead to.
     pub checkpoint: Vec<u8>,
-    /// Evidence documents of attested upstreams, each once, in any order.
+    /// Evidence documents of attested upstreams and of the room, each once, in any order.
     pub evidence: Vec<Vec<u8>>,
     /// Keys, certificates and policies.
     pub trust: TrustMaterial,
@@ -182,6 +197,9 @@ impl BundleParts {
         for (name, bytes) in self.trust.files() {
             put(name, bytes);
         }
+        if let RoomReference::Manifest(bytes) = &self.trust.room_reference {
+            put(ROOM_REFERENCE, bytes);
+        }
         files
     }
 
@@ -211,7 +229,7 @@ impl BundleParts {
 }
 
 impl TrustMaterial {
-    fn files(&self) -> [(&'static str, &[u8]); 10] {
+    fn files(&self) -> [(&'static str, &[u8]); 11] {
         [
             ("trust/ca.pem", &self.ca),
             ("trust/gateway.pem", &self.gateway),
@@ -226,10 +244,16 @@ impl TrustMaterial {
             ("trust/policies/room.toml", &self.policies.room),
             ("trust/policies/appraisal.toml", &self.policies.appraisal),
             ("trust/policies/egress.toml", &self.policies.egress),
+            (
+                "trust/policies/room-appraisal.toml",
+                &self.policies.room_appraisal,
+            ),
         ]
     }
 
     fn take_from(files: &mut Files) -> Result<Self, BundleError> {
+        let room_reference =
+            (files.remove(ROOM_REFERENCE)).map_or(RoomReference::NotUsed, RoomReference::Manifest);
         let mut trust = |name: &str| take(files, &format!("trust/{name}"));
         Ok(Self {
             ca: trust("ca.pem")?,
@@ -243,7 +267,9 @@ impl TrustMaterial {
                 room: trust("policies/room.toml")?,
                 appraisal: trust("policies/appraisal.toml")?,
                 egress: trust("policies/egress.toml")?,
+                room_appraisal: trust("policies/room-appraisal.toml")?,
             },
+            room_reference,
         })
     }
 }

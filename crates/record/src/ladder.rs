@@ -1,7 +1,8 @@
 //! The ladder: offline verification of a bundle as a list of named checks, from its bytes up to what
 //! its records claim. Needs no network, no account and nobody's word; takes the time as an argument.
 
-use proofroom_canonical::{Digest, IsolationLevel, Timestamp};
+use proofroom_canonical::{Digest, Timestamp};
+use proofroom_verifier::RoomAppraisal;
 
 use crate::{
     bundle::{Bundle, BundleError, BundleParts, HeadSignature},
@@ -21,12 +22,14 @@ mod evidence;
 mod log;
 mod presentation;
 mod remarks;
+mod room;
 mod seam;
 mod signatures;
 
 pub use check::{Blame, Check, Failure, Outcome, Requirement, Verdict};
 pub use presentation::{WriteError, write_bundle};
 
+use binding::Isolation;
 use check::Rungs;
 pub(crate) use signatures::Records;
 
@@ -57,6 +60,10 @@ pub struct Anchors {
     pub log_key: Anchor,
     /// The appraisal policy for attested upstreams.
     pub appraisal_policy: Anchor,
+    /// The appraisal policy for rooms.
+    pub room_appraisal_policy: Anchor,
+    /// The reference values of the room's image; the policy must pin them, whoever brings them.
+    pub room_reference: Anchor,
 }
 
 impl Anchors {
@@ -67,6 +74,8 @@ impl Anchors {
             ca: Anchor::FromBundle,
             log_key: Anchor::FromBundle,
             appraisal_policy: Anchor::FromBundle,
+            room_appraisal_policy: Anchor::FromBundle,
+            room_reference: Anchor::FromBundle,
         }
     }
 }
@@ -84,6 +93,8 @@ pub struct Report {
     pub remarks: Vec<String>,
     /// What an accepted bundle still does not prove. Never empty.
     pub not_proven: Vec<String>,
+    /// The appraisals of the room's evidence, each with all its checks: at its start, at its end.
+    pub room: Vec<RoomAppraisal>,
 }
 
 /// Verifies a bundle. Never fails: what is wrong with the bundle is in the report.
@@ -114,13 +125,14 @@ fn bytes_failure(error: &BundleError) -> Failure {
 }
 
 fn finish(rungs: Rungs, facts: Option<BundleFacts>, anchors: &Anchors) -> Report {
-    let checks = rungs.0;
+    let (checks, room) = (rungs.checks, rungs.room);
     Report {
         verdict: Verdict::of(&checks),
         remarks: facts.as_ref().map(remarks::remarks).unwrap_or_default(),
         not_proven: remarks::not_proven(facts.as_ref(), anchors, &checks),
         checks,
         facts,
+        room,
     }
 }
 
@@ -163,6 +175,8 @@ fn climb(
             "completeness",
             "policies",
             "evidence",
+            "room-evidence",
+            "room-evidence-end",
             "destruction",
             "isolation",
         ] {
@@ -180,6 +194,7 @@ fn climb(
         binding::verify_policies(parts, &binding, &records)
     });
     check_evidence(rungs, parts, anchors, &binding, &records, now);
+    room::check(rungs, parts, anchors, &binding, &records);
     check_room(rungs, &records);
     chain.map(|chain| BundleFacts::new(parts, binding, &records, &chain))
 }
@@ -426,12 +441,16 @@ fn check_room(rungs: &mut Rungs, records: &Records) {
             "the bundle holds no destruction record: nobody states that the room is gone",
         ),
     }
-    let level: IsolationLevel = records.session.predicate().isolation;
-    match binding::appraise_isolation(level) {
+    match binding::appraise_isolation(records.session.predicate()) {
         Ok(found) => {
             rungs.require("isolation", || Ok((found, ())));
         }
-        Err(reason) => rungs.not_evaluated("isolation", Requirement::Required, reason),
+        Err(Isolation::Refuted(failure)) => {
+            rungs.require("isolation", || Err::<(String, ()), _>(failure));
+        }
+        Err(Isolation::Unshown(reason)) => {
+            rungs.not_evaluated("isolation", Requirement::Required, reason);
+        }
     }
 }
 

@@ -13,9 +13,10 @@ use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Times
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attest_api::AssignmentEvent,
     dsse::Envelope,
     event::{EgressEnd, Exit, RunStatus},
-    statement::PolicyDigests,
+    statement::{BINDING_PURPOSE, Binding, PolicyDigests},
 };
 
 /// `GET`: the session's [`Assignment`].
@@ -81,6 +82,9 @@ pub const MAX_ORDER_ARGV_BYTES: usize = 32 * 1024;
 pub const MAX_ASSIGNMENT_BYTES: usize = 4 * 1024 * 1024;
 /// The most bytes that any other JSON answer may have.
 pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// The most bytes of a session key's request or of a close: with room evidence, its escapes and a
+/// session record of many model runs.
+pub const MAX_ATTESTED_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// The most bytes that a model request may have.
 pub const MAX_MODEL_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// The most bytes that a workspace bundle or a result pack may have.
@@ -136,6 +140,34 @@ impl Assignment {
     #[must_use]
     pub fn task_digest(&self) -> Digest {
         Digest::of(self.task.as_ref().map_or("", TaskText::expose))
+    }
+
+    /// What a room measures of this before it acts on it.
+    #[must_use]
+    pub fn measured(&self) -> AssignmentEvent {
+        AssignmentEvent {
+            session: self.session,
+            nonce: self.nonce,
+            repository: self.repository.clone(),
+            commit: self.commit.clone(),
+            agent: self.agent.clone(),
+            policies: self.policies.by_name(),
+        }
+    }
+
+    /// What a room with this session key binds itself to.
+    #[must_use]
+    pub fn binding(&self, session_key: Digest) -> Binding {
+        Binding {
+            purpose: BINDING_PURPOSE.to_owned(),
+            session: self.session,
+            nonce: self.nonce,
+            spiffe_id: self.spiffe_id.clone(),
+            commit: self.commit.clone(),
+            task: self.task_digest(),
+            policies: self.policies.clone(),
+            session_key,
+        }
     }
 }
 
@@ -244,6 +276,24 @@ pub struct IdentityRequest {
     /// Standard base64 of the [`crate::statement::Binding`] as compact JSON: the bytes whose digest
     /// is the root of the event chain.
     pub binding: String,
+    /// Evidence of the room about that binding.
+    pub room_evidence: RoomEvidenceOffer,
+}
+
+/// Evidence of a room, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RoomEvidenceOffer {
+    /// The room has nothing that could attest. The host takes it only from a room that it started so.
+    None {
+        /// Why, in words.
+        reason: String,
+    },
+    /// The room's evidence.
+    Evidence {
+        /// Its exact text.
+        text: String,
+    },
 }
 
 /// The certificate of the session key.
@@ -252,6 +302,21 @@ pub struct IdentityRequest {
 pub struct IdentityAnswer {
     /// Certificates, leaf first, PEM.
     pub certificate_chain: String,
+    /// By which policy the room's evidence was accepted.
+    pub room_appraisal: RoomAppraised,
+}
+
+/// What the host made of a room's evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RoomAppraised {
+    /// There was none to appraise.
+    None,
+    /// It was accepted.
+    Accepted {
+        /// Name of the policy.
+        appraisal_policy: String,
+    },
 }
 
 /// One event with the session key's signature over the head that it makes.
@@ -554,6 +619,8 @@ pub fn parse_orders(bytes: &[u8]) -> Result<OrdersGiven, json::JsonError> {
 pub struct CloseRequest {
     /// The session record, signed by the session key.
     pub session_record: Envelope,
+    /// Evidence of the room about its [`crate::statement::Closing`].
+    pub room_evidence: RoomEvidenceOffer,
 }
 
 /// The host has the session record.

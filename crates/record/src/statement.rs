@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
+use proofroom_evidence::EvidenceType;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{RunStatus, SessionEnd};
@@ -105,6 +106,60 @@ pub struct PolicyDigests {
     pub appraisal: Digest,
     /// `egress.toml`.
     pub egress: Digest,
+    /// The appraisal policy for rooms. It pins the reference values by their digest.
+    pub room_appraisal: Digest,
+}
+
+impl PolicyDigests {
+    /// The digests by the policies' names, as a room measures them.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<String, Digest> {
+        [
+            ("access", self.access),
+            ("classification", self.classification),
+            ("routing", self.routing),
+            ("room", self.room),
+            ("appraisal", self.appraisal),
+            ("egress", self.egress),
+            ("room_appraisal", self.room_appraisal),
+        ]
+        .into_iter()
+        .map(|(name, digest)| (name.to_owned(), digest))
+        .collect()
+    }
+}
+
+/// What a room proves at its end. Its SHA-512 is what the closing quote's report data is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Closing {
+    /// `proofroom.session-closing.v1`: keeps these bytes from meaning anything else.
+    pub purpose: String,
+    /// The session.
+    pub session: SessionId,
+    /// Digest of the session's [`Binding`].
+    pub binding: Digest,
+    /// How many events the session has.
+    pub events: u64,
+    /// Digest of the last event's line.
+    pub head: Digest,
+}
+
+/// Value of [`Closing::purpose`].
+pub const CLOSING_PURPOSE: &str = "proofroom.session-closing.v1";
+
+impl Closing {
+    /// What the room of `session`, whose binding has this digest, proves when it has these events.
+    #[must_use]
+    pub fn of(session: SessionId, binding: Digest, events: &EventSummary) -> Self {
+        Self {
+            purpose: CLOSING_PURPOSE.to_owned(),
+            session,
+            binding,
+            events: events.count,
+            head: events.head,
+        }
+    }
 }
 
 /// Predicate `model-run/v1`: one model request and what became of it.
@@ -331,6 +386,8 @@ pub struct AgentSession {
     pub not_proven: Vec<String>,
     /// Digest of the [`Binding`], which lies in the bundle.
     pub binding: Digest,
+    /// How the room showed what it is, at its start and at its end.
+    pub room_evidence: RoomEvidenceClaims,
     /// The event chain.
     pub events: EventSummary,
     /// Every model run, in order.
@@ -350,6 +407,39 @@ pub struct AgentSession {
     pub signer: Signer,
     /// 32 random bytes, so that the record's digest in the log says nothing about it.
     pub blinding: Nonce,
+}
+
+/// How a room showed what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoomEvidenceClaims {
+    /// Before the session key was certified.
+    pub start: RoomEvidenceClaim,
+    /// After the last event.
+    pub end: RoomEvidenceClaim,
+}
+
+/// How a room showed what it is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RoomEvidenceClaim {
+    /// Not at all.
+    None {
+        /// Why not, such as `process room: no attester`.
+        reason: String,
+    },
+    /// By evidence, which lies in the bundle with its endorsements.
+    Attested {
+        /// What kind of machine signed it.
+        #[serde(rename = "type")]
+        evidence_type: EvidenceType,
+        /// SHA-256 of the evidence's exact text.
+        evidence: Digest,
+        /// Name of the room appraisal policy.
+        appraisal_policy: String,
+        /// Digest of the room appraisal policy.
+        policy: Digest,
+    },
 }
 
 /// The event chain of a session.

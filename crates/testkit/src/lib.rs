@@ -5,4 +5,5 @@
 
 pub mod cassette;
 pub mod tee;
+pub mod tpm;
 pub mod tsm;

@@ -222,7 +222,7 @@ impl SimulatedTee {
     clippy::panic,
     reason = "a test double: no input of its caller leads here"
 )]
-fn written<T, E: std::fmt::Display>(made: Result<T, E>) -> T {
+pub(crate) fn written<T, E: std::fmt::Display>(made: Result<T, E>) -> T {
     match made {
         Ok(value) => value,
         Err(error) => panic!("simulated TEE: {error}"),

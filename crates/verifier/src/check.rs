@@ -22,19 +22,21 @@ macro_rules! spelled {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.serialize_str(self.as_str())
             }
         }
     };
 }
+
+pub(crate) use spelled;
 
 spelled! {
     /// A check. Every appraisal answers every one of them, in this order.
@@ -295,11 +297,12 @@ impl Verdict {
     /// Folds outcomes to one verdict: the worst of them. No outcomes prove nothing.
     #[must_use]
     pub fn fold<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Self {
-        outcomes
-            .into_iter()
-            .map(Outcome::verdict)
-            .max()
-            .unwrap_or(Self::Incomplete)
+        Self::worst(outcomes.into_iter().map(Outcome::verdict))
+    }
+
+    /// The worst of `verdicts`; none prove nothing.
+    pub(crate) fn worst(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        verdicts.into_iter().max().unwrap_or(Self::Incomplete)
     }
 }
 

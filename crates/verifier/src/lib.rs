@@ -1,6 +1,6 @@
 //! The verifier of RFC 9334: evidence and vendor collateral in, an appraisal out. Pure: the clock
-//! and the policy are arguments, nothing is fetched. The one type that proves an accepted appraisal,
-//! [`VerifiedUpstream`], cannot be built by anybody else.
+//! and the policy are arguments, nothing is fetched. The types that prove an accepted appraisal,
+//! [`VerifiedUpstream`] and [`VerifiedRoom`], cannot be built by anybody else.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,8 @@ mod check;
 mod dcap;
 mod policy;
 pub mod reference;
+mod room;
+mod room_policy;
 mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
@@ -18,4 +20,12 @@ pub use policy::{
     SIMULATED_UPSTREAM, TcbStatus,
 };
 pub use reference::{ReferenceError, ReferenceManifest};
-pub use verified::VerifiedUpstream;
+pub use room::{
+    AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomExpectation,
+    RoomOutcome, RoomTrust, appraise_room,
+};
+pub use room_policy::{
+    NO_ROOM_EVIDENCE, PinError, PinnedRoomPolicy, ROOM_VM, RoomAppraisalPolicy, TpmOwner, label_of,
+    level_of,
+};
+pub use verified::{VerifiedRoom, VerifiedUpstream};

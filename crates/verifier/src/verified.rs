@@ -1,9 +1,11 @@
-//! The proof that an upstream's evidence was accepted. Built in this crate alone, from an
-//! [`Appraisal`](crate::Appraisal) whose every check passed; there is no other way to one.
+//! The proofs that evidence of an upstream or of a room was accepted. Built in this crate alone, from
+//! an [`Appraisal`](crate::Appraisal) or [`RoomAppraisal`](crate::RoomAppraisal) whose every check
+//! passed; there is no other way to one.
 
-use proofroom_canonical::{Digest, Timestamp};
+use proofroom_canonical::{Digest, IsolationLevel, SessionId, Timestamp};
+use proofroom_evidence::{EvidenceType, Moment};
 
-use crate::Assurance;
+use crate::{Assurance, label_of, level_of};
 
 /// An upstream whose evidence was accepted: this TLS key, for this model, until this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,5 +75,80 @@ impl VerifiedUpstream {
     #[must_use]
     pub const fn assurance(&self) -> Assurance {
         self.assurance
+    }
+}
+
+/// A room whose evidence was accepted at one moment of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedRoom {
+    pub(crate) kind: EvidenceType,
+    pub(crate) moment: Moment,
+    pub(crate) session: SessionId,
+    pub(crate) evidence: Digest,
+    pub(crate) reference: Digest,
+    pub(crate) image: Digest,
+    pub(crate) policy_name: String,
+    pub(crate) policy_digest: Digest,
+}
+
+impl VerifiedRoom {
+    /// What the evidence can show at most.
+    #[must_use]
+    pub const fn level(&self) -> IsolationLevel {
+        level_of(self.kind)
+    }
+
+    /// Whose evidence it is, in words. Print it wherever this is shown.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        label_of(self.kind)
+    }
+
+    /// The evidence's type.
+    #[must_use]
+    pub const fn kind(&self) -> EvidenceType {
+        self.kind
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// The session that the room is for.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// SHA-256 of the evidence's text.
+    #[must_use]
+    pub const fn evidence(&self) -> Digest {
+        self.evidence
+    }
+
+    /// The reference manifest that the boot equals.
+    #[must_use]
+    pub const fn reference(&self) -> Digest {
+        self.reference
+    }
+
+    /// The image that the manifest is about.
+    #[must_use]
+    pub const fn image(&self) -> Digest {
+        self.image
+    }
+
+    /// The name of the policy that accepted it.
+    #[must_use]
+    pub fn policy_name(&self) -> &str {
+        &self.policy_name
+    }
+
+    /// SHA-256 of that policy's file.
+    #[must_use]
+    pub const fn policy_digest(&self) -> Digest {
+        self.policy_digest
     }
 }

@@ -1,6 +1,6 @@
-//! What the compiler must refuse: a verified upstream made by anybody but the verifier.
+//! What the compiler must refuse: a verified upstream or room made by anybody but the verifier.
 
 #[test]
-fn a_verified_upstream_cannot_be_forged() {
+fn neither_a_verified_upstream_nor_a_verified_room_can_be_forged() {
     trybuild::TestCases::new().compile_fail("tests/fail/*.rs");
 }

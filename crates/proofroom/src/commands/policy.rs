@@ -52,6 +52,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
                 ("room.toml", digests.room),
                 ("appraisal.toml", digests.appraisal),
                 ("egress.toml", digests.egress),
+                ("room-appraisal.toml", digests.room_appraisal),
                 ("upstreams.toml", policies.upstreams.digest()),
             ]
             .iter()

@@ -6,11 +6,11 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use proofroom_canonical::json as strict;
+use proofroom_evidence::Moment;
 use proofroom_record::{
-    dsse::MAX_ENVELOPE_BYTES,
     predicate,
-    room_api::{CloseAnswer, CloseRequest},
-    statement::{AgentSession, Signer},
+    room_api::{CloseAnswer, CloseRequest, MAX_ATTESTED_REQUEST_BYTES, RoomEvidenceOffer},
+    statement::{AgentSession, Closing, Signer},
 };
 use proofroom_tlog::LeafKind;
 
@@ -22,7 +22,7 @@ use crate::causes::chain;
 
 impl SessionService {
     pub(super) async fn close(&self, body: Bytes) -> Result<Response<Body>, Refusal> {
-        let request: CloseRequest = strict::parse(&body, MAX_ENVELOPE_BYTES)
+        let request: CloseRequest = strict::parse(&body, MAX_ATTESTED_REQUEST_BYTES)
             .map_err(|error| Refusal::bad("close-malformed", chain(&error)))?;
         let envelope = request
             .session_record
@@ -40,6 +40,7 @@ impl SessionService {
         if let Some(words) = self.disagreement(identified, record.predicate()) {
             return Err(Refusal::bad("record-mismatch", words));
         }
+        self.shown_at_the_end(identified, record.predicate(), &request.room_evidence)?;
         let digest = self
             .services
             .shelf
@@ -51,6 +52,26 @@ impl SessionService {
             digest,
         }));
         Ok(json(StatusCode::OK, &CloseAnswer { record: digest }))
+    }
+
+    /// Appraises the evidence of the room's end and keeps it; the record must name this evidence.
+    fn shown_at_the_end(
+        &self,
+        identified: &Identified,
+        record: &AgentSession,
+        offer: &RoomEvidenceOffer,
+    ) -> Result<(), Refusal> {
+        let session = self.facts.assignment.session;
+        let closing = Closing::of(session, identified.binding, &record.events);
+        let closing = strict::to_bytes(&closing)
+            .map_err(|error| Refusal::failed("internal", chain(&error)))?;
+        let shown = self.shown(Moment::End, &closing, offer)?;
+        let claims = &record.room_evidence;
+        if claims.start != identified.room_evidence || claims.end != shown.claim {
+            let words = "it names other evidence of the room than was shown";
+            return Err(Refusal::bad("record-mismatch", words));
+        }
+        self.keep(&shown)
     }
 
     /// The first thing in which the room's record differs from what the host knows.

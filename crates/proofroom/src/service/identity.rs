@@ -1,5 +1,6 @@
 //! The room says who it is: its binding statement must be the one that the host expects, word for
-//! word, and only then does its key get a certificate and its session a journal.
+//! word, its evidence must show the room that the host started, and only then does its key get a
+//! certificate and its session a journal.
 
 use std::sync::Arc;
 
@@ -7,45 +8,45 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use proofroom_canonical::{Digest, json as strict};
+use proofroom_evidence::Moment;
 use proofroom_gateway::CallerIdentity;
 use proofroom_record::{
     dsse::spki_digest,
-    room_api::{IdentityAnswer, IdentityRequest, MAX_ANSWER_BYTES},
-    statement::{BINDING_PURPOSE, Binding},
+    room_api::{IdentityAnswer, IdentityRequest, MAX_ANSWER_BYTES, MAX_ATTESTED_REQUEST_BYTES},
+    statement::Binding,
 };
 
 use super::{
     Identified, SessionService, State,
     body::{Body, Refusal, json},
 };
-use crate::{causes::chain, files, journal::Journal};
+use crate::{causes::chain, files, journal::Journal, keys::DeploymentKeys};
 
 impl SessionService {
     pub(super) async fn identify(&self, body: Bytes) -> Result<Response<Body>, Refusal> {
-        let request: IdentityRequest = strict::parse(&body, MAX_ANSWER_BYTES)
-            .map_err(|error| Refusal::bad("identity-malformed", chain(&error)))?;
-        let binding_bytes = STANDARD
-            .decode(&request.binding)
-            .map_err(|_| Refusal::bad("binding-malformed", "the binding is not base64"))?;
-        let binding: Binding = strict::parse(&binding_bytes, MAX_ANSWER_BYTES)
-            .map_err(|error| Refusal::bad("binding-malformed", chain(&error)))?;
+        let (request, binding_bytes, binding) = parse(&body)?;
         let mut state = self.state.lock().await;
         if !matches!(*state, State::Anonymous) {
             return Err(Refusal::bad("identity-taken", "this room has its identity"));
         }
-        let now = (self.services.clock)();
-        let (key, certificate) = self
-            .services
-            .keys
-            .certify_session(&request.session_key, &self.facts.assignment.spiffe_id, now)
+        let key = DeploymentKeys::read_session_key(&request.session_key)
             .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
-        let wanted = self.expected_binding(spki_digest(&key));
+        let wanted = self.facts.assignment.binding(spki_digest(&key));
         if binding != wanted || strict::to_bytes(&wanted).ok().as_deref() != Some(&binding_bytes) {
             return Err(Refusal::bad(
                 "binding-mismatch",
                 "the binding statement is not the one of this session",
             ));
         }
+        let shown = self.shown(Moment::Start, &binding_bytes, &request.room_evidence)?;
+        self.keep(&shown)?;
+        self.keep_start(&shown.claim)?;
+        let now = (self.services.clock)();
+        let certificate = self
+            .services
+            .keys
+            .certify_session(&key, &self.facts.assignment.spiffe_id, now)
+            .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
         let digest = Digest::of(&binding_bytes);
         files::replace(&self.facts.dir.join("binding.json"), &binding_bytes)
             .and_then(|()| {
@@ -67,9 +68,11 @@ impl SessionService {
         });
         let answer = IdentityAnswer {
             certificate_chain: certificate,
+            room_appraisal: shown.appraised,
         };
         *state = State::Identified(Box::new(Identified {
             binding: digest,
+            room_evidence: shown.claim,
             key,
             journal: Arc::new(std::sync::Mutex::new(journal)),
             announced: Arc::default(),
@@ -77,18 +80,16 @@ impl SessionService {
         }));
         Ok(json(StatusCode::OK, &answer))
     }
+}
 
-    fn expected_binding(&self, session_key: Digest) -> Binding {
-        let assignment = &self.facts.assignment;
-        Binding {
-            purpose: BINDING_PURPOSE.to_owned(),
-            session: assignment.session,
-            nonce: assignment.nonce,
-            spiffe_id: assignment.spiffe_id.clone(),
-            commit: assignment.commit.clone(),
-            task: assignment.task_digest(),
-            policies: assignment.policies.clone(),
-            session_key,
-        }
-    }
+/// The request, and the binding statement in it with its exact bytes.
+fn parse(body: &Bytes) -> Result<(IdentityRequest, Vec<u8>, Binding), Refusal> {
+    let request: IdentityRequest = strict::parse(body, MAX_ATTESTED_REQUEST_BYTES)
+        .map_err(|error| Refusal::bad("identity-malformed", chain(&error)))?;
+    let binding_bytes = STANDARD
+        .decode(&request.binding)
+        .map_err(|_| Refusal::bad("binding-malformed", "the binding is not base64"))?;
+    let binding: Binding = strict::parse(&binding_bytes, MAX_ANSWER_BYTES)
+        .map_err(|error| Refusal::bad("binding-malformed", chain(&error)))?;
+    Ok((request, binding_bytes, binding))
 }

@@ -34,7 +34,7 @@ use crate::{
     keys::random,
     policies::{APPRAISAL, PolicySet},
     progress::Progress,
-    service::{Services, SessionFacts, SessionService},
+    service::{RoomAttestation, Services, SessionFacts, SessionService},
     shelf::Shelf,
 };
 
@@ -124,6 +124,9 @@ pub(super) async fn begin(
         inspector,
         meter: room.meter(),
         idle,
+        attestation: RoomAttestation::NotPossible {
+            reason: "the room is a process on the host's kernel".to_owned(),
+        },
     };
     let services = Services {
         keys: Arc::clone(&deployment.keys),

@@ -2,7 +2,7 @@
 //! what remains is a session record, a destruction record, receipts and a bundle.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId, Timestamp, json};
 use proofroom_record::{
-    bundle::{BundleParts, HeadSignature, LoggedRecord, TrustMaterial},
+    bundle::{BundleParts, HeadSignature, LoggedRecord, RoomReference, TrustMaterial},
     chain::{ChainEnd, VerifiedChain, verify_chain},
     event::{EventBody, Outcome, SessionEnd},
     ladder::write_bundle,
@@ -18,7 +18,7 @@ use proofroom_record::{
     room_api::SignedEvent,
     statement::{
         AgentSession, Assurance, Binding, Destruction, ModelRun, ModelRunReference, ObservedFact,
-        Signer,
+        RoomEvidenceClaim, RoomEvidenceClaims, Signer,
     },
 };
 use proofroom_room::Observed;
@@ -30,7 +30,7 @@ use crate::{
     keys::{DeploymentKeys, random},
     log::LogAccess,
     policies,
-    service::Closed,
+    service::{Closed, room},
     shelf::{Receipted, Shelf},
 };
 
@@ -75,6 +75,7 @@ impl Ended<'_> {
                 "the room was lost before it closed its session: events after the last durable one are unknown".to_owned(),
             ],
             binding: Digest::of(&binding_bytes),
+            room_evidence: self.room_evidence()?,
             model_runs: runs
                 .iter()
                 .map(|(run, record)| ModelRunReference {
@@ -102,6 +103,16 @@ impl Ended<'_> {
             .keep(LeafKind::AgentSession, "session", sealed.bytes)
             .await?;
         Ok(Closed { record, digest })
+    }
+
+    /// What a room that was lost had shown.
+    fn room_evidence(&self) -> anyhow::Result<RoomEvidenceClaims> {
+        Ok(RoomEvidenceClaims {
+            start: room::saved_start(self.dir)?,
+            end: RoomEvidenceClaim::None {
+                reason: "the room was lost before it could show its end".to_owned(),
+            },
+        })
     }
 
     /// Writes what was observed of the room's end.
@@ -188,7 +199,15 @@ impl Ended<'_> {
         let pem = |bytes: &[u8]| -> anyhow::Result<Vec<u8>> {
             Ok(proofroom_record::certificate::canonical_pem(bytes)?.into_bytes())
         };
-        let evidence = self.cited_evidence(&receipted.model_runs)?;
+        let session: AgentSession = read_unverified(&receipted.session.envelope)?;
+        let evidence = self.cited_evidence(&receipted.model_runs, &session)?;
+        let room_reference = match session.room_evidence.start {
+            RoomEvidenceClaim::Attested { .. } => RoomReference::Manifest(
+                fs::read(self.dir.join("policies").join(policies::ROOM_REFERENCE))
+                    .context("the reference values of the room are gone")?,
+            ),
+            RoomEvidenceClaim::None { .. } => RoomReference::NotUsed,
+        };
         Ok(BundleParts {
             binding: fs::read(self.dir.join("binding.json"))?,
             events: lines(&events),
@@ -204,12 +223,17 @@ impl Ended<'_> {
                 session: pem(&fs::read(self.dir.join("session.pem"))?)?,
                 log_key: log.verifier_key().as_bytes().to_vec(),
                 policies: policies::read_saved(&self.dir.join("policies"))?,
+                room_reference,
             },
         })
     }
 
-    /// The evidence documents that the model runs cite, each once.
-    fn cited_evidence(&self, runs: &[LoggedRecord]) -> anyhow::Result<Vec<Vec<u8>>> {
+    /// The evidence documents that the model runs and the session record cite, each once.
+    fn cited_evidence(
+        &self,
+        runs: &[LoggedRecord],
+        session: &AgentSession,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
         let mut cited = BTreeSet::new();
         for run in runs {
             let run = read_unverified::<ModelRun>(&run.envelope)?;
@@ -219,13 +243,19 @@ impl Ended<'_> {
                 cited.insert(evidence);
             }
         }
-        cited
-            .into_iter()
-            .map(|digest| {
-                let path = evidence_path(self.dir, digest);
-                fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
-            })
-            .collect()
+        let claims = [&session.room_evidence.start, &session.room_evidence.end];
+        let mut documents = BTreeMap::new();
+        for claim in claims {
+            let document = room::kept_document(self.dir, claim)?;
+            documents.extend(document.map(|document| (Digest::of(&document), document)));
+        }
+        for digest in cited {
+            let path = evidence_path(self.dir, digest);
+            let document =
+                fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            documents.insert(digest, document);
+        }
+        Ok(documents.into_values().collect())
     }
 
     fn chain(&self, binding: &[u8]) -> anyhow::Result<VerifiedChain> {

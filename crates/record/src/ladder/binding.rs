@@ -2,6 +2,7 @@
 //! about one session, under one set of policies, in one room.
 
 use proofroom_canonical::{Digest, IsolationLevel, json};
+use proofroom_verifier::{label_of, level_of};
 
 use super::{
     Failure,
@@ -12,7 +13,10 @@ use crate::{
     chain::VerifiedChain,
     event::EventBody,
     predicate::VerifiedRecord,
-    statement::{AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, PolicyDigests},
+    statement::{
+        AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, PolicyDigests,
+        RoomEvidenceClaim,
+    },
 };
 
 /// The most bytes that `binding.json` may have.
@@ -173,6 +177,7 @@ pub(super) fn verify_policies(
         room: Digest::of(&files.room),
         appraisal: Digest::of(&files.appraisal),
         egress: Digest::of(&files.egress),
+        room_appraisal: Digest::of(&files.room_appraisal),
     };
     let bound = &binding.policies;
     all_equal(
@@ -214,6 +219,12 @@ pub(super) fn verify_policies(
                 bound.egress,
                 found.egress,
             ),
+            pair(
+                "room appraisal policy",
+                "trust/policies/room-appraisal.toml",
+                bound.room_appraisal,
+                found.room_appraisal,
+            ),
         ],
     )?;
     for run in &records.runs {
@@ -232,7 +243,7 @@ pub(super) fn verify_policies(
         )?;
     }
     Ok((
-        "six policy files are the ones the session was bound to".to_owned(),
+        "seven policy files are the ones the session was bound to".to_owned(),
         (),
     ))
 }
@@ -261,16 +272,37 @@ pub(super) fn verify_destruction(
     Ok((format!("the host saw: {}", seen.join(", ")), ()))
 }
 
-/// What can be said of the level: a level without hardware evidence is a statement, and is shown as
-/// one.
-pub(super) fn appraise_isolation(level: IsolationLevel) -> Result<String, String> {
-    match level {
-        IsolationLevel::Vm | IsolationLevel::Process => Ok(format!(
-            "`{level}`, as the session record states: {}",
-            level.not_proven()
-        )),
-        IsolationLevel::Hardware | IsolationLevel::Simulated => Err(format!(
-            "level `{level}` needs a quote of the room, and the bundle holds none"
-        )),
+/// What can be said of the level: without evidence it is a statement, and is shown as one. Goes by
+/// the record alone; whether the evidence holds is `room-evidence`'s to say.
+pub(super) fn appraise_isolation(session: &AgentSession) -> Result<String, Isolation> {
+    let level = session.isolation;
+    let shown_as = |label: &str| Ok(format!("`{level}`, {label}: {}", level.not_proven()));
+    match (level, &session.room_evidence.start) {
+        (IsolationLevel::Process, RoomEvidenceClaim::None { .. }) => {
+            shown_as("as the session record states")
+        }
+        (_, RoomEvidenceClaim::None { reason }) => Err(Isolation::Unshown(format!(
+            "level `{level}` needs evidence of the room, and the record names none: {reason}"
+        ))),
+        (_, RoomEvidenceClaim::Attested { evidence_type, .. }) => {
+            if level_of(*evidence_type) == level {
+                return shown_as(label_of(*evidence_type));
+            }
+            Err(Isolation::Refuted(Failure::refused(
+                "isolation-not-shown",
+                format!(
+                    "level `{level}` is not what evidence of type `{}` shows",
+                    evidence_type.as_str()
+                ),
+            )))
+        }
     }
+}
+
+/// Why a level cannot be passed on.
+pub(super) enum Isolation {
+    /// Nothing shows it.
+    Unshown(String),
+    /// What is there shows another.
+    Refuted(Failure),
 }

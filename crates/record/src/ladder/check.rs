@@ -3,6 +3,7 @@
 
 use std::{error::Error, fmt::Write as _};
 
+use proofroom_verifier::RoomAppraisal;
 use serde::Serialize;
 
 /// One named check of the ladder.
@@ -170,7 +171,10 @@ impl Verdict {
 
 /// A ladder being climbed.
 #[derive(Debug, Default)]
-pub(super) struct Rungs(pub(super) Vec<Check>);
+pub(super) struct Rungs {
+    pub(super) checks: Vec<Check>,
+    pub(super) room: Vec<RoomAppraisal>,
+}
 
 impl Rungs {
     /// Makes a required check; what it proves goes on to the next.
@@ -192,7 +196,7 @@ impl Rungs {
             Ok((found, proved)) => (Outcome::Pass { found }, Some(proved)),
             Err(failure) => (Outcome::Fail(failure), None),
         };
-        self.0.push(Check {
+        self.checks.push(Check {
             name,
             requirement,
             outcome,
@@ -209,7 +213,7 @@ impl Rungs {
         let outcome = Outcome::NotEvaluated {
             reason: reason.into(),
         };
-        self.0.push(Check {
+        self.checks.push(Check {
             name,
             requirement,
             outcome,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use proofroom_canonical::{Digest, Timestamp};
 
-use super::{Failure, seam, signatures::Records};
+use super::{Failure, room, seam, signatures::Records};
 use crate::{
     bundle::BundleParts,
     statement::{Assurance, Binding, ModelRun},
@@ -56,7 +56,8 @@ pub(super) fn is_used(records: &Records) -> bool {
 }
 
 pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), Failure> {
-    let cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
+    let mut cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
+    cited.extend(room::cited(parts, records.session.predicate()));
     match parts
         .evidence
         .iter()
@@ -64,7 +65,7 @@ pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), 
         .find(|held| !cited.contains(held))
     {
         Some(held) => {
-            let cause = format!("evidence {held} is cited by no model-run record");
+            let cause = format!("evidence {held} is cited by no record");
             Err(Failure::refused("evidence-not-cited", cause))
         }
         None => Ok(()),
@@ -106,7 +107,7 @@ pub(super) fn verify_at_use(
     }
     let found = format!(
         "{} documents accepted as of their use in {count} model runs; each names the key of its connection",
-        documents.len()
+        appraised.len()
     );
     Ok((found, ()))
 }

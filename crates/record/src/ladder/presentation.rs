@@ -64,7 +64,7 @@ pub fn write_bundle(parts: &BundleParts) -> Result<Vec<u8>, WriteError> {
     let mut rungs = Rungs::default();
     let end_of_time = Timestamp::from_unix_millis(i64::MAX);
     let facts = climb(&mut rungs, parts, &Anchors::from_bundle(), end_of_time);
-    if let Some((check, failure)) = first_failure(&rungs.0) {
+    if let Some((check, failure)) = first_failure(&rungs.checks) {
         return Err(WriteError::Check {
             check,
             code: failure.code,
@@ -76,7 +76,7 @@ pub fn write_bundle(parts: &BundleParts) -> Result<Vec<u8>, WriteError> {
         files.insert(VERIFY_MD.to_owned(), render::verify_md(&facts).into_bytes());
         files.insert(
             REPORT_HTML.to_owned(),
-            render::report_html(&facts, &on_page(&rungs.0)).into_bytes(),
+            render::report_html(&facts, &on_page(&rungs.checks)).into_bytes(),
         );
     }
     files.insert(MANIFEST.to_owned(), bundle::manifest(&files));
@@ -102,14 +102,14 @@ fn on_page(checks: &[Check]) -> Vec<Check> {
 
 pub(super) fn check(rungs: &mut Rungs, bundle: &Bundle, facts: Option<&BundleFacts>) {
     let refuted = rungs
-        .0
+        .checks
         .iter()
         .find(|check| matches!(check.outcome, Outcome::Fail(_)) && ON_PAGE.contains(&check.name))
         .map(|check| check.name);
     let (None, Some(facts)) = (refuted, facts) else {
         return rungs.blocked("presentation", refuted.unwrap_or("signature"));
     };
-    let shown = on_page(&rungs.0);
+    let shown = on_page(&rungs.checks);
     rungs.require("presentation", || {
         compare(
             VERIFY_MD,

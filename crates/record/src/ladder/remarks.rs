@@ -1,9 +1,11 @@
 //! The words that go with every verdict: what must be said aloud, and what is not proven.
 
+use proofroom_evidence::EvidenceType;
+
 use super::{Anchor, Anchors, Check, Outcome, Requirement};
 use crate::{
     facts::BundleFacts,
-    statement::{Assurance, Signer},
+    statement::{Assurance, RoomEvidenceClaim, Signer},
 };
 
 pub(super) fn remarks(facts: &BundleFacts) -> Vec<String> {
@@ -62,6 +64,16 @@ pub(super) fn not_proven(
 
 fn say_facts(words: &mut Vec<String>, facts: &BundleFacts) {
     words.push(facts.session.isolation.not_proven().to_owned());
+    if let RoomEvidenceClaim::Attested {
+        evidence_type: EvidenceType::Tpm2,
+        ..
+    } = facts.session.room_evidence.start
+    {
+        words.push(
+            "anything about the room against its host: the evidence was signed by a software TPM that the host runs"
+                .to_owned(),
+        );
+    }
     let destruction = facts
         .destruction
         .iter()

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use proofroom_verifier::RoomOutcome;
 use serde_json::{Value, json};
 
 use super::printable;
@@ -19,6 +20,7 @@ pub fn transcript(report: &Report) -> String {
     for check in &report.checks {
         line(&mut out, &check_line(check));
     }
+    room(&mut out, report);
     line(&mut out, "");
     for remark in &report.remarks {
         line(&mut out, remark);
@@ -74,6 +76,25 @@ fn subject(out: &mut String, report: &Report) {
             session.events.stopped
         ),
     );
+}
+
+/// Every check on the room's evidence, under the rungs that they add up to.
+fn room(out: &mut String, report: &Report) {
+    for appraisal in &report.room {
+        for check in appraisal.checks() {
+            let words = match &check.outcome {
+                RoomOutcome::Pass => "ok".to_owned(),
+                RoomOutcome::Fail { cause, words } => {
+                    format!("FAILED        {} [{cause}]", printable(words))
+                }
+                RoomOutcome::NotEvaluated(after) => {
+                    format!("not evaluated `{after}` did not pass")
+                }
+            };
+            let name = format!("{}: {}", appraisal.moment().as_str(), check.name);
+            line(out, &format!("  {name:<28} {words}"));
+        }
+    }
 }
 
 fn check_line(check: &Check) -> String {
@@ -159,6 +180,7 @@ pub fn json(report: &Report) -> Value {
         "exit_code": report.verdict.exit_code(),
         "session": session,
         "checks": report.checks,
+        "room": report.room,
         "remarks": report.remarks,
         "not_proven": report.not_proven,
     })

@@ -3,11 +3,17 @@
 use proofroom_record::{
     bundle::archive,
     ladder::{Anchor, Anchors, Verdict, verify_bundle, write_bundle},
-    render::transcript,
+    render::{json, transcript},
     statement::Signer,
 };
 
-use crate::{first_problem, fixture::Fixture, good, good_files, now, verify};
+use proofroom_verifier::{NO_ROOM_EVIDENCE, RoomCheckName};
+
+use crate::{
+    first_problem,
+    fixture::{Fixture, room},
+    good, good_files, now, verify,
+};
 
 fn shown(report: &proofroom_record::ladder::Report) -> String {
     // certificates are signed with fresh randomness, so the bundle's size varies by a few bytes
@@ -43,7 +49,7 @@ fn pinned_anchors_are_named_in_the_verdict_and_foreign_ones_refuse() {
     let pinned = Anchors {
         ca: Anchor::Pinned(files["trust/ca.pem"].clone()),
         log_key: Anchor::Pinned(files["trust/log.vkey"].clone()),
-        appraisal_policy: Anchor::FromBundle,
+        ..Anchors::from_bundle()
     };
     let report = verify_bundle(&bytes, &pinned, now());
     assert_eq!(report.verdict, Verdict::Accepted);
@@ -120,4 +126,67 @@ fn the_report_escapes_what_comes_from_the_room() {
     assert!(page.contains("read `../secret\\u{1b}[2J&lt;b&gt;`"));
     assert!(!page.contains("<script") && !page.contains("http://") && !page.contains("src="));
     assert!(page.contains("no upstream may see &lt;restricted&gt;"));
+}
+
+fn vm() -> Fixture {
+    Fixture {
+        vm: true,
+        ..Fixture::default()
+    }
+}
+
+#[test]
+fn a_room_in_a_virtual_machine_is_accepted_with_every_check_of_its_evidence_shown() {
+    let report = verify(&write_bundle(&vm().parts()).unwrap());
+    let text = transcript(&report);
+    assert_eq!(first_problem(&report), ("none", "accepted"), "{text}");
+    assert_eq!(report.room.len(), 2);
+    let all = format!("all {} checks hold", RoomCheckName::ALL.len());
+    assert_eq!(text.matches(&all).count(), 2, "{text}");
+    assert!(text.contains("start: quote-signature"), "{text}");
+    assert!(text.contains("end: pcr-digest"), "{text}");
+    assert!(
+        text.contains("`vm`, vm, software TPM of the host"),
+        "{text}"
+    );
+    assert!(text.contains("Not proven: no memory encryption"), "{text}");
+    assert!(text.contains("software TPM that the host runs"), "{text}");
+    let shown = json(&report);
+    let checks = shown["room"][0]["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), RoomCheckName::ALL.len());
+}
+
+#[test]
+fn an_interrupted_room_needs_no_evidence_of_its_end() {
+    let fixture = Fixture {
+        signer: Signer::Gateway,
+        ..vm()
+    };
+    let report = verify(&write_bundle(&fixture.parts()).unwrap());
+    let text = transcript(&report);
+    assert_eq!(first_problem(&report), ("none", "accepted"), "{text}");
+    assert!(text.contains("the session was interrupted"), "{text}");
+}
+
+#[test]
+fn an_auditors_own_reference_values_must_be_the_ones_that_the_policy_pins() {
+    let parts = vm().parts();
+    let bytes = write_bundle(&parts).unwrap();
+    let own = room::manifest().bytes().to_vec();
+    let pinned = |manifest: Vec<u8>| Anchors {
+        room_reference: Anchor::Pinned(manifest),
+        ..Anchors::from_bundle()
+    };
+    let report = verify_bundle(&bytes, &pinned(own), now());
+    assert_eq!(first_problem(&report), ("none", "accepted"));
+    let report = verify_bundle(&bytes, &pinned(b"{}".to_vec()), now());
+    let refused = ("room-evidence", "room-reference-not-pinned");
+    assert_eq!(first_problem(&report), refused);
+    let policy = Anchors {
+        room_appraisal_policy: Anchor::Pinned(NO_ROOM_EVIDENCE.as_bytes().to_vec()),
+        ..Anchors::from_bundle()
+    };
+    let report = verify_bundle(&bytes, &policy, now());
+    let refused = ("room-evidence", "room-policy-accepts-nothing");
+    assert_eq!(first_problem(&report), refused);
 }

@@ -14,10 +14,11 @@ use p256::{ecdsa::SigningKey, pkcs8::EncodePrivateKey as _};
 use proofroom_canonical::{
     Digest, EvidenceLevel, IsolationLevel, Nonce, RunId, SessionId, Timestamp,
 };
+use proofroom_evidence::Moment;
 use proofroom_record::{
     bundle::{
-        BundleParts, Files, HeadSignature, LoggedRecord, MANIFEST, PolicyFiles, TrustMaterial,
-        archive, manifest,
+        BundleParts, Files, HeadSignature, LoggedRecord, MANIFEST, PolicyFiles, RoomReference,
+        TrustMaterial, archive, manifest,
     },
     chain::EventChain,
     dsse::spki_digest,
@@ -25,10 +26,10 @@ use proofroom_record::{
     head::EventHead,
     predicate::{Predicate, seal},
     statement::{
-        AgentSession, Assurance, BINDING_PURPOSE, Binding, ClassificationResult, Destruction,
-        EventSummary, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
+        AgentSession, Assurance, BINDING_PURPOSE, Binding, ClassificationResult, Closing,
+        Destruction, EventSummary, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
         ModelRunReference, ModelSource, ObservedFact, PolicyDigests, RejectedUpstream,
-        RoutingResult, SessionResult, Signer, TokenCount, UpstreamFacts,
+        RoomEvidenceClaims, RoutingResult, SessionResult, Signer, TokenCount, UpstreamFacts,
     },
 };
 use proofroom_testkit::tee::SimulatedTee;
@@ -36,10 +37,14 @@ use proofroom_tlog::{
     Checkpoint, KeyName, LeafHash, LeafIndex, LogProof, MemoryTree, NoteSigner, RecordLeaf,
     prove_inclusion, tree_root,
 };
+use proofroom_verifier::NO_ROOM_EVIDENCE;
 use rcgen::{
     BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
     date_time_ymd,
 };
+
+#[path = "room.rs"]
+pub(crate) mod room;
 
 pub(crate) const APPRAISAL: &str =
     include_str!("../../../verifier/policies/simulated-upstream.toml");
@@ -73,6 +78,8 @@ type Hook<T> = Box<dyn Fn(&mut T)>;
 pub(crate) struct Fixture {
     pub(crate) signer: Signer,
     pub(crate) attested: bool,
+    /// A room in a virtual machine with a software TPM.
+    pub(crate) vm: bool,
     pub(crate) fillers: u64,
     pub(crate) session_path: String,
     pub(crate) gateway_path: &'static str,
@@ -90,6 +97,7 @@ impl Default for Fixture {
         Self {
             signer: Signer::Session,
             attested: true,
+            vm: false,
             fillers: 0,
             session_path: format!("session/{}/agent/builtin", session_id()),
             gateway_path: "gateway",
@@ -106,7 +114,10 @@ impl Default for Fixture {
 
 impl Fixture {
     pub(crate) fn parts(&self) -> BundleParts {
-        let policies = policy_files();
+        let mut policies = policy_files();
+        if self.vm {
+            policies.room_appraisal = room::policy().into_bytes();
+        }
         let mut binding = binding(&policies);
         (self.binding)(&mut binding);
         let binding_bytes = serde_json::to_vec(&binding).unwrap();
@@ -133,13 +144,34 @@ impl Fixture {
             session.end = SessionEnd::Interrupted;
             session.result = None;
         }
+        let mut documents = Vec::new();
+        if self.vm {
+            session.isolation = IsolationLevel::Vm;
+            let (_, ca) = self.ca();
+            let start = room::evidence(&binding, Moment::Start, &binding_bytes);
+            documents.push(room::document(&binding, &start, &ca));
+            session.room_evidence.start = room::claim(&binding, &start);
+            if self.signer == Signer::Session {
+                let closing = Closing::of(session.session, digest, &summary);
+                let closing = serde_json::to_vec(&closing).unwrap();
+                let end = room::evidence(&binding, Moment::End, &closing);
+                documents.push(room::document(&binding, &end, &ca));
+                session.room_evidence.end = room::claim(&binding, &end);
+            }
+        }
+        if self.attested {
+            documents.push(evidence);
+        }
+        documents.sort_by_key(|document| Digest::of(document));
         (self.session)(&mut session);
+        let isolation = session.isolation;
         let signer = match self.signer {
             Signer::Session => session_key(),
             Signer::Gateway => gateway_key(),
         };
         let sealed_session = seal(session, &signer).unwrap();
         let mut destruction = destruction_record(sealed_session.digest);
+        destruction.isolation = isolation;
         (self.destruction)(&mut destruction);
         let sealed_destruction = seal(destruction, &gateway_key()).unwrap();
 
@@ -180,16 +212,13 @@ impl Fixture {
             session,
             destruction,
             checkpoint,
-            evidence: if self.attested {
-                vec![evidence]
-            } else {
-                Vec::new()
-            },
+            evidence: documents,
             trust: self.trust(policies),
         }
     }
 
-    fn trust(&self, policies: PolicyFiles) -> TrustMaterial {
+    /// The deployment's CA certificate, and what issues under it.
+    pub(crate) fn ca(&self) -> (String, Issuer<'static, KeyPair>) {
         let mut ca = CertificateParams::default();
         ca.distinguished_name
             .push(rcgen::DnType::CommonName, "Proofroom deployment CA");
@@ -197,7 +226,11 @@ impl Fixture {
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         (ca.not_before, ca.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2036, 1, 1));
         let ca_pem = ca.self_signed(&pair(&key(self.ca_key))).unwrap().pem();
-        let issuer = Issuer::new(ca, pair(&key(self.ca_key)));
+        (ca_pem, Issuer::new(ca, pair(&key(self.ca_key))))
+    }
+
+    fn trust(&self, policies: PolicyFiles) -> TrustMaterial {
+        let (ca_pem, issuer) = self.ca();
         let issue = |path: &str, key: &SigningKey| {
             let mut leaf = CertificateParams::default();
             let id = format!("spiffe://proofroom.test/{path}");
@@ -219,6 +252,11 @@ impl Fixture {
             session: issue(&self.session_path, &session_key()),
             log_key: format!("{}\n", log_signer().verifier_key()).into_bytes(),
             policies,
+            room_reference: if self.vm {
+                room::reference()
+            } else {
+                RoomReference::NotUsed
+            },
         }
     }
 }
@@ -275,6 +313,7 @@ fn policy_files() -> PolicyFiles {
         room: b"# room\n".to_vec(),
         appraisal: APPRAISAL.as_bytes().to_vec(),
         egress: b"# egress\n".to_vec(),
+        room_appraisal: NO_ROOM_EVIDENCE.as_bytes().to_vec(),
     }
 }
 
@@ -296,6 +335,7 @@ fn binding(policies: &PolicyFiles) -> Binding {
             room: Digest::of(&policies.room),
             appraisal: Digest::of(&policies.appraisal),
             egress: Digest::of(&policies.egress),
+            room_appraisal: Digest::of(&policies.room_appraisal),
         },
         session_key: spki_digest(session_key().verifying_key()),
     }
@@ -557,6 +597,10 @@ fn session_record(
         mechanisms: vec!["user-namespace".into(), "seccomp".into()],
         not_proven: vec!["that the host ran this program and no other".into()],
         binding: digest,
+        room_evidence: RoomEvidenceClaims {
+            start: room::none(),
+            end: room::none(),
+        },
         events,
         model_runs: (runs.iter().zip(records))
             .map(|(run, record)| ModelRunReference {

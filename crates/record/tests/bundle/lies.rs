@@ -2,14 +2,15 @@
 //! lie with the check that must refuse it, its code, and the exit code.
 
 use proofroom_canonical::{Digest, IsolationLevel, SessionId};
+use proofroom_evidence::EvidenceType;
 use proofroom_record::{
-    bundle::{BundleParts, HeadSignature},
+    bundle::{BundleParts, HeadSignature, RoomReference, archive},
     event::{Action, EventBody, Outcome, RunStatus, SessionEnd},
-    statement::{Assurance, ModelRun, Signer},
+    statement::{Assurance, ModelRun, RoomEvidenceClaim, Signer},
 };
 
 use crate::{
-    fixture::{self, Fixture, assemble, at},
+    fixture::{self, Fixture, assemble, at, room},
     good_files,
     mutations::{Wanted, refused},
 };
@@ -380,7 +381,7 @@ fn what_could_not_be_checked_is_incomplete_and_not_accepted() {
         f.session = Box::new(|s| s.isolation = IsolationLevel::Hardware);
         f.destruction = Box::new(|d| d.isolation = IsolationLevel::Hardware);
     };
-    missing(hardware, |_| {}, "isolation");
+    missing(hardware, |_| {}, "room-evidence");
 }
 
 #[test]
@@ -421,4 +422,139 @@ fn the_writer_refuses_what_the_reader_would_reject() {
     let parts = lie(|f| f.session = Box::new(|s| s.events.stopped = 0)).parts();
     let refused = proofroom_record::ladder::write_bundle(&parts).unwrap_err();
     assert_eq!(refused.code(), "stopped-count");
+}
+
+fn vm(change: fn(&mut Fixture)) -> Fixture {
+    let mut fixture = Fixture {
+        vm: true,
+        ..Fixture::default()
+    };
+    change(&mut fixture);
+    fixture
+}
+
+/// Signed lies of a session whose room was a virtual machine.
+fn room_lies() -> Vec<(&'static str, Fixture, Wanted)> {
+    vec![
+        (
+            "a virtual machine that shows nothing",
+            vm(|f| {
+                f.session = Box::new(|s| {
+                    s.room_evidence.start = room::none();
+                    s.room_evidence.end = room::none();
+                });
+            }),
+            ("evidence", "evidence-not-cited", 10),
+        ),
+        (
+            "evidence of the start alone",
+            vm(|f| f.session = Box::new(|s| s.room_evidence.end = room::none())),
+            ("evidence", "evidence-not-cited", 10),
+        ),
+        (
+            "evidence of the end in the place of that of the start",
+            vm(|f| {
+                f.session = Box::new(|s| s.room_evidence.start = s.room_evidence.end.clone());
+            }),
+            ("evidence", "evidence-not-cited", 10),
+        ),
+        (
+            "start and end exchanged",
+            vm(|f| {
+                f.session = Box::new(|s| {
+                    std::mem::swap(&mut s.room_evidence.start, &mut s.room_evidence.end);
+                });
+            }),
+            ("room-evidence", "moment-mismatch", 10),
+        ),
+        (
+            "evidence by another policy than the session's",
+            vm(|f| {
+                f.session = Box::new(|s| {
+                    if let RoomEvidenceClaim::Attested { policy, .. } = &mut s.room_evidence.start {
+                        *policy = Digest::of("another");
+                    }
+                });
+            }),
+            ("room-evidence", "room-evidence-policy-differs", 10),
+        ),
+        (
+            "a software TPM called hardware",
+            vm(|f| {
+                f.session = Box::new(|s| {
+                    s.isolation = IsolationLevel::Hardware;
+                    if let RoomEvidenceClaim::Attested { evidence_type, .. } =
+                        &mut s.room_evidence.start
+                    {
+                        *evidence_type = EvidenceType::Tdx;
+                    }
+                });
+            }),
+            ("room-evidence", "room-evidence-type-differs", 10),
+        ),
+        (
+            "a virtual machine called hardware",
+            vm(|f| f.session = Box::new(|s| s.isolation = IsolationLevel::Hardware)),
+            ("isolation", "isolation-not-shown", 10),
+        ),
+        (
+            "a session record of another last event than the room attested",
+            vm(|f| f.session = Box::new(|s| s.events.count += 1)),
+            ("completeness", "event-count", 10),
+        ),
+    ]
+}
+
+#[test]
+fn signed_lies_about_a_room_are_refused_by_the_check_that_they_concern() {
+    let good = proofroom_record::ladder::write_bundle(&vm(|_| {}).parts()).unwrap();
+    let pages = archive::read(&good).unwrap();
+    for (what, fixture, wanted) in room_lies() {
+        refused(what, &assemble(&fixture.parts(), &pages), wanted);
+    }
+}
+
+#[test]
+fn what_lacks_from_a_room_that_attested_is_refused() {
+    let good = proofroom_record::ladder::write_bundle(&vm(|_| {}).parts()).unwrap();
+    let pages = archive::read(&good).unwrap();
+    let without = |change: &dyn Fn(&mut BundleParts), wanted| {
+        let mut parts = vm(|_| {}).parts();
+        change(&mut parts);
+        refused("a part that lacks", &assemble(&parts, &pages), wanted);
+    };
+    let is_room = |document: &Vec<u8>| proofroom_evidence::RoomDocument::parse(document).is_ok();
+    without(
+        &|parts| parts.evidence.retain(|document| !is_room(document)),
+        ("room-evidence", "room-evidence-missing", 10),
+    );
+    without(
+        &|parts| parts.trust.room_reference = RoomReference::NotUsed,
+        ("room-evidence", "room-reference-missing", 10),
+    );
+    without(
+        &|parts| parts.trust.room_reference = RoomReference::Manifest(b"{}".to_vec()),
+        ("room-evidence", "room-reference-not-pinned", 10),
+    );
+    // The same evidence with another certificate beside it: nobody cites a second document.
+    without(
+        &|parts| {
+            let document = parts.evidence.iter().find(|document| is_room(document));
+            let document = proofroom_evidence::RoomDocument::parse(document.unwrap()).unwrap();
+            let text = document.evidence().to_text().unwrap();
+            let endorsements = proofroom_evidence::RoomEndorsements::Tpm2 {
+                ak_certificate: "another".to_owned(),
+            };
+            let second = proofroom_evidence::RoomDocument::write(&text, &endorsements).unwrap();
+            parts.evidence.push(second);
+        },
+        ("evidence", "evidence-not-cited", 10),
+    );
+}
+
+#[test]
+fn a_level_that_needs_evidence_and_has_none_is_incomplete() {
+    let fixture = lie(|f| f.session = Box::new(|s| s.isolation = IsolationLevel::Vm));
+    let bytes = proofroom_record::ladder::write_bundle(&fixture.parts()).unwrap();
+    refused("a bare vm", &bytes, ("room-evidence", "-", 11));
 }

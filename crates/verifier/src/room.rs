@@ -1,0 +1,278 @@
+//! The appraisal of a room: every check in order on one room-evidence document, and what they come
+//! to. Total, like [`crate::appraise`]: any bytes give an appraisal, because refusing them is one.
+
+use std::collections::BTreeMap;
+
+use proofroom_canonical::{Digest, Nonce, SessionId, Timestamp};
+use proofroom_evidence::{EvidenceType, Moment, RoomDocument, RoomError};
+use serde::Serialize;
+
+use crate::{PinnedRoomPolicy, Verdict, VerifiedRoom};
+
+mod ak;
+mod check;
+mod events;
+mod tpm2;
+
+pub use ak::{AIK_USAGE, AK_COMMON_NAME};
+pub use check::{RoomCause, RoomCheck, RoomCheckName, RoomOutcome};
+
+/// What a relying party knows of the session whose room is appraised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomExpectation {
+    /// When the evidence was to be made.
+    pub moment: Moment,
+    /// The exact bytes that its quote must bind.
+    pub statement: Vec<u8>,
+    /// The session.
+    pub session: SessionId,
+    /// The nonce that the relying party chose for the session.
+    pub nonce: Nonce,
+    /// The agent, as the access policy names it.
+    pub agent: String,
+    /// Commit the workspace was made from.
+    pub commit: String,
+    /// Digest of every policy in force, by the policy's name.
+    pub policies: BTreeMap<String, Digest>,
+}
+
+/// Whom and what a relying party goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct RoomTrust<'a> {
+    /// The policy, with the reference values that it pins.
+    pub policy: &'a PinnedRoomPolicy,
+    /// The deployment's CA certificate, PEM: it certifies attestation keys of software TPMs.
+    pub deployment_ca: &'a [u8],
+}
+
+/// What a room-evidence document is worth under a policy at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoomAppraisal {
+    policy: String,
+    policy_digest: Digest,
+    reference: Digest,
+    image: Digest,
+    at: Timestamp,
+    verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Digest>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<EvidenceType>,
+    checks: Vec<RoomCheck>,
+    #[serde(skip)]
+    session: SessionId,
+    moment: Moment,
+}
+
+impl RoomAppraisal {
+    /// All checks of the evidence's type, each once and in order.
+    #[must_use]
+    pub fn checks(&self) -> &[RoomCheck] {
+        &self.checks
+    }
+
+    /// The worst outcome of all checks.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// The first check that failed, with its cause and words.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<(RoomCheckName, RoomCause, &str)> {
+        self.checks.iter().find_map(|check| match &check.outcome {
+            RoomOutcome::Fail { cause, words } => Some((check.name, *cause, words.as_str())),
+            RoomOutcome::Pass | RoomOutcome::NotEvaluated(_) => None,
+        })
+    }
+
+    /// The moment that it is about.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// The evidence's type, if the document could be read.
+    #[must_use]
+    pub const fn kind(&self) -> Option<EvidenceType> {
+        self.kind
+    }
+
+    /// Turns an accepted appraisal into the type that stands for a verified room.
+    ///
+    /// # Errors
+    /// The appraisal itself, unless every check of its type passed.
+    pub fn into_verified(self) -> Result<VerifiedRoom, Box<Self>> {
+        let names = self.checks.iter().map(|check| &check.name);
+        let passed = self.verdict == Verdict::Accept
+            && self
+                .kind
+                .is_some_and(|kind| names.eq(RoomCheckName::of(kind)));
+        let (true, Some(kind), Some(evidence)) = (passed, self.kind, self.evidence) else {
+            return Err(Box::new(self));
+        };
+        Ok(VerifiedRoom {
+            kind,
+            moment: self.moment,
+            session: self.session,
+            evidence,
+            reference: self.reference,
+            image: self.image,
+            policy_name: self.policy,
+            policy_digest: self.policy_digest,
+        })
+    }
+}
+
+/// Appraises `document`, what the host kept of a room's evidence, as of `now`.
+#[must_use]
+pub fn appraise_room(
+    document: &[u8],
+    trust: RoomTrust<'_>,
+    expected: &RoomExpectation,
+    now: Timestamp,
+) -> RoomAppraisal {
+    let mut work = Work {
+        trust,
+        expected,
+        now,
+        outcomes: Vec::new(),
+    };
+    let parsed = match RoomDocument::parse(document) {
+        Ok(parsed) => {
+            work.set(RoomCheckName::DocumentParse, RoomOutcome::Pass);
+            Some(parsed)
+        }
+        Err(error) => {
+            work.set(RoomCheckName::DocumentParse, unreadable(&error));
+            None
+        }
+    };
+    if let Some(parsed) = &parsed {
+        read(&mut work, parsed);
+    }
+    let kind = parsed.as_ref().map(|parsed| parsed.evidence().kind);
+    let evidence = parsed.as_ref().map(RoomDocument::evidence_digest);
+    work.finish(kind, evidence)
+}
+
+fn read(work: &mut Work<'_>, document: &RoomDocument) {
+    let evidence = document.evidence();
+    let accepted = work.trust.policy.policy().kind();
+    let fits = if accepted == Some(evidence.kind) {
+        RoomOutcome::Pass
+    } else {
+        let words = format!(
+            "policy `{}` does not accept evidence of type `{}`",
+            work.trust.policy.policy().name(),
+            evidence.kind.as_str()
+        );
+        RoomOutcome::fail(RoomCause::EvidenceTypeRefused, words)
+    };
+    work.set(RoomCheckName::EvidenceType, fits);
+    let moment = if evidence.moment == work.expected.moment {
+        RoomOutcome::Pass
+    } else {
+        let (found, wanted) = (evidence.moment.as_str(), work.expected.moment.as_str());
+        let words = format!("the evidence was made for `{found}`, not for `{wanted}`");
+        RoomOutcome::fail(RoomCause::MomentMismatch, words)
+    };
+    work.set(RoomCheckName::Moment, moment);
+    match evidence.kind {
+        EvidenceType::Tpm2 => tpm2::check(work, document),
+        EvidenceType::Tdx | EvidenceType::SevSnp => {}
+    }
+}
+
+/// An appraisal under way.
+struct Work<'a> {
+    trust: RoomTrust<'a>,
+    expected: &'a RoomExpectation,
+    now: Timestamp,
+    outcomes: Vec<RoomCheck>,
+}
+
+impl Work<'_> {
+    fn set(&mut self, name: RoomCheckName, outcome: RoomOutcome) {
+        self.outcomes.push(RoomCheck { name, outcome });
+    }
+
+    fn passed(&self, name: RoomCheckName) -> bool {
+        self.outcomes
+            .iter()
+            .any(|check| check.name == name && check.outcome == RoomOutcome::Pass)
+    }
+
+    /// `outcome`, unless it is a pass that rests on something that did not pass.
+    fn set_if_proved(
+        &mut self,
+        name: RoomCheckName,
+        rests_on: &[RoomCheckName],
+        outcome: RoomOutcome,
+    ) {
+        let missing = rests_on.iter().find(|needed| !self.passed(**needed));
+        match (missing, &outcome) {
+            (Some(needed), RoomOutcome::Pass) => {
+                self.set(name, RoomOutcome::NotEvaluated(*needed));
+            }
+            _ => self.set(name, outcome),
+        }
+    }
+
+    fn finish(self, kind: Option<EvidenceType>, evidence: Option<Digest>) -> RoomAppraisal {
+        let stopped = self
+            .outcomes
+            .iter()
+            .find(|check| matches!(check.outcome, RoomOutcome::Fail { .. }))
+            .map_or(RoomCheckName::DocumentParse, |check| check.name);
+        let names = kind.map_or(RoomCheckName::ALL, RoomCheckName::of);
+        let checks: Vec<RoomCheck> = names
+            .iter()
+            .map(|name| {
+                let made = self.outcomes.iter().find(|check| check.name == *name);
+                made.cloned().unwrap_or(RoomCheck {
+                    name: *name,
+                    outcome: RoomOutcome::NotEvaluated(stopped),
+                })
+            })
+            .collect();
+        let pinned = self.trust.policy;
+        RoomAppraisal {
+            policy: pinned.policy().name().to_owned(),
+            policy_digest: pinned.policy().digest(),
+            reference: pinned.reference().digest(),
+            image: pinned.reference().contents().image,
+            at: self.now,
+            verdict: Verdict::worst(checks.iter().map(|check| check.outcome.verdict())),
+            evidence,
+            kind,
+            checks,
+            session: self.expected.session,
+            moment: self.expected.moment,
+        }
+    }
+}
+
+/// What a part that could not be read makes of its check.
+fn unreadable(error: &RoomError) -> RoomOutcome {
+    let cause = match error {
+        RoomError::TpmMagic(_) => RoomCause::TpmMagic,
+        RoomError::TpmQuoteKind(_) => RoomCause::TpmQuoteKind,
+        RoomError::TpmRsa(_) => RoomCause::TpmRsa,
+        RoomError::TpmUnsupported(..) => RoomCause::TpmUnsupported,
+        RoomError::TpmMalformed(_) => RoomCause::TpmMalformed,
+        RoomError::Log(_) | RoomError::LogTooLarge(_) | RoomError::LogBank => {
+            RoomCause::BootLogMalformed
+        }
+        RoomError::Unsupported(_) => RoomCause::EvidenceTypeUnsupported,
+        _ => RoomCause::DocumentMalformed,
+    };
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(deeper) = source {
+        words.push_str(": ");
+        words.push_str(&deeper.to_string());
+        source = deeper.source();
+    }
+    RoomOutcome::fail(cause, words)
+}

@@ -1,0 +1,255 @@
+//! The checks on a TPM quote: whose key, which registers, and what the logs say about them. A pass
+//! counts only when the signature, and for logs the digest over the registers, were proved.
+
+use std::collections::BTreeMap;
+
+use p256::ecdsa::{Signature, VerifyingKey, signature::Verifier as _};
+use proofroom_evidence::{
+    Bank, EventLog, PcrSelection, RoomDocument, RoomEndorsements, RoomEvidence, TpmKey, TpmQuote,
+    TpmSignature, pcr_digest,
+};
+use sha2::{Digest as _, Sha384};
+
+use super::{Work, ak, events, unreadable};
+use crate::{RoomCause, RoomCheckName as Name, RoomOutcome, reference::Hash384};
+
+/// The PCR that runtime events are extended into.
+const RUNTIME_PCR: u32 = 15;
+/// The PCRs that must be quoted, ascending: those of the boot, then the runtime one.
+const QUOTED: [u32; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, RUNTIME_PCR];
+const REFERENCES: [(u32, Name); 11] = [
+    (0, Name::ReferencePcr0),
+    (1, Name::ReferencePcr1),
+    (2, Name::ReferencePcr2),
+    (3, Name::ReferencePcr3),
+    (4, Name::ReferencePcr4),
+    (5, Name::ReferencePcr5),
+    (6, Name::ReferencePcr6),
+    (7, Name::ReferencePcr7),
+    (8, Name::ReferencePcr8),
+    (9, Name::ReferencePcr9),
+    (14, Name::ReferencePcr14),
+];
+
+const CERTIFIED: &[Name] = &[Name::AttestationKey, Name::AkCertificate];
+const SIGNED: &[Name] = &[
+    Name::AttestationKey,
+    Name::AkCertificate,
+    Name::QuoteSignature,
+];
+const REPLAYED: &[Name] = &[
+    Name::AttestationKey,
+    Name::AkCertificate,
+    Name::QuoteSignature,
+    Name::PcrSelection,
+    Name::PcrDigest,
+];
+
+pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
+    let evidence = document.evidence();
+    let quote = match TpmQuote::parse(&evidence.quote) {
+        Ok(quote) => {
+            work.set(Name::QuoteParse, RoomOutcome::Pass);
+            Some(quote)
+        }
+        Err(error) => {
+            work.set(Name::QuoteParse, unreadable(&error));
+            None
+        }
+    };
+    if let Some((key, public)) = attestation_key(work, evidence) {
+        let RoomEndorsements::Tpm2 { ak_certificate } = document.endorsements() else {
+            return;
+        };
+        let certificate = ak::check(work, ak_certificate, &key);
+        work.set(Name::AkCertificate, certificate);
+        let signed = signature(evidence, &key);
+        work.set_if_proved(Name::QuoteSignature, CERTIFIED, signed);
+        if let Some(quote) = &quote {
+            let signer = signer(quote, &public);
+            work.set_if_proved(Name::QuoteSigner, SIGNED, signer);
+        }
+    }
+    let statement = statement(work, evidence);
+    work.set(Name::Statement, statement);
+    if let Some(quote) = &quote {
+        let bound = qualifying_data(quote, evidence);
+        work.set_if_proved(Name::QualifyingData, SIGNED, bound);
+        let selected = selection(quote);
+        work.set_if_proved(Name::PcrSelection, SIGNED, selected);
+        registers(work, quote, evidence);
+    }
+    events::check(work, evidence, REPLAYED);
+}
+
+fn attestation_key(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<(VerifyingKey, TpmKey)> {
+    let public = match TpmKey::parse(&evidence.key) {
+        Ok(public) => public,
+        Err(error) => {
+            work.set(Name::AttestationKey, unreadable(&error));
+            return None;
+        }
+    };
+    let Ok(key) = VerifyingKey::from_sec1_bytes(public.point()) else {
+        let words = "the attestation key is not a point of P-256";
+        work.set(
+            Name::AttestationKey,
+            RoomOutcome::fail(RoomCause::AkKey, words),
+        );
+        return None;
+    };
+    let outcome = if public.attributes().is_attestation_key() {
+        RoomOutcome::Pass
+    } else {
+        let bits = public.attributes().bits();
+        let words = format!(
+            "attributes {bits:#010x}: not a restricted signing key that its TPM made and keeps"
+        );
+        RoomOutcome::fail(RoomCause::AkAttributes, words)
+    };
+    work.set(Name::AttestationKey, outcome);
+    Some((key, public))
+}
+
+fn signature(evidence: &RoomEvidence, key: &VerifyingKey) -> RoomOutcome {
+    let signature = match TpmSignature::parse(&evidence.signature) {
+        Ok(signature) => signature,
+        Err(error) => return unreadable(&error),
+    };
+    let holds = Signature::from_slice(&signature.r_s)
+        .is_ok_and(|signature| key.verify(&evidence.quote, &signature).is_ok());
+    if holds {
+        return RoomOutcome::Pass;
+    }
+    let words = "the attestation key did not sign these bytes";
+    RoomOutcome::fail(RoomCause::QuoteSignatureInvalid, words)
+}
+
+fn signer(quote: &TpmQuote, key: &TpmKey) -> RoomOutcome {
+    match key.endorsement_name() {
+        Ok(name) if name == quote.qualified_signer => RoomOutcome::Pass,
+        Ok(_) => RoomOutcome::fail(
+            RoomCause::QuoteSignerMismatch,
+            "the quote names another signer than this key as a primary of the endorsement hierarchy",
+        ),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn statement(work: &Work<'_>, evidence: &RoomEvidence) -> RoomOutcome {
+    if evidence.statement.as_bytes() == work.expected.statement {
+        return RoomOutcome::Pass;
+    }
+    let words = "the evidence is about another statement than this session's";
+    RoomOutcome::fail(RoomCause::StatementMismatch, words)
+}
+
+fn qualifying_data(quote: &TpmQuote, evidence: &RoomEvidence) -> RoomOutcome {
+    if quote.qualifying_data == evidence.bound_qualifying_data() {
+        return RoomOutcome::Pass;
+    }
+    RoomOutcome::fail(
+        RoomCause::QualifyingDataMismatch,
+        "the quote's qualifying data is not the digest of the statement's report data",
+    )
+}
+
+fn selection(quote: &TpmQuote) -> RoomOutcome {
+    let wanted = [PcrSelection {
+        bank: Bank::Sha384,
+        pcrs: QUOTED.to_vec(),
+    }];
+    if quote.selections == wanted {
+        return RoomOutcome::Pass;
+    }
+    RoomOutcome::fail(
+        RoomCause::PcrSelectionMismatch,
+        "the quote must be over PCRs 0 to 9, 14 and 15 of the sha384 bank, and nothing else",
+    )
+}
+
+/// Replays the logs, compares their sum with the quote, and each register with its reference.
+fn registers(work: &mut Work<'_>, quote: &TpmQuote, evidence: &RoomEvidence) {
+    let log = match EventLog::parse(&evidence.boot_log) {
+        Ok(log) => log,
+        Err(error) => {
+            work.set(Name::BootLog, unreadable(&error));
+            return;
+        }
+    };
+    let mut values = match log.replay_sha384() {
+        Ok(values) => values,
+        Err(error) => {
+            work.set(Name::BootLog, unreadable(&error));
+            return;
+        }
+    };
+    if values.contains_key(&RUNTIME_PCR) {
+        let words = "the boot log extends PCR 15, which belongs to runtime events";
+        let outcome = RoomOutcome::fail(RoomCause::BootLogRuntimeRegister, words);
+        work.set(Name::BootLog, outcome);
+        return;
+    }
+    work.set(Name::BootLog, RoomOutcome::Pass);
+    values.insert(RUNTIME_PCR, events::replay(evidence));
+    let zero = [0; 48];
+    let quoted = QUOTED.map(|pcr| *values.get(&pcr).unwrap_or(&zero));
+    let sum = pcr_digest(quoted.iter().map(<[u8; 48]>::as_slice));
+    let outcome = if quote.pcr_digest == sum {
+        RoomOutcome::Pass
+    } else {
+        RoomOutcome::fail(
+            RoomCause::PcrDigestMismatch,
+            "boot log and runtime events do not add up to the quoted registers",
+        )
+    };
+    work.set_if_proved(Name::PcrDigest, SIGNED, outcome);
+    references(work, &log, &values);
+}
+
+fn references(work: &mut Work<'_>, log: &EventLog, values: &BTreeMap<u32, [u8; 48]>) {
+    let zero = [0; 48];
+    let reference = work.trust.policy.reference();
+    for (pcr, name) in REFERENCES {
+        let found = values.get(&pcr).unwrap_or(&zero);
+        let wanted = reference.contents().tpm2.sha384.get(&pcr);
+        let outcome = if wanted.map(Hash384::as_bytes) == Some(found) {
+            RoomOutcome::Pass
+        } else {
+            RoomOutcome::fail(RoomCause::ReferenceMismatch, difference(work, log, pcr))
+        };
+        work.set_if_proved(name, REPLAYED, outcome);
+    }
+}
+
+/// The first event of a register that is not the one that the reference has there.
+fn difference(work: &Work<'_>, log: &EventLog, pcr: u32) -> String {
+    let contents = work.trust.policy.reference().contents();
+    let mut wanted = contents.events.iter().filter(|event| event.pcr == pcr);
+    let measured = log
+        .events()
+        .iter()
+        .filter(|event| event.register == pcr && event.kind != proofroom_evidence::EV_NO_ACTION);
+    for (number, event) in measured.enumerate() {
+        let found = event.digests.get(&Bank::Sha384);
+        match wanted.next() {
+            Some(wanted) if found.map(Vec::as_slice) == Some(wanted.sha384.as_bytes()) => {}
+            Some(wanted) => {
+                return format!("PCR {pcr}: event {number} is not `{}`", wanted.what);
+            }
+            None => return format!("PCR {pcr}: event {number} is not in the reference values"),
+        }
+    }
+    wanted.next().map_or_else(
+        || format!("PCR {pcr} does not have its reference value"),
+        |wanted| format!("PCR {pcr}: `{}` was not measured", wanted.what),
+    )
+}
+
+/// A SHA-384 register after one more event.
+pub(super) fn extended(register: [u8; 48], digest: [u8; 48]) -> [u8; 48] {
+    Sha384::new_with_prefix(register)
+        .chain_update(digest)
+        .finalize()
+        .into()
+}
