@@ -7,6 +7,7 @@ mod inspection;
 mod leftovers;
 mod living;
 mod recovery;
+mod reference;
 
 use std::{
     fs,

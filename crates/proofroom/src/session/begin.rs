@@ -25,7 +25,7 @@ use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::{
     Deployment, SessionError, SessionRequest, channel::Interrupts, evidence_path,
-    inspection::DeliveryInspector, save_room,
+    inspection::DeliveryInspector, reference::Judging, save_room,
 };
 use crate::{
     broker::{Origin, OriginError, WorkspaceLimits},
@@ -34,7 +34,7 @@ use crate::{
     keys::random,
     policies::{APPRAISAL, PolicySet},
     progress::Progress,
-    service::{RoomAttestation, Services, SessionFacts, SessionService},
+    service::{Services, SessionFacts, SessionService},
     shelf::Shelf,
 };
 
@@ -65,13 +65,14 @@ pub(super) struct Place<'a> {
 )]
 pub(super) async fn begin(
     place: &Place<'_>,
-    policies: PolicySet,
+    mut policies: PolicySet,
     request: SessionRequest,
     interrupts: &mut Interrupts,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
     let room_config = policies.room.clone();
+    let judging = Judging::of(&mut policies, &request.backend)?;
     let starter = Starter::new(
         request.backend.clone(),
         session.to_string(),
@@ -83,6 +84,7 @@ pub(super) async fn begin(
     let opening = open_repository(&policies, &request, dir)?;
     let origin = opened(opening, interrupts, progress).await?;
     policies.save(&dir.join("policies"))?;
+    judging.save(&dir.join("policies"))?;
     let log = Arc::clone(&deployment.log);
     let shelf = Arc::new(Shelf::new(dir.join("records"), session, log)?);
     let (digests, access_policy) = (policies.digests(), policies.access_text().to_owned());
@@ -124,9 +126,7 @@ pub(super) async fn begin(
         inspector,
         meter: room.meter(),
         idle,
-        attestation: RoomAttestation::NotPossible {
-            reason: "the room is a process on the host's kernel".to_owned(),
-        },
+        attestation: judging.of_room(&room, &deployment.keys, session, (deployment.clock)())?,
     };
     let services = Services {
         keys: Arc::clone(&deployment.keys),

@@ -1,0 +1,126 @@
+//! What a room's evidence will be judged by: the reference values of its image, pinned by the room
+//! appraisal policy before anything starts.
+
+use std::{fs, io, path::Path};
+
+use anyhow::Context as _;
+use proofroom_canonical::{SessionId, Timestamp};
+use proofroom_room::{MachineConfig, Room};
+use proofroom_verifier::{PinnedRoomPolicy, ReferenceManifest};
+
+use crate::{
+    files,
+    isolation::Backend,
+    keys::DeploymentKeys,
+    policies::{PolicySet, ROOM_REFERENCE},
+    service::RoomAttestation,
+};
+
+/// Beside an image, as `proofroom measure` writes it.
+const REFERENCE: &str = "reference.json";
+
+/// How the evidence of a room that is about to start will be judged.
+pub(super) enum Judging {
+    /// Not at all: the room has nothing to attest with.
+    Process,
+    /// Not at all: something is missing.
+    NotJudged(String),
+    /// By these values.
+    By(Box<PinnedRoomPolicy>),
+}
+
+impl Judging {
+    /// Finds the reference values of the machine's image. A deployment whose policy accepts no evidence
+    /// gets the shipped policy for virtual machines, pinned to them.
+    ///
+    /// # Errors
+    /// When there are values that the deployment's own policy does not pin, or that are none.
+    pub(super) fn of(policies: &mut PolicySet, backend: &Backend) -> anyhow::Result<Self> {
+        let Backend::Machine(machine) = backend else {
+            return Ok(Self::Process);
+        };
+        let folder = machine.image.kernel.parent().unwrap_or(Path::new("."));
+        let path = folder.join(REFERENCE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::NotJudged(format!(
+                    "the image has no `{REFERENCE}`; make it with `proofroom measure`"
+                )));
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
+            }
+        };
+        let manifest = ReferenceManifest::parse(&bytes)
+            .with_context(|| format!("`{}` cannot be used", path.display()))?;
+        if policies.room_appraisal.kind().is_none() {
+            if let Some(reason) = unfit(&manifest, machine) {
+                return Ok(Self::NotJudged(reason));
+            }
+            policies.pin_room(manifest.digest())?;
+        }
+        let pinned = policies.room_appraisal.clone().with_reference(&bytes)?;
+        Ok(Self::By(Box::new(pinned)))
+    }
+
+    /// Keeps the values beside the session's policies.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn save(&self, policies: &Path) -> io::Result<()> {
+        match self {
+            Self::By(pinned) => {
+                files::replace(&policies.join(ROOM_REFERENCE), pinned.reference().bytes())
+            }
+            Self::Process | Self::NotJudged(_) => Ok(()),
+        }
+    }
+
+    /// What the service demands of `room`, which has started.
+    ///
+    /// # Errors
+    /// When the attestation key of its TPM cannot be certified.
+    pub(super) fn of_room(
+        self,
+        room: &Room,
+        keys: &DeploymentKeys,
+        session: SessionId,
+        now: Timestamp,
+    ) -> anyhow::Result<RoomAttestation> {
+        Ok(match (self, room.attestation_key()) {
+            (Self::Process, _) => RoomAttestation::NotPossible {
+                reason: "the room is a process on the host's kernel".to_owned(),
+            },
+            (Self::NotJudged(reason), _) => RoomAttestation::NotJudged { reason },
+            (Self::By(_), None) => anyhow::bail!("the machine has no TPM whose key could be seen"),
+            (Self::By(policy), Some(public)) => RoomAttestation::Tpm2 {
+                ak_certificate: keys.certify_attestation_key(public, session, now)?,
+                policy,
+            },
+        })
+    }
+}
+
+/// Why values of another machine than this one cannot judge it.
+fn unfit(manifest: &ReferenceManifest, machine: &MachineConfig) -> Option<String> {
+    let wanted = manifest.contents();
+    let (shape, own) = (&wanted.shape, machine.shape);
+    if wanted.image != machine.image.digest {
+        return Some(format!("`{REFERENCE}` is about another image"));
+    }
+    if shape.vcpus != u32::from(own.vcpus) || shape.memory_mib != own.memory_mib {
+        return Some(format!(
+            "`{REFERENCE}` is about {} processors and {} MiB, not {} and {}",
+            shape.vcpus, shape.memory_mib, own.vcpus, own.memory_mib
+        ));
+    }
+    let unknown = machine.layers.iter().find(|file| {
+        let root = &file.layer.root;
+        !wanted
+            .layers
+            .iter()
+            .any(|known| known.root.to_string() == *root)
+    });
+    unknown.map(|file| format!("`{REFERENCE}` does not know layer `{}`", file.layer.name))
+}
