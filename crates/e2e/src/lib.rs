@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canary;
 mod deployment;
 mod live;
 mod programs;
