@@ -125,7 +125,11 @@ impl Stage {
         let mut live = match way {
             Way::Completed => self.built_in(canaries),
             Way::FailedAgent => self.command(&secret, "sleep 0.3; exit 3", &[]),
-            Way::OutputLimit => self.command(&secret, "sleep 0.3; yes $s", &[]),
+            Way::OutputLimit => {
+                // the shell itself: arguments of programs are in events
+                let then = "sleep 0.3; while :; do echo $s; done";
+                self.command(&secret, then, &[])
+            }
             Way::TimeLimit => self.command(&secret, "sleep 60", &["--seconds", "2"]),
             _ => self.command(&secret, "sleep 60", &[]),
         };
