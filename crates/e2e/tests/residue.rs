@@ -130,7 +130,7 @@ impl Stage {
                 let then = "sleep 0.3; while :; do echo $s; done";
                 self.command(&secret, then, &[])
             }
-            Way::TimeLimit => self.command(&secret, "sleep 60", &["--seconds", "2"]),
+            Way::TimeLimit => self.command(&secret, "sleep 60", &["--seconds", "8"]),
             _ => self.command(&secret, "sleep 60", &[]),
         };
         let started = |line: &Value| {

@@ -3,7 +3,7 @@
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proofroom_confine::{IdMap, launch};
@@ -11,8 +11,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{RoomError, error::On as _};
 
-/// How often the kernel is asked whether it has stopped everything, 1 ms apart.
+/// How often the processes of a room are looked for, 1 ms apart.
 const TRIES: u32 = 5000;
+/// How often a room is tried to be stopped, each time waiting twice as long as before.
+const ATTEMPTS: u32 = 8;
+/// How long the first attempt waits, and the longest that any waits.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Stops a room in memory. Each kind of room has its own way.
 pub trait Pause: Send + Sync + fmt::Debug {
@@ -39,13 +44,13 @@ pub(crate) struct FreezeGroup(pub(crate) PathBuf);
 impl Pause for FreezeGroup {
     fn pause(&self) -> Result<(), RoomError> {
         let file = self.0.join("cgroup.freeze");
-        fs::write(&file, "1").on("write", &file)?;
         let events = self.0.join("cgroup.events");
         let frozen = || {
             let text = fs::read_to_string(&events).unwrap_or_default();
-            text.lines().any(|line| line == "frozen 1")
+            Ok(text.lines().any(|line| line == "frozen 1"))
         };
-        until(frozen, || self.resume())
+        let freeze = || fs::write(&file, "1").on("write", &file);
+        attempt(freeze, frozen, || self.resume())
     }
 
     fn resume(&self) -> Result<(), RoomError> {
@@ -104,9 +109,9 @@ impl Pause for Freezer {
         }
         self.gather()?;
         let file = self.directory.join("freezer.state");
-        fs::write(&file, "FROZEN").on("write", &file)?;
-        let frozen = || fs::read_to_string(&file).is_ok_and(|text| text.trim() == "FROZEN");
-        until(frozen, || self.resume())
+        let frozen = || Ok(fs::read_to_string(&file).is_ok_and(|text| text.trim() == "FROZEN"));
+        let freeze = || fs::write(&file, "FROZEN").on("write", &file);
+        attempt(freeze, frozen, || self.resume())
     }
 
     fn resume(&self) -> Result<(), RoomError> {
@@ -139,16 +144,12 @@ impl StopSignals {
 
 impl Pause for StopSignals {
     fn pause(&self) -> Result<(), RoomError> {
-        for _ in 0..TRIES {
+        // A child that was made while its parent was not stopped yet is seen in the next look.
+        let stopped = || {
             self.send(Signal::STOP)?;
-            // A child that was made while its parent was not stopped yet is seen in the next round.
-            if self.all()?.into_iter().all(is_stopped) {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.resume()?;
-        Err(not_stopped("its processes do not stop"))
+            Ok(self.all()?.into_iter().all(is_stopped))
+        };
+        attempt(|| Ok(()), stopped, || self.resume())
     }
 
     fn resume(&self) -> Result<(), RoomError> {
@@ -168,17 +169,28 @@ fn is_stopped(pid: i32) -> bool {
     state.is_some_and(|rest| rest.starts_with(['T', 't', 'Z', 'X']))
 }
 
-fn until(
-    stopped: impl Fn() -> bool,
+/// Stops until it is stopped. A process that waits for its supervisor to answer a system call does not
+/// stop, and a supervisor that was stopped before it does not answer: then all go on for a moment, and
+/// it is tried again.
+fn attempt(
+    stop: impl Fn() -> Result<(), RoomError>,
+    stopped: impl Fn() -> Result<bool, RoomError>,
     resume: impl Fn() -> Result<(), RoomError>,
 ) -> Result<(), RoomError> {
-    for _ in 0..TRIES {
-        if stopped() {
-            return Ok(());
+    let mut wait = FIRST_WAIT;
+    for _ in 0..ATTEMPTS {
+        stop()?;
+        let began = Instant::now();
+        while began.elapsed() < wait {
+            if stopped()? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_millis(1));
+        resume()?;
+        std::thread::sleep(FIRST_WAIT);
+        wait = (wait * 2).min(LONGEST_WAIT);
     }
-    resume()?;
     Err(not_stopped("the kernel did not stop all of it in time"))
 }
 
@@ -190,9 +202,21 @@ fn not_stopped(why: &str) -> RoomError {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{cell::Cell, process::Command};
 
-    use super::is_stopped;
+    use super::{attempt, is_stopped};
+
+    #[test]
+    fn a_room_that_does_not_stop_at_once_goes_on_and_is_stopped_again() {
+        let (stops, resumes) = (Cell::new(0), Cell::new(0));
+        let count = |cell: &Cell<u32>| {
+            cell.set(cell.get() + 1);
+            Ok(())
+        };
+        let stopped = || Ok(stops.get() == 3);
+        attempt(|| count(&stops), stopped, || count(&resumes)).unwrap();
+        assert_eq!((stops.get(), resumes.get()), (3, 2));
+    }
 
     #[test]
     fn a_process_counts_as_stopped_when_the_kernel_says_so() {
