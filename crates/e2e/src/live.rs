@@ -186,6 +186,12 @@ impl Process {
         (!dead).then_some((process, fields.get(1)?.parse().ok()?))
     }
 
+    /// When the process of this number began, in clock ticks since the machine's start.
+    #[must_use]
+    pub fn began(pid: u32) -> Option<u64> {
+        Self::read(pid)?.0.started.parse().ok()
+    }
+
     /// Whether it still runs.
     #[must_use]
     pub fn lives(&self) -> bool {
