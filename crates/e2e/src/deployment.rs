@@ -203,10 +203,15 @@ impl Deployment {
     /// # Errors
     /// What is missing, in words.
     pub fn machine_session(&self, repository: &Path) -> Result<Session, String> {
-        let image = image_directory()?;
-        Ok(Session::new(self, repository)
+        Ok(self.machine_session_of(repository, &image_directory()?))
+    }
+
+    /// The same with an image of the test's own.
+    #[must_use]
+    pub fn machine_session_of(&self, repository: &Path, image: &Path) -> Session {
+        Session::new(self, repository)
             .arguments(&["--isolation", "vm", "--accel", "tcg", "--image"])
-            .arguments(&[image]))
+            .arguments(&[image])
     }
 }
 

@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proofroom_canonical::Digest;
 use proofroom_e2e::{
-    Bundle, Deployment, Process, RoomCommand, git, program, repository_root, skip,
+    Bundle, Deployment, Process, RoomCommand, git, image_directory, program, repository_root, skip,
 };
+use proofroom_verifier::RoomAppraisalPolicy;
 use serde_json::Value;
 
 const TASK: &str = "The test suite of this repository fails. Fix it and commit the fix.";
@@ -59,12 +61,20 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
     let branch = record["result"]["reference"].as_str().expect("a branch");
     let log = git(&repository, &["log", "--oneline", branch]);
     assert_eq!(log.lines().count(), 2, "{log}");
+    bundle.assert_accepted();
     let verified = Command::new(program("proofroom-verify"))
-        .arg("--json")
         .arg(&bundle.path)
         .output()
         .expect("proofroom-verify starts");
-    assert_eq!(verified.status.code(), Some(0));
+    let transcript = String::from_utf8_lossy(&verified.stdout).into_owned();
+    for shown in [
+        "start: reference-pcr-4",
+        "start: runtime-assignment",
+        "end: quote-signature",
+        "software TPM",
+    ] {
+        assert!(transcript.contains(shown), "{shown}: {transcript}");
+    }
     nothing_is_left();
 }
 
@@ -117,4 +127,44 @@ fn nothing_is_left() {
         .filter(|name| name.starts_with("proofroom-tpm-"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_machine_with_another_command_line_than_the_measured_one_gets_no_session() {
+    let name = "a_machine_with_another_command_line_than_the_measured_one_gets_no_session";
+    let deployment = Deployment::empty();
+    let repository = deployment.repository("work", &[("a", "1")]);
+    let image = match image_directory() {
+        Ok(image) => image,
+        Err(why) => return skip(name, &why),
+    };
+    // The host swaps what boots, after the policy has pinned what should.
+    let swapped = deployment.path().join("image");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(&image)
+        .arg(&swapped)
+        .status();
+    assert!(copied.expect("cp").success());
+    let path = swapped.join("image.json");
+    let text = fs::read_to_string(&path).expect("image.json");
+    let mut manifest: Value = serde_json::from_str(&text).expect("JSON");
+    let line = manifest["command_line"]
+        .as_str()
+        .expect("a command line")
+        .to_owned();
+    manifest["command_line"] = format!("{line} init_on_alloc=0").into();
+    fs::write(&path, manifest.to_string()).expect("image.json");
+    let reference = fs::read(image.join("reference.json")).expect("reference.json");
+    let pinned = RoomAppraisalPolicy::for_reference(Digest::of(&reference));
+    fs::write(deployment.policy().join("room-appraisal.toml"), pinned).expect("policy");
+    let session = deployment.machine_session_of(&repository, &swapped);
+    let ended = session.command(&["true"]).run();
+    assert_ne!(ended.code, Some(0));
+    assert!(!ended.path.exists(), "a session began");
+    let said = ended.lines.iter().any(|line| {
+        let text = line.to_string();
+        text.contains("reference-mismatch") && text.contains("reference-pcr-9")
+    });
+    assert!(said, "{:?} {}", ended.lines, ended.complaint);
 }

@@ -233,9 +233,6 @@ pub fn claim(
         (RoomEvidenceOffer::None { reason }, RoomAppraised::None) => Ok(RoomEvidenceClaim::None {
             reason: reason.clone(),
         }),
-        (_, RoomAppraised::NotJudged { reason }) => Ok(RoomEvidenceClaim::None {
-            reason: reason.clone(),
-        }),
         (RoomEvidenceOffer::Evidence { text }, RoomAppraised::Accepted { appraisal_policy }) => {
             Ok(RoomEvidenceClaim::Attested {
                 evidence_type: RoomEvidence::parse(text)?.kind,

@@ -110,6 +110,12 @@ pub enum SessionError {
     /// The policies and the upstreams do not fit together.
     #[error("policies and upstreams contradict each other:\n  {}", .0.join("\n  "))]
     Contradiction(Vec<String>),
+    /// A machine was chosen, and there are no reference values for it.
+    #[error("the machine's evidence could not be judged, so no room starts: {why}")]
+    NotJudged {
+        /// What is missing, and what to do.
+        why: String,
+    },
     /// The room ended before its first event.
     #[error(
         "the room ended before its session began; nothing was done and nothing is recorded (`proofroom doctor` tries what this machine offers)"
@@ -137,6 +143,7 @@ impl SessionError {
         match self {
             Self::Interrupted => "interrupted",
             Self::Contradiction(_) => "policy-refused",
+            Self::NotJudged { .. } => "room-not-judged",
             Self::RoomLost => "room-lost",
             Self::NotKept { .. } => "record-not-kept",
         }

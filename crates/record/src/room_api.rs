@@ -312,11 +312,6 @@ pub struct IdentityAnswer {
 pub enum RoomAppraised {
     /// There was none to appraise.
     None,
-    /// There may have been some, and the host has nothing to judge it by. The record claims none.
-    NotJudged {
-        /// Why, in words.
-        reason: String,
-    },
     /// It was accepted.
     Accepted {
         /// Name of the policy.

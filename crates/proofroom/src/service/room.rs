@@ -29,12 +29,6 @@ pub enum RoomAttestation {
         /// Why, in words.
         reason: String,
     },
-    /// The room's machine could attest, and nothing is known to judge it by. Its record claims no
-    /// evidence, so no verifier accepts it.
-    NotJudged {
-        /// What is missing, in words.
-        reason: String,
-    },
     /// The room's machine has a TPM that the host runs for this session.
     Tpm2 {
         /// The certificate of its attestation key, PEM: what
@@ -70,15 +64,6 @@ impl SessionService {
                     document: None,
                 })
             }
-            (RoomAttestation::NotJudged { reason }, _) => Ok(Shown {
-                appraised: RoomAppraised::NotJudged {
-                    reason: reason.clone(),
-                },
-                claim: RoomEvidenceClaim::None {
-                    reason: reason.clone(),
-                },
-                document: None,
-            }),
             (RoomAttestation::NotPossible { reason }, RoomEvidenceOffer::Evidence { .. }) => {
                 Err(Refusal::bad(
                     "room-evidence-unexpected",

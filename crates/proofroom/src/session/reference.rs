@@ -8,6 +8,7 @@ use proofroom_canonical::{SessionId, Timestamp};
 use proofroom_room::{MachineConfig, Room};
 use proofroom_verifier::{PinnedRoomPolicy, ReferenceManifest};
 
+use super::SessionError;
 use crate::{
     files,
     isolation::Backend,
@@ -23,8 +24,6 @@ const REFERENCE: &str = "reference.json";
 pub(super) enum Judging {
     /// Not at all: the room has nothing to attest with.
     Process,
-    /// Not at all: something is missing.
-    NotJudged(String),
     /// By these values.
     By(Box<PinnedRoomPolicy>),
 }
@@ -44,7 +43,7 @@ impl Judging {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::NotJudged(format!(
+                return Err(not_judged(format!(
                     "the image has no `{REFERENCE}`; make it with `proofroom measure`"
                 )));
             }
@@ -56,7 +55,7 @@ impl Judging {
             .with_context(|| format!("`{}` cannot be used", path.display()))?;
         if policies.room_appraisal.kind().is_none() {
             if let Some(reason) = unfit(&manifest, machine) {
-                return Ok(Self::NotJudged(reason));
+                return Err(not_judged(reason));
             }
             policies.pin_room(manifest.digest())?;
         }
@@ -73,7 +72,7 @@ impl Judging {
             Self::By(pinned) => {
                 files::replace(&policies.join(ROOM_REFERENCE), pinned.reference().bytes())
             }
-            Self::Process | Self::NotJudged(_) => Ok(()),
+            Self::Process => Ok(()),
         }
     }
 
@@ -92,7 +91,6 @@ impl Judging {
             (Self::Process, _) => RoomAttestation::NotPossible {
                 reason: "the room is a process on the host's kernel".to_owned(),
             },
-            (Self::NotJudged(reason), _) => RoomAttestation::NotJudged { reason },
             (Self::By(_), None) => anyhow::bail!("the machine has no TPM whose key could be seen"),
             (Self::By(policy), Some(public)) => RoomAttestation::Tpm2 {
                 ak_certificate: keys.certify_attestation_key(public, session, now)?,
@@ -100,6 +98,12 @@ impl Judging {
             },
         })
     }
+}
+
+/// A room that could show what it is, with nothing to judge that by, is not started: its record would
+/// claim what nobody looked at.
+fn not_judged(why: String) -> anyhow::Error {
+    SessionError::NotJudged { why }.into()
 }
 
 /// Why values of another machine than this one cannot judge it.
