@@ -3,7 +3,9 @@
 //!
 //! * `bare`: QEMU alone, no jail, no firmware but QEMU's own, no TPM, until the first process speaks;
 //! * `room`: [`Room::start_machine`]: jails, TPM, measured boot, layers, room inside, supervisor executed;
-//! * `pool`: taking such a room from a pool until its supervisor speaks.
+//! * `pool`: taking such a room from a pool until its supervisor speaks;
+//! * the resident memory of a room's processes together, against that of the bare QEMU;
+//! * `PROOFROOM_BENCH_TOGETHER` (6) rooms started at once.
 //!
 //! `PROOFROOM_BENCH_ROUNDS` (5), `PROOFROOM_BENCH_ACCEL` (`tcg`), `PROOFROOM_IMAGE_DIR`. Prints and never
 //! fails; says so where QEMU, `swtpm` or the image is missing.
@@ -82,12 +84,16 @@ fn main() {
 
 fn measure(shape: &MachineShape, rounds: usize) {
     let (mut bare, mut room, mut pooled) = (Vec::new(), Vec::new(), Vec::new());
+    let mut memory = (0, 0);
     for _ in 0..rounds {
-        bare.push(bare_boot(&shape.machine));
+        let (took, bytes) = bare_boot(&shape.machine);
+        memory.0 = bytes.max(memory.0);
+        bare.push(took);
         let began = Instant::now();
         let started =
             Room::start_machine("bench", &shape.config, &shape.programs, &shape.machine).unwrap();
         room.push(began.elapsed());
+        memory.1 = resident_of(&started).max(memory.1);
         started.destroy().unwrap();
         let mut pool: Pool<Room> = Pool::new(shape.clone(), 1, Duration::from_secs(3600));
         pool.tend(Instant::now()).unwrap();
@@ -106,10 +112,64 @@ fn measure(shape: &MachineShape, rounds: usize) {
     report("pool", pooled);
     let ratio = room.as_secs_f64() / bare.as_secs_f64();
     println!("room / bare = {ratio:.2} ({})", shape.machine.accelerator);
+    let mib = |bytes: u64| bytes >> 20;
+    println!(
+        "memory: bare QEMU {} MiB, a room's processes {} MiB",
+        mib(memory.0),
+        mib(memory.1)
+    );
+    let count = std::env::var("PROOFROOM_BENCH_TOGETHER");
+    together(shape, count.ok().and_then(|n| n.parse().ok()).unwrap_or(6));
 }
 
-/// Until the first process speaks on the boot port, which is QEMU's standard output.
-fn bare_boot(machine: &MachineConfig) -> Duration {
+/// Many at once, each to the point at which its supervisor runs.
+fn together(shape: &MachineShape, count: usize) {
+    let began = Instant::now();
+    let rooms: Vec<Room> = std::thread::scope(|scope| {
+        let start = |number| {
+            let name = format!("bench-{number}");
+            scope.spawn(move || {
+                Room::start_machine(&name, &shape.config, &shape.programs, &shape.machine).unwrap()
+            })
+        };
+        let threads: Vec<_> = (0..count).map(start).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    println!(
+        "{count} rooms at once: all run after {:.1?}",
+        began.elapsed()
+    );
+    for room in rooms {
+        room.destroy().unwrap();
+    }
+}
+
+/// Resident bytes of every process of a room: QEMU and its TPM.
+fn resident_of(room: &Room) -> u64 {
+    let mut pids: Vec<i32> = Vec::new();
+    for group in room.trace().groups {
+        let members = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        pids.extend(members.lines().filter_map(|line| line.parse::<i32>().ok()));
+    }
+    pids.push(room.pid());
+    pids.sort_unstable();
+    pids.dedup();
+    pids.into_iter().map(resident).sum()
+}
+
+fn resident(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// Until the first process speaks on the boot port, which is QEMU's standard output; and QEMU's
+/// resident bytes then.
+fn bare_boot(machine: &MachineConfig) -> (Duration, u64) {
     let arguments = Machine {
         accelerator: machine.accelerator,
         shape: machine.shape,
@@ -148,9 +208,10 @@ fn bare_boot(machine: &MachineConfig) -> Duration {
         .unwrap();
     boot::read_frame(qemu.stdout.as_mut().unwrap()).unwrap();
     let took = began.elapsed();
+    let bytes = resident(i32::try_from(qemu.id()).unwrap());
     qemu.kill().unwrap();
     qemu.wait().unwrap();
-    took
+    (took, bytes)
 }
 
 fn report(name: &str, mut took: Vec<Duration>) -> Duration {
