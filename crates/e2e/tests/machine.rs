@@ -47,10 +47,10 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
         "qemu-tcg-emulated",
         "software-tpm-of-the-host",
         "jail-user-namespace",
-        "user-namespace",
+        "guest-user-namespace",
         "guest-modules-locked",
         "guest-no-swap",
-        "cgroup-v2-memory-pids",
+        "guest-cgroup-v2-memory-pids",
     ] {
         assert!(
             mechanisms.contains(&mechanism),

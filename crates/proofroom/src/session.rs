@@ -175,8 +175,7 @@ pub async fn run(
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            // Nothing happened that a record could be about.
-            drop(fs::remove_dir_all(&dir));
+            undo(session, &dir).await;
             // A terminal interrupts the room's launcher too, and its failure is not the reason.
             return Err(if interrupts.came() {
                 SessionError::Interrupted.into()
@@ -222,6 +221,15 @@ pub async fn run(
         }
         .into()
     })
+}
+
+/// Nothing happened that a record could be about. A machine that still boots for the session is ended
+/// by its groups.
+async fn undo(session: SessionId, dir: &Path) {
+    let name = session.to_string();
+    let swept = move || proofroom_room::sweep(&name, None);
+    drop(tokio::task::spawn_blocking(swept).await);
+    drop(fs::remove_dir_all(dir));
 }
 
 /// Destroys the room and writes down how the session went.

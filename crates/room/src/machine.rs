@@ -1,6 +1,7 @@
 //! A room as a virtual machine: QEMU and, where there is no better, a software TPM, each in a jail
-//! of its own. The jail is what a `process` room is made of, so whoever breaks out of the emulator
-//! finds himself where an agent would be, with less: no capability, no channel but the room's own.
+//! of its own. The jail is made as a `process` room is: whoever breaks out of the emulator is in
+//! namespaces, a root and host ids of his own, without a capability. Our own system-call filter and
+//! Landlock are not in it; QEMU and `swtpm` bring filters of their own.
 
 mod conversation;
 mod tpm;

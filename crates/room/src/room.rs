@@ -48,12 +48,13 @@ pub struct Programs {
 pub struct Room {
     channel: Option<UnixStream>,
     launched: Launched,
+    // Before the groups: they can be removed when the TPM, too, is gone.
+    kind: Kind,
     groups: Groups,
     /// Where its version 1 freezer is, once it has one.
     freezer: Option<PathBuf>,
     slot: Slot,
     mechanisms: Vec<String>,
-    kind: Kind,
 }
 
 /// What the room's first process is.

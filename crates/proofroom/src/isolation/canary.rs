@@ -48,6 +48,13 @@ struct Answer {
     failure: Option<String>,
 }
 
+/// A canary that did not boot.
+struct Failed {
+    why: String,
+    /// QEMU ended or the guest was silent: it will be so until something changes.
+    lasts: bool,
+}
+
 impl Canary {
     /// Keeps its answer for the whole machine where root runs it, and in the directory `state` where
     /// not; `programs` start the jails.
@@ -73,11 +80,18 @@ impl Canary {
         let failure = match self.remembered(&under) {
             Some(failure) => failure,
             None => {
-                let failure = self.boot(image, shape).err();
-                self.remember(&Answer {
-                    under,
-                    failure: failure.clone(),
-                });
+                let answer = self.boot(image, shape);
+                let failure = answer.as_ref().err().map(|failed| failed.why.clone());
+                // What failed for another reason than the processor is tried again next time.
+                if answer
+                    .as_ref()
+                    .map_or_else(|failed| failed.lasts, |()| true)
+                {
+                    self.remember(&Answer {
+                        under,
+                        failure: failure.clone(),
+                    });
+                }
                 failure
             }
         };
@@ -90,17 +104,22 @@ impl Canary {
         }
     }
 
-    fn boot(&self, image: &Image, shape: Shape) -> Result<(), String> {
+    fn boot(&self, image: &Image, shape: Shape) -> Result<(), Failed> {
         let machine = MachineConfig {
             image: image.clone(),
             layers: Vec::new(),
             accelerator: Accelerator::Kvm,
             shape,
         };
-        let config = RoomConfig::parse(DEFAULT_ROOM, &self.kept)
-            .map_err(|_| "the built-in room configuration does not fit this machine".to_owned())?;
+        let config = RoomConfig::parse(DEFAULT_ROOM, &self.kept).map_err(|_| Failed {
+            why: "the built-in room configuration does not fit this machine".to_owned(),
+            lasts: false,
+        })?;
         let name = format!("canary-{}", std::process::id());
-        canary(&name, &config, &self.programs, &machine, PATIENCE).map_err(|error| chain(&error))
+        canary(&name, &config, &self.programs, &machine, PATIENCE).map_err(|error| Failed {
+            why: chain(&error),
+            lasts: matches!(error.code(), "boot-port-closed" | "guest-silent"),
+        })
     }
 
     fn remembered(&self, under: &Circumstances) -> Option<Option<String>> {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::net::UnixStream,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +18,11 @@ use crate::{RoomError, error::On as _};
 
 /// The most bytes of the guest's words that are kept.
 const MAX_WORDS: usize = 2000;
+/// The most mechanisms that a guest states, and the most bytes of each.
+const MAX_MECHANISMS: usize = 64;
+const MAX_MECHANISM: usize = 64;
+/// The most reports of a room that runs: it has one to make.
+const MAX_REPORTS: usize = 16;
 
 /// What a guest said before its end. A claim of the guest, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +36,7 @@ pub struct Words {
 #[derive(Debug)]
 pub(super) struct Conversation {
     boot: UnixStream,
-    /// Held open: QEMU ends when its monitor's other end is gone.
+    /// Held open for as long as the machine lives.
     _monitor: UnixStream,
     last: Arc<Mutex<Option<Words>>>,
 }
@@ -54,7 +59,11 @@ impl Conversation {
     ) -> Result<(String, Vec<String>), RoomError> {
         let kernel = self.configure(config, until)?;
         let mechanisms = match self.hear(until, "start its room")? {
-            Report::Ready { mechanisms } => mechanisms.iter().map(|name| plain(name)).collect(),
+            Report::Ready { mechanisms } if mechanisms.len() <= MAX_MECHANISMS => mechanisms
+                .iter()
+                .map(|name| stated(name))
+                .collect::<Option<Vec<String>>>()
+                .ok_or_else(|| unexpected(&Report::Ready { mechanisms }))?,
             other => return Err(unexpected(&other)),
         };
         self.listen()?;
@@ -122,14 +131,7 @@ impl Conversation {
     }
 
     fn hear(&mut self, until: Instant, step: &'static str) -> Result<Report, RoomError> {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(RoomError::GuestSilent { step });
-        }
-        self.boot
-            .set_read_timeout(Some(left))
-            .on("wait on", Path::new("the boot port"))?;
-        let report = boot::read_frame(&mut self.boot)
+        let report = boot::read_frame(&mut Until(&self.boot, until))
             .and_then(|frame| boot::parse::<Report>(&frame))
             .map_err(|error| match error {
                 FrameError::Io(error)
@@ -163,7 +165,10 @@ impl Conversation {
         thread::Builder::new()
             .name("boot-port".to_owned())
             .spawn(move || {
-                while let Ok(frame) = boot::read_frame(&mut boot) {
+                for _ in 0..MAX_REPORTS {
+                    let Ok(frame) = boot::read_frame(&mut boot) else {
+                        return;
+                    };
                     let words = match boot::parse::<Report>(&frame) {
                         Ok(Report::Failed { code, message }) => Words {
                             code: plain(&code),
@@ -173,7 +178,8 @@ impl Conversation {
                             code: "ended".to_owned(),
                             message: plain(&how),
                         },
-                        _ => continue,
+                        Ok(_) => continue,
+                        Err(_) => return,
                     };
                     *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
                 }
@@ -181,6 +187,31 @@ impl Conversation {
             .map(drop)
             .on("start", Path::new("a thread for the boot port"))
     }
+}
+
+/// Reads until a time, and not a byte later: a guest that sends a byte now and then gains nothing.
+struct Until<'a>(&'a UnixStream, Instant);
+
+impl io::Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.1.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.0.set_read_timeout(Some(left))?;
+        let mut port = self.0;
+        port.read(buffer)
+    }
+}
+
+/// A mechanism that the guest states. It is the guest's word, and says so.
+fn stated(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > MAX_MECHANISM || !name.chars().all(plain) {
+        return None;
+    }
+    let own = name.strip_prefix("guest-").unwrap_or(name);
+    Some(format!("guest-{own}"))
 }
 
 fn unexpected(report: &Report) -> RoomError {
@@ -205,7 +236,7 @@ mod tests {
 
     use proofroom_vmm::boot::{Report, write_frame};
 
-    use super::Conversation;
+    use super::{Conversation, stated};
 
     fn heard(say: impl FnOnce(&mut UnixStream)) -> Result<Report, &'static str> {
         let (ours, mut guest) = UnixStream::pair().unwrap();
@@ -238,6 +269,38 @@ mod tests {
         let mut conversation = Conversation::over(ours, monitor);
         let error = conversation.hear(until, "speak").unwrap_err();
         assert_eq!(error.code(), "guest-silent");
+    }
+
+    #[test]
+    fn a_guest_that_drips_is_given_up_in_time() {
+        let (ours, mut guest) = UnixStream::pair().unwrap();
+        let (monitor, _qemu) = UnixStream::pair().unwrap();
+        let dripping = std::thread::spawn(move || {
+            drop(guest.write_all(&[0, 0, 1, 0]));
+            while guest.write_all(b" ").is_ok() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        });
+        let began = Instant::now();
+        let until = began + std::time::Duration::from_millis(100);
+        let mut conversation = Conversation::over(ours, monitor);
+        let error = conversation.hear(until, "speak").unwrap_err();
+        assert_eq!(error.code(), "guest-silent");
+        assert!(began.elapsed() < std::time::Duration::from_secs(2));
+        drop(conversation);
+        dripping.join().unwrap();
+    }
+
+    #[test]
+    fn what_a_guest_states_says_so_and_is_plain() {
+        assert_eq!(
+            stated("user-namespace").as_deref(),
+            Some("guest-user-namespace")
+        );
+        assert_eq!(stated("guest-no-swap").as_deref(), Some("guest-no-swap"));
+        for bad in ["", "KVM", "a b", &"x".repeat(65)] {
+            assert_eq!(stated(bad), None, "{bad}");
+        }
     }
 
     #[test]

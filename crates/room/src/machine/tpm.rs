@@ -30,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct SoftwareTpm {
     launched: Launched,
+    // Before the slot: whoever gets the ids next finds no state of this TPM.
+    state: State,
     slot: Slot,
-    /// Removed with this value.
-    _state: State,
     key: Vec<u8>,
 }
 
@@ -54,7 +54,13 @@ fn place(ids: IdMap) -> PathBuf {
 /// Removes what a TPM of these ids left, when its host died. Nobody may run under them.
 pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
     let place = place(ids);
-    match fs::remove_dir_all(&place) {
+    // Anybody may make a file of this name here; it must not stop a room.
+    let removed = match fs::symlink_metadata(&place) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(&place),
+        Ok(_) => fs::remove_file(&place),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).on("remove", &place)
         }
@@ -86,8 +92,8 @@ impl SoftwareTpm {
         let launched = run(for_machine, groups, &slot, &state, &arguments, control)?;
         let tpm = Self {
             launched,
+            state,
             slot,
-            _state: state,
             key,
         };
         Ok((tpm, socket.into()))
@@ -100,6 +106,7 @@ impl SoftwareTpm {
     pub(super) fn end(self) -> Result<(), RoomError> {
         self.launched.kill()?;
         self.launched.wait()?;
+        drop(self.state);
         forget(self.slot.ids)?;
         self.slot.give_back()
     }
