@@ -24,6 +24,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("canonical", &[]),
     ("classify", &["canonical"]),
     ("confine", &["canonical"]),
+    (
+        "conformance",
+        &[
+            "canonical",
+            "evidence",
+            "record",
+            "testkit",
+            "tlog",
+            "verifier",
+        ],
+    ),
     ("e2e", &[]),
     ("escape-probe", &[]),
     ("egress", &["canonical"]),

@@ -22,6 +22,8 @@ const PYTHON_PACKAGES: &[&str] = &[
     "in-toto-attestation",
     "openai",
     "securesystemslib",
+    // in the standard library from Python 3.11 on
+    "tomli; python_version < '3.11'",
 ];
 
 /// Packages whose programs run inside rooms and need nothing of them.

@@ -1,0 +1,128 @@
+//! One request, one answer, each one line of JSON: what an implementation under test reads and
+//! writes.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use proofroom_canonical::{Nonce, Timestamp};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The most bytes of a request line: a document of 512 KiB in base64, and room for a policy.
+pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Bytes, in JSON as padded base64.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        STANDARD
+            .decode(text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Appraise the evidence document of an upstream (`docs/spec/evidence.md`).
+    UpstreamTdx {
+        /// The time of appraisal.
+        at: Timestamp,
+        /// The nonce that the relying party sent; `null` for an archive audit.
+        nonce: Option<Nonce>,
+        /// The appraisal policy's text.
+        policy: String,
+        /// The document.
+        document: Bytes,
+    },
+    /// Verify a record's envelope (`docs/spec/records.md`).
+    Dsse {
+        /// The signer's public key, PEM.
+        key: String,
+        /// The envelope's file.
+        envelope: Bytes,
+    },
+    /// Verify a receipt of the log for a leaf (`docs/spec/log.md`).
+    TlogProof {
+        /// The log's verifier key.
+        key: String,
+        /// The receipt's file.
+        proof: Bytes,
+        /// The leaf.
+        leaf: Bytes,
+    },
+}
+
+/// How an implementation decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything that was asked holds.
+    Accept,
+    /// Nothing failed, and something could not be looked at.
+    Incomplete,
+    /// Something failed.
+    Reject,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The decision.
+    pub verdict: Verdict,
+    /// The first check, in the order of the specification, that failed; where a stage has checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+    /// The stable code of what failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// What the input is known by: a quote's identity, an envelope's payload digest, a leaf's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// The platform's TCB status in Intel's spelling, where `tcb-status` and `td-attributes` passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcb: Option<String>,
+}
+
+impl Answer {
+    /// A rejection for `code`, where a stage has no named checks.
+    #[must_use]
+    pub fn reject(code: &str) -> Self {
+        Self {
+            verdict: Verdict::Reject,
+            check: None,
+            code: Some(code.to_owned()),
+            identity: None,
+            tcb: None,
+        }
+    }
+
+    /// An acceptance of what is known by `identity`.
+    #[must_use]
+    pub const fn accept(identity: String) -> Self {
+        Self {
+            verdict: Verdict::Accept,
+            check: None,
+            code: None,
+            identity: Some(identity),
+            tcb: None,
+        }
+    }
+}

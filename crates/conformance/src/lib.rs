@@ -1,0 +1,14 @@
+//! Conformance vectors of the verifier: language-neutral cases in `vectors/`, the request and answer
+//! that any implementation exchanges on its standard streams, and what makes the cases. Normative
+//! text: `vectors/README.md`.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod contract;
+pub mod make;
+mod vector;
+
+pub use answer::answer;
+pub use contract::{Answer, Bytes, MAX_REQUEST_BYTES, Request, Verdict};
+pub use vector::{Kit, Vector, VectorError, load_all};

@@ -1,0 +1,39 @@
+"""A second opinion: answers the requests of vectors/README.md, one JSON object a line.
+
+Written from the specifications in docs/spec and from Intel's and C2SP's documents, in another
+language and with another cryptographic library than the product, so that a misreading of either
+shows as a disagreement. It is a check on the product, not a product: use it for nothing else.
+"""
+
+import base64
+import json
+import sys
+
+import dsse
+import receipt
+import upstream
+
+
+def answer(request):
+    stage = request["stage"]
+    if stage == "upstream-tdx":
+        return upstream.answer(
+            request["policy"],
+            base64.b64decode(request["document"], validate=True),
+            request["nonce"],
+            request["at"],
+        )
+    if stage == "dsse":
+        return dsse.answer(request["key"], base64.b64decode(request["envelope"], validate=True))
+    if stage == "tlog-proof":
+        return receipt.answer(
+            request["key"],
+            base64.b64decode(request["proof"], validate=True),
+            base64.b64decode(request["leaf"], validate=True),
+        )
+    sys.exit(f"unknown stage `{stage}`")
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))))
