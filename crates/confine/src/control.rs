@@ -22,7 +22,7 @@ use crate::{
 /// Longest message; specifications travel in a memory file beside the message instead.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Most file descriptors beside one message.
-const MAX_FDS: usize = 8;
+const MAX_FDS: usize = 16;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,13 +1,17 @@
-//! A machine's image on disk: `image.json` and the files that it names by digest. A file that does
-//! not have its digest starts no machine; what the firmware measures proves it once more.
+//! A machine's image: `image.json` and the files that it names by digest. Each file is read once, into
+//! memory that nobody can change any more, and from there it boots: what was looked at is what runs,
+//! whatever happens to the names meanwhile. A file that does not have its digest starts no machine.
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{Read as _, Write as _},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use proofroom_canonical::{Digest, json};
+use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 use serde::Deserialize;
 
 use crate::{RoomError, error::On as _};
@@ -23,15 +27,66 @@ const MAX_COMPONENT_BYTES: u64 = 1 << 30;
 pub struct Image {
     /// SHA-256 of `image.json`.
     pub digest: Digest,
+    /// Where it was read from; nothing in it is read again to boot.
+    pub directory: PathBuf,
     /// The kernel.
-    pub kernel: PathBuf,
+    pub kernel: Part,
     /// The initial file system.
-    pub initrd: PathBuf,
+    pub initrd: Part,
     /// The firmware.
-    pub firmware: PathBuf,
+    pub firmware: Part,
     /// The kernel's command line.
     pub command_line: String,
 }
+
+/// One file of an image: the bytes whose digest was looked at, in a sealed memory file. Neither its
+/// content nor its size nor the seals can be changed, by us or by anybody who holds its descriptor.
+#[derive(Debug, Clone)]
+pub struct Part {
+    memory: Arc<OwnedFd>,
+    digest: Digest,
+}
+
+impl Part {
+    /// Seals `bytes`, whose digest is `digest`.
+    fn seal(bytes: &[u8], digest: Digest) -> Result<Self, RoomError> {
+        let place = Path::new("a memory file");
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let memory = memfd_create("image", flags).on("make", place)?;
+        let mut file = File::from(memory);
+        file.write_all(bytes).on("write", place)?;
+        let memory = OwnedFd::from(file);
+        // QEMU, an unprivileged user in its jail, opens it anew by its descriptor's name.
+        let mode = Mode::RUSR | Mode::RGRP | Mode::ROTH;
+        fchmod(&memory, mode).on("protect", place)?;
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&memory, seals).on("seal", place)?;
+        Ok(Self {
+            memory: Arc::new(memory),
+            digest,
+        })
+    }
+
+    /// SHA-256 of its bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl AsFd for Part {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Part {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +114,7 @@ struct Component {
 }
 
 impl Image {
-    /// Opens the image in `directory` and reads every file of it once.
+    /// Opens the image in `directory` and reads every file of it once, which is the last time.
     ///
     /// # Errors
     /// `image-missing`, `image-malformed`, `image-file-differs`.
@@ -76,35 +131,38 @@ impl Image {
         if manifest.format != FORMAT {
             return Err(malformed(format!("its format is not `{FORMAT}`")));
         }
-        let place = |component: &Component| {
-            let name = Path::new(&component.file);
-            if name.file_name().is_none_or(|last| last != name.as_os_str()) {
-                return Err(malformed(format!(
-                    "`{}` is not a file name",
-                    component.file
-                )));
-            }
-            let file = directory.join(name);
-            let bytes = read(&file, MAX_COMPONENT_BYTES)?;
-            let found = Digest::of(&bytes).to_hex();
-            let have = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if found != component.sha256 || have != component.bytes {
-                return Err(RoomError::ImageFileDiffers {
-                    path: file,
-                    expected: component.sha256.clone(),
-                    found,
-                });
-            }
-            Ok(file)
-        };
         Ok(Self {
             digest: Digest::of(&bytes),
-            kernel: place(&manifest.kernel)?,
-            initrd: place(&manifest.initrd)?,
-            firmware: place(&manifest.firmware)?,
+            directory: directory.to_owned(),
+            kernel: part(directory, &path, &manifest.kernel)?,
+            initrd: part(directory, &path, &manifest.initrd)?,
+            firmware: part(directory, &path, &manifest.firmware)?,
             command_line: manifest.command_line,
         })
     }
+}
+
+/// The file that `component` of the manifest at `manifest` names, when it has its digest.
+fn part(directory: &Path, manifest: &Path, component: &Component) -> Result<Part, RoomError> {
+    let name = Path::new(&component.file);
+    if name.file_name().is_none_or(|last| last != name.as_os_str()) {
+        return Err(RoomError::ImageMalformed {
+            path: manifest.to_owned(),
+            why: format!("`{}` is not a file name", component.file),
+        });
+    }
+    let file = directory.join(name);
+    let bytes = read(&file, MAX_COMPONENT_BYTES)?;
+    let found = Digest::of(&bytes);
+    let have = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if found.to_hex() != component.sha256 || have != component.bytes {
+        return Err(RoomError::ImageFileDiffers {
+            path: file,
+            expected: component.sha256.clone(),
+            found: found.to_hex(),
+        });
+    }
+    Part::seal(&bytes, found)
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, RoomError> {
@@ -116,9 +174,14 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, RoomError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{
+        fs::{self, File},
+        io::{ErrorKind, Write as _},
+        os::fd::{AsFd as _, AsRawFd as _},
+    };
 
     use proofroom_canonical::Digest;
+    use rustix::fs::{SealFlags, fcntl_add_seals};
 
     use super::{IMAGE_FILE, Image};
 
@@ -157,5 +220,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let refused = Image::open(dir.path()).unwrap_err();
         assert_eq!(refused.code(), "image-missing");
+    }
+
+    #[test]
+    fn what_was_opened_is_not_what_lies_there_later_and_nobody_can_change_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("vmlinuz");
+        fs::write(&kernel, "k").unwrap();
+        fs::write(dir.path().join("initrd"), "i").unwrap();
+        let manifest = manifest("vmlinuz", &Digest::of("k").to_hex());
+        fs::write(dir.path().join(IMAGE_FILE), manifest).unwrap();
+        let image = Image::open(dir.path()).unwrap();
+        fs::write(&kernel, "x").unwrap();
+        let fd = image.kernel.as_fd().as_raw_fd();
+        let name = format!("/proc/self/fd/{fd}");
+        assert_eq!(fs::read(&name).unwrap(), b"k");
+        // As root, whom no mode stops.
+        if let Ok(mut file) = File::options().write(true).open(&name) {
+            let refused = file.write_all(b"x").unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+            assert_eq!(
+                file.set_len(0).unwrap_err().kind(),
+                ErrorKind::PermissionDenied
+            );
+        }
+        let none = SealFlags::empty();
+        let refused = fcntl_add_seals(&image.kernel, none).unwrap_err();
+        assert_eq!(refused, rustix::io::Errno::PERM);
+        assert_eq!(fs::read(&name).unwrap(), b"k");
     }
 }

@@ -20,7 +20,7 @@ mod usage;
 pub use config::{ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
 pub use error::RoomError;
 pub use facts::{DestructionObserved, Fact, Observed};
-pub use image::{IMAGE_FILE, Image};
+pub use image::{IMAGE_FILE, Image, Part};
 pub use janitor::{ProcessTrace, Trace, boot_id, sweep, sweep_groups, sweep_slots};
 pub use machine::{LayerFile, MachineConfig, MachineShape, Words, canary, capture};
 pub use pause::Pause;

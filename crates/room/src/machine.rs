@@ -9,7 +9,10 @@ mod tpm;
 use std::{
     collections::BTreeMap,
     fs::File,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -243,6 +246,11 @@ impl Raised {
             guest_monitor.into(),
             tpm_socket,
         ];
+        let image = &machine.image;
+        for part in [&image.firmware, &image.kernel, &image.initrd] {
+            let copied = part.as_fd().try_clone_to_owned();
+            inherited.push(copied.on("copy", Path::new("a part of the image"))?);
+        }
         if machine.accelerator == Accelerator::Kvm {
             let device = Path::new("/dev/kvm");
             let opened = File::options().read(true).write(true).open(device);
@@ -322,31 +330,31 @@ fn boot_config(
     })
 }
 
-/// QEMU's jail: the machine's libraries and data, the image, the layers, and nothing to write to.
+/// How QEMU names a file that it inherits: opened anew, so that each use has a position of its own.
+fn inherited_file(number: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{number}"))
+}
+
+/// QEMU's jail: the machine's libraries and data, the layers, and nothing to write to. The image has
+/// no name in it. A layer has: what is swapped there fails its dm-verity root when it is read.
 fn specification(machine: &MachineConfig) -> RoomSpec {
-    let image = &machine.image;
-    let bind = |source: &Path, target: String| ReadOnlyBind {
-        source: source.to_owned(),
-        target: target.into(),
-    };
-    let mut read_only = vec![
-        bind(&image.kernel, "/image/vmlinuz".to_owned()),
-        bind(&image.initrd, "/image/initrd".to_owned()),
-        bind(&image.firmware, "/image/firmware".to_owned()),
-    ];
+    let mut read_only = Vec::new();
     let mut disks = Vec::new();
     for (number, layer) in machine.layers.iter().enumerate() {
         let path = format!("/layers/{number}.img");
-        read_only.push(bind(&layer.file, path.clone()));
+        read_only.push(ReadOnlyBind {
+            source: layer.file.clone(),
+            target: path.clone().into(),
+        });
         disks.push(Disk { path: path.into() });
     }
     let arguments = Machine {
         accelerator: machine.accelerator,
         shape: machine.shape,
-        firmware: "/image/firmware".into(),
-        kernel: "/image/vmlinuz".into(),
-        initrd: "/image/initrd".into(),
-        command_line: image.command_line.clone(),
+        firmware: inherited_file(7),
+        kernel: inherited_file(8),
+        initrd: inherited_file(9),
+        command_line: machine.image.command_line.clone(),
         disks,
         tpm: Tpm::Software(Inherited(6)),
         channel: Inherited(3),

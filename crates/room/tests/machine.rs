@@ -43,8 +43,11 @@ fn machine() -> Option<MachineConfig> {
         eprintln!("SKIPPED: no image in `{}`", directory.display());
         return None;
     }
+    let began = Instant::now();
+    let image = Image::open(&directory).unwrap();
+    eprintln!("image read, hashed and sealed in {:?}", began.elapsed());
     Some(MachineConfig {
-        image: Image::open(&directory).unwrap(),
+        image,
         layers: Vec::new(),
         accelerator: Accelerator::Tcg,
         shape: Shape {
@@ -52,6 +55,17 @@ fn machine() -> Option<MachineConfig> {
             memory_mib: 1024,
         },
     })
+}
+
+const FILES: [&str; 4] = ["image.json", "vmlinuz", "initrd", "OVMF.fd"];
+
+/// The image, for a test to change.
+fn copied_image() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for file in FILES {
+        fs::copy(image_directory().join(file), directory.path().join(file)).unwrap();
+    }
+    directory
 }
 
 fn config() -> RoomConfig {
@@ -74,7 +88,13 @@ fn start(name: &str, machine: &MachineConfig) -> Result<Room, RoomError> {
 
 #[test]
 fn a_machine_becomes_a_room_whose_supervisor_speaks_and_ends_without_a_trace() {
-    let Some(machine) = machine() else { return };
+    let Some(mut machine) = machine() else { return };
+    // Between the look at the image and the boot somebody swaps every file of it.
+    let swapped = copied_image();
+    machine.image = Image::open(swapped.path()).unwrap();
+    for file in FILES {
+        fs::write(swapped.path().join(file), "not what was looked at").unwrap();
+    }
     let began = Instant::now();
     let mut room = start("machine-test", &machine).unwrap();
     eprintln!("booted in {:?}", began.elapsed());
@@ -135,17 +155,12 @@ fn machines_started_ahead_are_taken_once_and_no_two_are_told_the_same() {
 
 #[test]
 fn a_file_that_does_not_have_its_digest_boots_no_machine() {
-    let Some(machine) = machine() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    for file in ["image.json", "vmlinuz", "initrd", "OVMF.fd"] {
-        fs::copy(image_directory().join(file), directory.path().join(file)).unwrap();
+    if machine().is_none() {
+        return;
     }
-    for file in [
-        machine.image.kernel,
-        machine.image.initrd,
-        machine.image.firmware,
-    ] {
-        let copy = directory.path().join(file.file_name().unwrap());
+    let directory = copied_image();
+    for file in FILES.into_iter().filter(|file| *file != "image.json") {
+        let copy = directory.path().join(file);
         let good = fs::read(&copy).unwrap();
         let mut bad = good.clone();
         let last = bad.last_mut().unwrap();

@@ -100,7 +100,7 @@ pub struct Machine {
 
 /// With [`Accelerator::Kvm`] QEMU inherits `/dev/kvm`, opened, under this number (QEMU 9 and newer
 /// take it so; an older one ends at once, and the canary with it).
-pub const KVM_DEVICE: Inherited = Inherited(7);
+pub const KVM_DEVICE: Inherited = Inherited(10);
 /// Name of the port between host and first process, as the guest's kernel shows it.
 pub const BOOT_PORT: &str = "proofroom.boot";
 /// Name of the room's channel.

@@ -38,8 +38,7 @@ impl Judging {
         let Backend::Machine(machine) = backend else {
             return Ok(Self::Process);
         };
-        let folder = machine.image.kernel.parent().unwrap_or(Path::new("."));
-        let path = folder.join(REFERENCE);
+        let path = machine.image.directory.join(REFERENCE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
