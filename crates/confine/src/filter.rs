@@ -1,10 +1,12 @@
-//! The seccomp program: an allow-list for the native ABI, everything else to the supervisor. Not a
-//! deny-list: a call that nobody thought of, or of another ABI, is refused and recorded.
+//! The seccomp program of a command: an allow-list for the native ABI, everything else to the supervisor.
+//! Not a deny-list: a call that nobody thought of, or of another ABI, is refused and recorded. The jails
+//! around programs that somebody else wrote have another, see [`jail`].
 
 use libc::sock_filter;
 
 use crate::{ConfineError, FileAudit};
 
+pub(crate) mod jail;
 pub(crate) mod table;
 
 /// An errno given to the agent, a small positive number.

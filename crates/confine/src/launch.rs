@@ -52,7 +52,8 @@ pub struct RoomSpec {
 pub enum Rights {
     /// It is the room's uid 0 and confines commands.
     Supervisor,
-    /// It is a program that somebody else wrote and only runs: uid 1000, no capability.
+    /// It is a program that somebody else wrote and only runs: uid 1000, no capability, and a
+    /// system-call filter that refuses what no such program needs and executes nothing else.
     Program,
 }
 

@@ -12,6 +12,8 @@ use crate::filter::NEW_LISTENER;
 
 const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 const SET_MODE_FILTER: u32 = 1;
+/// `SECCOMP_FILTER_FLAG_LOG`.
+const LOG: u32 = 1 << 1;
 /// Wider than the `c_int` of the libc crate.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -267,6 +269,15 @@ fn c_up() -> libc::c_short {
 
 /// Installs a seccomp program on this thread and returns its notification descriptor.
 pub(crate) fn install_filter(program: &mut [sock_filter]) -> io::Result<OwnedFd> {
+    descriptor(install(program, NEW_LISTENER | WAIT_KILLABLE_RECV)?)
+}
+
+/// Installs a seccomp program on this thread; what it refuses is in the kernel's audit log.
+pub(crate) fn install_logged_filter(program: &mut [sock_filter]) -> io::Result<()> {
+    install(program, LOG).map(drop)
+}
+
+fn install(program: &mut [sock_filter], flags: u32) -> io::Result<c_long> {
     let len = u16::try_from(program.len()).map_err(io::Error::other)?;
     let program = libc::sock_fprog {
         len,
@@ -274,11 +285,11 @@ pub(crate) fn install_filter(program: &mut [sock_filter]) -> io::Result<OwnedFd>
     };
     #[expect(unsafe_code, reason = "install a seccomp filter")]
     // SAFETY: `program` points to `len` instructions and outlives the call.
-    descriptor(unsafe {
+    outcome(unsafe {
         libc::syscall(
             libc::SYS_seccomp,
             SET_MODE_FILTER,
-            NEW_LISTENER | WAIT_KILLABLE_RECV,
+            flags,
             &raw const program,
         )
     })

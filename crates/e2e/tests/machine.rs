@@ -47,6 +47,8 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
         "qemu-tcg-emulated",
         "software-tpm-of-the-host",
         "jail-user-namespace",
+        "jail-seccomp-deny-list",
+        "jail-executes-once",
         "guest-user-namespace",
         "guest-modules-locked",
         "guest-no-swap",

@@ -1,7 +1,7 @@
 //! A room as a virtual machine: QEMU and, where there is no better, a software TPM, each in a jail
 //! of its own. The jail is made as a `process` room is: whoever breaks out of the emulator is in
-//! namespaces, a root and host ids of his own, without a capability. Our own system-call filter and
-//! Landlock are not in it; QEMU and `swtpm` bring filters of their own.
+//! namespaces, a root and host ids of his own, without a capability, under a system-call filter that
+//! lets nothing else be executed. QEMU and `swtpm` add filters of their own. Landlock is not in it.
 
 mod conversation;
 mod tpm;

@@ -103,6 +103,8 @@ fn a_machine_becomes_a_room_whose_supervisor_speaks_and_ends_without_a_trace() {
         "qemu-tcg-emulated",
         "software-tpm-of-the-host",
         "jail-user-namespace",
+        "jail-seccomp-deny-list",
+        "jail-executes-once",
         "guest-user-namespace",
         "guest-cgroup-v2-memory-pids",
         "guest-no-swap",

@@ -187,6 +187,64 @@ pub(crate) const REFUSED_NATIVE: &[Entry] = calls! {
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const REFUSED_NATIVE: &[Entry] = &[];
 
+/// What a program in a jail is ended for: no emulator, library or start-up code asks for these.
+pub(crate) const ENDS_A_PROGRAM: &[Entry] = calls! {
+    ptrace: SYS_ptrace, process_vm_readv: SYS_process_vm_readv,
+    process_vm_writev: SYS_process_vm_writev, process_madvise: SYS_process_madvise,
+    pidfd_getfd: SYS_pidfd_getfd, kcmp: SYS_kcmp, bpf: SYS_bpf, mount: SYS_mount,
+    umount2: SYS_umount2, pivot_root: SYS_pivot_root, chroot: SYS_chroot,
+    open_tree: SYS_open_tree, move_mount: SYS_move_mount, fsopen: SYS_fsopen,
+    fsconfig: SYS_fsconfig, fsmount: SYS_fsmount, fspick: SYS_fspick,
+    mount_setattr: SYS_mount_setattr, unshare: SYS_unshare, setns: SYS_setns,
+    open_by_handle_at: SYS_open_by_handle_at, kexec_load: SYS_kexec_load,
+    kexec_file_load: SYS_kexec_file_load, init_module: SYS_init_module,
+    finit_module: SYS_finit_module, delete_module: SYS_delete_module, reboot: SYS_reboot,
+    swapon: SYS_swapon, swapoff: SYS_swapoff, acct: SYS_acct, quotactl: SYS_quotactl,
+    quotactl_fd: SYS_quotactl_fd, settimeofday: SYS_settimeofday,
+    clock_settime: SYS_clock_settime, sethostname: SYS_sethostname,
+    setdomainname: SYS_setdomainname, execveat: SYS_execveat,
+};
+
+/// The same, of x86_64 alone.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const ENDS_NATIVE: &[Entry] = calls! { iopl: SYS_iopl, ioperm: SYS_ioperm };
+
+/// The same, of aarch64 alone: none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) const ENDS_NATIVE: &[Entry] = &[];
+
+/// What a program in a jail is refused. Holds what `-sandbox on` with every `deny` of QEMU refuses, less
+/// what no kernel has any more (`_sysctl`, `create_module` and their like).
+pub(crate) const DENIED: &[Entry] = calls! {
+    io_uring_setup: SYS_io_uring_setup, io_uring_enter: SYS_io_uring_enter,
+    io_uring_register: SYS_io_uring_register, userfaultfd: SYS_userfaultfd,
+    perf_event_open: SYS_perf_event_open, keyctl: SYS_keyctl, add_key: SYS_add_key,
+    request_key: SYS_request_key, name_to_handle_at: SYS_name_to_handle_at,
+    memfd_secret: SYS_memfd_secret, vmsplice: SYS_vmsplice, move_pages: SYS_move_pages,
+    migrate_pages: SYS_migrate_pages, mbind: SYS_mbind, set_mempolicy: SYS_set_mempolicy,
+    fanotify_init: SYS_fanotify_init, fanotify_mark: SYS_fanotify_mark, syslog: SYS_syslog,
+    vhangup: SYS_vhangup, adjtimex: SYS_adjtimex, clock_adjtime: SYS_clock_adjtime,
+    mq_open: SYS_mq_open, remap_file_pages: SYS_remap_file_pages,
+    lookup_dcookie: SYS_lookup_dcookie, nfsservctl: SYS_nfsservctl,
+    setuid: SYS_setuid, setgid: SYS_setgid, setreuid: SYS_setreuid, setregid: SYS_setregid,
+    setresuid: SYS_setresuid, setresgid: SYS_setresgid, setgroups: SYS_setgroups,
+    setfsuid: SYS_setfsuid, setfsgid: SYS_setfsgid, capset: SYS_capset, setpgid: SYS_setpgid,
+    setsid: SYS_setsid, setpriority: SYS_setpriority, sched_setparam: SYS_sched_setparam,
+    sched_setscheduler: SYS_sched_setscheduler, sched_setaffinity: SYS_sched_setaffinity,
+    mknodat: SYS_mknodat,
+};
+
+/// Refused calls that only x86_64 has.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const DENIED_NATIVE: &[Entry] = calls! {
+    fork: SYS_fork, vfork: SYS_vfork, modify_ldt: SYS_modify_ldt, uselib: SYS_uselib,
+    sysfs: SYS_sysfs, ustat: SYS_ustat, mknod: SYS_mknod,
+};
+
+/// Refused calls that only aarch64 has: none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) const DENIED_NATIVE: &[Entry] = &[];
+
 /// The name of a native call, or `None` when this table does not know it.
 pub(crate) fn name(number: libc::c_long) -> Option<&'static str> {
     [

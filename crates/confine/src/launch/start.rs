@@ -12,6 +12,7 @@ use crate::{
     command::{memory_file, one, start_stage},
     control::{Control, GroupKind, Message, Waiting},
     error::Doing as _,
+    notify::Notifications,
 };
 
 /// A resource group that the room is in before its first process runs.
@@ -156,15 +157,28 @@ fn follow(control: &Control, launcher: u32, ids: IdMap) -> Result<Launched, Conf
         pidfd: one(fds)?,
         mechanisms: Vec::new(),
     };
-    let (Message::Built { mechanisms }, _) = control.expect("built")? else {
+    let (Message::Built { mechanisms }, listener) = control.expect("built")? else {
         return Err(broken("`built` was expected"));
     };
     launched.mechanisms = mechanisms;
+    if !listener.is_empty() {
+        let_execute(&Notifications::over(one(listener)?))?;
+    }
     // The socket closes when the supervisor is executed; a failure to do so still speaks.
     match control.receive(Waiting::Yes)? {
         None => Ok(launched),
         Some((Message::Failed(failure), _)) => Err(failure.into()),
         Some(_) => Err(broken("too many messages")),
+    }
+}
+
+/// Lets a jail's program be executed. Its listener is closed with that, and without a listener the
+/// kernel executes nothing any more (`ENOSYS`).
+fn let_execute(once: &Notifications) -> Result<(), ConfineError> {
+    match once.next()? {
+        Some(call) => once.allow(&call),
+        // It ended before, and the control socket says why.
+        None => Ok(()),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     AGENT_ID, CHANNEL_FD, Rights, RoomSpec,
     control::{Control, GroupKind, Message},
     error::{AtStep as _, StageFailure},
+    filter::jail,
     room_root::{self, Sources},
     sys,
 };
@@ -230,6 +231,26 @@ fn give_up_privileges(rights: Rights) -> Result<(), StageFailure> {
     set_no_new_privs(true).at("set no_new_privs")
 }
 
+/// Puts a foreign program under the jail's filters; the listener is for the host, which lets it be
+/// executed, once. The supervisor has none: it filters the commands that it confines.
+fn filtered(rights: Rights) -> Result<Option<OwnedFd>, StageFailure> {
+    if rights == Rights::Supervisor {
+        return Ok(None);
+    }
+    let missing = |e| {
+        StageFailure::mechanism(
+            "seccomp-filter",
+            e,
+            "use Linux 5.19 or newer with CONFIG_SECCOMP_FILTER",
+        )
+    };
+    let mut once = jail::execute_once().at("assemble a filter")?;
+    let mut denied = jail::deny_list().at("assemble a filter")?;
+    let listener = sys::install_filter(&mut once).map_err(missing)?;
+    sys::install_logged_filter(&mut denied).map_err(missing)?;
+    Ok(Some(listener))
+}
+
 /// Executes the supervisor: returns only with a failure.
 fn execute(
     control: &Control,
@@ -254,8 +275,13 @@ fn execute(
     }
     let control = Control::over(sys::place_closed_on_exec(high, number).at("place")?);
     sys::close_from(number.unsigned_abs() + 1).at("close what is left")?;
+    let listener = filtered(spec.rights)?;
+    if listener.is_some() {
+        mechanisms.extend(["seccomp-deny-list", "executes-once"].map(str::to_owned));
+    }
+    let listener: Vec<_> = listener.iter().map(OwnedFd::as_fd).collect();
     control
-        .send(&Message::Built { mechanisms }, &[])
+        .send(&Message::Built { mechanisms }, &listener)
         .at("report")?;
     let Some((program, arguments)) = spec.supervisor.split_first() else {
         return Err(StageFailure::step(

@@ -68,6 +68,8 @@ fn returned(value: c_long) -> io::Result<()> {
 fn syscall(name: &str) {
     let root = CString::new("/").unwrap_or_default();
     let tmp = CString::new("/tmp").unwrap_or_default();
+    let own = CString::new("/proc/self/exe").unwrap_or_default();
+    let own = own.as_ptr() as c_long;
     let (root, tmp) = (root.as_ptr() as c_long, tmp.as_ptr() as c_long);
     let mut buffer = [0_u64; 64];
     let memory = buffer.as_mut_ptr() as c_long;
@@ -109,6 +111,9 @@ fn syscall(name: &str) {
         "tiocsti" => (libc::SYS_ioctl, [0, 0x5412, memory, 0, 0, 0]),
         "memfd_secret" => (libc::SYS_memfd_secret, [0, 0, 0, 0, 0, 0]),
         "syslog" => (libc::SYS_syslog, [3, memory, 64, 0, 0, 0]),
+        "fork" => (libc::SYS_fork, [0; 6]),
+        "execve" => (libc::SYS_execve, [own, 0, 0, 0, 0, 0]),
+        "execveat" => (libc::SYS_execveat, [-100, own, 0, 0, 0, 0]),
         "kill-init" => (libc::SYS_kill, [1, 9, 0, 0, 0, 0]),
         "socket-packet" => (libc::SYS_socket, [17, 3, 768, 0, 0, 0]),
         "socket-netlink" => (libc::SYS_socket, [16, 3, 0, 0, 0, 0]),

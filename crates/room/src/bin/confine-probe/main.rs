@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 mod attacks;
+mod jailed;
 mod supervise;
 
 fn main() -> ExitCode {
@@ -18,6 +19,10 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::from(70),
         },
         ["attack", name, rest @ ..] => attacks::run(name, rest),
+        ["jailed", names @ ..] => match jailed::run(names) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(70),
+        },
         _ => ExitCode::from(64),
     }
 }
