@@ -133,10 +133,23 @@ impl RoomEvidence {
             boot_log: decode("boot_log", &raw.boot_log)?,
             runtime: raw.runtime,
         };
+        evidence.check_members()?;
         if evidence.to_text()? != text {
             return Err(RoomError::NotCanonical("room evidence"));
         }
         Ok(evidence)
+    }
+
+    /// Quotes of TDX and reports of SEV-SNP hold their signature: nothing stands beside them.
+    fn check_members(&self) -> Result<(), RoomError> {
+        let beside = [("signature", &self.signature), ("key", &self.key)];
+        match beside.into_iter().find(|(_, bytes)| !bytes.is_empty()) {
+            Some((member, _)) if self.kind != EvidenceType::Tpm2 => Err(RoomError::Member {
+                member,
+                problem: "must be empty: a quote of this type holds its signature",
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The evidence's one spelling: compact JSON, members in the order of the specification.

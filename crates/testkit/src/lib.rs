@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cassette;
+pub mod event_log;
+pub mod td;
 pub mod tee;
 pub mod tpm;
 pub mod tsm;

@@ -46,6 +46,10 @@ pub struct SimulatedTd {
     pub mr_td: Measurement,
     /// `MRCONFIGID`.
     pub mr_config_id: Measurement,
+    /// `MROWNER`.
+    pub mr_owner: Measurement,
+    /// `MROWNERCONFIG`.
+    pub mr_owner_config: Measurement,
     /// `RTMR0` to `RTMR3`.
     pub rtmr: [Measurement; 4],
     /// `TDATTRIBUTES`.
@@ -59,6 +63,8 @@ impl Default for SimulatedTd {
             mr_seam: simulated_measurement("mr_seam"),
             mr_td: simulated_measurement("mr_td"),
             mr_config_id: Measurement::from_bytes([0; 48]),
+            mr_owner: Measurement::from_bytes([0; 48]),
+            mr_owner_config: Measurement::from_bytes([0; 48]),
             rtmr: [
                 simulated_measurement("rtmr0"),
                 simulated_measurement("rtmr1"),

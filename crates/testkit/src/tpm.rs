@@ -10,28 +10,19 @@ use rcgen::{
 };
 use sha2::{Digest as _, Sha256, Sha384};
 
-use crate::tee::SimulatedKey;
+pub use crate::event_log::{BootEvent, EV_SEPARATOR};
+use crate::{
+    event_log::{self, LogBank},
+    tee::SimulatedKey,
+};
 
 /// Attributes of a restricted signing key that its TPM made and keeps (TPMA_OBJECT).
 pub const GOOD_ATTRIBUTES: u32 = 0x0005_0072;
-/// `EV_SEPARATOR`.
-pub const EV_SEPARATOR: u32 = 4;
 /// The PCRs that rooms quote.
 pub const QUOTED: [u32; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 15];
 
 const ENDORSEMENT: [u8; 4] = [0x40, 0, 0, 0x0b];
 const REGISTERS: usize = 24;
-
-/// One measurement of a boot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootEvent {
-    /// The register.
-    pub pcr: u32,
-    /// The event's type.
-    pub kind: u32,
-    /// What is hashed, and the event's data in the log.
-    pub data: Vec<u8>,
-}
 
 /// A TPM after its boot. Change fields to make what must be refused.
 #[derive(Debug)]
@@ -96,30 +87,7 @@ impl SimulatedTpm {
     /// The TCG2 event log of the boot, with the sha256 and the sha384 bank.
     #[must_use]
     pub fn boot_log(&self) -> Vec<u8> {
-        let mut log = Vec::new();
-        log.extend(0_u32.to_le_bytes());
-        log.extend(3_u32.to_le_bytes()); // EV_NO_ACTION
-        log.extend([0; 20]);
-        let mut spec = b"Spec ID Event03\0".to_vec();
-        spec.extend([0, 0, 0, 0, 0, 2, 0, 2]);
-        spec.extend(2_u32.to_le_bytes());
-        for (algorithm, size) in [(0x000b_u16, 32_u16), (0x000c, 48)] {
-            spec.extend(algorithm.to_le_bytes());
-            spec.extend(size.to_le_bytes());
-        }
-        spec.push(0);
-        put_counted(&mut log, &spec);
-        for event in &self.boot {
-            log.extend(event.pcr.to_le_bytes());
-            log.extend(event.kind.to_le_bytes());
-            log.extend(2_u32.to_le_bytes());
-            log.extend(0x000b_u16.to_le_bytes());
-            log.extend(Sha256::digest(&event.data));
-            log.extend(0x000c_u16.to_le_bytes());
-            log.extend(Sha384::digest(&event.data));
-            put_counted(&mut log, &event.data);
-        }
-        log
+        event_log::write(0, &[LogBank::Sha256, LogBank::Sha384], &self.boot)
     }
 
     /// TPMS_ATTEST of a quote with `qualifying` data.
@@ -250,10 +218,5 @@ pub fn unknown_extension() -> CustomExtension {
 
 fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
-    out.extend(bytes);
-}
-
-fn put_counted(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend(bytes);
 }

@@ -9,7 +9,12 @@ mod tests;
 
 use std::{io, path::Path};
 
-use crate::tee::{SimulatedTd, SimulatedTee};
+use proofroom_evidence::Measurement;
+
+use crate::{
+    td,
+    tee::{SimulatedTd, SimulatedTee},
+};
 
 /// How the double behaves.
 #[derive(Clone, Debug)]
@@ -54,6 +59,20 @@ impl Default for TsmOptions {
             ccel: Vec::new(),
             disturbed: 0,
             extends: Extends::Kept,
+        }
+    }
+}
+
+impl TsmOptions {
+    /// The double of a room's TD that was started for the boot configuration of this MRCONFIGID, with
+    /// the boot that `room-simulated.toml` pins, its log included.
+    #[must_use]
+    pub fn room(mr_config_id: Measurement) -> Self {
+        let boot = td::simulated_boot();
+        Self {
+            td: td::booted(&boot, mr_config_id),
+            ccel: td::boot_log(&boot),
+            ..Self::default()
         }
     }
 }

@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::{
     AppraisalPolicy, Assurance, CauseCode, Check, CheckName, Outcome, Reason, TcbStatus, Verdict,
     VerifiedUpstream,
+    platform::{self, malformed},
 };
 
 mod claims;
-mod hardware;
 
 /// How freshness is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +202,7 @@ pub fn appraise(
         Ok(parsed) => {
             work.set(CheckName::DocumentParse, Outcome::Pass);
             work.read(&parsed);
-            hardware::check(&mut work, &parsed);
+            work.judge_platform(&parsed);
             claims::check(&mut work, &parsed, freshness);
         }
         Err(error) => work.set(
@@ -233,10 +233,6 @@ impl Work<'_> {
         self.outcomes
             .iter()
             .any(|check| check.name == name && check.outcome == Outcome::Pass)
-    }
-
-    fn answered(&self, name: CheckName) -> bool {
-        self.outcomes.iter().any(|check| check.name == name)
     }
 
     /// `outcome`, unless it is a pass that rests on something that did not pass.
@@ -274,6 +270,26 @@ impl Work<'_> {
                 self.set(CheckName::StatementParse, malformed(cause, &error));
             }
         }
+    }
+
+    fn judge_platform(&mut self, document: &EvidenceDocument) {
+        let Some(quote) = &self.quote else {
+            return;
+        };
+        let quoted = platform::Quoted {
+            quote,
+            bytes: document.quote_bytes(),
+            collateral: document.collateral(),
+        };
+        let by = platform::JudgedBy {
+            rule: self.policy.platform(),
+            policy: self.policy.name(),
+            now: self.now,
+        };
+        let found = platform::judge(quoted, by);
+        self.outcomes.extend(found.outcomes);
+        self.tcb = found.tcb;
+        self.tolerated_until = found.tolerated_until;
     }
 
     /// The earliest end of everything that the appraisal rests on.
@@ -322,15 +338,4 @@ impl Work<'_> {
             checks,
         }
     }
-}
-
-fn malformed(cause: CauseCode, error: &EvidenceError) -> Outcome {
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(deeper) = source {
-        words.push_str(": ");
-        words.push_str(&deeper.to_string());
-        source = deeper.source();
-    }
-    Outcome::fail(cause, words)
 }

@@ -7,6 +7,7 @@
 mod appraise;
 mod check;
 mod dcap;
+mod platform;
 mod policy;
 pub mod reference;
 mod room;
@@ -21,11 +22,11 @@ pub use policy::{
 };
 pub use reference::{ReferenceError, ReferenceManifest};
 pub use room::{
-    AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomExpectation,
-    RoomOutcome, RoomTrust, appraise_room,
+    AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomCode,
+    RoomExpectation, RoomOutcome, RoomTrust, appraise_room,
 };
 pub use room_policy::{
-    NO_ROOM_EVIDENCE, PinError, PinnedRoomPolicy, ROOM_VM, RoomAppraisalPolicy, TpmOwner, label_of,
-    level_of,
+    NO_ROOM_EVIDENCE, PinError, PinnedRoomPolicy, ROOM_SIMULATED, ROOM_TDX, ROOM_VM,
+    RoomAppraisalPolicy, TpmOwner, label_of, level_of,
 };
 pub use verified::{VerifiedRoom, VerifiedUpstream};

@@ -3,12 +3,16 @@
 
 use std::fmt;
 
-use proofroom_canonical::{Digest, Timestamp};
-use proofroom_evidence::{Measurement, Register, TdAttributes, TdClaims};
+use proofroom_canonical::Digest;
+use proofroom_evidence::{Measurement, Register, TdClaims};
 
 use crate::{CauseCode, Outcome};
 
+mod platform;
 mod raw;
+
+pub(crate) use platform::{PlatformRule, RawAttributes, RawPlatform, RawPlatformExample, RawTcb};
+pub(crate) use raw::{Expect, Problems, RawRegister, read_register, run_examples};
 
 /// The most bytes of a policy file that are read.
 pub(crate) const MAX_POLICY_BYTES: usize = 64 * 1024;
@@ -29,7 +33,7 @@ pub const PRODUCTION_UPSTREAM: &str = include_str!("../policies/production-upstr
 pub const SIMULATED_UPSTREAM: &str = include_str!("../policies/simulated-upstream.toml");
 
 /// The word that a policy's name must contain before it may trust roots that are not a vendor's.
-const SIMULATED: &str = "simulated";
+pub(crate) const SIMULATED: &str = "simulated";
 
 /// Something wrong with a policy file. Fix it in the file: no policy is built from it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +60,18 @@ pub enum Assurance {
     Hardware,
     /// A policy for simulated roots: proves nothing about hardware.
     Simulated,
+}
+
+impl Assurance {
+    /// What a policy of that name can show at most.
+    #[must_use]
+    pub fn of_policy(name: &str) -> Self {
+        if name.contains(SIMULATED) {
+            Self::Simulated
+        } else {
+            Self::Hardware
+        }
+    }
 }
 
 impl fmt::Display for Assurance {
@@ -103,23 +119,19 @@ impl fmt::Display for TcbStatus {
 }
 
 #[derive(Clone, Debug)]
-struct Tolerance {
-    status: TcbStatus,
-    until: Timestamp,
-}
-
-#[derive(Clone, Debug)]
-struct TcbRule {
-    accept: Vec<TcbStatus>,
-    tolerate: Vec<Tolerance>,
-    min_evaluation: u32,
-    refuse_advisories: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-enum RegisterRule {
+pub(crate) enum RegisterRule {
     OneOf(Vec<Measurement>),
     NotCompared,
+}
+
+impl RegisterRule {
+    /// Whether `found` fits; a register that is not compared always does.
+    pub(crate) fn fits(&self, found: &Measurement) -> bool {
+        match self {
+            Self::OneOf(values) => values.contains(found),
+            Self::NotCompared => true,
+        }
+    }
 }
 
 /// One set of reference values; the registers must match it together.
@@ -134,10 +146,7 @@ impl Reference {
     fn differences(&self, claims: &TdClaims) -> Vec<Register> {
         self.registers
             .iter()
-            .filter(|(register, rule)| match rule {
-                RegisterRule::OneOf(values) => !values.contains(&claims.register(*register)),
-                RegisterRule::NotCompared => false,
-            })
+            .filter(|(register, rule)| !rule.fits(&claims.register(*register)))
             .map(|(register, _)| *register)
             .collect()
     }
@@ -148,12 +157,10 @@ impl Reference {
 pub struct AppraisalPolicy {
     name: String,
     digest: Digest,
-    roots: Vec<Digest>,
+    platform: PlatformRule,
     models: Vec<String>,
     max_age_seconds: u32,
     max_keyset_seconds: u32,
-    tcb: TcbRule,
-    allowed_attributes: u64,
     references: Vec<Reference>,
 }
 
@@ -183,15 +190,12 @@ impl AppraisalPolicy {
     /// What an acceptance under this policy means.
     #[must_use]
     pub fn assurance(&self) -> Assurance {
-        if self.name.contains(SIMULATED) {
-            Assurance::Simulated
-        } else {
-            Assurance::Hardware
-        }
+        Assurance::of_policy(&self.name)
     }
 
-    pub(crate) fn trusts_root(&self, root: Digest) -> bool {
-        self.roots.contains(&root)
+    /// What it demands of the platform.
+    pub(crate) const fn platform(&self) -> &PlatformRule {
+        &self.platform
     }
 
     pub(crate) const fn max_age_seconds(&self) -> u32 {
@@ -209,68 +213,6 @@ impl AppraisalPolicy {
                 Some(prefix) => model.starts_with(prefix),
                 None => model == pattern,
             })
-    }
-
-    /// Until when the policy bears with `status`; `Ok(None)` for one that it simply accepts.
-    pub(crate) fn judge_status(
-        &self,
-        status: TcbStatus,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, Outcome> {
-        if self.tcb.accept.contains(&status) {
-            return Ok(None);
-        }
-        let Some(tolerance) = self.tcb.tolerate.iter().find(|t| t.status == status) else {
-            return Err(Outcome::fail(
-                CauseCode::TcbStatusRefused,
-                format!("the platform's TCB is {status}, which the policy does not accept"),
-            ));
-        };
-        if now >= tolerance.until {
-            return Err(Outcome::fail(
-                CauseCode::ToleranceEnded,
-                format!(
-                    "the platform's TCB is {status}, tolerated until {}",
-                    tolerance.until
-                ),
-            ));
-        }
-        Ok(Some(tolerance.until))
-    }
-
-    pub(crate) fn judge_advisories(&self, advisories: &[String]) -> Outcome {
-        let refused = advisories
-            .iter()
-            .find(|id| self.tcb.refuse_advisories.contains(id));
-        match refused {
-            None => Outcome::Pass,
-            Some(id) => Outcome::fail(
-                CauseCode::AdvisoryRefused,
-                format!("advisory {id} applies to the platform, and the policy refuses it"),
-            ),
-        }
-    }
-
-    pub(crate) fn judge_evaluation(&self, number: u32) -> Outcome {
-        let wanted = self.tcb.min_evaluation;
-        if number >= wanted {
-            return Outcome::Pass;
-        }
-        Outcome::fail(
-            CauseCode::EvaluationTooOld,
-            format!("TCB evaluation data number {number} is below the policy's {wanted}"),
-        )
-    }
-
-    pub(crate) fn judge_attributes(&self, attributes: TdAttributes) -> Outcome {
-        let extra = attributes.bits() & !self.allowed_attributes;
-        if extra == 0 {
-            return Outcome::Pass;
-        }
-        Outcome::fail(
-            CauseCode::AttributeNotAllowed,
-            format!("attribute bits {extra:#018x} are set, and the policy does not allow them"),
-        )
     }
 
     pub(crate) fn judge_measurements(&self, claims: &TdClaims) -> Outcome {

@@ -4,18 +4,20 @@
 use std::collections::BTreeMap;
 
 use proofroom_canonical::{Digest, Nonce, SessionId, Timestamp};
-use proofroom_evidence::{EvidenceType, Moment, RoomDocument, RoomError};
+use proofroom_evidence::{EvidenceType, Moment, RoomDocument, RoomError, RoomEvidence};
 use serde::Serialize;
 
-use crate::{PinnedRoomPolicy, Verdict, VerifiedRoom};
+use crate::{Assurance, PinnedRoomPolicy, TcbFacts, Verdict, VerifiedRoom};
 
 mod ak;
+mod boot_log;
 mod check;
 mod events;
+mod tdx;
 mod tpm2;
 
 pub use ak::{AIK_USAGE, AK_COMMON_NAME};
-pub use check::{RoomCause, RoomCheck, RoomCheckName, RoomOutcome};
+pub use check::{RoomCause, RoomCheck, RoomCheckName, RoomCode, RoomOutcome};
 
 /// What a relying party knows of the session whose room is appraised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub struct RoomTrust<'a> {
 pub struct RoomAppraisal {
     policy: String,
     policy_digest: Digest,
+    /// Under a policy for the simulated TEE: nothing here is about hardware.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    simulated: bool,
     reference: Digest,
     image: Digest,
     at: Timestamp,
@@ -58,6 +63,8 @@ pub struct RoomAppraisal {
     evidence: Option<Digest>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<EvidenceType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcb: Option<TcbFacts>,
     checks: Vec<RoomCheck>,
     #[serde(skip)]
     session: SessionId,
@@ -98,6 +105,22 @@ impl RoomAppraisal {
         self.kind
     }
 
+    /// Whether an acceptance speaks about hardware at all. Print it with the verdict.
+    #[must_use]
+    pub const fn assurance(&self) -> Assurance {
+        if self.simulated {
+            Assurance::Simulated
+        } else {
+            Assurance::Hardware
+        }
+    }
+
+    /// What the vendor says about the platform under a TD, if it could be verified.
+    #[must_use]
+    pub const fn tcb(&self) -> Option<&TcbFacts> {
+        self.tcb.as_ref()
+    }
+
     /// Turns an accepted appraisal into the type that stands for a verified room.
     ///
     /// # Errors
@@ -113,6 +136,7 @@ impl RoomAppraisal {
         };
         Ok(VerifiedRoom {
             kind,
+            assurance: self.assurance(),
             moment: self.moment,
             session: self.session,
             evidence,
@@ -137,6 +161,7 @@ pub fn appraise_room(
         expected,
         now,
         outcomes: Vec::new(),
+        tcb: None,
     };
     let parsed = match RoomDocument::parse(document) {
         Ok(parsed) => {
@@ -167,7 +192,7 @@ fn read(work: &mut Work<'_>, document: &RoomDocument) {
             work.trust.policy.policy().name(),
             evidence.kind.as_str()
         );
-        RoomOutcome::fail(RoomCause::EvidenceTypeRefused, words)
+        RoomOutcome::fail(RoomCode::EvidenceTypeRefused, words)
     };
     work.set(RoomCheckName::EvidenceType, fits);
     let moment = if evidence.moment == work.expected.moment {
@@ -175,12 +200,14 @@ fn read(work: &mut Work<'_>, document: &RoomDocument) {
     } else {
         let (found, wanted) = (evidence.moment.as_str(), work.expected.moment.as_str());
         let words = format!("the evidence was made for `{found}`, not for `{wanted}`");
-        RoomOutcome::fail(RoomCause::MomentMismatch, words)
+        RoomOutcome::fail(RoomCode::MomentMismatch, words)
     };
     work.set(RoomCheckName::Moment, moment);
     match evidence.kind {
         EvidenceType::Tpm2 => tpm2::check(work, document),
-        EvidenceType::Tdx | EvidenceType::SevSnp => {}
+        EvidenceType::Tdx => tdx::check(work, document),
+        // nothing to judge: a document of that type is not even read
+        EvidenceType::SevSnp => {}
     }
 }
 
@@ -190,6 +217,7 @@ struct Work<'a> {
     expected: &'a RoomExpectation,
     now: Timestamp,
     outcomes: Vec<RoomCheck>,
+    tcb: Option<TcbFacts>,
 }
 
 impl Work<'_> {
@@ -225,7 +253,11 @@ impl Work<'_> {
             .iter()
             .find(|check| matches!(check.outcome, RoomOutcome::Fail { .. }))
             .map_or(RoomCheckName::DocumentParse, |check| check.name);
-        let names = kind.map_or(RoomCheckName::ALL, RoomCheckName::of);
+        let pinned = self.trust.policy;
+        // Of a document that could not be read, the checks that the policy would have made.
+        let names = kind
+            .or_else(|| pinned.policy().kind())
+            .map_or(RoomCheckName::ALL, RoomCheckName::of);
         let checks: Vec<RoomCheck> = names
             .iter()
             .map(|name| {
@@ -236,16 +268,17 @@ impl Work<'_> {
                 })
             })
             .collect();
-        let pinned = self.trust.policy;
         RoomAppraisal {
             policy: pinned.policy().name().to_owned(),
             policy_digest: pinned.policy().digest(),
+            simulated: pinned.policy().assurance() == Assurance::Simulated,
             reference: pinned.reference().digest(),
             image: pinned.reference().contents().image,
             at: self.now,
             verdict: Verdict::worst(checks.iter().map(|check| check.outcome.verdict())),
             evidence,
             kind,
+            tcb: self.tcb,
             checks,
             session: self.expected.session,
             moment: self.expected.moment,
@@ -253,19 +286,28 @@ impl Work<'_> {
     }
 }
 
+/// The evidence's statement is the session's.
+fn statement(work: &Work<'_>, evidence: &RoomEvidence) -> RoomOutcome {
+    if evidence.statement.as_bytes() == work.expected.statement {
+        return RoomOutcome::Pass;
+    }
+    let words = "the evidence is about another statement than this session's";
+    RoomOutcome::fail(RoomCode::StatementMismatch, words)
+}
+
 /// What a part that could not be read makes of its check.
 fn unreadable(error: &RoomError) -> RoomOutcome {
     let cause = match error {
-        RoomError::TpmMagic(_) => RoomCause::TpmMagic,
-        RoomError::TpmQuoteKind(_) => RoomCause::TpmQuoteKind,
-        RoomError::TpmRsa(_) => RoomCause::TpmRsa,
-        RoomError::TpmUnsupported(..) => RoomCause::TpmUnsupported,
-        RoomError::TpmMalformed(_) => RoomCause::TpmMalformed,
+        RoomError::TpmMagic(_) => RoomCode::TpmMagic,
+        RoomError::TpmQuoteKind(_) => RoomCode::TpmQuoteKind,
+        RoomError::TpmRsa(_) => RoomCode::TpmRsa,
+        RoomError::TpmUnsupported(..) => RoomCode::TpmUnsupported,
+        RoomError::TpmMalformed(_) => RoomCode::TpmMalformed,
         RoomError::Log(_) | RoomError::LogTooLarge(_) | RoomError::LogBank => {
-            RoomCause::BootLogMalformed
+            RoomCode::BootLogMalformed
         }
-        RoomError::Unsupported(_) => RoomCause::EvidenceTypeUnsupported,
-        _ => RoomCause::DocumentMalformed,
+        RoomError::Unsupported(_) => RoomCode::EvidenceTypeUnsupported,
+        _ => RoomCode::DocumentMalformed,
     };
     let mut words = error.to_string();
     let mut source = std::error::Error::source(error);

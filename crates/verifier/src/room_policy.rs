@@ -3,10 +3,16 @@
 //! nothing. See `docs/spec/room-evidence.md` for the file's format.
 
 use proofroom_canonical::{Digest, IsolationLevel};
-use proofroom_evidence::EvidenceType;
+use proofroom_evidence::{EvidenceType, Measurement, Register};
 use serde::Deserialize;
 
-use crate::{PolicyProblem, ReferenceManifest, policy::MAX_POLICY_BYTES};
+use crate::{
+    Assurance, PolicyProblem, ReferenceManifest,
+    policy::{
+        Expect, MAX_POLICY_BYTES, PlatformRule, Problems, RawAttributes, RawPlatform,
+        RawPlatformExample, RawRegister, RawTcb, RegisterRule, read_register, run_examples,
+    },
+};
 
 /// The policy that accepts no evidence of any room: for deployments with process rooms alone.
 pub const NO_ROOM_EVIDENCE: &str = include_str!("../policies/room-none.toml");
@@ -15,7 +21,15 @@ pub const NO_ROOM_EVIDENCE: &str = include_str!("../policies/room-none.toml");
 /// nobody until it pins a manifest. [`RoomAppraisalPolicy::for_reference`] fills it in.
 pub const ROOM_VM: &str = include_str!("../policies/room-vm.toml");
 
-/// What `room-vm.toml` has in the place of a manifest's digest.
+/// The policy for trust domains on genuine Intel TDX hardware, as shipped: an example that accepts
+/// nobody until it pins a manifest. [`RoomAppraisalPolicy::pinning`] fills it in.
+pub const ROOM_TDX: &str = include_str!("../policies/room-tdx.toml");
+
+/// The policy for rooms of the simulated TEE, as shipped: it accepts nobody until it pins a manifest.
+/// What it accepts then is called simulated everywhere.
+pub const ROOM_SIMULATED: &str = include_str!("../policies/room-simulated.toml");
+
+/// What the shipped policies have in the place of a manifest's digest.
 const PLACEHOLDER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const MAX_NAME_BYTES: usize = 64;
 
@@ -32,6 +46,35 @@ enum RawPolicy {
         nonce: NonceRule,
         references: Vec<String>,
     },
+    Tdx(Box<RawTdx>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTdx {
+    name: String,
+    roots: Vec<String>,
+    #[expect(dead_code, reason = "its one value is checked by being read")]
+    nonce: NonceRule,
+    mr_seam: RawRegister,
+    references: Vec<String>,
+    simulated: Option<RawSimulated>,
+    tcb: RawTcb,
+    attributes: RawAttributes,
+    #[serde(default, rename = "match")]
+    matches: Vec<RawPlatformExample>,
+    #[serde(default)]
+    not_match: Vec<RawPlatformExample>,
+}
+
+/// Registers of a boot that never took place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSimulated {
+    mr_td: String,
+    rtmr0: String,
+    rtmr1: String,
+    rtmr2: String,
 }
 
 /// Whose TPM signs.
@@ -69,6 +112,24 @@ pub struct RoomAppraisalPolicy {
 enum Rule {
     NoEvidence,
     Tpm2 { references: Vec<Digest> },
+    Tdx(Box<TdxRule>),
+}
+
+/// What a policy demands of a room in a trust domain.
+#[derive(Clone, Debug)]
+pub(crate) struct TdxRule {
+    references: Vec<Digest>,
+    pub(crate) platform: PlatformRule,
+    pub(crate) mr_seam: RegisterRule,
+    /// The boot's registers in simulated rooms; of others they are the manifest's.
+    pub(crate) simulated: Option<SimulatedBoot>,
+}
+
+/// MRTD and RTMR0 to RTMR2 of the simulated TEE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SimulatedBoot {
+    pub(crate) mr_td: Measurement,
+    pub(crate) rtmr: [Measurement; 3],
 }
 
 /// Why a policy and a manifest judge nothing together.
@@ -109,38 +170,26 @@ impl RoomAppraisalPolicy {
     /// # Errors
     /// Every [`PolicyProblem`] that was found, never none.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PolicyProblem>> {
-        let problem = |code, words: String| PolicyProblem {
-            file: file.to_owned(),
-            code,
-            words,
+        let mut problems = Problems {
+            file,
+            found: Vec::new(),
         };
         if text.len() > MAX_POLICY_BYTES {
             let words = format!("{} bytes are more than {MAX_POLICY_BYTES}", text.len());
-            return Err(vec![problem("policy-too-large", words)]);
+            problems.add("policy-too-large", words);
+            return Err(problems.found);
         }
-        let raw: RawPolicy = toml::from_str(text)
-            .map_err(|error| vec![problem("policy-syntax", error.to_string())])?;
-        let mut problems = Vec::new();
-        let (name, rule) = match raw {
-            RawPolicy::NoEvidence { name } => (name, Rule::NoEvidence),
-            RawPolicy::Tpm2 {
-                name,
-                owner: TpmOwner::SoftwareTpmOfTheHost,
-                attestation_key: AkRule::DeploymentCa,
-                nonce: NonceRule::Required,
-                references,
-            } => {
-                let references = read_references(&references, |code, words| {
-                    problems.push(problem(code, words));
-                });
-                (name, Rule::Tpm2 { references })
+        let raw: RawPolicy = match toml::from_str(text) {
+            Ok(raw) => raw,
+            Err(error) => {
+                problems.add("policy-syntax", error.to_string());
+                return Err(problems.found);
             }
         };
-        if let Some(words) = name_problem(&name) {
-            problems.push(problem("policy-name", words.to_owned()));
-        }
-        if !problems.is_empty() {
-            return Err(problems);
+        let (name, rule) = raw.read(&mut problems);
+        check_name(&name, &rule, &mut problems);
+        if !problems.found.is_empty() {
+            return Err(problems.found);
         }
         Ok(Self {
             name,
@@ -149,10 +198,17 @@ impl RoomAppraisalPolicy {
         })
     }
 
+    /// The text of a shipped policy ([`ROOM_VM`], [`ROOM_TDX`], [`ROOM_SIMULATED`]) with one manifest
+    /// pinned.
+    #[must_use]
+    pub fn pinning(shipped: &str, manifest: Digest) -> String {
+        shipped.replace(PLACEHOLDER, &manifest.to_string())
+    }
+
     /// The text of [`ROOM_VM`] with one manifest pinned.
     #[must_use]
     pub fn for_reference(manifest: Digest) -> String {
-        ROOM_VM.replace(PLACEHOLDER, &manifest.to_string())
+        Self::pinning(ROOM_VM, manifest)
     }
 
     /// The policy together with the manifest that it judges by.
@@ -160,12 +216,11 @@ impl RoomAppraisalPolicy {
     /// # Errors
     /// `room-policy-accepts-nothing`, `room-reference-not-pinned`, or what the manifest's reader says.
     pub fn with_reference(self, manifest: &[u8]) -> Result<PinnedRoomPolicy, PinError> {
-        let references = match &self.rule {
-            Rule::NoEvidence => return Err(PinError::AcceptsNothing(self.name)),
-            Rule::Tpm2 { references } => references,
-        };
+        if matches!(self.rule, Rule::NoEvidence) {
+            return Err(PinError::AcceptsNothing(self.name));
+        }
         let found = Digest::of(manifest);
-        if !references.contains(&found) {
+        if !self.references().contains(&found) {
             let policy = self.name;
             return Err(PinError::NotPinned { policy, found });
         }
@@ -194,6 +249,7 @@ impl RoomAppraisalPolicy {
         match self.rule {
             Rule::NoEvidence => None,
             Rule::Tpm2 { .. } => Some(EvidenceType::Tpm2),
+            Rule::Tdx(_) => Some(EvidenceType::Tdx),
         }
     }
 
@@ -203,6 +259,21 @@ impl RoomAppraisalPolicy {
         match &self.rule {
             Rule::NoEvidence => &[],
             Rule::Tpm2 { references } => references,
+            Rule::Tdx(rule) => &rule.references,
+        }
+    }
+
+    /// Whether what it accepts can be hardware. Print it with the verdict.
+    #[must_use]
+    pub fn assurance(&self) -> Assurance {
+        Assurance::of_policy(&self.name)
+    }
+
+    /// What it demands of a trust domain, if it accepts any.
+    pub(crate) fn tdx(&self) -> Option<&TdxRule> {
+        match &self.rule {
+            Rule::Tdx(rule) => Some(rule),
+            Rule::NoEvidence | Rule::Tpm2 { .. } => None,
         }
     }
 }
@@ -228,55 +299,143 @@ impl PinnedRoomPolicy {
     }
 }
 
-/// What evidence of one type can show at most.
+/// What evidence of one type can show at most, accepted under a policy of that assurance.
 #[must_use]
-pub const fn level_of(kind: EvidenceType) -> IsolationLevel {
-    match kind {
-        EvidenceType::Tpm2 => IsolationLevel::Vm,
-        EvidenceType::Tdx | EvidenceType::SevSnp => IsolationLevel::Hardware,
+pub const fn level_of(kind: EvidenceType, assurance: Assurance) -> IsolationLevel {
+    match (assurance, kind) {
+        (Assurance::Simulated, _) => IsolationLevel::Simulated,
+        (Assurance::Hardware, EvidenceType::Tpm2) => IsolationLevel::Vm,
+        (Assurance::Hardware, EvidenceType::Tdx | EvidenceType::SevSnp) => IsolationLevel::Hardware,
     }
 }
 
-/// Whose evidence of one type is, in words.
+/// Whose evidence of one type is, accepted under a policy of that assurance, in words.
 #[must_use]
-pub const fn label_of(kind: EvidenceType) -> &'static str {
-    match kind {
-        EvidenceType::Tpm2 => "vm, software TPM of the host",
-        EvidenceType::Tdx => "trust domain, Intel TDX",
-        EvidenceType::SevSnp => "confidential VM, AMD SEV-SNP",
+pub const fn label_of(kind: EvidenceType, assurance: Assurance) -> &'static str {
+    match (assurance, kind) {
+        (Assurance::Simulated, EvidenceType::Tpm2) => "SIMULATED virtual machine with a TPM",
+        (Assurance::Simulated, EvidenceType::Tdx) => {
+            "SIMULATED trust domain, signed with test keys"
+        }
+        (Assurance::Simulated, EvidenceType::SevSnp) => "SIMULATED confidential VM",
+        (Assurance::Hardware, EvidenceType::Tpm2) => "vm, software TPM of the host",
+        (Assurance::Hardware, EvidenceType::Tdx) => "trust domain, Intel TDX",
+        (Assurance::Hardware, EvidenceType::SevSnp) => "confidential VM, AMD SEV-SNP",
     }
 }
 
-fn read_references(texts: &[String], mut problem: impl FnMut(&'static str, String)) -> Vec<Digest> {
+impl RawPolicy {
+    fn read(self, problems: &mut Problems<'_>) -> (String, Rule) {
+        match self {
+            Self::NoEvidence { name } => (name, Rule::NoEvidence),
+            Self::Tpm2 {
+                name,
+                owner: TpmOwner::SoftwareTpmOfTheHost,
+                attestation_key: AkRule::DeploymentCa,
+                nonce: NonceRule::Required,
+                references,
+            } => {
+                let references = read_references(&references, problems);
+                (name, Rule::Tpm2 { references })
+            }
+            Self::Tdx(raw) => raw.read(problems),
+        }
+    }
+}
+
+impl RawTdx {
+    fn read(self, problems: &mut Problems<'_>) -> (String, Rule) {
+        let platform = RawPlatform {
+            roots: self.roots,
+            tcb: self.tcb,
+            attributes: self.attributes,
+        };
+        let platform = platform.read(&self.name, problems);
+        let examples = |examples: &[RawPlatformExample], expect, problems: &mut _| {
+            let judged = examples.iter().map(|example| example.judged(&platform));
+            run_examples(judged, expect, problems);
+        };
+        examples(&self.matches, Expect::Match, problems);
+        examples(&self.not_match, Expect::NoMatch, problems);
+        if self.simulated.is_some() && Assurance::of_policy(&self.name) != Assurance::Simulated {
+            problems.add(
+                "policy-simulated-reference",
+                "`[simulated]` gives registers of a boot that never took place: a policy that has it must have `simulated` in its name",
+            );
+        }
+        let rule = TdxRule {
+            references: read_references(&self.references, problems),
+            mr_seam: read_register(Register::MrSeam, &self.mr_seam, "room", problems),
+            simulated: self.simulated.map(|raw| raw.read(problems)),
+            platform,
+        };
+        (self.name, Rule::Tdx(Box::new(rule)))
+    }
+}
+
+impl RawSimulated {
+    fn read(self, problems: &mut Problems<'_>) -> SimulatedBoot {
+        let mut one = |key: &str, value: &str| match value.parse::<Measurement>() {
+            Ok(register) if register.repeated_byte().is_some() => {
+                let words = format!("`simulated.{key}` is a placeholder");
+                problems.add("policy-placeholder", words);
+                register
+            }
+            Ok(register) => register,
+            Err(_) => {
+                let words = format!("`simulated.{key}` is not 96 lower-case hex digits");
+                problems.add("policy-measurement", words);
+                Measurement::from_bytes([0; 48])
+            }
+        };
+        SimulatedBoot {
+            mr_td: one("mr_td", &self.mr_td),
+            rtmr: [
+                one("rtmr0", &self.rtmr0),
+                one("rtmr1", &self.rtmr1),
+                one("rtmr2", &self.rtmr2),
+            ],
+        }
+    }
+}
+
+fn read_references(texts: &[String], problems: &mut Problems<'_>) -> Vec<Digest> {
     if texts.is_empty() {
-        problem(
+        problems.add(
             "policy-unpinned",
-            "`references` must name at least one reference manifest".to_owned(),
+            "`references` must name at least one reference manifest",
         );
     }
     let mut references = Vec::new();
     for text in texts {
         match text.parse::<Digest>() {
-            Ok(_) if text == PLACEHOLDER => problem(
+            Ok(_) if text == PLACEHOLDER => problems.add(
                 "policy-placeholder",
-                "`references` is pinned to a placeholder, put the manifest's SHA-256 there"
-                    .to_owned(),
+                "`references` is pinned to a placeholder, put the manifest's SHA-256 there",
             ),
             Ok(digest) => references.push(digest),
-            Err(error) => problem("policy-unpinned", format!("`references`: {error}")),
+            Err(error) => problems.add("policy-unpinned", format!("`references`: {error}")),
         }
     }
     references
 }
 
 /// A name must not claim what no evidence under these rules shows.
-fn name_problem(name: &str) -> Option<&'static str> {
+fn check_name(name: &str, rule: &Rule, problems: &mut Problems<'_>) {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let hardware =
+        matches!(rule, Rule::Tdx(_)) && Assurance::of_policy(name) == Assurance::Hardware;
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
-        return Some("`name` must have 1 to 64 lower-case letters, digits and hyphens");
+        problems.add(
+            "policy-name",
+            "`name` must have 1 to 64 lower-case letters, digits and hyphens",
+        );
+    } else if name.contains("hardware") && !hardware {
+        problems.add(
+            "policy-name",
+            "nothing that it accepts is hardware: `name` must not say `hardware`",
+        );
     }
-    name.contains("hardware")
-        .then_some("a software TPM is no hardware: `name` must not say `hardware`")
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ impl VerifiedUpstream {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedRoom {
     pub(crate) kind: EvidenceType,
+    pub(crate) assurance: Assurance,
     pub(crate) moment: Moment,
     pub(crate) session: SessionId,
     pub(crate) evidence: Digest,
@@ -92,16 +93,22 @@ pub struct VerifiedRoom {
 }
 
 impl VerifiedRoom {
-    /// What the evidence can show at most.
+    /// What the evidence can show at most. Never `hardware` under a policy for the simulated TEE.
     #[must_use]
     pub const fn level(&self) -> IsolationLevel {
-        level_of(self.kind)
+        level_of(self.kind, self.assurance)
     }
 
     /// Whose evidence it is, in words. Print it wherever this is shown.
     #[must_use]
     pub const fn label(&self) -> &'static str {
-        label_of(self.kind)
+        label_of(self.kind, self.assurance)
+    }
+
+    /// Whether hardware can stand behind this at all. Print it wherever this is shown.
+    #[must_use]
+    pub const fn assurance(&self) -> Assurance {
+        self.assurance
     }
 
     /// The evidence's type.

@@ -7,11 +7,15 @@
     reason = "a test that panics has failed"
 )]
 
-use std::collections::BTreeMap;
+mod common;
 
-use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId, Timestamp};
+use common::{
+    NOW, STATEMENT, assignment, boot_config, expectation, fails, good_runtime, runtime, session,
+};
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId};
 use proofroom_evidence::{
-    AssignmentEvent, Moment, RoomDocument, RoomEndorsements, RoomEvidence, RuntimeEvent,
+    AssignmentEvent, EvidenceType, Moment, RoomDocument, RoomEndorsements, RoomEvidence,
+    RuntimeEvent,
 };
 use proofroom_testkit::{
     tee::SimulatedKey,
@@ -19,20 +23,12 @@ use proofroom_testkit::{
 };
 use proofroom_verifier::{
     PinnedRoomPolicy, ReferenceManifest, RoomAppraisal, RoomAppraisalPolicy, RoomCheckName as Name,
-    RoomExpectation, RoomOutcome, RoomTrust, Verdict, VerifiedRoom, appraise_room,
+    RoomOutcome, RoomTrust, Verdict, VerifiedRoom, appraise_room,
     reference::{
         Hash256, Hash384, Reference, ReferenceEvent, ReferenceLayer, Shape, TdxReference, fold_pcrs,
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyUsagePurpose};
-
-const NOW: Timestamp = Timestamp::from_unix_seconds(1_790_000_000);
-const NONCE: Nonce = Nonce::from_random([7; 32]);
-const STATEMENT: &str = r#"{"purpose":"proofroom.session-binding.v1"}"#;
-
-fn session() -> SessionId {
-    SessionId::from_random([5; 16])
-}
 
 fn boot() -> Vec<BootEvent> {
     let event = |pcr, data: &[u8]| BootEvent {
@@ -91,35 +87,6 @@ fn pinned(manifest: &ReferenceManifest) -> PinnedRoomPolicy {
     policy.with_reference(manifest.bytes()).unwrap()
 }
 
-fn boot_config(root: &str) -> String {
-    format!(
-        r#"{{"shape":{{"vcpus":1,"memory_mib":1024}},"layers":[{{"name":"git","root":"{root}"}}]}}"#
-    )
-}
-
-fn assignment() -> AssignmentEvent {
-    AssignmentEvent {
-        session: session(),
-        nonce: NONCE,
-        repository: "acme".to_owned(),
-        commit: "ab".repeat(20),
-        agent: "builtin".to_owned(),
-        policies: BTreeMap::from([("access".to_owned(), Digest::of("access"))]),
-    }
-}
-
-fn runtime(name: &str, content: String) -> RuntimeEvent {
-    RuntimeEvent::new(name, content).unwrap()
-}
-
-fn good_runtime() -> Vec<RuntimeEvent> {
-    let root = Hash256::of(b"root").to_string();
-    vec![
-        runtime("boot-config", boot_config(&root)),
-        runtime("assignment", assignment().to_text().unwrap()),
-    ]
-}
-
 fn tpm(events: Vec<RuntimeEvent>) -> SimulatedTpm {
     let mut tpm = SimulatedTpm::boot([9; 32], boot());
     for event in events {
@@ -157,18 +124,6 @@ fn document(tpm: &SimulatedTpm, evidence: &RoomEvidence, certificate: String) ->
     RoomDocument::write(&evidence.to_text().unwrap(), &endorsements).unwrap()
 }
 
-fn expectation() -> RoomExpectation {
-    RoomExpectation {
-        moment: Moment::Start,
-        statement: STATEMENT.as_bytes().to_vec(),
-        session: session(),
-        nonce: NONCE,
-        agent: "builtin".to_owned(),
-        commit: "ab".repeat(20),
-        policies: assignment().policies,
-    }
-}
-
 fn judge(document: &[u8]) -> RoomAppraisal {
     judge_by(document, &manifest(|_| {}))
 }
@@ -191,14 +146,6 @@ fn document_of(tpm: &SimulatedTpm) -> Vec<u8> {
     document(tpm, &tpm.evidence(Moment::Start, STATEMENT), certificate)
 }
 
-#[track_caller]
-fn fails(appraisal: &RoomAppraisal, name: Name, code: &str) {
-    let (check, cause, words) = appraisal.first_failure().expect("it must be refused");
-    assert_eq!((check, cause.as_str()), (name, code), "{words}");
-    assert_eq!(appraisal.verdict(), Verdict::Reject);
-    assert!(appraisal.clone().into_verified().is_err());
-}
-
 fn accepted() -> VerifiedRoom {
     let appraisal = judge(&good_document());
     assert_eq!(appraisal.first_failure(), None);
@@ -216,14 +163,14 @@ fn a_room_that_booted_its_image_is_accepted_and_says_whose_tpm_it_was() {
     assert_eq!(room.image(), Digest::of("image"));
     let appraisal = judge(&good_document());
     let names: Vec<Name> = appraisal.checks().iter().map(|check| check.name).collect();
-    assert_eq!(names, Name::ALL);
+    assert_eq!(names, Name::of(EvidenceType::Tpm2));
 }
 
 #[test]
 fn bytes_that_are_no_document_answer_every_check() {
     let appraisal = judge(b"{}");
     fails(&appraisal, Name::DocumentParse, "room-document-malformed");
-    assert_eq!(appraisal.checks().len(), Name::ALL.len());
+    assert_eq!(appraisal.checks().len(), Name::of(EvidenceType::Tpm2).len());
     let reached = |outcome: &RoomOutcome| *outcome == RoomOutcome::Pass;
     assert!(
         !appraisal
@@ -444,6 +391,47 @@ fn the_boot_configuration_comes_first_and_fits_the_reference() {
     let bare = manifest(|contents| contents.layers.clear());
     let found = judge_by(&good_document(), &bare);
     fails(&found, Name::RuntimeBootConfig, "boot-config-layer");
+}
+
+#[test]
+fn the_layers_are_those_of_the_reference_each_once_and_in_its_order() {
+    let layer = |name: &str| ReferenceLayer {
+        name: name.to_owned(),
+        root: Hash256::of(name.as_bytes()),
+        image: Hash256::of(b"image"),
+    };
+    let reference = manifest(|contents| contents.layers = ["base", "git"].map(layer).to_vec());
+    let judged = |names: &[(&str, &str)]| {
+        let listed: Vec<String> = names
+            .iter()
+            .map(|(name, root)| {
+                let root = Hash256::of(root.as_bytes());
+                format!(r#"{{"name":"{name}","root":"{root}"}}"#)
+            })
+            .collect();
+        let config = format!(
+            r#"{{"shape":{{"vcpus":1,"memory_mib":1024}},"layers":[{}]}}"#,
+            listed.join(",")
+        );
+        let assigned = runtime("assignment", assignment().to_text().unwrap());
+        let events = vec![runtime("boot-config", config), assigned];
+        judge_by(&document_of(&tpm(events)), &reference)
+    };
+    let (base, git, other) = (("base", "base"), ("git", "git"), ("x", "x"));
+    assert_eq!(judged(&[base, git]).verdict(), Verdict::Accept);
+    for (layers, code) in [
+        (&[git, base][..], "boot-config-layer-order"),
+        (&[base], "boot-config-layer-missing"),
+        (&[git], "boot-config-layer-missing"),
+        (&[], "boot-config-layer-missing"),
+        (&[base, base], "boot-config-layer-missing"),
+        (&[base, git, git], "boot-config-layer-extra"),
+        (&[base, git, other], "boot-config-layer"),
+        (&[("git", "base"), git], "boot-config-layer"),
+    ] {
+        let found = judged(layers);
+        fails(&found, Name::RuntimeBootConfig, code);
+    }
 }
 
 #[test]

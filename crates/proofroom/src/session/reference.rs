@@ -118,12 +118,21 @@ fn unfit(manifest: &ReferenceManifest, machine: &MachineConfig) -> Option<String
             shape.vcpus, shape.memory_mib, own.vcpus, own.memory_mib
         ));
     }
-    let unknown = machine.layers.iter().find(|file| {
-        let root = &file.layer.root;
-        !wanted
-            .layers
-            .iter()
-            .any(|known| known.root.to_string() == *root)
-    });
-    unknown.map(|file| format!("`{REFERENCE}` does not know layer `{}`", file.layer.name))
+    let own = machine.layers.iter().map(|file| &file.layer);
+    let own: Vec<_> = own.map(|layer| (&layer.name, layer.root.clone())).collect();
+    let named = wanted.layers.iter();
+    let named: Vec<_> = named
+        .map(|known| (&known.name, known.root.to_string()))
+        .collect();
+    (own != named).then(|| {
+        let list = |layers: Vec<(&String, String)>| {
+            let names: Vec<_> = layers.into_iter().map(|(name, _)| name.as_str()).collect();
+            names.join(", ")
+        };
+        format!(
+            "`{REFERENCE}` is about the layers [{}], not [{}], or about others of these names",
+            list(named),
+            list(own)
+        )
+    })
 }

@@ -2,7 +2,7 @@
 //! about one session, under one set of policies, in one room.
 
 use proofroom_canonical::{Digest, IsolationLevel, json};
-use proofroom_verifier::{label_of, level_of};
+use proofroom_verifier::{Assurance, label_of, level_of};
 
 use super::{
     Failure,
@@ -284,14 +284,22 @@ pub(super) fn appraise_isolation(session: &AgentSession) -> Result<String, Isola
         (_, RoomEvidenceClaim::None { reason }) => Err(Isolation::Unshown(format!(
             "level `{level}` needs evidence of the room, and the record names none: {reason}"
         ))),
-        (_, RoomEvidenceClaim::Attested { evidence_type, .. }) => {
-            if level_of(*evidence_type) == level {
-                return shown_as(label_of(*evidence_type));
+        (
+            _,
+            RoomEvidenceClaim::Attested {
+                evidence_type,
+                appraisal_policy,
+                ..
+            },
+        ) => {
+            let assurance = Assurance::of_policy(appraisal_policy);
+            if level_of(*evidence_type, assurance) == level {
+                return shown_as(label_of(*evidence_type, assurance));
             }
             Err(Isolation::Refuted(Failure::refused(
                 "isolation-not-shown",
                 format!(
-                    "level `{level}` is not what evidence of type `{}` shows",
+                    "level `{level}` is not what evidence of type `{}` under policy `{appraisal_policy}` shows",
                     evidence_type.as_str()
                 ),
             )))

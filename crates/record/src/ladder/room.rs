@@ -165,11 +165,20 @@ fn accept(rung: &Rung<'_>, appraisal: &RoomAppraisal) -> Result<(String, ()), Fa
     let RoomEvidenceClaim::Attested {
         evidence_type,
         evidence,
+        appraisal_policy,
         ..
     } = rung.claim
     else {
         return Err(Failure::refused("room-evidence-missing", moment));
     };
+    // Whether a record speaks of a simulated room is read off this name.
+    if room.policy_name() != appraisal_policy {
+        let cause = format!(
+            "{moment}: the record calls the policy `{appraisal_policy}`, which is `{}`",
+            room.policy_name()
+        );
+        return Err(Failure::refused("room-evidence-policy-differs", cause));
+    }
     if room.kind() != *evidence_type || room.evidence() != *evidence {
         let cause = format!("{moment}: the evidence is of another type than the record says");
         return Err(Failure::refused("room-evidence-type-differs", cause));

@@ -14,8 +14,9 @@ use proofroom_testkit::{
 };
 
 const USAGE: &str = "\
-usage: proofroom-tsm-double [--ccel FILE] DIRECTORY
-  --ccel FILE   what the file CCEL shows (default: nothing)";
+usage: proofroom-tsm-double [--room HEX] [--ccel FILE] DIRECTORY
+  --room HEX    the TD of a room: MRCONFIGID, 96 hex digits, with the simulated boot and its log
+  --ccel FILE   what the file CCEL shows instead (default: nothing, or the room's)";
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
@@ -42,16 +43,25 @@ fn main() -> ExitCode {
 fn read_options(mut words: impl Iterator<Item = String>) -> Result<(PathBuf, TsmOptions), String> {
     let mut options = TsmOptions::default();
     let mut directory = None;
+    let mut ccel = None;
     while let Some(word) = words.next() {
         match word.as_str() {
+            "--room" => {
+                let value = words.next().ok_or("--room needs an MRCONFIGID")?;
+                let config = value.parse().map_err(|_| "--room needs 96 hex digits")?;
+                options = TsmOptions::room(config);
+            }
             "--ccel" => {
                 let file = words.next().ok_or("--ccel needs a file")?;
-                options.ccel = fs::read(&file).map_err(|error| format!("`{file}`: {error}"))?;
+                ccel = Some(fs::read(&file).map_err(|error| format!("`{file}`: {error}"))?);
             }
             flag if flag.starts_with('-') => return Err(format!("unknown option `{flag}`")),
             path if directory.is_none() => directory = Some(Path::new(path).to_owned()),
             more => return Err(format!("`{more}` is one argument too many")),
         }
+    }
+    if let Some(ccel) = ccel {
+        options.ccel = ccel;
     }
     Ok((directory.ok_or("no directory")?, options))
 }

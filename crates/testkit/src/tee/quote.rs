@@ -57,8 +57,8 @@ fn td_report(td: &SimulatedTd, report_data: &[u8; 64]) -> Vec<u8> {
     report.extend_from_slice(&[0xe7, 0x02, 0x06, 0, 0, 0, 0, 0]); // XFAM
     report.extend_from_slice(td.mr_td.as_bytes());
     report.extend_from_slice(td.mr_config_id.as_bytes());
-    report.extend_from_slice(&zero); // MROWNER
-    report.extend_from_slice(&zero); // MROWNERCONFIG
+    report.extend_from_slice(td.mr_owner.as_bytes());
+    report.extend_from_slice(td.mr_owner_config.as_bytes());
     for register in &td.rtmr {
         report.extend_from_slice(register.as_bytes());
     }

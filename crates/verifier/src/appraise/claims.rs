@@ -1,69 +1,27 @@
 //! The checks on what the quote and the statement say. A pass counts only when the quote's
 //! signature, and for the statement its binding, were proved.
 
-use proofroom_evidence::{EvidenceDocument, Register, TdClaims, TdFlaw};
+use proofroom_evidence::{EvidenceDocument, Register, TdClaims};
 
 use super::{Freshness, Work};
-use crate::{CauseCode, CheckName, Outcome, Reason};
+use crate::{CauseCode, CheckName, Outcome, Reason, platform::placeholders};
 
+/// What zero means in these two: never extended, never configured.
+const UNUSED: &[Register] = &[Register::Rtmr3, Register::MrConfigId];
 const SIGNED: &[CheckName] = &[CheckName::QuoteSignature];
 const BOUND: &[CheckName] = &[CheckName::QuoteSignature, CheckName::ReportDataBinding];
 
 pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument, freshness: Freshness) {
     if let Some(quote) = work.quote.clone() {
         let claims = quote.claims();
-        if !work.answered(CheckName::TdAttributes) {
-            let outcome = attributes(work, claims);
-            work.set_if_proved(CheckName::TdAttributes, SIGNED, outcome);
-        }
         let outcome = work.policy.judge_measurements(claims);
         work.set_if_proved(CheckName::ReferenceValues, SIGNED, outcome);
-        let outcome = placeholders(claims);
+        let outcome = placeholders(claims, UNUSED);
         work.set_if_proved(CheckName::PlaceholderRegisters, SIGNED, outcome);
         let outcome = binding(document, claims);
         work.set_if_proved(CheckName::ReportDataBinding, SIGNED, outcome);
     }
     statement(work, freshness);
-}
-
-fn attributes(work: &Work<'_>, claims: &TdClaims) -> Outcome {
-    let mut flaws = claims.td_attributes.flaws();
-    if claims
-        .mr_service_td
-        .is_some_and(|bound| bound.repeated_byte() != Some(0))
-    {
-        flaws.push(TdFlaw::ServiceTd);
-    }
-    let Some(flaw) = flaws.first() else {
-        return work.policy.judge_attributes(claims.td_attributes);
-    };
-    let (cause, words) = match flaw {
-        TdFlaw::Debug => (CauseCode::TdDebug, "a debug TD: its host can read it"),
-        TdFlaw::Profiling => (CauseCode::TdProfiling, "the TD can be profiled by its host"),
-        TdFlaw::Reserved => (CauseCode::TdReserved, "a reserved attribute bit is set"),
-        TdFlaw::ServiceTd => (CauseCode::TdServiceTd, "a service TD can act on the TD"),
-        TdFlaw::Migratable => (CauseCode::TdMigratable, "the TD can be migrated"),
-        TdFlaw::SeptVe => (CauseCode::TdSeptVe, "SEPT_VE_DISABLE is off"),
-    };
-    Outcome::fail(cause, words)
-}
-
-fn placeholders(claims: &TdClaims) -> Outcome {
-    let placeholder = Register::ALL.into_iter().find(|register| {
-        match (register, claims.register(*register).repeated_byte()) {
-            (_, None) => false,
-            // never extended, never configured: that is what zero means in these two
-            (Register::Rtmr3 | Register::MrConfigId, Some(0)) => false,
-            (_, Some(_)) => true,
-        }
-    });
-    match placeholder {
-        None => Outcome::Pass,
-        Some(register) => Outcome::fail(
-            CauseCode::PlaceholderRegister,
-            format!("`{register}` repeats one byte, which no measurement does"),
-        ),
-    }
 }
 
 fn binding(document: &EvidenceDocument, claims: &TdClaims) -> Outcome {

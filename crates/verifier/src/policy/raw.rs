@@ -1,13 +1,13 @@
 //! The policy file as written (TOML), and its reading into an [`AppraisalPolicy`]. Reports every
 //! problem at once.
 
-use proofroom_canonical::{Digest, Timestamp};
+use proofroom_canonical::Digest;
 use proofroom_evidence::{Measurement, Register};
 use serde::Deserialize;
 
 use super::{
-    AppraisalPolicy, INTEL_SGX_ROOT, MAX_POLICY_BYTES, PolicyProblem, Reference, RegisterRule,
-    SIMULATED, TcbRule, TcbStatus, Tolerance,
+    AppraisalPolicy, MAX_POLICY_BYTES, PolicyProblem, RawAttributes, RawPlatform,
+    RawPlatformExample, RawTcb, Reference, RegisterRule, platform::RawStatusAt,
 };
 
 const MAX_NAME_BYTES: usize = 64;
@@ -51,57 +51,6 @@ enum NonceRule {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTcb {
-    accept: Vec<TcbStatus>,
-    min_evaluation_data_number: u32,
-    refuse_advisories: Vec<String>,
-    #[serde(default)]
-    tolerate: Vec<RawTolerance>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTolerance {
-    status: TcbStatus,
-    until: Timestamp,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAttributes {
-    allow: Vec<AttributeName>,
-}
-
-/// Attribute bits that do not let others in (TDX module ABI specification, TD attributes).
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum AttributeName {
-    Icssd,
-    Lass,
-    SeptVeDisable,
-    Pks,
-    Kl,
-    Tpa,
-    Perfmon,
-}
-
-impl AttributeName {
-    const fn bit(self) -> u64 {
-        1 << match self {
-            Self::Icssd => 16,
-            Self::Lass => 27,
-            Self::SeptVeDisable => 28,
-            Self::Pks => 30,
-            Self::Kl => 31,
-            Self::Tpa => 62,
-            Self::Perfmon => 63,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawReference {
     name: String,
     mr_seam: RawRegister,
@@ -115,7 +64,7 @@ struct RawReference {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum RawRegister {
+pub(crate) enum RawRegister {
     List(Vec<String>),
     Word(String),
 }
@@ -128,20 +77,25 @@ struct RawExample {
     root: Option<Digest>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStatusAt {
-    status: TcbStatus,
-    at: Timestamp,
+impl RawExample {
+    fn judged(&self, policy: &AppraisalPolicy) -> Vec<bool> {
+        let platform = RawPlatformExample {
+            tcb: self.tcb,
+            root: self.root,
+        };
+        let model = self.model.iter().map(|model| policy.allows_model(model));
+        model.chain(platform.judged(&policy.platform)).collect()
+    }
 }
 
-struct Problems<'a> {
-    file: &'a str,
-    found: Vec<PolicyProblem>,
+/// What is wrong with a file, collected.
+pub(crate) struct Problems<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) found: Vec<PolicyProblem>,
 }
 
 impl Problems<'_> {
-    fn add(&mut self, code: &'static str, words: impl Into<String>) {
+    pub(crate) fn add(&mut self, code: &'static str, words: impl Into<String>) {
         self.found.push(PolicyProblem {
             file: self.file.to_owned(),
             code,
@@ -168,24 +122,28 @@ pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<Polic
         }
     };
     let (matches, not_matches) = (raw.matches, raw.not_match);
+    let platform = RawPlatform {
+        roots: raw.roots,
+        tcb: raw.tcb,
+        attributes: raw.attributes,
+    };
     let policy = AppraisalPolicy {
         digest: Digest::of(text),
-        roots: read_roots(&raw.roots, &raw.name, &mut problems),
+        platform: platform.read(&raw.name, &mut problems),
         name: read_name(raw.name, &mut problems),
         models: read_models(raw.models, &mut problems),
         max_age_seconds: raw.freshness.max_age_seconds,
         max_keyset_seconds: raw.freshness.max_keyset_seconds,
-        tcb: read_tcb(raw.tcb, &mut problems),
-        allowed_attributes: raw
-            .attributes
-            .allow
-            .iter()
-            .fold(0, |bits, name| bits | name.bit()),
         references: read_references(raw.reference, &mut problems),
     };
     check_limits(&policy, &mut problems);
-    run_examples(&policy, &matches, Expect::Match, &mut problems);
-    run_examples(&policy, &not_matches, Expect::NoMatch, &mut problems);
+    let judged = |example: &RawExample| example.judged(&policy);
+    run_examples(matches.iter().map(judged), Expect::Match, &mut problems);
+    run_examples(
+        not_matches.iter().map(judged),
+        Expect::NoMatch,
+        &mut problems,
+    );
     if problems.found.is_empty() {
         Ok(policy)
     } else {
@@ -204,35 +162,6 @@ fn read_name(name: String, problems: &mut Problems<'_>) -> String {
     name
 }
 
-fn read_roots(roots: &[String], name: &str, problems: &mut Problems<'_>) -> Vec<Digest> {
-    if roots.is_empty() {
-        problems.add("policy-roots", "`roots` must name at least one root");
-    }
-    let mut read = Vec::new();
-    for root in roots {
-        if root == "intel-sgx-root" {
-            read.push(INTEL_SGX_ROOT);
-            continue;
-        }
-        match root.parse::<Digest>() {
-            Ok(digest) if digest == INTEL_SGX_ROOT || name.contains(SIMULATED) => {
-                read.push(digest);
-            }
-            Ok(_) => problems.add(
-                "policy-root-simulated",
-                format!(
-                    "root `{root}` is no vendor's: a policy that trusts it must have `simulated` in its name"
-                ),
-            ),
-            Err(_) => problems.add(
-                "policy-roots",
-                format!("root `{root}` is neither `intel-sgx-root` nor `sha256:<64 hex digits>`"),
-            ),
-        }
-    }
-    read
-}
-
 fn read_models(models: Vec<String>, problems: &mut Problems<'_>) -> Vec<String> {
     let misplaced = |model: &String| model.trim_end_matches('*').contains('*');
     if models.is_empty() || models.iter().any(|m| m.is_empty() || misplaced(m)) {
@@ -242,38 +171,6 @@ fn read_models(models: Vec<String>, problems: &mut Problems<'_>) -> Vec<String> 
         );
     }
     models
-}
-
-fn read_tcb(tcb: RawTcb, problems: &mut Problems<'_>) -> TcbRule {
-    if tcb.accept.is_empty() {
-        problems.add("policy-tcb", "`tcb.accept` must list at least one status");
-    }
-    let tolerated = tcb.tolerate.iter().map(|t| t.status);
-    if tcb
-        .accept
-        .iter()
-        .copied()
-        .chain(tolerated)
-        .any(|status| status == TcbStatus::Revoked)
-    {
-        problems.add("policy-tcb", "a `Revoked` TCB can not be accepted");
-    }
-    if tcb.tolerate.iter().any(|t| t.reason.trim().is_empty()) {
-        problems.add("policy-tcb", "`tcb.tolerate` needs a `reason`");
-    }
-    TcbRule {
-        accept: tcb.accept,
-        tolerate: tcb
-            .tolerate
-            .into_iter()
-            .map(|t| Tolerance {
-                status: t.status,
-                until: t.until,
-            })
-            .collect(),
-        min_evaluation: tcb.min_evaluation_data_number,
-        refuse_advisories: tcb.refuse_advisories,
-    }
 }
 
 fn read_references(raw: Vec<RawReference>, problems: &mut Problems<'_>) -> Vec<Reference> {
@@ -304,7 +201,7 @@ fn read_references(raw: Vec<RawReference>, problems: &mut Problems<'_>) -> Vec<R
         .collect()
 }
 
-fn read_register(
+pub(crate) fn read_register(
     register: Register,
     rule: &RawRegister,
     reference: &str,
@@ -372,29 +269,18 @@ fn check_limits(policy: &AppraisalPolicy, problems: &mut Problems<'_>) {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Expect {
+pub(crate) enum Expect {
     Match,
     NoMatch,
 }
 
-fn run_examples(
-    policy: &AppraisalPolicy,
-    examples: &[RawExample],
+/// Examples as what the policy says to each of their members.
+pub(crate) fn run_examples(
+    examples: impl Iterator<Item = Vec<bool>>,
     expect: Expect,
     problems: &mut Problems<'_>,
 ) {
-    for (index, example) in examples.iter().enumerate() {
-        let judged: Vec<bool> = [
-            example.model.as_ref().map(|m| policy.allows_model(m)),
-            example
-                .tcb
-                .as_ref()
-                .map(|t| policy.judge_status(t.status, t.at).is_ok()),
-            example.root.map(|root| policy.trusts_root(root)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+    for (index, judged) in examples.enumerate() {
         let holds = judged.iter().all(|accepted| *accepted);
         let (key, as_wanted) = match expect {
             Expect::Match => ("match", holds),

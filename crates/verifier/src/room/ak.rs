@@ -14,7 +14,7 @@ use x509_cert::{
 };
 
 use super::Work;
-use crate::{RoomCause, RoomOutcome};
+use crate::{RoomCode, RoomOutcome};
 
 /// Common name of the subject: whose TPM it is. The attribute `serialNumber` beside it is the session.
 pub const AK_COMMON_NAME: &str = "Proofroom software TPM of the host";
@@ -40,7 +40,7 @@ pub(super) fn check(work: &Work<'_>, pem: &str, key: &VerifyingKey) -> RoomOutco
     }
 }
 
-type Refusal = (RoomCause, String);
+type Refusal = (RoomCode, String);
 
 fn verify(work: &Work<'_>, pem: &str, key: &VerifyingKey) -> Result<(), Refusal> {
     let certificate = read(pem.as_bytes(), "attestation key's certificate")?;
@@ -54,13 +54,13 @@ fn verify(work: &Work<'_>, pem: &str, key: &VerifyingKey) -> Result<(), Refusal>
         return Ok(());
     }
     let words = "the certificate is about another key than the quote's".to_owned();
-    Err((RoomCause::AkCertificateKey, words))
+    Err((RoomCode::AkCertificateKey, words))
 }
 
 fn read(pem: &[u8], what: &str) -> Result<Certificate, Refusal> {
     let malformed = || {
         let words = format!("the {what} is not one certificate in PEM");
-        (RoomCause::AkCertificateMalformed, words)
+        (RoomCode::AkCertificateMalformed, words)
     };
     if pem.len() > MAX_PEM_BYTES {
         return Err(malformed());
@@ -77,12 +77,12 @@ fn public_key(certificate: &Certificate) -> Result<VerifyingKey, Refusal> {
         .and_then(|der| VerifyingKey::from_public_key_der(&der).ok())
         .ok_or_else(|| {
             let words = "a certificate's key is not on P-256".to_owned();
-            (RoomCause::AkCertificateMalformed, words)
+            (RoomCode::AkCertificateMalformed, words)
         })
 }
 
 fn issued(certificate: &Certificate, ca: &Certificate) -> Result<(), Refusal> {
-    let refuse = |words: &str| (RoomCause::AkCertificateIssuer, words.to_owned());
+    let refuse = |words: &str| (RoomCode::AkCertificateIssuer, words.to_owned());
     let authority = ca.tbs_certificate();
     let is_ca = extension::<BasicConstraints>(ca)?.is_some_and(|basic| basic.ca)
         && extension::<KeyUsage>(ca)?.is_some_and(|usage| usage.key_cert_sign());
@@ -120,7 +120,7 @@ fn usage(certificate: &Certificate) -> Result<(), Refusal> {
     let uses = extension::<ExtendedKeyUsage>(certificate)?.map(|uses| uses.0);
     if unknown || ca || !signs || uses.as_deref() != Some(&[AIK_USAGE]) {
         let words = "the certificate is not for an attestation key alone".to_owned();
-        return Err((RoomCause::AkCertificateUse, words));
+        return Err((RoomCode::AkCertificateUse, words));
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ fn named(certificate: &Certificate, session: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     let words = format!("the certificate is not about the software TPM of `{session}`");
-    Err((RoomCause::AkCertificateSession, words))
+    Err((RoomCode::AkCertificateSession, words))
 }
 
 /// The one value of an attribute; none when there are two.
@@ -156,7 +156,7 @@ fn holds_at(certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
         return Ok(());
     }
     let words = format!("the certificate does not hold at {now}");
-    Err((RoomCause::AkCertificateTime, words))
+    Err((RoomCode::AkCertificateTime, words))
 }
 
 fn extension<'a, T>(certificate: &'a Certificate) -> Result<Option<T>, Refusal>
@@ -169,6 +169,6 @@ where
         .map(|found| found.map(|(_, value)| value))
         .map_err(|_| {
             let words = "an extension of a certificate cannot be read".to_owned();
-            (RoomCause::AkCertificateMalformed, words)
+            (RoomCode::AkCertificateMalformed, words)
         })
 }

@@ -1,9 +1,11 @@
 //! The named checks on a room's evidence and what they may answer.
 
+use std::fmt;
+
 use proofroom_evidence::EvidenceType;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::{Verdict, check::spelled};
+use crate::{CauseCode, CheckName, Outcome, Reason, Verdict, check::spelled};
 
 spelled! {
     /// A check. Which ones are made depends on the evidence's type: [`RoomCheckName::of`].
@@ -14,26 +16,46 @@ spelled! {
         EvidenceType = "evidence-type",
         /// The evidence was made at the moment that is asked about.
         Moment = "moment",
-        /// The quote is one that a TPM made of its own registers.
+        /// The quote can be read, and is one that a TPM made of its own registers, or one of a TD.
         QuoteParse = "quote-parse",
+        /// The platform's certificates lead to a root that the policy trusts; none is revoked.
+        PckChainRoot = "pck-chain-root",
+        /// Certificates, revocation lists, TCB info and QE identity hold at the time of appraisal.
+        CollateralTime = "collateral-time",
+        /// TCB info and QE identity are signed by the vendor and are about this kind of platform.
+        CollateralSignature = "collateral-signature",
         /// The attestation key is one that its TPM made, keeps, and lets sign nothing but quotes.
         AttestationKey = "attestation-key",
         /// The deployment's CA certified this very attestation key for this session's TPM.
         AkCertificate = "ak-certificate",
-        /// The attestation key signed the quote.
+        /// The attestation key, or a genuine quoting enclave of the platform, signed the quote.
         QuoteSignature = "quote-signature",
+        /// The platform's TCB status is one that the policy accepts or still tolerates.
+        TcbStatus = "tcb-status",
+        /// The TD cannot be debugged, profiled, migrated or served, and has no other odd attribute.
+        TdAttributes = "td-attributes",
+        /// The TDX module is one that the policy lists, or leaves to the TCB info that passed.
+        MrSeam = "mr-seam",
+        /// No register is a placeholder that no hash function returned.
+        PlaceholderRegisters = "placeholder-registers",
         /// The quote names the attestation key as its signer, in the endorsement hierarchy.
         QuoteSigner = "quote-signer",
         /// The evidence's statement is the one that the session has, byte for byte.
         Statement = "statement",
         /// The quote carries the digest of that statement.
         QualifyingData = "qualifying-data",
+        /// The quote's report data is the SHA-512 of that statement.
+        ReportData = "report-data",
         /// The quote is over exactly the registers that must be judged.
         PcrSelection = "pcr-selection",
         /// The boot log can be read and leaves the register of runtime events alone.
         BootLog = "boot-log",
         /// Boot log and runtime events, replayed, add up to the quoted registers.
         PcrDigest = "pcr-digest",
+        /// The boot log, replayed, adds up to the quoted RTMR0 to RTMR2.
+        BootLogReplay = "boot-log-replay",
+        /// The runtime events, replayed, add up to the quoted RTMR3.
+        RuntimeReplay = "runtime-replay",
         /// Firmware code.
         ReferencePcr0 = "reference-pcr-0",
         /// Firmware configuration.
@@ -56,6 +78,18 @@ spelled! {
         ReferencePcr9 = "reference-pcr-9",
         /// Machine owner keys.
         ReferencePcr14 = "reference-pcr-14",
+        /// The TD's initial memory: its firmware.
+        ReferenceMrTd = "reference-mrtd",
+        /// Firmware configuration, ACPI tables, boot variables.
+        ReferenceRtmr0 = "reference-rtmr0",
+        /// The kernel.
+        ReferenceRtmr1 = "reference-rtmr1",
+        /// Command line and initial ramdisk.
+        ReferenceRtmr2 = "reference-rtmr2",
+        /// The host promised the boot configuration that the room measured.
+        MrConfigId = "mr-config-id",
+        /// Nobody else configured the TD.
+        MrOwner = "mr-owner",
         /// The first runtime event is a boot configuration of the shape and layers of the reference.
         RuntimeBootConfig = "runtime-boot-config",
         /// The second runtime event is the session's assignment.
@@ -66,19 +100,102 @@ spelled! {
 }
 
 impl RoomCheckName {
-    /// The checks of one type of evidence, in order.
+    /// The checks of one type of evidence, in order. No policy accepts SEV-SNP, so that no appraisal
+    /// of it can have answered them.
     #[must_use]
     pub const fn of(kind: EvidenceType) -> &'static [Self] {
         match kind {
-            EvidenceType::Tpm2 => Self::ALL,
-            EvidenceType::Tdx | EvidenceType::SevSnp => Self::ALL,
+            EvidenceType::Tpm2 => TPM2,
+            EvidenceType::Tdx => TDX,
+            EvidenceType::SevSnp => Self::ALL,
         }
+    }
+
+    /// The room's check that is the same as one on an upstream's platform.
+    pub(crate) const fn of_platform(name: CheckName) -> Option<Self> {
+        Some(match name {
+            CheckName::PckChainRoot => Self::PckChainRoot,
+            CheckName::CollateralTime => Self::CollateralTime,
+            CheckName::CollateralSignature => Self::CollateralSignature,
+            CheckName::QuoteSignature => Self::QuoteSignature,
+            CheckName::TcbStatus => Self::TcbStatus,
+            CheckName::TdAttributes => Self::TdAttributes,
+            CheckName::PlaceholderRegisters => Self::PlaceholderRegisters,
+            CheckName::DocumentParse
+            | CheckName::QuoteParse
+            | CheckName::StatementParse
+            | CheckName::ReferenceValues
+            | CheckName::ReportDataBinding
+            | CheckName::Nonce
+            | CheckName::KeysetExpiry
+            | CheckName::Model => return None,
+        })
     }
 }
 
+const TPM2: &[RoomCheckName] = &[
+    RoomCheckName::DocumentParse,
+    RoomCheckName::EvidenceType,
+    RoomCheckName::Moment,
+    RoomCheckName::QuoteParse,
+    RoomCheckName::AttestationKey,
+    RoomCheckName::AkCertificate,
+    RoomCheckName::QuoteSignature,
+    RoomCheckName::QuoteSigner,
+    RoomCheckName::Statement,
+    RoomCheckName::QualifyingData,
+    RoomCheckName::PcrSelection,
+    RoomCheckName::BootLog,
+    RoomCheckName::PcrDigest,
+    RoomCheckName::ReferencePcr0,
+    RoomCheckName::ReferencePcr1,
+    RoomCheckName::ReferencePcr2,
+    RoomCheckName::ReferencePcr3,
+    RoomCheckName::ReferencePcr4,
+    RoomCheckName::ReferencePcr5,
+    RoomCheckName::ReferencePcr6,
+    RoomCheckName::ReferencePcr7,
+    RoomCheckName::ReferencePcr8,
+    RoomCheckName::ReferencePcr9,
+    RoomCheckName::ReferencePcr14,
+    RoomCheckName::RuntimeBootConfig,
+    RoomCheckName::RuntimeAssignment,
+    RoomCheckName::Nonce,
+];
+
+const TDX: &[RoomCheckName] = &[
+    RoomCheckName::DocumentParse,
+    RoomCheckName::EvidenceType,
+    RoomCheckName::Moment,
+    RoomCheckName::QuoteParse,
+    RoomCheckName::PckChainRoot,
+    RoomCheckName::CollateralTime,
+    RoomCheckName::CollateralSignature,
+    RoomCheckName::QuoteSignature,
+    RoomCheckName::TcbStatus,
+    RoomCheckName::TdAttributes,
+    RoomCheckName::MrSeam,
+    RoomCheckName::PlaceholderRegisters,
+    RoomCheckName::Statement,
+    RoomCheckName::ReportData,
+    RoomCheckName::BootLog,
+    RoomCheckName::BootLogReplay,
+    RoomCheckName::RuntimeReplay,
+    RoomCheckName::ReferenceMrTd,
+    RoomCheckName::ReferenceRtmr0,
+    RoomCheckName::ReferenceRtmr1,
+    RoomCheckName::ReferenceRtmr2,
+    RoomCheckName::MrConfigId,
+    RoomCheckName::MrOwner,
+    RoomCheckName::RuntimeBootConfig,
+    RoomCheckName::RuntimeAssignment,
+    RoomCheckName::Nonce,
+];
+
 spelled! {
-    /// Why a check failed. Stable: these codes are in reports and documents.
-    RoomCause {
+    /// Why a check on a room failed, where no upstream could fail so. Stable: these codes are in reports
+    /// and documents.
+    RoomCode {
         /// Document or evidence cannot be read.
         DocumentMalformed = "room-document-malformed",
         /// A type of evidence that no policy can accept.
@@ -125,10 +242,24 @@ spelled! {
         PcrSelectionMismatch = "pcr-selection-mismatch",
         /// The boot log cannot be read.
         BootLogMalformed = "boot-log-malformed",
+        /// The quote's report data is not the statement's SHA-512.
+        ReportDataMismatch = "report-data-mismatch",
         /// The boot log extends a register that belongs to the guest.
         BootLogRuntimeRegister = "boot-log-runtime-register",
         /// The logs do not add up to the quoted registers.
         PcrDigestMismatch = "pcr-digest-mismatch",
+        /// The boot log does not add up to a quoted register.
+        BootLogMismatch = "boot-log-mismatch",
+        /// The runtime events do not add up to the quoted register.
+        RuntimeEventsMismatch = "runtime-events-mismatch",
+        /// The manifest has no values for the registers of a TD.
+        ReferenceNotComputed = "reference-not-computed",
+        /// The host promised another boot configuration than the room measured.
+        MrConfigIdMismatch = "mr-config-id-mismatch",
+        /// MROWNER or MROWNERCONFIG is set, which our hosts leave alone.
+        MrOwnerSet = "mr-owner-set",
+        /// The TDX module is not one that the policy lists.
+        MrSeamMismatch = "mr-seam-mismatch",
         /// A register differs from its reference value.
         ReferenceMismatch = "reference-mismatch",
         /// The first runtime event is none, or not a boot configuration.
@@ -139,6 +270,12 @@ spelled! {
         BootConfigShape = "boot-config-shape",
         /// The boot configuration names a layer that the reference does not.
         BootConfigLayer = "boot-config-layer",
+        /// The boot configuration lacks a layer of the reference.
+        BootConfigLayerMissing = "boot-config-layer-missing",
+        /// The boot configuration names a layer of the reference more often than that.
+        BootConfigLayerExtra = "boot-config-layer-extra",
+        /// The boot configuration has the layers of the reference in another order.
+        BootConfigLayerOrder = "boot-config-layer-order",
         /// The second runtime event is none, or not an assignment, or there is another.
         AssignmentMissing = "assignment-missing",
         /// The assignment event cannot be read.
@@ -147,6 +284,38 @@ spelled! {
         AssignmentMismatch = "assignment-mismatch",
         /// The room was told another nonce.
         NonceMismatch = "nonce-mismatch",
+    }
+}
+
+/// Why a check failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomCause {
+    /// Something about the room.
+    Room(RoomCode),
+    /// Something about the platform under it, as with an upstream.
+    Platform(CauseCode),
+}
+
+impl RoomCause {
+    /// The stable spelling in JSON, documents and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Room(code) => code.as_str(),
+            Self::Platform(code) => code.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for RoomCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for RoomCause {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
     }
 }
 
@@ -167,10 +336,27 @@ pub enum RoomOutcome {
 }
 
 impl RoomOutcome {
-    pub(crate) fn fail(cause: RoomCause, words: impl Into<String>) -> Self {
+    pub(crate) fn fail(code: RoomCode, words: impl Into<String>) -> Self {
         Self::Fail {
-            cause,
+            cause: RoomCause::Room(code),
             words: words.into(),
+        }
+    }
+
+    /// What a check on the platform answered.
+    pub(crate) fn of_platform(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Pass => Self::Pass,
+            Outcome::Fail { cause, words } => Self::Fail {
+                cause: RoomCause::Platform(cause),
+                words,
+            },
+            Outcome::NotEvaluated(Reason::After(check) | Reason::Unproved(check)) => {
+                let after = RoomCheckName::of_platform(check);
+                Self::NotEvaluated(after.unwrap_or(RoomCheckName::QuoteParse))
+            }
+            // no room's check on its platform answers that
+            Outcome::NotEvaluated(Reason::ArchiveAudit) => Self::NotEvaluated(RoomCheckName::Nonce),
         }
     }
 

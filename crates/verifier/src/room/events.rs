@@ -7,8 +7,8 @@ use proofroom_evidence::{
 };
 use serde_json::Value;
 
-use super::{Work, tpm2::extended};
-use crate::{ReferenceManifest, RoomCause, RoomCheckName as Name, RoomOutcome};
+use super::{Work, boot_log::extended};
+use crate::{ReferenceManifest, RoomCheckName as Name, RoomCode, RoomOutcome};
 
 /// What the register of runtime events must hold.
 pub(super) fn replay(evidence: &RoomEvidence) -> [u8; 48] {
@@ -29,7 +29,7 @@ pub(super) fn check(work: &mut Work<'_>, evidence: &RoomEvidence, replayed: &[Na
                 RoomOutcome::Pass
             } else {
                 let words = "the room was told another nonce than this session's";
-                RoomOutcome::fail(RoomCause::NonceMismatch, words)
+                RoomOutcome::fail(RoomCode::NonceMismatch, words)
             };
             work.set_if_proved(Name::Nonce, &[Name::RuntimeAssignment], nonce);
         }
@@ -43,13 +43,13 @@ fn boot_config(events: &[RuntimeEvent], reference: &ReferenceManifest) -> RoomOu
         .filter(|event| event.name == BOOT_CONFIG_EVENT)
     else {
         return RoomOutcome::fail(
-            RoomCause::BootConfigMissing,
+            RoomCode::BootConfigMissing,
             "the first runtime event is not a boot configuration",
         );
     };
     let Ok(config) = json::parse_value(event.content.as_bytes(), MAX_RUNTIME_CONTENT_BYTES) else {
         return RoomOutcome::fail(
-            RoomCause::BootConfigMalformed,
+            RoomCode::BootConfigMalformed,
             "the boot configuration is not strict JSON",
         );
     };
@@ -62,28 +62,64 @@ fn boot_config(events: &[RuntimeEvent], reference: &ReferenceManifest) -> RoomOu
             "the machine does not have the {} processors and {} MiB of the reference values",
             shape.vcpus, shape.memory_mib
         );
-        return RoomOutcome::fail(RoomCause::BootConfigShape, words);
+        return RoomOutcome::fail(RoomCode::BootConfigShape, words);
     }
     layers(&config, reference)
 }
 
+/// The layers are those of the reference, each once and in its order.
 fn layers(config: &Value, reference: &ReferenceManifest) -> RoomOutcome {
     let Some(layers) = config.pointer("/layers").and_then(Value::as_array) else {
         return RoomOutcome::fail(
-            RoomCause::BootConfigMalformed,
+            RoomCode::BootConfigMalformed,
             "the boot configuration has no list of layers",
         );
     };
-    for layer in layers {
-        let root = layer.get("root").and_then(Value::as_str).unwrap_or("");
-        let known = &reference.contents().layers;
-        if !known.iter().any(|layer| layer.root.to_string() == root) {
-            let shown: String = root.chars().take(64).collect();
-            let words = format!("layer with root `{shown}` is not one of the reference");
-            return RoomOutcome::fail(RoomCause::BootConfigLayer, words);
-        }
+    let text = |layer: &Value, member: &str| {
+        let value = layer.get(member).and_then(Value::as_str).unwrap_or("");
+        value.to_owned()
+    };
+    let found: Vec<Layer> = layers
+        .iter()
+        .map(|layer| (text(layer, "name"), text(layer, "root")))
+        .collect();
+    let wanted = reference.contents().layers.iter();
+    let wanted: Vec<Layer> = wanted
+        .map(|layer| (layer.name.clone(), layer.root.to_string()))
+        .collect();
+    match layer_problem(&found, &wanted) {
+        None => RoomOutcome::Pass,
+        Some((code, words)) => RoomOutcome::fail(code, words),
     }
-    RoomOutcome::Pass
+}
+
+/// Name and root.
+type Layer = (String, String);
+
+fn layer_problem(found: &[Layer], wanted: &[Layer]) -> Option<(RoomCode, String)> {
+    if found == wanted {
+        return None;
+    }
+    let count =
+        |layers: &[Layer], layer: &Layer| layers.iter().filter(|other| *other == layer).count();
+    if let Some((_, root)) = found.iter().find(|layer| !wanted.contains(layer)) {
+        let shown: String = root.chars().take(64).collect();
+        let words = format!("layer with root `{shown}` is not one of the reference");
+        return Some((RoomCode::BootConfigLayer, words));
+    }
+    if let Some(layer) = wanted.iter().find(|l| count(found, l) < count(wanted, l)) {
+        let words = format!("layer `{}` of the reference is missing", layer.0);
+        return Some((RoomCode::BootConfigLayerMissing, words));
+    }
+    if let Some(layer) = found.iter().find(|l| count(found, l) > count(wanted, l)) {
+        let words = format!(
+            "layer `{}` is there more often than in the reference",
+            layer.0
+        );
+        return Some((RoomCode::BootConfigLayerExtra, words));
+    }
+    let words = "the layers are those of the reference in another order".to_owned();
+    Some((RoomCode::BootConfigLayerOrder, words))
 }
 
 /// The one assignment event, at its place.
@@ -95,12 +131,12 @@ fn assignment(events: &[RuntimeEvent]) -> Result<AssignmentEvent, RoomOutcome> {
         .filter(|_| count(ASSIGNMENT_EVENT) == 1 && count(BOOT_CONFIG_EVENT) == 1)
         .ok_or_else(|| {
             RoomOutcome::fail(
-                RoomCause::AssignmentMissing,
+                RoomCode::AssignmentMissing,
                 "the second runtime event is not the one assignment of the one boot configuration",
             )
         })?;
     AssignmentEvent::parse(&event.content)
-        .map_err(|error| RoomOutcome::fail(RoomCause::AssignmentMalformed, error.to_string()))
+        .map_err(|error| RoomOutcome::fail(RoomCode::AssignmentMalformed, error.to_string()))
 }
 
 fn agrees(work: &Work<'_>, event: &AssignmentEvent) -> RoomOutcome {
@@ -116,7 +152,7 @@ fn agrees(work: &Work<'_>, event: &AssignmentEvent) -> RoomOutcome {
     match differs {
         None => RoomOutcome::Pass,
         Some(what) => RoomOutcome::fail(
-            RoomCause::AssignmentMismatch,
+            RoomCode::AssignmentMismatch,
             format!("the room measured another {what} than the session's"),
         ),
     }

@@ -8,10 +8,9 @@ use proofroom_evidence::{
     Bank, EventLog, PcrSelection, RoomDocument, RoomEndorsements, RoomEvidence, TpmKey, TpmQuote,
     TpmSignature, pcr_digest,
 };
-use sha2::{Digest as _, Sha384};
 
-use super::{Work, ak, events, unreadable};
-use crate::{RoomCause, RoomCheckName as Name, RoomOutcome, reference::Hash384};
+use super::{Work, ak, boot_log, events, statement, unreadable};
+use crate::{RoomCheckName as Name, RoomCode, RoomOutcome, reference::Hash384};
 
 /// The PCR that runtime events are extended into.
 const RUNTIME_PCR: u32 = 15;
@@ -94,7 +93,7 @@ fn attestation_key(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<(Veri
         let words = "the attestation key is not a point of P-256";
         work.set(
             Name::AttestationKey,
-            RoomOutcome::fail(RoomCause::AkKey, words),
+            RoomOutcome::fail(RoomCode::AkKey, words),
         );
         return None;
     };
@@ -105,7 +104,7 @@ fn attestation_key(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<(Veri
         let words = format!(
             "attributes {bits:#010x}: not a restricted signing key that its TPM made and keeps"
         );
-        RoomOutcome::fail(RoomCause::AkAttributes, words)
+        RoomOutcome::fail(RoomCode::AkAttributes, words)
     };
     work.set(Name::AttestationKey, outcome);
     Some((key, public))
@@ -122,26 +121,18 @@ fn signature(evidence: &RoomEvidence, key: &VerifyingKey) -> RoomOutcome {
         return RoomOutcome::Pass;
     }
     let words = "the attestation key did not sign these bytes";
-    RoomOutcome::fail(RoomCause::QuoteSignatureInvalid, words)
+    RoomOutcome::fail(RoomCode::QuoteSignatureInvalid, words)
 }
 
 fn signer(quote: &TpmQuote, key: &TpmKey) -> RoomOutcome {
     match key.endorsement_name() {
         Ok(name) if name == quote.qualified_signer => RoomOutcome::Pass,
         Ok(_) => RoomOutcome::fail(
-            RoomCause::QuoteSignerMismatch,
+            RoomCode::QuoteSignerMismatch,
             "the quote names another signer than this key as a primary of the endorsement hierarchy",
         ),
         Err(error) => unreadable(&error),
     }
-}
-
-fn statement(work: &Work<'_>, evidence: &RoomEvidence) -> RoomOutcome {
-    if evidence.statement.as_bytes() == work.expected.statement {
-        return RoomOutcome::Pass;
-    }
-    let words = "the evidence is about another statement than this session's";
-    RoomOutcome::fail(RoomCause::StatementMismatch, words)
 }
 
 fn qualifying_data(quote: &TpmQuote, evidence: &RoomEvidence) -> RoomOutcome {
@@ -149,7 +140,7 @@ fn qualifying_data(quote: &TpmQuote, evidence: &RoomEvidence) -> RoomOutcome {
         return RoomOutcome::Pass;
     }
     RoomOutcome::fail(
-        RoomCause::QualifyingDataMismatch,
+        RoomCode::QualifyingDataMismatch,
         "the quote's qualifying data is not the digest of the statement's report data",
     )
 }
@@ -163,7 +154,7 @@ fn selection(quote: &TpmQuote) -> RoomOutcome {
         return RoomOutcome::Pass;
     }
     RoomOutcome::fail(
-        RoomCause::PcrSelectionMismatch,
+        RoomCode::PcrSelectionMismatch,
         "the quote must be over PCRs 0 to 9, 14 and 15 of the sha384 bank, and nothing else",
     )
 }
@@ -186,7 +177,7 @@ fn registers(work: &mut Work<'_>, quote: &TpmQuote, evidence: &RoomEvidence) {
     };
     if values.contains_key(&RUNTIME_PCR) {
         let words = "the boot log extends PCR 15, which belongs to runtime events";
-        let outcome = RoomOutcome::fail(RoomCause::BootLogRuntimeRegister, words);
+        let outcome = RoomOutcome::fail(RoomCode::BootLogRuntimeRegister, words);
         work.set(Name::BootLog, outcome);
         return;
     }
@@ -199,7 +190,7 @@ fn registers(work: &mut Work<'_>, quote: &TpmQuote, evidence: &RoomEvidence) {
         RoomOutcome::Pass
     } else {
         RoomOutcome::fail(
-            RoomCause::PcrDigestMismatch,
+            RoomCode::PcrDigestMismatch,
             "boot log and runtime events do not add up to the quoted registers",
         )
     };
@@ -216,7 +207,7 @@ fn references(work: &mut Work<'_>, log: &EventLog, values: &BTreeMap<u32, [u8; 4
         let outcome = if wanted.map(Hash384::as_bytes) == Some(found) {
             RoomOutcome::Pass
         } else {
-            RoomOutcome::fail(RoomCause::ReferenceMismatch, difference(work, log, pcr))
+            RoomOutcome::fail(RoomCode::ReferenceMismatch, difference(work, log, pcr))
         };
         work.set_if_proved(name, REPLAYED, outcome);
     }
@@ -225,31 +216,6 @@ fn references(work: &mut Work<'_>, log: &EventLog, values: &BTreeMap<u32, [u8; 4
 /// The first event of a register that is not the one that the reference has there.
 fn difference(work: &Work<'_>, log: &EventLog, pcr: u32) -> String {
     let contents = work.trust.policy.reference().contents();
-    let mut wanted = contents.events.iter().filter(|event| event.pcr == pcr);
-    let measured = log
-        .events()
-        .iter()
-        .filter(|event| event.register == pcr && event.kind != proofroom_evidence::EV_NO_ACTION);
-    for (number, event) in measured.enumerate() {
-        let found = event.digests.get(&Bank::Sha384);
-        match wanted.next() {
-            Some(wanted) if found.map(Vec::as_slice) == Some(wanted.sha384.as_bytes()) => {}
-            Some(wanted) => {
-                return format!("PCR {pcr}: event {number} is not `{}`", wanted.what);
-            }
-            None => return format!("PCR {pcr}: event {number} is not in the reference values"),
-        }
-    }
-    wanted.next().map_or_else(
-        || format!("PCR {pcr} does not have its reference value"),
-        |wanted| format!("PCR {pcr}: `{}` was not measured", wanted.what),
-    )
-}
-
-/// A SHA-384 register after one more event.
-pub(super) fn extended(register: [u8; 48], digest: [u8; 48]) -> [u8; 48] {
-    Sha384::new_with_prefix(register)
-        .chain_update(digest)
-        .finalize()
-        .into()
+    let wanted = contents.events.iter().filter(|event| event.pcr == pcr);
+    boot_log::difference(&format!("PCR {pcr}"), log, pcr, wanted)
 }

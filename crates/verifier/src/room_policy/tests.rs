@@ -2,7 +2,10 @@
 
 use proofroom_canonical::Digest;
 
-use super::{NO_ROOM_EVIDENCE, PinError, ROOM_VM, RoomAppraisalPolicy};
+use proofroom_evidence::EvidenceType;
+
+use super::{NO_ROOM_EVIDENCE, PinError, ROOM_SIMULATED, ROOM_TDX, ROOM_VM, RoomAppraisalPolicy};
+use crate::Assurance;
 
 fn problems(text: &str) -> Vec<&'static str> {
     RoomAppraisalPolicy::parse(text, "room.toml")
@@ -83,4 +86,118 @@ fn nothing_may_be_left_open() {
 fn a_software_tpm_is_never_called_hardware() {
     refused("\"room-vm\"", "\"room-hardware\"", &["policy-name"]);
     refused("\"room-vm\"", "\"Room VM\"", &["policy-name"]);
+}
+
+fn tdx(shipped: &str) -> String {
+    RoomAppraisalPolicy::pinning(shipped, Digest::of("manifest"))
+}
+
+#[track_caller]
+fn refused_tdx(shipped: &str, from: &str, to: &str, wanted: &[&str]) {
+    let text = tdx(shipped);
+    assert!(text.contains(from), "`{from}` is not in the policy");
+    assert_eq!(problems(&text.replacen(from, to, 1)), wanted);
+}
+
+#[test]
+fn the_shipped_policies_for_trust_domains_are_none_until_they_pin_a_manifest() {
+    for (shipped, name, assurance) in [
+        (ROOM_TDX, "room-tdx", Assurance::Hardware),
+        (ROOM_SIMULATED, "room-simulated", Assurance::Simulated),
+    ] {
+        assert_eq!(problems(shipped), ["policy-placeholder"]);
+        let policy = RoomAppraisalPolicy::parse(&tdx(shipped), "room.toml").unwrap();
+        assert_eq!(policy.name(), name);
+        assert_eq!(policy.kind(), Some(EvidenceType::Tdx));
+        assert_eq!(policy.assurance(), assurance);
+        assert_eq!(policy.references(), [Digest::of("manifest")]);
+    }
+}
+
+#[test]
+fn a_policy_for_trust_domains_leaves_nothing_open() {
+    for key in [
+        "name",
+        "accept",
+        "roots",
+        "nonce",
+        "mr_seam",
+        "references",
+        "min_eval",
+        "refuse_adv",
+        "allow",
+        "mr_td",
+        "rtmr0",
+        "rtmr1",
+        "rtmr2",
+    ] {
+        let text: String = tdx(ROOM_SIMULATED)
+            .lines()
+            .filter(|line| !line.starts_with(key))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_eq!(problems(&text), ["policy-syntax"], "{key}");
+    }
+    let refused = |from, to, wanted| refused_tdx(ROOM_TDX, from, to, &[wanted]);
+    refused(
+        "mr_seam = \"not-compared\"",
+        "mr_seam = []",
+        "policy-unpinned",
+    );
+    refused(
+        "mr_seam = \"not-compared\"",
+        "mr_seam = \"any\"",
+        "policy-unpinned",
+    );
+    refused(
+        "mr_seam = \"not-compared\"",
+        "mr_seam = [\"00\"]",
+        "policy-measurement",
+    );
+    refused("\"required\"", "\"optional\"", "policy-syntax");
+    let revoked = "accept = [\"UpToDate\", \"Revoked\"]";
+    let wanted = ["policy-tcb", "policy-example"];
+    refused_tdx(ROOM_TDX, "accept = [\"UpToDate\"]", revoked, &wanted);
+    refused(
+        "accept = \"tdx\"",
+        "accept = \"tdx\"\nmore = 1",
+        "policy-syntax",
+    );
+    refused("accept = \"tdx\"", "accept = \"sev-snp\"", "policy-syntax");
+}
+
+#[test]
+fn the_examples_of_a_policy_for_trust_domains_are_run() {
+    let example = |text: &str| problems(&format!("{}{text}", tdx(ROOM_TDX)));
+    let late = "at = \"2026-12-01T00:00:00.000Z\" }\n";
+    let out_of_date = format!("\n[[match]]\ntcb = {{ status = \"OutOfDate\", {late}");
+    assert_eq!(example(&out_of_date), ["policy-example"]);
+    let up_to_date = format!("\n[[not_match]]\ntcb = {{ status = \"UpToDate\", {late}");
+    assert_eq!(example(&up_to_date), ["policy-example"]);
+    assert_eq!(example("\n[[match]]\n"), ["policy-example"]);
+    assert_eq!(example("\n[[match]]\nmodel = \"x\"\n"), ["policy-syntax"]);
+}
+
+#[test]
+fn what_is_simulated_says_so_in_its_name_and_never_hardware() {
+    let renamed = |name: &str| tdx(ROOM_SIMULATED).replace("\"room-simulated\"", name);
+    let wanted = ["policy-root-simulated", "policy-simulated-reference"];
+    assert_eq!(problems(&renamed("\"room\"")), wanted);
+    assert_eq!(
+        problems(&renamed("\"simulated-hardware\"")),
+        ["policy-name"]
+    );
+    let hardware = tdx(ROOM_TDX).replace("\"room-tdx\"", "\"room-hardware\"");
+    assert_eq!(problems(&hardware), [""; 0]);
+}
+
+#[test]
+fn simulated_registers_are_measurements() {
+    let text = tdx(ROOM_SIMULATED);
+    let line = text.lines().find(|line| line.starts_with("rtmr1")).unwrap();
+    let refused = |to: &str, wanted| refused_tdx(ROOM_SIMULATED, line, to, &[wanted]);
+    refused("rtmr1 = \"00\"", "policy-measurement");
+    let zero = format!("rtmr1 = \"{}\"", "00".repeat(48));
+    refused(&zero, "policy-placeholder");
+    refused("rtmr1 = \"not-compared\"", "policy-measurement");
 }

@@ -2,11 +2,12 @@
 
 use proofroom_canonical::{Digest, SessionId};
 use proofroom_evidence::{EvidenceType, Moment};
-use proofroom_verifier::VerifiedRoom;
+use proofroom_verifier::{Assurance, VerifiedRoom};
 
 fn main() {
     let _ = VerifiedRoom {
-        kind: EvidenceType::Tpm2,
+        kind: EvidenceType::Tdx,
+        assurance: Assurance::Hardware,
         moment: Moment::Start,
         session: SessionId::from_random([0; 16]),
         evidence: Digest::of(""),

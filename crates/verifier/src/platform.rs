@@ -1,0 +1,253 @@
+//! The checks on the platform under a TD, the same for upstreams and rooms: certificate chain,
+//! collateral, quote signature, TCB and the TD's attributes. What runs in the TD is for others.
+
+use proofroom_canonical::{Digest, Timestamp, json};
+use proofroom_evidence::{
+    Collateral, EvidenceError, MAX_DOCUMENT_BYTES, PckFacts, Quote, Register, TdClaims, TdFlaw,
+};
+
+use crate::{CauseCode, Check, CheckName, Outcome, Reason, TcbFacts, dcap, policy::PlatformRule};
+
+/// A quote with the vendor's word on its platform.
+#[derive(Clone, Copy)]
+pub(crate) struct Quoted<'a> {
+    pub(crate) quote: &'a Quote,
+    /// The bytes that it was parsed from.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) collateral: &'a Collateral,
+}
+
+/// Whose rule a platform is judged by.
+#[derive(Clone, Copy)]
+pub(crate) struct JudgedBy<'a> {
+    pub(crate) rule: &'a PlatformRule,
+    /// The policy's name, for words.
+    pub(crate) policy: &'a str,
+    pub(crate) now: Timestamp,
+}
+
+/// What came of it. A check that was not reached has no outcome here.
+pub(crate) struct Findings {
+    pub(crate) outcomes: Vec<Check>,
+    pub(crate) tcb: Option<TcbFacts>,
+    /// The end of a tolerance that was used.
+    pub(crate) tolerated_until: Option<Timestamp>,
+}
+
+impl Findings {
+    fn set(&mut self, name: CheckName, outcome: Outcome) {
+        self.outcomes.push(Check { name, outcome });
+    }
+
+    /// `outcome`, unless it is a pass and `needed` did not pass.
+    fn set_if_proved(&mut self, name: CheckName, needed: CheckName, outcome: Outcome) {
+        let passed = |check: &Check| check.name == needed && check.outcome == Outcome::Pass;
+        if outcome == Outcome::Pass && !self.outcomes.iter().any(passed) {
+            self.set(name, Outcome::NotEvaluated(Reason::Unproved(needed)));
+        } else {
+            self.set(name, outcome);
+        }
+    }
+}
+
+/// Makes the checks `pck-chain-root` to `td-attributes`.
+pub(crate) fn judge(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Findings {
+    let mut found = Findings {
+        outcomes: Vec::new(),
+        tcb: None,
+        tolerated_until: None,
+    };
+    match chain(quoted, by) {
+        Ok((root, pck)) => vendor(&mut found, quoted, by, root, &pck),
+        Err(outcome) => found.set(CheckName::PckChainRoot, outcome),
+    }
+    let answered = |check: &Check| check.name == CheckName::TdAttributes;
+    if !found.outcomes.iter().any(answered) {
+        let outcome = attributes(by.rule, quoted.quote.claims());
+        found.set_if_proved(CheckName::TdAttributes, CheckName::QuoteSignature, outcome);
+    }
+    found
+}
+
+fn chain(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<(Vec<u8>, PckFacts), Outcome> {
+    let root = trusted_root(quoted, by)?;
+    let pck = quoted
+        .quote
+        .pck_facts()
+        .map_err(|error| malformed(CauseCode::ChainMalformed, &error))?;
+    Ok((root, pck))
+}
+
+fn vendor(
+    found: &mut Findings,
+    quoted: Quoted<'_>,
+    by: JudgedBy<'_>,
+    root: Vec<u8>,
+    pck: &PckFacts,
+) {
+    match dcap::verify(quoted.bytes, quoted.collateral, root, by.now) {
+        Ok(platform) => accept(found, quoted.collateral, by, platform, pck),
+        Err(refusal) => {
+            for name in refusal.passed {
+                found.set(*name, Outcome::Pass);
+            }
+            found.set(
+                refusal.check,
+                Outcome::Fail {
+                    cause: refusal.cause,
+                    words: refusal.words,
+                },
+            );
+        }
+    }
+}
+
+/// The quote verified; what is left is whether its platform is good enough.
+fn accept(
+    found: &mut Findings,
+    collateral: &Collateral,
+    by: JudgedBy<'_>,
+    platform: dcap::Platform,
+    pck: &PckFacts,
+) {
+    for name in [
+        CheckName::PckChainRoot,
+        CheckName::CollateralTime,
+        CheckName::QuoteSignature,
+    ] {
+        found.set(name, Outcome::Pass);
+    }
+    let about = about_this_pce(collateral, pck.pce_id);
+    found.set(CheckName::CollateralSignature, about);
+    let tcb = TcbFacts {
+        status: platform.status,
+        advisories: platform.advisories,
+        evaluation_data_number: platform.evaluation,
+        fmspc: pck.fmspc,
+        collateral_expires: platform.collateral_expires,
+    };
+    let outcome = match by.rule.judge_status(tcb.status, by.now) {
+        Ok(until) => {
+            found.tolerated_until = until;
+            judge_tcb(by.rule, &tcb)
+        }
+        Err(outcome) => outcome,
+    };
+    found.tcb = Some(tcb);
+    found.set_if_proved(
+        CheckName::TcbStatus,
+        CheckName::CollateralSignature,
+        outcome,
+    );
+}
+
+/// TCB info is published per FMSPC and PCEID. `dcap-qvl` compares the first alone.
+fn about_this_pce(collateral: &Collateral, pce_id: [u8; 2]) -> Outcome {
+    let text = &collateral.tcb_info;
+    let found = json::parse_value(text.as_bytes(), MAX_DOCUMENT_BYTES)
+        .ok()
+        .and_then(|info| info.get("pceId")?.as_str().map(str::to_ascii_lowercase));
+    if found.as_deref() == Some(hex::encode(pce_id).as_str()) {
+        return Outcome::Pass;
+    }
+    Outcome::fail(
+        CauseCode::PceIdMismatch,
+        "TCB info is not about the PCEID of the PCK certificate",
+    )
+}
+
+fn judge_tcb(rule: &PlatformRule, tcb: &TcbFacts) -> Outcome {
+    let evaluation = rule.judge_evaluation(tcb.evaluation_data_number);
+    if evaluation != Outcome::Pass {
+        return evaluation;
+    }
+    rule.judge_advisories(&tcb.advisories)
+}
+
+/// The DER of the root that both the collateral's and the quote's chain end in, if the policy
+/// trusts it. Compared by digest, so a changed copy of a root is no root.
+fn trusted_root(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<Vec<u8>, Outcome> {
+    let malformed = |words: &str| Outcome::fail(CauseCode::ChainMalformed, words);
+    let root = pem::parse_many(&quoted.collateral.tcb_info_issuer_chain)
+        .ok()
+        .and_then(|mut chain| chain.pop())
+        .ok_or_else(|| malformed("TCB info issuer chain of the collateral has no certificate"))?
+        .into_contents();
+    let in_quote = quoted
+        .quote
+        .pck_chain()
+        .ok()
+        .and_then(|mut chain| chain.pop())
+        .ok_or_else(|| malformed("PCK certificate chain of the quote has no certificate"))?;
+    for candidate in [&root, &in_quote] {
+        let digest = Digest::of(candidate);
+        if !by.rule.trusts_root(digest) {
+            return Err(Outcome::fail(
+                CauseCode::RootNotTrusted,
+                format!(
+                    "the chain ends in root {digest}, which policy `{}` does not trust",
+                    by.policy
+                ),
+            ));
+        }
+    }
+    if root != in_quote {
+        return Err(Outcome::fail(
+            CauseCode::ChainBroken,
+            "quote and collateral come from two different roots",
+        ));
+    }
+    Ok(root)
+}
+
+fn attributes(rule: &PlatformRule, claims: &TdClaims) -> Outcome {
+    let mut flaws = claims.td_attributes.flaws();
+    if claims
+        .mr_service_td
+        .is_some_and(|bound| bound.repeated_byte() != Some(0))
+    {
+        flaws.push(TdFlaw::ServiceTd);
+    }
+    let Some(flaw) = flaws.first() else {
+        return rule.judge_attributes(claims.td_attributes);
+    };
+    let (cause, words) = match flaw {
+        TdFlaw::Debug => (CauseCode::TdDebug, "a debug TD: its host can read it"),
+        TdFlaw::Profiling => (CauseCode::TdProfiling, "the TD can be profiled by its host"),
+        TdFlaw::Reserved => (CauseCode::TdReserved, "a reserved attribute bit is set"),
+        TdFlaw::ServiceTd => (CauseCode::TdServiceTd, "a service TD can act on the TD"),
+        TdFlaw::Migratable => (CauseCode::TdMigratable, "the TD can be migrated"),
+        TdFlaw::SeptVe => (CauseCode::TdSeptVe, "SEPT_VE_DISABLE is off"),
+    };
+    Outcome::fail(cause, words)
+}
+
+/// No register repeats one byte, except that those of `unused` may be all zero.
+pub(crate) fn placeholders(claims: &TdClaims, unused: &[Register]) -> Outcome {
+    let placeholder = Register::ALL.into_iter().find(|register| {
+        match claims.register(*register).repeated_byte() {
+            None => false,
+            Some(0) => !unused.contains(register),
+            Some(_) => true,
+        }
+    });
+    match placeholder {
+        None => Outcome::Pass,
+        Some(register) => Outcome::fail(
+            CauseCode::PlaceholderRegister,
+            format!("`{register}` repeats one byte, which no measurement does"),
+        ),
+    }
+}
+
+/// An error with all its causes as the words of a failure.
+pub(crate) fn malformed(cause: CauseCode, error: &EvidenceError) -> Outcome {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(deeper) = source {
+        words.push_str(": ");
+        words.push_str(&deeper.to_string());
+        source = deeper.source();
+    }
+    Outcome::fail(cause, words)
+}

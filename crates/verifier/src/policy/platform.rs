@@ -1,0 +1,254 @@
+//! What a policy demands of the platform under a TD, whatever runs in it: its roots, its TCB and the
+//! TD's attributes. Policies for upstreams and for rooms say it with the same keys.
+
+use proofroom_canonical::{Digest, Timestamp};
+use proofroom_evidence::TdAttributes;
+use serde::Deserialize;
+
+use super::{INTEL_SGX_ROOT, Problems, SIMULATED, TcbStatus};
+use crate::{CauseCode, Outcome};
+
+#[derive(Clone, Debug)]
+struct Tolerance {
+    status: TcbStatus,
+    until: Timestamp,
+}
+
+/// Judges single facts about a platform. Built from a policy file alone.
+#[derive(Clone, Debug)]
+pub(crate) struct PlatformRule {
+    roots: Vec<Digest>,
+    accept: Vec<TcbStatus>,
+    tolerate: Vec<Tolerance>,
+    min_evaluation: u32,
+    refuse_advisories: Vec<String>,
+    allowed_attributes: u64,
+}
+
+impl PlatformRule {
+    pub(crate) fn trusts_root(&self, root: Digest) -> bool {
+        self.roots.contains(&root)
+    }
+
+    /// Until when the policy bears with `status`; `Ok(None)` for one that it simply accepts.
+    pub(crate) fn judge_status(
+        &self,
+        status: TcbStatus,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Outcome> {
+        if self.accept.contains(&status) {
+            return Ok(None);
+        }
+        let Some(tolerance) = self.tolerate.iter().find(|t| t.status == status) else {
+            return Err(Outcome::fail(
+                CauseCode::TcbStatusRefused,
+                format!("the platform's TCB is {status}, which the policy does not accept"),
+            ));
+        };
+        if now >= tolerance.until {
+            return Err(Outcome::fail(
+                CauseCode::ToleranceEnded,
+                format!(
+                    "the platform's TCB is {status}, tolerated until {}",
+                    tolerance.until
+                ),
+            ));
+        }
+        Ok(Some(tolerance.until))
+    }
+
+    pub(crate) fn judge_advisories(&self, advisories: &[String]) -> Outcome {
+        let refused = advisories
+            .iter()
+            .find(|id| self.refuse_advisories.contains(id));
+        match refused {
+            None => Outcome::Pass,
+            Some(id) => Outcome::fail(
+                CauseCode::AdvisoryRefused,
+                format!("advisory {id} applies to the platform, and the policy refuses it"),
+            ),
+        }
+    }
+
+    pub(crate) fn judge_evaluation(&self, number: u32) -> Outcome {
+        let wanted = self.min_evaluation;
+        if number >= wanted {
+            return Outcome::Pass;
+        }
+        Outcome::fail(
+            CauseCode::EvaluationTooOld,
+            format!("TCB evaluation data number {number} is below the policy's {wanted}"),
+        )
+    }
+
+    pub(crate) fn judge_attributes(&self, attributes: TdAttributes) -> Outcome {
+        let extra = attributes.bits() & !self.allowed_attributes;
+        if extra == 0 {
+            return Outcome::Pass;
+        }
+        Outcome::fail(
+            CauseCode::AttributeNotAllowed,
+            format!("attribute bits {extra:#018x} are set, and the policy does not allow them"),
+        )
+    }
+}
+
+/// The keys of a policy file that say it.
+pub(crate) struct RawPlatform {
+    pub(crate) roots: Vec<String>,
+    pub(crate) tcb: RawTcb,
+    pub(crate) attributes: RawAttributes,
+}
+
+impl RawPlatform {
+    /// Reads the keys of the policy called `name`; a root that is no vendor's needs `simulated` in it.
+    pub(crate) fn read(self, name: &str, problems: &mut Problems<'_>) -> PlatformRule {
+        let roots = read_roots(&self.roots, name, problems);
+        let tcb = self.tcb;
+        check_tcb(&tcb, problems);
+        let tolerate = tcb.tolerate.into_iter().map(|t| Tolerance {
+            status: t.status,
+            until: t.until,
+        });
+        PlatformRule {
+            roots,
+            accept: tcb.accept,
+            tolerate: tolerate.collect(),
+            min_evaluation: tcb.min_evaluation_data_number,
+            refuse_advisories: tcb.refuse_advisories,
+            allowed_attributes: self
+                .attributes
+                .allow
+                .iter()
+                .fold(0, |bits, name| bits | name.bit()),
+        }
+    }
+}
+
+/// An example that is about the platform alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPlatformExample {
+    pub(crate) tcb: Option<RawStatusAt>,
+    pub(crate) root: Option<Digest>,
+}
+
+impl RawPlatformExample {
+    /// Whether `rule` accepts each thing that the example names.
+    pub(crate) fn judged(&self, rule: &PlatformRule) -> Vec<bool> {
+        let tcb = self.tcb.as_ref();
+        [
+            tcb.map(|t| rule.judge_status(t.status, t.at).is_ok()),
+            self.root.map(|root| rule.trusts_root(root)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawStatusAt {
+    status: TcbStatus,
+    at: Timestamp,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawTcb {
+    accept: Vec<TcbStatus>,
+    min_evaluation_data_number: u32,
+    refuse_advisories: Vec<String>,
+    #[serde(default)]
+    tolerate: Vec<RawTolerance>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTolerance {
+    status: TcbStatus,
+    until: Timestamp,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawAttributes {
+    allow: Vec<AttributeName>,
+}
+
+/// Attribute bits that do not let others in (TDX module ABI specification, TD attributes).
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum AttributeName {
+    Icssd,
+    Lass,
+    SeptVeDisable,
+    Pks,
+    Kl,
+    Tpa,
+    Perfmon,
+}
+
+impl AttributeName {
+    const fn bit(self) -> u64 {
+        1 << match self {
+            Self::Icssd => 16,
+            Self::Lass => 27,
+            Self::SeptVeDisable => 28,
+            Self::Pks => 30,
+            Self::Kl => 31,
+            Self::Tpa => 62,
+            Self::Perfmon => 63,
+        }
+    }
+}
+
+fn read_roots(roots: &[String], name: &str, problems: &mut Problems<'_>) -> Vec<Digest> {
+    if roots.is_empty() {
+        problems.add("policy-roots", "`roots` must name at least one root");
+    }
+    let mut read = Vec::new();
+    for root in roots {
+        if root == "intel-sgx-root" {
+            read.push(INTEL_SGX_ROOT);
+            continue;
+        }
+        match root.parse::<Digest>() {
+            Ok(digest) if digest == INTEL_SGX_ROOT || name.contains(SIMULATED) => {
+                read.push(digest);
+            }
+            Ok(_) => problems.add(
+                "policy-root-simulated",
+                format!(
+                    "root `{root}` is no vendor's: a policy that trusts it must have `simulated` in its name"
+                ),
+            ),
+            Err(_) => problems.add(
+                "policy-roots",
+                format!("root `{root}` is neither `intel-sgx-root` nor `sha256:<64 hex digits>`"),
+            ),
+        }
+    }
+    read
+}
+
+fn check_tcb(tcb: &RawTcb, problems: &mut Problems<'_>) {
+    if tcb.accept.is_empty() {
+        problems.add("policy-tcb", "`tcb.accept` must list at least one status");
+    }
+    let tolerated = tcb.tolerate.iter().map(|t| t.status);
+    if tcb
+        .accept
+        .iter()
+        .copied()
+        .chain(tolerated)
+        .any(|status| status == TcbStatus::Revoked)
+    {
+        problems.add("policy-tcb", "a `Revoked` TCB can not be accepted");
+    }
+    if tcb.tolerate.iter().any(|t| t.reason.trim().is_empty()) {
+        problems.add("policy-tcb", "`tcb.tolerate` needs a `reason`");
+    }
+}

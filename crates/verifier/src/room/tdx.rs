@@ -1,0 +1,291 @@
+//! The checks on a TD quote of a room: the platform as with an upstream, then what booted, what was
+//! measured since, and what the host promised. A pass counts only when the quote's signature was
+//! proved, and for events when they add up to a quoted register.
+
+use std::collections::BTreeMap;
+
+use proofroom_evidence::{
+    BOOT_CONFIG_EVENT, Collateral, EventLog, Measurement, Quote, Register, RoomDocument,
+    RoomEndorsements, RoomEvidence, TdClaims,
+};
+use sha2::{Digest as _, Sha384};
+
+use super::{Work, boot_log, events, statement, unreadable};
+use crate::{
+    CauseCode, RoomCheckName as Name, RoomCode, RoomOutcome,
+    platform::{self, JudgedBy, Quoted},
+    reference::{Hash384, ReferenceEvent, TdxReference},
+    room_policy::TdxRule,
+};
+
+/// RTMR0 to RTMR2 as a CC event log numbers them; 0 is MRTD, 4 is RTMR3.
+const BOOT_REGISTERS: [u32; 3] = [1, 2, 3];
+const RUNTIME_REGISTER: u32 = 4;
+const REFERENCES: [Name; 3] = [
+    Name::ReferenceRtmr0,
+    Name::ReferenceRtmr1,
+    Name::ReferenceRtmr2,
+];
+
+const SIGNED: &[Name] = &[Name::QuoteSignature];
+const REPLAYED: &[Name] = &[Name::QuoteSignature, Name::RuntimeReplay];
+
+pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
+    let policy = work.trust.policy.policy();
+    let (Some(rule), RoomEndorsements::Tdx(collateral)) = (policy.tdx(), document.endorsements())
+    else {
+        return;
+    };
+    let evidence = document.evidence();
+    let outcome = statement(work, evidence);
+    work.set(Name::Statement, outcome);
+    let log = read_log(work, evidence);
+    match Quote::parse(&evidence.quote) {
+        Ok(quote) => {
+            work.set(Name::QuoteParse, RoomOutcome::Pass);
+            vendor(work, rule, evidence, &quote, collateral);
+            let claims = quote.claims();
+            of_td(work, rule, evidence, claims);
+            replay(work, evidence, log.as_ref(), claims);
+            references(work, rule, log.as_ref(), claims);
+        }
+        Err(error) => {
+            let outcome = platform::malformed(CauseCode::QuoteMalformed, &error);
+            work.set(Name::QuoteParse, RoomOutcome::of_platform(outcome));
+        }
+    }
+    events::check(work, evidence, REPLAYED);
+}
+
+/// The checks that are an upstream's as well.
+fn vendor(
+    work: &mut Work<'_>,
+    rule: &TdxRule,
+    evidence: &RoomEvidence,
+    quote: &Quote,
+    collateral: &Collateral,
+) {
+    let quoted = Quoted {
+        quote,
+        bytes: &evidence.quote,
+        collateral,
+    };
+    let by = JudgedBy {
+        rule: &rule.platform,
+        policy: work.trust.policy.policy().name(),
+        now: work.now,
+    };
+    let found = platform::judge(quoted, by);
+    work.tcb = found.tcb;
+    for check in found.outcomes {
+        if let Some(name) = Name::of_platform(check.name) {
+            work.set(name, RoomOutcome::of_platform(check.outcome));
+        }
+    }
+    let outcome = platform::placeholders(quote.claims(), &[]);
+    let outcome = RoomOutcome::of_platform(outcome);
+    work.set_if_proved(Name::PlaceholderRegisters, SIGNED, outcome);
+}
+
+/// What the quote says of the TD itself.
+fn of_td(work: &mut Work<'_>, rule: &TdxRule, evidence: &RoomEvidence, claims: &TdClaims) {
+    let judged = [
+        (Name::MrSeam, mr_seam(rule, claims)),
+        (Name::ReportData, report_data(evidence, claims)),
+        (Name::MrConfigId, mr_config_id(evidence, claims)),
+        (Name::MrOwner, mr_owner(claims)),
+    ];
+    for (name, outcome) in judged {
+        let rests_on: &[Name] = match name {
+            // a module that the policy does not list is judged by the vendor's TCB info
+            Name::MrSeam => &[Name::QuoteSignature, Name::TcbStatus],
+            _ => SIGNED,
+        };
+        work.set_if_proved(name, rests_on, outcome);
+    }
+}
+
+fn mr_seam(rule: &TdxRule, claims: &TdClaims) -> RoomOutcome {
+    if rule.mr_seam.fits(&claims.mr_seam) {
+        return RoomOutcome::Pass;
+    }
+    let words = format!(
+        "the TDX module measures {}, which the policy does not list",
+        claims.mr_seam
+    );
+    RoomOutcome::fail(RoomCode::MrSeamMismatch, words)
+}
+
+fn report_data(evidence: &RoomEvidence, claims: &TdClaims) -> RoomOutcome {
+    if claims.report_data == *evidence.bound_report_data().as_bytes() {
+        return RoomOutcome::Pass;
+    }
+    let words = "the quote's report data is not the SHA-512 of the statement";
+    RoomOutcome::fail(RoomCode::ReportDataMismatch, words)
+}
+
+/// The host puts SHA-384 of the exact text that it gives to the first process into MRCONFIGID, before
+/// the TD starts; the first process measures the text that it was given.
+fn mr_config_id(evidence: &RoomEvidence, claims: &TdClaims) -> RoomOutcome {
+    let first = evidence.runtime.first();
+    let config = first.filter(|event| event.name == BOOT_CONFIG_EVENT);
+    let digest = config.map(|event| <[u8; 48]>::from(Sha384::digest(&event.content)));
+    if digest.as_ref() == Some(claims.mr_config_id.as_bytes()) {
+        return RoomOutcome::Pass;
+    }
+    let words = "MRCONFIGID is not the SHA-384 of the boot configuration that the room measured";
+    RoomOutcome::fail(RoomCode::MrConfigIdMismatch, words)
+}
+
+fn mr_owner(claims: &TdClaims) -> RoomOutcome {
+    let unset = |register: &Measurement| register.repeated_byte() == Some(0);
+    if unset(&claims.mr_owner) && unset(&claims.mr_owner_config) {
+        return RoomOutcome::Pass;
+    }
+    let words = "MROWNER or MROWNERCONFIG is set, which hosts of rooms leave zero";
+    RoomOutcome::fail(RoomCode::MrOwnerSet, words)
+}
+
+fn read_log(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<Log> {
+    match Log::read(&evidence.boot_log) {
+        Ok(log) => {
+            work.set(Name::BootLog, RoomOutcome::Pass);
+            Some(log)
+        }
+        Err(outcome) => {
+            work.set(Name::BootLog, outcome);
+            None
+        }
+    }
+}
+
+/// A CC event log that extends the registers of a boot alone.
+struct Log {
+    events: EventLog,
+    registers: BTreeMap<u32, [u8; 48]>,
+}
+
+impl Log {
+    fn read(bytes: &[u8]) -> Result<Self, RoomOutcome> {
+        let events = EventLog::parse(bytes).map_err(|error| unreadable(&error))?;
+        let registers = events.replay_sha384().map_err(|error| unreadable(&error))?;
+        if registers.contains_key(&RUNTIME_REGISTER) {
+            let words = "the boot log extends RTMR3, which belongs to runtime events";
+            return Err(RoomOutcome::fail(RoomCode::BootLogRuntimeRegister, words));
+        }
+        if let Some(other) = registers.keys().find(|r| !BOOT_REGISTERS.contains(r)) {
+            let words = format!("the boot log extends register {other}, which a boot does not");
+            return Err(RoomOutcome::fail(RoomCode::BootLogMalformed, words));
+        }
+        Ok(Self { events, registers })
+    }
+
+    fn adds_up_to(&self, register: u32, quoted: &Measurement) -> bool {
+        let zero = [0; 48];
+        self.registers.get(&register).unwrap_or(&zero) == quoted.as_bytes()
+    }
+}
+
+/// Whether the logs add up to the quoted registers.
+fn replay(work: &mut Work<'_>, evidence: &RoomEvidence, log: Option<&Log>, claims: &TdClaims) {
+    if let Some(log) = log {
+        let differs = (0..)
+            .zip(BOOT_REGISTERS)
+            .zip(&claims.rtmr)
+            .find(|((_, register), quoted)| !log.adds_up_to(*register, quoted));
+        let outcome = differs.map_or(RoomOutcome::Pass, |((number, _), _): ((u8, _), _)| {
+            let words = format!("the boot log does not add up to the quoted RTMR{number}");
+            RoomOutcome::fail(RoomCode::BootLogMismatch, words)
+        });
+        work.set_if_proved(Name::BootLogReplay, SIGNED, outcome);
+    }
+    let quoted = claims.register(Register::Rtmr3);
+    let outcome = if events::replay(evidence) == *quoted.as_bytes() {
+        RoomOutcome::Pass
+    } else {
+        let words = "the runtime events do not add up to the quoted RTMR3";
+        RoomOutcome::fail(RoomCode::RuntimeEventsMismatch, words)
+    };
+    work.set_if_proved(Name::RuntimeReplay, SIGNED, outcome);
+}
+
+/// What a boot must leave in the registers.
+struct Wanted<'a> {
+    mrtd: [u8; 48],
+    rtmr: [[u8; 48]; 3],
+    /// The events behind it; none of a boot that never took place.
+    events: &'a [ReferenceEvent],
+}
+
+impl<'a> Wanted<'a> {
+    /// The values of the policy's simulated boot, or those of the manifest.
+    fn of(rule: &TdxRule, manifest: &'a TdxReference) -> Result<Self, RoomOutcome> {
+        if let Some(simulated) = &rule.simulated {
+            return Ok(Self {
+                mrtd: *simulated.mr_td.as_bytes(),
+                rtmr: simulated.rtmr.map(|register| *register.as_bytes()),
+                events: &[],
+            });
+        }
+        match manifest {
+            TdxReference::Computed {
+                mrtd,
+                rtmr0,
+                rtmr1,
+                rtmr2,
+                events,
+            } => Ok(Self {
+                mrtd: *mrtd.as_bytes(),
+                rtmr: [rtmr0, rtmr1, rtmr2].map(|register| *Hash384::as_bytes(register)),
+                events,
+            }),
+            TdxReference::NotComputed { reason } => {
+                let words = format!("the manifest has no registers of a TD: {reason}");
+                Err(RoomOutcome::fail(RoomCode::ReferenceNotComputed, words))
+            }
+        }
+    }
+}
+
+fn references(work: &mut Work<'_>, rule: &TdxRule, log: Option<&Log>, claims: &TdClaims) {
+    let manifest = &work.trust.policy.reference().contents().tdx;
+    let wanted = match Wanted::of(rule, manifest) {
+        Ok(wanted) => wanted,
+        Err(outcome) => {
+            for name in [&[Name::ReferenceMrTd][..], &REFERENCES].concat() {
+                work.set(name, outcome.clone());
+            }
+            return;
+        }
+    };
+    let outcome = compared(claims.mr_td, &wanted.mrtd, || {
+        "MRTD does not have its reference value".to_owned()
+    });
+    work.set_if_proved(Name::ReferenceMrTd, SIGNED, outcome);
+    let registers = claims.rtmr.into_iter().zip(&wanted.rtmr);
+    for ((number, name), (quoted, value)) in (0..).zip(REFERENCES).zip(registers) {
+        let outcome = compared(quoted, value, || difference(number, &wanted, log));
+        work.set_if_proved(name, SIGNED, outcome);
+    }
+}
+
+fn compared(quoted: Measurement, wanted: &[u8; 48], words: impl Fn() -> String) -> RoomOutcome {
+    if quoted.as_bytes() == wanted {
+        RoomOutcome::Pass
+    } else {
+        RoomOutcome::fail(RoomCode::ReferenceMismatch, words())
+    }
+}
+
+/// The first event of an RTMR that is not the one that the reference has there.
+fn difference(number: u8, wanted: &Wanted<'_>, log: Option<&Log>) -> String {
+    let label = format!("RTMR{number}");
+    let events = wanted.events.iter();
+    let mut events = events.filter(|event| event.rtmr == Some(number)).peekable();
+    match log {
+        Some(log) if events.peek().is_some() => {
+            boot_log::difference(&label, &log.events, u32::from(number) + 1, events)
+        }
+        _ => format!("{label} does not have its reference value"),
+    }
+}
