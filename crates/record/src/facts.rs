@@ -8,7 +8,9 @@ use crate::{
     chain::{VerifiedChain, stopped_attempts},
     event::{Action, Attempt, EventBody, Observation, Outcome},
     ladder::Records,
-    statement::{AgentSession, Assurance, Binding, Destruction, ModelRun, ModelSource},
+    statement::{
+        AgentSession, Assurance, Binding, Destruction, ModelRun, ModelSource, RoomEvidenceClaim,
+    },
 };
 
 /// What a bundle says.
@@ -87,14 +89,26 @@ impl BundleFacts {
     /// Whether any evidence was accepted under a policy for test keys.
     #[must_use]
     pub fn has_simulated_evidence(&self) -> bool {
-        self.runs.iter().any(
-            |(_, run)| match run.upstream.as_ref().map(|u| &u.assurance) {
+        let of_upstreams = self.runs.iter().filter_map(|(_, run)| {
+            match run.upstream.as_ref().map(|u| &u.assurance) {
                 Some(Assurance::Attested {
                     appraisal_policy, ..
-                }) => appraisal_policy.contains("simulated"),
-                _ => false,
-            },
-        )
+                }) => Some(appraisal_policy),
+                _ => None,
+            }
+        });
+        let shown = &self.session.room_evidence;
+        let of_room = [&shown.start, &shown.end]
+            .into_iter()
+            .filter_map(|claim| match claim {
+                RoomEvidenceClaim::Attested {
+                    appraisal_policy, ..
+                } => Some(appraisal_policy),
+                RoomEvidenceClaim::None { .. } => None,
+            });
+        of_upstreams
+            .chain(of_room)
+            .any(|policy| policy.contains("simulated"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bundles that are accepted, and what the transcript says about them.
 
+use proofroom_evidence::EvidenceType;
 use proofroom_record::{
     bundle::archive,
     ladder::{Anchor, Anchors, Verdict, verify_bundle, write_bundle},
@@ -11,7 +12,7 @@ use proofroom_verifier::{NO_ROOM_EVIDENCE, RoomCheckName};
 
 use crate::{
     first_problem,
-    fixture::{Fixture, room},
+    fixture::{Fixture, RoomKind, room},
     good, good_files, now, verify,
 };
 
@@ -130,7 +131,7 @@ fn the_report_escapes_what_comes_from_the_room() {
 
 fn vm() -> Fixture {
     Fixture {
-        vm: true,
+        room: RoomKind::Vm,
         ..Fixture::default()
     }
 }
@@ -141,7 +142,10 @@ fn a_room_in_a_virtual_machine_is_accepted_with_every_check_of_its_evidence_show
     let text = transcript(&report);
     assert_eq!(first_problem(&report), ("none", "accepted"), "{text}");
     assert_eq!(report.room.len(), 2);
-    let all = format!("all {} checks hold", RoomCheckName::ALL.len());
+    let all = format!(
+        "all {} checks hold",
+        RoomCheckName::of(EvidenceType::Tpm2).len()
+    );
     assert_eq!(text.matches(&all).count(), 2, "{text}");
     assert!(text.contains("start: quote-signature"), "{text}");
     assert!(text.contains("end: pcr-digest"), "{text}");
@@ -153,7 +157,45 @@ fn a_room_in_a_virtual_machine_is_accepted_with_every_check_of_its_evidence_show
     assert!(text.contains("software TPM that the host runs"), "{text}");
     let shown = json(&report);
     let checks = shown["room"][0]["checks"].as_array().unwrap();
-    assert_eq!(checks.len(), RoomCheckName::ALL.len());
+    assert_eq!(checks.len(), RoomCheckName::of(EvidenceType::Tpm2).len());
+}
+
+#[test]
+fn a_simulated_trust_domain_is_accepted_with_every_check_shown_and_called_simulated() {
+    let fixture = Fixture {
+        room: RoomKind::SimulatedTd,
+        attested: false,
+        ..Fixture::default()
+    };
+    let report = verify(&write_bundle(&fixture.parts()).unwrap());
+    let text = transcript(&report);
+    assert_eq!(first_problem(&report), ("none", "accepted"), "{text}");
+    let checks = RoomCheckName::of(EvidenceType::Tdx);
+    let all = format!(
+        "SIMULATED trust domain, signed with test keys: all {} checks hold",
+        checks.len()
+    );
+    assert_eq!(text.matches(&all).count(), 2, "{text}");
+    for check in checks {
+        assert!(
+            text.contains(&format!("start: {check} ")),
+            "{check}: {text}"
+        );
+        assert!(text.contains(&format!("end: {check} ")), "{check}: {text}");
+    }
+    assert!(
+        text.contains("`simulated`, SIMULATED trust domain"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Not proven: nothing about hardware"),
+        "{text}"
+    );
+    assert!(text.contains("SIMULATED: attestation evidence"), "{text}");
+    assert!(!text.contains("`hardware`"), "{text}");
+    let shown = json(&report);
+    assert_eq!(shown["room"][0]["simulated"], true);
+    assert_eq!(shown["room"][1]["tcb"]["status"], "UpToDate");
 }
 
 #[test]

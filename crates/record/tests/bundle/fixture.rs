@@ -72,14 +72,25 @@ pub(crate) fn gateway_key() -> SigningKey {
     key(2)
 }
 
+/// What a session ran in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoomKind {
+    /// A process room: shows nothing.
+    Process,
+    /// A virtual machine with a software TPM.
+    Vm,
+    /// A trust domain of the simulated TEE.
+    SimulatedTd,
+}
+
 type Hook<T> = Box<dyn Fn(&mut T)>;
 
 /// What to build, and what to change before it is signed.
 pub(crate) struct Fixture {
     pub(crate) signer: Signer,
     pub(crate) attested: bool,
-    /// A room in a virtual machine with a software TPM.
-    pub(crate) vm: bool,
+    /// What the session ran in.
+    pub(crate) room: RoomKind,
     pub(crate) fillers: u64,
     pub(crate) session_path: String,
     pub(crate) gateway_path: &'static str,
@@ -97,7 +108,7 @@ impl Default for Fixture {
         Self {
             signer: Signer::Session,
             attested: true,
-            vm: false,
+            room: RoomKind::Process,
             fillers: 0,
             session_path: format!("session/{}/agent/builtin", session_id()),
             gateway_path: "gateway",
@@ -115,8 +126,8 @@ impl Default for Fixture {
 impl Fixture {
     pub(crate) fn parts(&self) -> BundleParts {
         let mut policies = policy_files();
-        if self.vm {
-            policies.room_appraisal = room::policy().into_bytes();
+        if let Some(policy) = room::policy(self.room) {
+            policies.room_appraisal = policy.into_bytes();
         }
         let mut binding = binding(&policies);
         (self.binding)(&mut binding);
@@ -145,16 +156,16 @@ impl Fixture {
             session.result = None;
         }
         let mut documents = Vec::new();
-        if self.vm {
-            session.isolation = IsolationLevel::Vm;
+        if self.room != RoomKind::Process {
+            session.isolation = room::level(self.room);
             let (_, ca) = self.ca();
-            let start = room::evidence(&binding, Moment::Start, &binding_bytes);
+            let start = room::evidence(self.room, &binding, Moment::Start, &binding_bytes);
             documents.push(room::document(&binding, &start, &ca));
             session.room_evidence.start = room::claim(&binding, &start);
             if self.signer == Signer::Session {
                 let closing = Closing::of(session.session, digest, &summary);
                 let closing = serde_json::to_vec(&closing).unwrap();
-                let end = room::evidence(&binding, Moment::End, &closing);
+                let end = room::evidence(self.room, &binding, Moment::End, &closing);
                 documents.push(room::document(&binding, &end, &ca));
                 session.room_evidence.end = room::claim(&binding, &end);
             }
@@ -252,10 +263,9 @@ impl Fixture {
             session: issue(&self.session_path, &session_key()),
             log_key: format!("{}\n", log_signer().verifier_key()).into_bytes(),
             policies,
-            room_reference: if self.vm {
-                room::reference()
-            } else {
-                RoomReference::NotUsed
+            room_reference: match self.room {
+                RoomKind::Process => RoomReference::NotUsed,
+                RoomKind::Vm | RoomKind::SimulatedTd => room::reference(),
             },
         }
     }

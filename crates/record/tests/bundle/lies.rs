@@ -10,7 +10,7 @@ use proofroom_record::{
 };
 
 use crate::{
-    fixture::{self, Fixture, assemble, at, room},
+    fixture::{self, Fixture, RoomKind, assemble, at, room},
     good_files,
     mutations::{Wanted, refused},
 };
@@ -426,7 +426,7 @@ fn the_writer_refuses_what_the_reader_would_reject() {
 
 fn vm(change: fn(&mut Fixture)) -> Fixture {
     let mut fixture = Fixture {
-        vm: true,
+        room: RoomKind::Vm,
         ..Fixture::default()
     };
     change(&mut fixture);
@@ -512,6 +512,148 @@ fn signed_lies_about_a_room_are_refused_by_the_check_that_they_concern() {
     for (what, fixture, wanted) in room_lies() {
         refused(what, &assemble(&fixture.parts(), &pages), wanted);
     }
+}
+
+fn td(change: fn(&mut Fixture)) -> Fixture {
+    let mut fixture = Fixture {
+        room: RoomKind::SimulatedTd,
+        ..Fixture::default()
+    };
+    change(&mut fixture);
+    fixture
+}
+
+fn rename(claim: &mut RoomEvidenceClaim, name: &str) {
+    if let RoomEvidenceClaim::Attested {
+        appraisal_policy, ..
+    } = claim
+    {
+        name.clone_into(appraisal_policy);
+    }
+}
+
+/// Signed lies of a session whose room was a simulated trust domain.
+fn simulated_lies() -> Vec<(&'static str, Fixture, Wanted)> {
+    vec![
+        (
+            "a simulated room called hardware",
+            td(|f| f.session = Box::new(|s| s.isolation = IsolationLevel::Hardware)),
+            ("isolation", "isolation-not-shown", 10),
+        ),
+        (
+            "a simulated room called a virtual machine",
+            td(|f| f.session = Box::new(|s| s.isolation = IsolationLevel::Vm)),
+            ("isolation", "isolation-not-shown", 10),
+        ),
+        (
+            "the simulated policy called another, and the room hardware",
+            td(|f| {
+                f.session = Box::new(|s| {
+                    s.isolation = IsolationLevel::Hardware;
+                    rename(&mut s.room_evidence.start, "room-tdx");
+                    rename(&mut s.room_evidence.end, "room-tdx");
+                });
+            }),
+            ("room-evidence", "room-evidence-policy-differs", 10),
+        ),
+        (
+            "the simulated policy called another at the end alone",
+            td(|f| f.session = Box::new(|s| rename(&mut s.room_evidence.end, "room-tdx"))),
+            ("room-evidence-end", "room-evidence-policy-differs", 10),
+        ),
+        (
+            "a simulated trust domain called a software TPM",
+            td(|f| {
+                f.session = Box::new(|s| {
+                    for claim in [&mut s.room_evidence.start, &mut s.room_evidence.end] {
+                        if let RoomEvidenceClaim::Attested { evidence_type, .. } = claim {
+                            *evidence_type = EvidenceType::Tpm2;
+                        }
+                    }
+                });
+            }),
+            ("room-evidence", "room-evidence-type-differs", 10),
+        ),
+        (
+            "start and end of a trust domain exchanged",
+            td(|f| {
+                f.session = Box::new(|s| {
+                    std::mem::swap(&mut s.room_evidence.start, &mut s.room_evidence.end);
+                });
+            }),
+            ("room-evidence", "moment-mismatch", 10),
+        ),
+        (
+            "evidence of the start of a trust domain alone",
+            td(|f| f.session = Box::new(|s| s.room_evidence.end = room::none())),
+            ("evidence", "evidence-not-cited", 10),
+        ),
+        (
+            "another agent in the record than the trust domain measured",
+            td(|f| {
+                f.binding = Box::new(|b| {
+                    b.spiffe_id = b.spiffe_id.replace("builtin", "other");
+                });
+                f.session_path = f.session_path.replace("builtin", "other");
+                f.session = Box::new(|s| s.agent = "other".into());
+                f.events = Box::new(|events| {
+                    if let Some(EventBody::SessionOpened { agent, .. }) = events.first_mut() {
+                        "other".clone_into(agent);
+                    }
+                });
+            }),
+            ("room-evidence", "assignment-mismatch", 10),
+        ),
+    ]
+}
+
+#[test]
+fn signed_lies_about_a_simulated_trust_domain_are_refused_by_the_check_that_they_concern() {
+    let good = proofroom_record::ladder::write_bundle(&td(|_| {}).parts()).unwrap();
+    let pages = archive::read(&good).unwrap();
+    for (what, fixture, wanted) in simulated_lies() {
+        refused(what, &assemble(&fixture.parts(), &pages), wanted);
+    }
+}
+
+#[test]
+fn other_collateral_beside_a_trust_domains_evidence_is_not_cited_or_refused() {
+    let good = proofroom_record::ladder::write_bundle(&td(|_| {}).parts()).unwrap();
+    let pages = archive::read(&good).unwrap();
+    let is_room = |document: &Vec<u8>| proofroom_evidence::RoomDocument::parse(document).is_ok();
+    let with = |change: &dyn Fn(&mut proofroom_evidence::Collateral)| {
+        let mut parts = td(|_| {}).parts();
+        let rooms = parts
+            .evidence
+            .iter_mut()
+            .filter(|document| is_room(document));
+        for document in rooms {
+            let parsed = proofroom_evidence::RoomDocument::parse(document).unwrap();
+            let text = parsed.evidence().to_text().unwrap();
+            let mut endorsements = parsed.endorsements().clone();
+            if let proofroom_evidence::RoomEndorsements::Tdx(collateral) = &mut endorsements {
+                change(collateral);
+            }
+            let written = proofroom_evidence::RoomDocument::write(&text, &endorsements);
+            *document = written.unwrap();
+        }
+        parts.evidence.sort_by_key(|document| Digest::of(document));
+        assemble(&parts, &pages)
+    };
+    let edited = with(&|collateral| {
+        collateral.tcb_info = collateral.tcb_info.replace("UpToDate", "OutOfDate");
+    });
+    refused(
+        "edited TCB info",
+        &edited,
+        ("room-evidence", "tcb-info-signature", 10),
+    );
+    let without = with(&|collateral| collateral.pck_crl.clear());
+    refused(
+        "no revocation list",
+        &without,
+        ("room-evidence", "crl-invalid", 10),
+    );
 }
 
 #[test]

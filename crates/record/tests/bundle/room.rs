@@ -1,7 +1,7 @@
-//! A room in a virtual machine with a simulated TPM, for bundles: its boot, its reference values, and
-//! its evidence of both moments.
+//! A room in a virtual machine with a simulated TPM, or in a simulated trust domain, for bundles: its
+//! boot, its reference values, and its evidence of both moments.
 
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, IsolationLevel};
 use proofroom_evidence::{
     AssignmentEvent, EvidenceType, Moment, RoomDocument, RoomEndorsements, RoomEvidence,
     RuntimeEvent,
@@ -10,15 +10,21 @@ use proofroom_record::{
     bundle::RoomReference,
     statement::{Binding, RoomEvidenceClaim},
 };
-use proofroom_testkit::tpm::{BootEvent, EV_SEPARATOR, SimulatedTpm};
+use proofroom_testkit::{
+    td::{SimulatedRoom, simulated_boot},
+    tee::SimulatedTee,
+    tpm::{BootEvent, EV_SEPARATOR, SimulatedTpm},
+};
 use proofroom_verifier::{
-    ReferenceManifest, RoomAppraisalPolicy,
+    ROOM_SIMULATED, ReferenceManifest, RoomAppraisalPolicy,
     reference::{
         Hash256, Hash384, REFERENCE_FORMAT, Reference, ReferenceEvent, Shape, TdxReference,
         fold_pcrs, rtmr_of,
     },
 };
 use rcgen::{Issuer, KeyPair};
+
+use super::{RoomKind, at};
 
 const BOOT: [(u32, &[u8]); 4] = [
     (0, b"firmware"),
@@ -59,8 +65,24 @@ pub(crate) fn manifest() -> ReferenceManifest {
     .unwrap()
 }
 
-pub(crate) fn policy() -> String {
-    RoomAppraisalPolicy::for_reference(manifest().digest())
+const CONFIG: &str = r#"{"shape":{"vcpus":1,"memory_mib":1024},"layers":[]}"#;
+
+/// The room appraisal policy of a deployment with such rooms; none where it is the default.
+pub(crate) fn policy(kind: RoomKind) -> Option<String> {
+    let manifest = manifest().digest();
+    match kind {
+        RoomKind::Process => None,
+        RoomKind::Vm => Some(RoomAppraisalPolicy::for_reference(manifest)),
+        RoomKind::SimulatedTd => Some(RoomAppraisalPolicy::pinning(ROOM_SIMULATED, manifest)),
+    }
+}
+
+pub(crate) fn level(kind: RoomKind) -> IsolationLevel {
+    match kind {
+        RoomKind::Process => IsolationLevel::Process,
+        RoomKind::Vm => IsolationLevel::Vm,
+        RoomKind::SimulatedTd => IsolationLevel::Simulated,
+    }
 }
 
 pub(crate) fn reference() -> RoomReference {
@@ -75,8 +97,22 @@ pub(crate) fn tpm(binding: &Binding) -> SimulatedTpm {
         data: data.to_vec(),
     });
     let mut tpm = SimulatedTpm::boot([1; 32], boot.to_vec());
-    let config = r#"{"shape":{"vcpus":1,"memory_mib":1024},"layers":[]}"#;
-    tpm.measure(RuntimeEvent::new("boot-config", config).unwrap());
+    for event in runtime(binding) {
+        tpm.measure(event);
+    }
+    tpm
+}
+
+/// The simulated TD of a room that was told what `binding` says.
+fn td(binding: &Binding) -> SimulatedRoom {
+    let mut room = SimulatedRoom::boot(SimulatedTee::demo(), CONFIG, simulated_boot());
+    for event in runtime(binding) {
+        room.measure(event);
+    }
+    room
+}
+
+fn runtime(binding: &Binding) -> [RuntimeEvent; 2] {
     let assignment = AssignmentEvent {
         session: binding.session,
         nonce: binding.nonce,
@@ -86,13 +122,24 @@ pub(crate) fn tpm(binding: &Binding) -> SimulatedTpm {
         policies: binding.policies.by_name(),
     };
     let assignment = assignment.to_text().unwrap();
-    tpm.measure(RuntimeEvent::new("assignment", assignment).unwrap());
-    tpm
+    [
+        ("boot-config", CONFIG.to_owned()),
+        ("assignment", assignment),
+    ]
+    .map(|(name, content)| RuntimeEvent::new(name, content).unwrap())
 }
 
-pub(crate) fn evidence(binding: &Binding, moment: Moment, statement: &[u8]) -> RoomEvidence {
+pub(crate) fn evidence(
+    kind: RoomKind,
+    binding: &Binding,
+    moment: Moment,
+    statement: &[u8],
+) -> RoomEvidence {
     let statement = std::str::from_utf8(statement).unwrap();
-    tpm(binding).evidence(moment, statement)
+    match kind {
+        RoomKind::SimulatedTd => td(binding).evidence(moment, statement),
+        RoomKind::Vm | RoomKind::Process => tpm(binding).evidence(moment, statement),
+    }
 }
 
 pub(crate) fn document(
@@ -100,6 +147,10 @@ pub(crate) fn document(
     evidence: &RoomEvidence,
     ca: &Issuer<'_, KeyPair>,
 ) -> Vec<u8> {
+    if evidence.kind == EvidenceType::Tdx {
+        let room = td(binding);
+        return room.document(evidence, &room.plan(at(0)));
+    }
     let ak_certificate = tpm(binding).certificate(ca, binding.session, |_| {});
     let endorsements = RoomEndorsements::Tpm2 { ak_certificate };
     RoomDocument::write(&evidence.to_text().unwrap(), &endorsements).unwrap()
@@ -107,9 +158,12 @@ pub(crate) fn document(
 
 pub(crate) fn claim(binding: &Binding, evidence: &RoomEvidence) -> RoomEvidenceClaim {
     RoomEvidenceClaim::Attested {
-        evidence_type: EvidenceType::Tpm2,
+        evidence_type: evidence.kind,
         evidence: Digest::of(evidence.to_text().unwrap()),
-        appraisal_policy: "room-vm".to_owned(),
+        appraisal_policy: match evidence.kind {
+            EvidenceType::Tdx => "room-simulated".to_owned(),
+            EvidenceType::Tpm2 | EvidenceType::SevSnp => "room-vm".to_owned(),
+        },
         policy: binding.policies.room_appraisal,
     }
 }
