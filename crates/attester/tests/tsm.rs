@@ -8,19 +8,29 @@
     reason = "tests"
 )]
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use proofroom_attester::{
     Attester, GuestPaths, MAX_BOOT_LOG_BYTES, Provider, TsmAttester, TsmPaths, detect,
 };
-use proofroom_canonical::{Digest, Nonce, Timestamp};
-use proofroom_evidence::{EvidenceDocument, EvidenceType, Moment, Quote, ReportData, RoomEvidence};
+use proofroom_canonical::{Digest, IsolationLevel, Nonce, SessionId, Timestamp};
+use proofroom_evidence::{
+    AssignmentEvent, EvidenceDocument, EvidenceType, Moment, Quote, ReportData, RoomDocument,
+    RoomEndorsements, RoomEvidence,
+};
 use proofroom_testkit::{
+    td,
     tee::SimulatedTee,
     tsm::{Extends, TsmDouble, TsmOptions, TsmProvider},
 };
 use proofroom_verifier::{
-    AppraisalPolicy, Freshness, PRODUCTION_UPSTREAM, SIMULATED_UPSTREAM, Verdict, appraise,
+    AppraisalPolicy, Freshness, PRODUCTION_UPSTREAM, ROOM_SIMULATED, ROOM_TDX, ReferenceManifest,
+    RoomAppraisal, RoomAppraisalPolicy, RoomExpectation, RoomTrust, SIMULATED_UPSTREAM, Verdict,
+    appraise, appraise_room,
+    reference::{
+        Hash256, Hash384, REFERENCE_FORMAT, Reference, ReferenceEvent, Shape, TdxReference,
+        fold_pcrs,
+    },
 };
 use sha2::{Digest as _, Sha384, Sha512};
 
@@ -137,6 +147,94 @@ fn what_the_attester_makes_passes_the_production_verifier_under_a_simulated_poli
         (check.as_str(), code.as_str()),
         ("pck-chain-root", "root-not-trusted")
     );
+}
+
+/// The manifest of an image whose TD registers nobody computed.
+fn manifest() -> ReferenceManifest {
+    let event = ReferenceEvent {
+        pcr: 0,
+        rtmr: None,
+        kind: "EV_SEPARATOR".to_owned(),
+        sha256: Hash256::of(b"firmware"),
+        sha384: Hash384::of(b"firmware"),
+        what: "firmware".to_owned(),
+    };
+    let events = vec![event];
+    ReferenceManifest::new(Reference {
+        format: REFERENCE_FORMAT.to_owned(),
+        image: Digest::of("image"),
+        command_line: "quiet".to_owned(),
+        shape: Shape {
+            vcpus: 1,
+            memory_mib: 1024,
+            qemu: "7.2.22".to_owned(),
+        },
+        components: vec![],
+        tpm2: fold_pcrs(&events),
+        tdx: TdxReference::NotComputed {
+            reason: "a test".to_owned(),
+        },
+        events,
+        layers: vec![],
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_room_that_attests_over_the_double_is_accepted_as_simulated_and_as_nothing_else() {
+    let config = r#"{"shape":{"vcpus":1,"memory_mib":1024},"layers":[]}"#;
+    let promised = td::mr_config_id(config.as_bytes());
+    let Some(guest) = Guest::new(TsmOptions::room(promised)) else {
+        return;
+    };
+    let assignment = AssignmentEvent {
+        session: SessionId::from_random([5; 16]),
+        nonce: Nonce::from_random([7; 32]),
+        repository: "acme".to_owned(),
+        commit: "ab".repeat(20),
+        agent: "builtin".to_owned(),
+        policies: BTreeMap::new(),
+    };
+    let mut attester = guest.attester();
+    attester.measure("boot-config", config).unwrap();
+    let told = assignment.to_text().unwrap();
+    attester.measure("assignment", &told).unwrap();
+    let text = attester.attest(Moment::Start, "a statement").unwrap();
+
+    let now: Timestamp = "2026-11-23T12:00:00.000Z".parse().unwrap();
+    let tee = SimulatedTee::demo();
+    let plan = tee.plan(assignment.nonce, Digest::of("none"), "none", now);
+    let collateral = RoomEndorsements::Tdx(Box::new(tee.collateral(&plan)));
+    let document = RoomDocument::write(&text, &collateral).unwrap();
+    let expected = RoomExpectation {
+        moment: Moment::Start,
+        statement: b"a statement".to_vec(),
+        session: assignment.session,
+        nonce: assignment.nonce,
+        agent: assignment.agent.clone(),
+        commit: assignment.commit.clone(),
+        policies: BTreeMap::new(),
+    };
+    let judge = |shipped: &str| -> RoomAppraisal {
+        let text = RoomAppraisalPolicy::pinning(shipped, manifest().digest());
+        let policy = RoomAppraisalPolicy::parse(&text, "room.toml").unwrap();
+        let policy = policy.with_reference(manifest().bytes()).unwrap();
+        let trust = RoomTrust {
+            policy: &policy,
+            deployment_ca: b"",
+        };
+        appraise_room(&document, trust, &expected, now)
+    };
+    let simulated = judge(ROOM_SIMULATED);
+    assert_eq!(simulated.first_failure(), None);
+    let room = simulated.into_verified().unwrap();
+    assert_eq!(room.level(), IsolationLevel::Simulated);
+    let (check, cause, _) = judge(ROOM_TDX)
+        .first_failure()
+        .map(|(check, cause, words)| (check, cause, words.to_owned()))
+        .unwrap();
+    let wanted = ("pck-chain-root", "root-not-trusted");
+    assert_eq!((check.as_str(), cause.as_str()), wanted);
 }
 
 #[test]

@@ -1,12 +1,9 @@
 //! Rooms of a simulated TPM through the production verifier: one that is accepted, and everything
 //! about it that must not be changed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that panics has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "shared/session.rs"]
 mod common;
 
 use common::{

@@ -1,13 +1,9 @@
 //! Rooms in a simulated trust domain through the production verifier: some that are accepted, and
 //! everything about them that must not be changed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test that panics has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "shared/session.rs"]
 mod common;
 
 use std::sync::LazyLock;
@@ -598,6 +594,15 @@ fn the_boot_configuration_is_the_one_that_the_host_promised() {
     assert_eq!(cause.as_str(), "boot-config-shape");
     let silent = judge(&document(&room_of(boot(), vec![])));
     fails(&silent, Name::PlaceholderRegisters, "placeholder-register");
+}
+
+/// The machine's command line and these tests mean the same MRCONFIGID.
+#[test]
+fn a_promise_is_what_the_machines_command_line_carries() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let golden = include_str!("../../vmm/tests/golden/tdx.txt");
+    let promised = proofroom_testkit::td::mr_config_id(br#"{"format":"proofroom.boot.v1"}"#);
+    assert!(golden.contains(&STANDARD.encode(promised.as_bytes())));
 }
 
 #[test]
