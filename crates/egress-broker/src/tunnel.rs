@@ -50,7 +50,7 @@ impl Broker {
     ) -> Result<Response<Body>, Refusal> {
         let rule = match self.policy.connect(&endpoint)? {
             Way::Through(rule) => rule,
-            Way::Requests => return Err(Denial::RequestsOnly(endpoint).into()),
+            Way::Requests(_) => return Err(Denial::RequestsOnly(endpoint).into()),
         };
         let permit = self.admit()?;
         let (stream, peer) = dial(self.resolver.as_ref(), &endpoint, rule).await?;

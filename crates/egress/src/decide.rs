@@ -1,6 +1,8 @@
 //! The decision: may this go outside, and how. Everything that no rule covers is denied, with a
 //! reason that an event carries.
 
+use std::collections::BTreeSet;
+
 use crate::{
     address::AddressRefusal,
     client_hello::HelloError,
@@ -116,13 +118,14 @@ impl Denial {
     }
 }
 
-/// How a connection that a client asks for by `CONNECT` is treated.
+/// How a connection of a client's to an endpoint is treated.
 #[derive(Clone, Copy, Debug)]
 pub enum Way<'a> {
     /// Its bytes go through as they are, once its client hello names the host.
     Through(&'a Rule),
-    /// Its TLS ends in the room, and each of its requests is decided by itself.
-    Requests,
+    /// It ends in the room, its TLS too where there is any, and each of its requests is decided by
+    /// itself.
+    Requests(Scheme),
 }
 
 impl EgressPolicy {
@@ -131,15 +134,30 @@ impl EgressPolicy {
     /// # Errors
     /// A [`Denial`].
     pub fn connect(&self, endpoint: &Endpoint) -> Result<Way<'_>, Denial> {
-        let rule = self.first(endpoint)?;
-        match rule.mode {
-            Mode::TlsPassthrough => Ok(Way::Through(rule)),
-            Mode::Http {
-                scheme: Scheme::Https,
-                ..
-            } => Ok(Way::Requests),
-            Mode::Http { .. } => Err(Denial::RequestsOnly(endpoint.clone())),
+        match self.way(endpoint)? {
+            Way::Requests(Scheme::Http) => Err(Denial::RequestsOnly(endpoint.clone())),
+            way => Ok(way),
         }
+    }
+
+    /// Decides about a connection that a client made to the endpoint itself, without a proxy. The
+    /// first rule that covers it says how.
+    ///
+    /// # Errors
+    /// A [`Denial`].
+    pub fn way(&self, endpoint: &Endpoint) -> Result<Way<'_>, Denial> {
+        let rule = self.first(endpoint)?;
+        Ok(match rule.mode {
+            Mode::TlsPassthrough => Way::Through(rule),
+            Mode::Http { scheme, .. } => Way::Requests(scheme),
+        })
+    }
+
+    /// Every port that a rule names.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let ports = self.rules.iter().flat_map(|rule| &rule.ports);
+        ports.copied().collect()
     }
 
     /// Decides about one request, whatever connection it came over.

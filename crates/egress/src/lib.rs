@@ -8,8 +8,10 @@
 pub mod address;
 pub mod client_hello;
 pub mod decide;
+pub mod dns;
 pub mod host;
 pub mod meter;
+pub mod names;
 pub mod path;
 pub mod policy;
 pub mod profile;
@@ -20,6 +22,7 @@ pub use client_hello::{Hello, MAX_HELLO_BYTES, client_hello};
 pub use decide::{Denial, Way};
 pub use host::{HostName, HostPattern, NameError};
 pub use meter::{Caps, Meter};
+pub use names::Names;
 pub use path::{PathPattern, RequestPath};
 pub use policy::{Credential, EgressPolicy, Mode, PolicyProblem, Rule, Scheme};
 pub use target::{Endpoint, Target};

@@ -135,7 +135,7 @@ async fn connect(session: Arc<Session>, request: Request<Incoming>) -> Response<
     match way {
         Ok(Way::Through(_)) => tunnel::open(session, request, &endpoint).await,
         // Nothing goes out by this connection: each request on it is an attempt of its own.
-        Ok(Way::Requests) => terminate::open(Arc::clone(&session), request, endpoint),
+        Ok(Way::Requests(_)) => terminate::open(Arc::clone(&session), request, endpoint),
         Err(denied) => deny(&session, connection_action(&endpoint), denied).await,
     }
 }

@@ -49,7 +49,7 @@ fn decide(policy: &EgressPolicy, example: &str) -> Option<Result<Vec<String>, De
         let way = policy.connect(&endpoint)?;
         Ok(match way {
             Way::Through(rule) => vec![rule.name.clone()],
-            Way::Requests => {
+            Way::Requests(_) => {
                 let covering = policy.rules.iter().filter(|rule| rule.covers(&endpoint));
                 covering.map(|rule: &Rule| rule.name.clone()).collect()
             }

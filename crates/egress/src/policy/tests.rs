@@ -50,7 +50,7 @@ fn connect(policy: &EgressPolicy, authority: &str) -> Result<&'static str, &'sta
     let way = Endpoint::of_connect(authority).and_then(|endpoint| {
         policy.connect(&endpoint).map(|way| match way {
             Way::Through(_) => "through",
-            Way::Requests => "requests",
+            Way::Requests(_) => "requests",
         })
     });
     way.map_err(|denial| denial.code())
