@@ -38,6 +38,8 @@ pub struct AgentCommand {
     pub limits: CommandLimits,
     /// Which TCP ports of the room's loopback it may use.
     pub loopback: Loopback,
+    /// Whether the supervisor answers for names, and where they lead.
+    pub names: NameService,
     /// Which file opens are notified.
     pub file_audit: FileAudit,
     /// Directories that the agent may write to (owned by the agent); missing ones are an error.
@@ -55,6 +57,7 @@ impl AgentCommand {
             cwd,
             limits: CommandLimits::default(),
             loopback: Loopback::ChannelOnly,
+            names: NameService::Absent,
             file_audit: FileAudit::EveryOpen,
             writable: ["/workspace", "/tmp", "/home/agent", "/dev/shm"]
                 .map(PathBuf::from)
@@ -118,6 +121,22 @@ pub enum Loopback {
     /// Bind and connect to any port: for test suites that start servers. Still only inside the
     /// room, still notified.
     TestServers,
+}
+
+/// Whether the supervisor is the room's resolver. Names lead to loopback addresses that are its own,
+/// so that a command needs no other way than these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NameService {
+    /// It is not: there is nobody to ask.
+    Absent,
+    /// It answers on [`crate::RESOLVER_PORT`], over TCP and by IPv4 datagram, and takes TCP
+    /// connections to these ports. Datagram sockets are judged by no port: on a loopback that is alone,
+    /// they reach the supervisor and the agent's own processes.
+    Present {
+        /// Where names may be connected to.
+        ports: Vec<u16>,
+    },
 }
 
 /// Which file opens become notifications (about 15 to 40 µs each). Creating, truncating, renaming,

@@ -4,7 +4,7 @@
 
 use libc::sock_filter;
 
-use crate::{ConfineError, FileAudit};
+use crate::{ConfineError, FileAudit, NameService};
 
 pub(crate) mod jail;
 pub(crate) mod table;
@@ -76,7 +76,10 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 ///
 /// # Errors
 /// `specification-unusable` if a system call number does not fit, which no table entry does.
-pub(crate) fn program(audit: FileAudit) -> Result<Vec<sock_filter>, ConfineError> {
+pub(crate) fn program(
+    audit: FileAudit,
+    names: &NameService,
+) -> Result<Vec<sock_filter>, ConfineError> {
     let mut program = vec![
         step(LOAD, ARCH_AT),
         jump(EQUAL, NATIVE_ARCH, 1, 0),
@@ -86,6 +89,7 @@ pub(crate) fn program(audit: FileAudit) -> Result<Vec<sock_filter>, ConfineError
     for (number, _) in table::ALLOWED.iter().chain(table::ALLOWED_NATIVE) {
         rule(&mut program, *number, &[step(RETURN, ALLOW)])?;
     }
+    rule(&mut program, libc::SYS_socket, &sockets(names))?;
     judge_arguments(&mut program)?;
     if audit == FileAudit::Writes {
         rule(
@@ -137,7 +141,6 @@ fn judge_arguments(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
     )?;
     // Its flags lie in memory, where a filter cannot look: libc falls back to clone.
     rule(program, libc::SYS_clone3, &[step(RETURN, ERRNO_ENOSYS)])?;
-    rule(program, libc::SYS_socket, &sockets())?;
     rule(
         program,
         libc::SYS_socketpair,
@@ -215,9 +218,30 @@ fn judge_the_rest(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
     )
 }
 
+/// With a resolver in the room, datagram sockets of AF_INET (protocol 0 or 17) before all others.
+fn sockets(names: &NameService) -> Vec<sock_filter> {
+    let datagrams = [
+        step(LOAD, low(0)),
+        jump(EQUAL, 2, 0, 7), // AF_INET
+        step(LOAD, low(1)),
+        step(AND, SOCKET_TYPE_MASK),
+        jump(EQUAL, 2, 0, 4), // SOCK_DGRAM
+        step(LOAD, low(2)),
+        jump(EQUAL, 0, 1, 0),
+        jump(EQUAL, 17, 0, 1), // IPPROTO_UDP
+        step(RETURN, ALLOW),
+    ];
+    let mut body = match names {
+        NameService::Absent => Vec::new(),
+        NameService::Present { .. } => datagrams.to_vec(),
+    };
+    body.extend(streams());
+    body
+}
+
 /// AF_UNIX of any kind; AF_INET and AF_INET6 only as TCP (protocol 0 or 6: Landlock does not judge
 /// MPTCP or SCTP).
-fn sockets() -> [sock_filter; 12] {
+fn streams() -> [sock_filter; 12] {
     [
         step(LOAD, low(0)),
         jump(EQUAL, 1, 8, 0),  // AF_UNIX

@@ -10,7 +10,7 @@ use landlock::{
 };
 
 use crate::{
-    AgentCommand, CHANNEL_PORT, Loopback,
+    AgentCommand, CHANNEL_PORT, Loopback, NameService, RESOLVER_PORT,
     error::{AtStep as _, StageFailure},
 };
 
@@ -30,7 +30,7 @@ pub(crate) fn restrict(command: &AgentCommand) -> Result<(), StageFailure> {
             "use Linux 6.12 or newer with `landlock` in the `lsm=` list",
         )
     };
-    let rules = ruleset(command.loopback).map_err(|e| missing(&e))?;
+    let rules = ruleset(command).map_err(|e| missing(&e))?;
     let rules = files(rules, command)?;
     let status = rules.restrict_self().map_err(|e| missing(&e))?;
     if status.ruleset != RulesetStatus::FullyEnforced {
@@ -39,18 +39,29 @@ pub(crate) fn restrict(command: &AgentCommand) -> Result<(), StageFailure> {
     Ok(())
 }
 
-fn ruleset(loopback: Loopback) -> Result<RulesetCreated, landlock::RulesetError> {
+fn ruleset(command: &AgentCommand) -> Result<RulesetCreated, landlock::RulesetError> {
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(REQUIRED_ABI))?
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?;
-    match loopback {
+    match command.loopback {
         Loopback::ChannelOnly => rules
             .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
             .create()?
-            .add_rule(NetPort::new(CHANNEL_PORT, AccessNet::ConnectTcp)),
+            .add_rules(
+                ports(&command.names).map(|port| Ok(NetPort::new(port, AccessNet::ConnectTcp))),
+            ),
         Loopback::TestServers => rules.create(),
     }
+}
+
+/// Where the agent may connect to: everything that listens on these ports is the supervisor's.
+fn ports(names: &NameService) -> impl Iterator<Item = u16> {
+    let named = match names {
+        NameService::Absent => None,
+        NameService::Present { ports } => Some([RESOLVER_PORT].iter().chain(ports).copied()),
+    };
+    std::iter::once(CHANNEL_PORT).chain(named.into_iter().flatten())
 }
 
 fn files(rules: RulesetCreated, command: &AgentCommand) -> Result<RulesetCreated, StageFailure> {

@@ -48,7 +48,7 @@ mod sys;
 
 pub use command::{
     AddressSpace, AgentCommand, CommandLimits, ConfinedCommand, Ended, FileAudit, Loopback,
-    StageProgram, Stdio,
+    NameService, StageProgram, Stdio,
 };
 pub use error::ConfineError;
 pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
@@ -56,7 +56,8 @@ pub use launch::{
     Diagnostics, IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits, RoomSpec, WritableBind,
 };
 pub use notify::{
-    ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress, Suggestion,
+    ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress,
+    SocketKind, Suggestion,
 };
 
 /// The supervisor's user and group id inside the room.
@@ -65,5 +66,11 @@ pub const SUPERVISOR_ID: u32 = 0;
 pub const AGENT_ID: u32 = 1000;
 /// The only TCP port that an agent may connect to under [`Loopback::ChannelOnly`].
 pub const CHANNEL_PORT: u16 = 8377;
+/// The port of the room's resolver, where there is one.
+pub const RESOLVER_PORT: u16 = 53;
+/// Where the supervisor says how names are looked up; `/etc/nsswitch.conf` leads here.
+pub const NAME_SWITCH: &str = "/run/proofroom/nsswitch.conf";
+/// Where the supervisor names the room's resolver; `/etc/resolv.conf` leads here.
+pub const RESOLVER_FILE: &str = "/run/proofroom/resolv.conf";
 /// The file descriptor on which the supervisor finds its end of the channel.
 pub const CHANNEL_FD: i32 = 3;

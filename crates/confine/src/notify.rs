@@ -19,7 +19,7 @@ mod decode;
 mod memory;
 mod resolve;
 
-pub use call::{ArgvRead, Call, PathArgument, SocketAddress};
+pub use call::{ArgvRead, Call, PathArgument, SocketAddress, SocketKind};
 pub use resolve::FinalLink;
 
 const CONTINUE: u32 = 1;
@@ -58,7 +58,7 @@ impl Notification {
                 Suggestion::Deny(Errno(libc::ENOSYS))
             }
             Call::Refused { .. } | Call::Identity => Suggestion::Deny(REFUSED_ERRNO),
-            Call::Connect { address } | Call::Bind { address } | Call::SendTo { address } => {
+            Call::Connect { address } | Call::Bind { address, .. } | Call::SendTo { address } => {
                 address.suggestion()
             }
             _ => Suggestion::Allow,

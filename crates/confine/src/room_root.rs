@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    AGENT_ID, ReadOnlyBind, RoomSpec,
+    AGENT_ID, NAME_SWITCH, RESOLVER_FILE, ReadOnlyBind, RoomSpec,
     error::{AtStep as _, StageFailure},
     sys,
 };
@@ -38,12 +38,15 @@ const PASSWD: &str = "root:x:0:0:supervisor:/:/usr/sbin/nologin\n\
 const GROUP: &str = "root:x:0:\nagent:x:1000:\n";
 const HOSTS: &str = "127.0.0.1 localhost room\n::1 localhost\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
-const GENERATED: [(&str, &str); 5] = [
+const GENERATED: [(&str, &str); 3] = [
     ("etc/passwd", PASSWD),
     ("etc/group", GROUP),
     ("etc/hosts", HOSTS),
-    ("etc/nsswitch.conf", NSSWITCH),
-    ("etc/resolv.conf", ""),
+];
+/// How names are looked up is the supervisor's to say, which knows only later whether it answers.
+const UNTIL_THE_SUPERVISOR_SAYS: [(&str, &str, &str); 2] = [
+    ("etc/nsswitch.conf", NAME_SWITCH, NSSWITCH),
+    ("etc/resolv.conf", RESOLVER_FILE, ""),
 ];
 
 /// Detached copies of the host's trees, taken with the caller's own rights (so that a read-only
@@ -187,8 +190,7 @@ fn skeleton(spec: &RoomSpec) -> Result<(), StageFailure> {
         make_directory(Path::new(name))?;
     }
     for (path, text) in GENERATED {
-        fs::write(path, text).at(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).at(path)?;
+        generate(Path::new(path), text)?;
     }
     let limits = spec.limits;
     let own = |bytes: u64, mode: &str| {
@@ -202,7 +204,18 @@ fn skeleton(spec: &RoomSpec) -> Result<(), StageFailure> {
     own(limits.tmp_bytes, "1777").on(Path::new("tmp"), MountFlags::NODEV)?;
     tmpfs("size=1m,nr_inodes=64,mode=0755")
         .on(Path::new("run"), MountFlags::NODEV | MountFlags::NOEXEC)?;
-    make_directory(Path::new("run/proofroom"))
+    make_directory(Path::new("run/proofroom"))?;
+    for (link, path, text) in UNTIL_THE_SUPERVISOR_SAYS {
+        symlink(path, link).at(link)?;
+        generate(&relative(Path::new(path))?, text)?;
+    }
+    Ok(())
+}
+
+fn generate(path: &Path, text: &str) -> Result<(), StageFailure> {
+    let step = format!("make `{}`", path.display());
+    fs::write(path, text).at(&step)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).at(&step)
 }
 
 fn devices(sources: &Sources, spec: &RoomSpec) -> Result<(), StageFailure> {

@@ -7,10 +7,14 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
 };
 
-use proofroom_e2e::{Bundle, Deployment, repository_root};
+use proofroom_e2e::{Bundle, Deployment, Session, repository_root};
 use serde_json::Value;
+
+#[path = "egress/names.rs"]
+mod names;
 
 /// Servers outside.
 struct Outside {
@@ -35,6 +39,7 @@ impl Outside {
                 dir.join("server.key"),
                 journal.clone(),
             ])
+            .arg(named_address())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -48,6 +53,11 @@ impl Outside {
             ports: serde_json::from_str(&line).expect("one JSON line"),
             journal,
         }
+    }
+
+    /// Where the servers are that are reached by name.
+    fn named_address(&self) -> &str {
+        self.ports["address"].as_str().expect("an address")
     }
 
     fn port(&self, name: &str) -> u64 {
@@ -87,15 +97,24 @@ fn authority() -> Authority {
     let certificate = ca.self_signed(&ca_key).expect("CA certificate");
     let issuer = rcgen::Issuer::new(ca, ca_key);
     let key = rcgen::KeyPair::generate().expect("key");
-    let leaf = rcgen::CertificateParams::new(["localhost".to_owned()])
-        .expect("names")
-        .signed_by(&key, &issuer)
-        .expect("certificate");
+    let leaf =
+        rcgen::CertificateParams::new(["localhost".to_owned(), "*.rooms.example".to_owned()])
+            .expect("names")
+            .signed_by(&key, &issuer)
+            .expect("certificate");
     Authority {
         ca: certificate.pem(),
         certificate: leaf.pem(),
         key: key.serialize_pem(),
     }
+}
+
+/// A loopback address that no other test has, so that usual ports are free there.
+fn named_address() -> String {
+    static COUNT: AtomicU8 = AtomicU8::new(128);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    format!("127.{count}.{high}.{low}")
 }
 
 fn script(name: &str) -> PathBuf {
@@ -115,7 +134,25 @@ impl Played {
         Self::within(deployment, outside, steps, "600")
     }
 
+    /// With the deployment's own names outside.
+    fn with_hosts(deployment: &Deployment, outside: &Outside, steps: &str) -> Self {
+        let hosts = deployment.path().join("hosts");
+        Self::play(deployment, outside, steps, |session| session.hosts(&hosts))
+    }
+
     fn within(deployment: &Deployment, outside: &Outside, steps: &str, seconds: &str) -> Self {
+        let limit = ["--seconds", seconds];
+        Self::play(deployment, outside, steps, |session| {
+            session.arguments(&limit)
+        })
+    }
+
+    fn play(
+        deployment: &Deployment,
+        outside: &Outside,
+        steps: &str,
+        prepare: impl FnOnce(Session) -> Session,
+    ) -> Self {
         let text = |path: PathBuf| fs::read_to_string(path).expect("a file");
         let files = [
             ("inside.py", text(script("inside.py"))),
@@ -127,10 +164,7 @@ impl Played {
         let ports = outside.ports.to_string();
         let command = ["python3", "inside.py", &ports];
         let session = deployment.session(&repository);
-        let bundle = session
-            .arguments(&["--seconds", seconds])
-            .command(&command)
-            .run();
+        let bundle = prepare(session).command(&command).run();
         let text_of = |stream: &str| -> String {
             let lines = bundle.lines.iter();
             let told = lines.filter(|line| line["type"] == "room" && line["kind"] == *stream);

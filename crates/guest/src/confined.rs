@@ -9,8 +9,8 @@ use std::{
 
 use proofroom_confine::{
     AgentCommand as Confinement, Call, CommandLimits, ConfineError, ConfinedCommand,
-    Ended as ConfinedEnd, Errno, FileAudit, FinalLink, Loopback, Notification, Notifications,
-    PathArgument, SocketAddress, StageProgram, Stdio, Suggestion,
+    Ended as ConfinedEnd, Errno, FileAudit, FinalLink, Loopback, NameService, Notification,
+    Notifications, PathArgument, SocketAddress, SocketKind, StageProgram, Stdio, Suggestion,
 };
 use proofroom_record::{
     event::Attempt,
@@ -18,6 +18,7 @@ use proofroom_record::{
 };
 
 use crate::{
+    names::{Directory, Leads},
     observe::{Seen, Verdict, Watch},
     spawn::{AgentCommand, Ended, Running, SpawnError, Spawner, Streams},
 };
@@ -82,6 +83,7 @@ impl Spawner for Confined {
             stderr: streams.stderr,
         };
         let loopback = loopback(command.rules.loopback);
+        let names = command.names.clone();
         let command = confinement(command);
         let running = ConfinedCommand::spawn(&command, &stdio, &self.stage).map_err(refused)?;
         // The command's ends of the pipes are its own alone.
@@ -101,7 +103,11 @@ impl Spawner for Confined {
         let tree = Arc::clone(&running);
         let socket = self.socket.clone();
         std::thread::spawn(move || {
-            let reach = Reach { socket, loopback };
+            let reach = Reach {
+                socket,
+                loopback,
+                names,
+            };
             if answer_all(&notifications, watch.as_ref(), &reach).is_err() {
                 // Calls that nobody answers would wait for ever.
                 drop(tree.kill());
@@ -130,6 +136,10 @@ fn confinement(command: &AgentCommand) -> Confinement {
             ..CommandLimits::default()
         },
         loopback: loopback(rules.loopback),
+        names: command
+            .names
+            .as_ref()
+            .map_or(NameService::Absent, |names| names.service()),
         file_audit: match rules.file_audit {
             OpenAudit::EveryOpen => FileAudit::EveryOpen,
             OpenAudit::Writes => FileAudit::Writes,
@@ -238,12 +248,13 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
             None => Seen::Ordinary,
             Some(target) => refused(Attempt::Network { target }),
         },
-        Call::Bind { address }
-            if notification.suggestion() == Suggestion::Allow && reach.may_bind(address) =>
+        Call::Bind { address, socket }
+            if notification.suggestion() == Suggestion::Allow
+                && reach.may_bind(address, *socket) =>
         {
             Seen::Ordinary
         }
-        Call::Bind { address } => refused(Attempt::Network {
+        Call::Bind { address, .. } => refused(Attempt::Network {
             target: format!("bind {}", name_of(address)),
         }),
         Call::Remove { path } => writing(path, "remove"),
@@ -327,24 +338,17 @@ struct Reach {
     socket: PathBuf,
     /// What they may do on the room's loopback.
     loopback: Loopback,
+    /// Where names lead, if somebody answers for them.
+    names: Option<Arc<Directory>>,
 }
 
 impl Reach {
     /// What is blocked of an address; `None` for the channel's port, for the agent's socket, for
-    /// sockets between the agent's own processes, and for test servers where they are allowed.
+    /// sockets between the agent's own processes, for names and their resolver, and for test servers
+    /// where they are allowed.
     fn connecting(&self, address: &SocketAddress) -> Option<String> {
         match address {
-            SocketAddress::Internet(to) => {
-                let ip = to.ip().to_canonical();
-                let here = ip.is_loopback() || ip.is_unspecified();
-                let allowed = match self.loopback {
-                    Loopback::ChannelOnly => {
-                        LOCALHOST.contains(&ip) && to.port() == proofroom_confine::CHANNEL_PORT
-                    }
-                    Loopback::TestServers => here,
-                };
-                (!allowed).then(|| name_of(address))
-            }
+            SocketAddress::Internet(to) => self.connecting_to(*to),
             SocketAddress::UnixPath(path) if *path == self.socket => None,
             SocketAddress::UnixPath(path) => {
                 let nothing = OWN_SOCKETS.iter().chain(&SOUGHT_SOCKETS);
@@ -358,9 +362,32 @@ impl Reach {
         }
     }
 
-    /// Landlock judges TCP ports by itself and leaves no trace; and it does not know UDP.
-    fn may_bind(&self, address: &SocketAddress) -> bool {
-        self.loopback == Loopback::TestServers || !matches!(address, SocketAddress::Internet(_))
+    fn connecting_to(&self, to: std::net::SocketAddr) -> Option<String> {
+        let names = self.names.as_ref();
+        match names.map_or(Leads::Elsewhere, |names| names.leads(to)) {
+            Leads::ToTheSupervisor => return None,
+            Leads::ToNothing(told) => return Some(told),
+            Leads::Elsewhere => {}
+        }
+        let ip = to.ip().to_canonical();
+        let allowed = match self.loopback {
+            Loopback::ChannelOnly => {
+                LOCALHOST.contains(&ip) && to.port() == proofroom_confine::CHANNEL_PORT
+            }
+            Loopback::TestServers => ip.is_loopback() || ip.is_unspecified(),
+        };
+        (!allowed).then(|| format!("ip {to}"))
+    }
+
+    /// Landlock judges TCP ports by itself and leaves no trace; and it does not know UDP. A program that
+    /// asks the resolver by itself may take any port for the answer.
+    fn may_bind(&self, address: &SocketAddress, socket: SocketKind) -> bool {
+        let SocketAddress::Internet(at) = address else {
+            return true;
+        };
+        let for_an_answer =
+            self.names.is_some() && socket == SocketKind::Datagram && at.port() == 0;
+        self.loopback == Loopback::TestServers || for_an_answer
     }
 }
 

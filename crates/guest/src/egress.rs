@@ -1,5 +1,6 @@
 //! The proxy of the room: `CONNECT` and absolute URLs on the agent's port. An intent before, the
-//! host's broker in between, an outcome after. What the policy denies does not reach the host.
+//! host's broker in between, an outcome after. What the policy denies does not reach the host. The same
+//! for connections that programs make to names themselves.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -26,9 +27,12 @@ use crate::{
 };
 
 pub mod authority;
+mod direct;
 mod request;
 mod terminate;
 mod tunnel;
+
+pub(crate) use direct::{direct, is_allowed};
 
 /// The most attempts of one session. At the next one it ends: every attempt is an event, and events
 /// must not fill the disk.

@@ -364,6 +364,7 @@ impl Room {
             workspace: at.join("workspace"),
             socket: self.socket(),
             loopback: None,
+            resolver: None,
             agent,
             owner: Owner::Itself,
             attester: Arc::new(crate::attest::Nothing),

@@ -101,6 +101,7 @@ impl Git {
                 env: self.environment(),
                 cwd: self.root.clone(),
                 rules: self.rules.clone(),
+                names: None,
             },
             input,
             time: TIME,

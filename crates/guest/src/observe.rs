@@ -11,6 +11,7 @@ use std::{
 };
 
 use proofroom_canonical::{Digest, Hasher};
+use proofroom_confine::{NAME_SWITCH, RESOLVER_FILE};
 use proofroom_record::event::{Attempt, Observation};
 
 use crate::{journal::Journal, redact::Redactor};
@@ -102,6 +103,8 @@ const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"];
 const AGENT_SOCKET: &str = "/run/proofroom/agent.sock";
 /// Who vouches for hosts outside.
 const AUTHORITIES: &str = "/run/proofroom/authorities.pem";
+/// What the supervisor says to whom.
+const OF_THE_SUPERVISOR: [&str; 4] = [AGENT_SOCKET, AUTHORITIES, NAME_SWITCH, RESOLVER_FILE];
 
 /// A system call that waits for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,9 +281,7 @@ impl Observer {
                 .any(|root| path.starts_with(root))
             || self.readable.iter().any(|root| path.starts_with(root))
             || path == Path::new("/")
-            || [AGENT_SOCKET, AUTHORITIES]
-                .iter()
-                .any(|file| path == Path::new(file))
+            || OF_THE_SUPERVISOR.iter().any(|file| path == Path::new(file))
             || is_nameless(path);
         if visible || harmless_in_etc(path) || harmless_in_sys(path) {
             return Verdict::Continue;

@@ -351,6 +351,10 @@ pub fn in_workspace(session: &Session, argv: Vec<OsString>) -> AgentCommand {
         env: session_environment(session),
         cwd: session.root.clone(),
         rules: session.assignment.commands.clone(),
+        names: session
+            .resolver
+            .as_ref()
+            .map(|resolver| Arc::clone(&resolver.directory)),
     }
 }
 

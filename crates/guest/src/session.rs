@@ -31,14 +31,16 @@ use crate::{
     observe::{Files, Observer, Programs},
     process::OutputBudget,
     redact::Redactor,
+    resolver::Resolver,
     spawn::Spawner,
+    told::{News, Told},
     tree::Tree,
 };
 
 /// How long actions may take to come to their outcome once the session has ended.
 const SETTLING: Duration = Duration::from_secs(10);
 /// The most different requests to nothing that one session writes down, and how long each may be.
-const MAX_ASTRAY: usize = 64;
+pub(crate) const MAX_ASTRAY: usize = 64;
 const MAX_ASTRAY_CHARACTERS: usize = 300;
 
 /// A session at work.
@@ -56,6 +58,8 @@ pub struct Session {
     pub egress: EgressPolicy,
     /// Who vouches in the room for hosts of single requests, where there are any.
     pub authority: Option<Authority>,
+    /// Who answers for names in the room, where anything is allowed.
+    pub resolver: Option<Arc<Resolver>>,
     /// Attempts to go outside so far.
     pub attempts: AtomicU64,
     /// The workspace's files.
@@ -79,7 +83,7 @@ pub struct Session {
     /// Tokens so far.
     pub tokens: AtomicU64,
     /// Requests for what the room does not offer, each written down once.
-    pub astray: Mutex<BTreeSet<String>>,
+    pub astray: Told,
     /// What commands may still write.
     pub output: Arc<OutputBudget>,
     /// The number of the next order of the host's.
@@ -205,19 +209,26 @@ impl Session {
     pub fn astray(&self, method: &http::Method, target: &str) {
         let target = format!("http {method} {target}");
         let target: String = target.chars().take(MAX_ASTRAY_CHARACTERS).collect();
-        let mut known = self.astray.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() > MAX_ASTRAY || !known.insert(target.clone()) {
-            return;
-        }
-        self.journal.note(if known.len() > MAX_ASTRAY {
-            Observation::LimitReached {
-                resource: "events".to_owned(),
-                detail: "further requests for what is not offered are not written".to_owned(),
+        let more = "further requests for what is not offered are not written";
+        self.blocked(&self.astray, target, more);
+    }
+
+    /// Notes a blocked attempt at the network if it is news; `more` says that others are not noted.
+    pub fn blocked(&self, told: &Told, target: String, more: &str) -> News {
+        let news = told.hear(&target);
+        match news {
+            News::Fresh => {
+                let attempt = Attempt::Network { target };
+                self.journal
+                    .note(Observation::Blocked { attempt, times: 1 });
             }
-        } else {
-            let attempt = Attempt::Network { target };
-            Observation::Blocked { attempt, times: 1 }
-        });
+            News::TooMany => self.journal.note(Observation::LimitReached {
+                resource: "events".to_owned(),
+                detail: more.to_owned(),
+            }),
+            News::Old => {}
+        }
+        news
     }
 
     /// Remembers that the host said so.

@@ -5,7 +5,7 @@ use std::{ffi::OsString, fmt, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use proofroom_record::room_api::CommandRules;
 
-use crate::observe::Watch;
+use crate::{names::Directory, observe::Watch};
 
 /// A command to be run as the agent. Nothing is inherited.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct AgentCommand {
     pub cwd: PathBuf,
     /// How it is confined.
     pub rules: CommandRules,
+    /// Where names lead that it looks up; none where nobody answers for them.
+    pub names: Option<Arc<Directory>>,
 }
 
 /// Standard streams of a command.

@@ -11,6 +11,7 @@ use std::{
 
 use proofroom_authz::{Access, AccessPolicy, PolicyProblem, TaskGrant};
 use proofroom_canonical::Digest;
+use proofroom_confine::{CHANNEL_PORT, RESOLVER_PORT};
 use proofroom_egress::EgressPolicy;
 use proofroom_record::{
     attest_api::{ASSIGNMENT_EVENT, RuntimeEvent},
@@ -37,9 +38,11 @@ use crate::{
     orders,
     process::{self, Audience, Job, OutputBudget, Piece, Stream},
     redact::Redactor,
+    resolver::{self, Resolver},
     serve,
-    session::Session,
+    session::{MAX_ASTRAY, Session},
     spawn::Spawner,
+    told::Told,
     tree::{Owner, Tree, TreeError},
     workspace,
 };
@@ -64,6 +67,8 @@ pub struct Places {
     pub socket: PathBuf,
     /// The loopback address that serves the model API; none in tests.
     pub loopback: Option<std::net::SocketAddr>,
+    /// Where the room's resolver answers, if the policy allows anything; none in tests.
+    pub resolver: Option<std::net::SocketAddr>,
     /// The built-in agent's program.
     pub agent: PathBuf,
     /// Whose the files are that tools make.
@@ -79,7 +84,8 @@ impl Places {
         Self {
             workspace: "/workspace".into(),
             socket: "/run/proofroom/agent.sock".into(),
-            loopback: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 8377))),
+            loopback: Some(std::net::SocketAddr::from(([127, 0, 0, 1], CHANNEL_PORT))),
+            resolver: Some(std::net::SocketAddr::from(([127, 0, 0, 1], RESOLVER_PORT))),
             agent: "/proofroom/proofroom-agent".into(),
             owner: Owner::Agent(1000),
             attester: attest::of_a_room(),
@@ -106,6 +112,9 @@ pub enum SupervisorError {
     /// There is no TLS in the room for single requests.
     #[error("hosts of single requests cannot be vouched for")]
     Authority(#[source] AuthorityError),
+    /// Nobody answers for names in the room.
+    #[error("the room's resolver could not be set up")]
+    Resolver(#[source] std::io::Error),
     /// The grant is not one.
     #[error("the task's grant cannot be used")]
     Grant(#[source] proofroom_authz::GrantError),
@@ -146,6 +155,7 @@ impl SupervisorError {
             Self::PolicyDigest => "access-policy-digest",
             Self::Policy(_) => "access-policy-refused",
             Self::Authority(_) => "egress-authority",
+            Self::Resolver(_) => "egress-resolver",
             Self::EgressDigest => "egress-policy-digest",
             Self::Egress(_) => "egress-policy-refused",
             Self::Grant(error) => error.code(),
@@ -268,6 +278,18 @@ fn authority(policy: &EgressPolicy, places: &Places) -> Result<Option<Authority>
     Authority::establish(policy, &file).map_err(SupervisorError::Authority)
 }
 
+/// Listens before anything of the agent's can.
+fn resolver(
+    policy: &EgressPolicy,
+    places: &Places,
+) -> Result<Option<Arc<Resolver>>, SupervisorError> {
+    let Some(server) = places.resolver else {
+        return Ok(None);
+    };
+    let resolver = Resolver::establish(policy, server).map_err(SupervisorError::Resolver)?;
+    Ok(resolver.map(Arc::new))
+}
+
 fn begin(
     channel: Channel,
     assignment: Assignment,
@@ -285,6 +307,7 @@ fn begin(
         journal: Arc::new(journal),
         access,
         authority: authority(&egress, places)?,
+        resolver: resolver(&egress, places)?,
         egress,
         attempts: AtomicU64::new(0),
         tree: Tree::open(root, places.owner).map_err(SupervisorError::Tree)?,
@@ -304,7 +327,7 @@ fn begin(
         result: Mutex::default(),
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
-        astray: Mutex::default(),
+        astray: Told::new(MAX_ASTRAY),
         output: Arc::new(OutputBudget::new(output)),
         next_order: AtomicU64::new(0),
         limits_reached: Mutex::default(),
@@ -401,7 +424,9 @@ async fn import_and_run(session: &Arc<Session>, places: &Places) {
     match listen(places) {
         Ok((unix, tcp)) => {
             let serving = tokio::spawn(serve::serve(Arc::clone(session), unix, tcp));
+            let resolving = tokio::spawn(resolver::serve(Arc::clone(session)));
             run_agent(session, places).await;
+            resolving.abort();
             serving.abort();
         }
         Err(error) => {

@@ -3,10 +3,20 @@
 use libc::sock_filter;
 
 use super::{ALLOW, ERRNO_ENOSYS, NATIVE_ARCH, NOTIFY, jail, program, table};
-use crate::FileAudit;
+use crate::{FileAudit, NameService};
 
 fn run(audit: FileAudit, arch: u32, number: libc::c_long, args: [u64; 6]) -> u32 {
-    interpret(&program(audit).unwrap(), arch, number, args)
+    run_with(&NameService::Absent, audit, arch, number, args)
+}
+
+fn run_with(
+    names: &NameService,
+    audit: FileAudit,
+    arch: u32,
+    number: libc::c_long,
+    args: [u64; 6],
+) -> u32 {
+    interpret(&program(audit, names).unwrap(), arch, number, args)
 }
 
 fn interpret(program: &[sock_filter], arch: u32, number: libc::c_long, args: [u64; 6]) -> u32 {
@@ -114,6 +124,29 @@ fn sockets_of_refused_families_go_to_the_supervisor() {
             NOTIFY,
             "{family} {kind} {protocol}"
         );
+    }
+}
+
+#[test]
+fn a_resolver_brings_internet_datagrams_and_nothing_else() {
+    let names = NameService::Present { ports: vec![443] };
+    let with = |number, args| run_with(&names, FileAudit::EveryOpen, NATIVE_ARCH, number, args);
+    let socket = |family, kind, protocol| with(libc::SYS_socket, [family, kind, protocol, 0, 0, 0]);
+    for kind in [2, 2 | 0o2_000_000, 2 | 0o2_004_000] {
+        assert_eq!((socket(2, kind, 0), socket(2, kind, 17)), (ALLOW, ALLOW));
+    }
+    for family in 0..50 {
+        for kind in 0..16 {
+            for protocol in [0, 1, 6, 17, 132, 136, 255, 262] {
+                let datagram = (family, kind) == (2, 2) && [0, 17].contains(&protocol);
+                let args = [family, kind, protocol, 0, 0, 0];
+                let same = socket(family, kind, protocol) == native(libc::SYS_socket, args);
+                assert_eq!(same, !datagram, "{family} {kind} {protocol}");
+            }
+        }
+    }
+    for number in (0..600).filter(|number| *number != libc::SYS_socket) {
+        assert_eq!(with(number, [0; 6]), native(number, [0; 6]), "{number}");
     }
 }
 

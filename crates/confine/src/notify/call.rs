@@ -67,6 +67,15 @@ impl SocketAddress {
     }
 }
 
+/// What kind of socket a descriptor was when its call was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// One of datagrams.
+    Datagram,
+    /// Any other, or none.
+    Other,
+}
+
 /// A notified call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,6 +105,8 @@ pub enum Call {
     Bind {
         /// To.
         address: SocketAddress,
+        /// What.
+        socket: SocketKind,
     },
     /// `sendto` with an address.
     SendTo {

@@ -93,6 +93,7 @@ impl Arguments {
             },
             "bind" => Call::Bind {
                 address: self.address(b, c)?,
+                socket: memory::socket_kind(self.pid, a),
             },
             "sendto" if d & FASTOPEN == 0 => {
                 let [_, _, _, _, _, length] = self.args;

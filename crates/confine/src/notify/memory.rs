@@ -1,8 +1,14 @@
-//! Reading the calling process's memory: bounded, page by page, every address taken as hostile.
+//! Reading the calling process's memory: bounded, page by page, every address taken as hostile. And
+//! what kind of socket one of its descriptors is.
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
 
-use super::call::ArgvRead;
+use rustix::{
+    net::SocketType,
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
+
+use super::call::{ArgvRead, SocketKind};
 use crate::sys;
 
 /// `PATH_MAX`: the kernel takes no longer path either.
@@ -95,4 +101,23 @@ pub(crate) fn vector(pid: i32, address: u64) -> Result<(Vec<OsString>, ArgvRead)
         strings.push(text);
     }
     Ok((strings, ArgvRead::Truncated))
+}
+
+/// What kind of socket the descriptor is, told by the socket itself.
+pub(crate) fn socket_kind(pid: i32, descriptor: u64) -> SocketKind {
+    let [a, b, c, d, ..] = descriptor.to_le_bytes();
+    match borrowed_socket_type(pid, i32::from_le_bytes([a, b, c, d])) {
+        Some(SocketType::DGRAM) => SocketKind::Datagram,
+        _ => SocketKind::Other,
+    }
+}
+
+fn borrowed_socket_type(thread: i32, descriptor: i32) -> Option<SocketType> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let mut lines = status.lines();
+    let process = lines.find_map(|line| line.strip_prefix("Tgid:"))?;
+    let process = Pid::from_raw(process.trim().parse().ok()?)?;
+    let process = pidfd_open(process, PidfdFlags::empty()).ok()?;
+    let socket = pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()).ok()?;
+    rustix::net::sockopt::socket_type(&socket).ok()
 }

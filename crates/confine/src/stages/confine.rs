@@ -125,7 +125,8 @@ fn become_agent(
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     landlock_rules::restrict(command)?;
     let mechanisms = mechanisms()?;
-    let mut program = filter::program(command.file_audit).at("assemble the filter")?;
+    let mut program =
+        filter::program(command.file_audit, &command.names).at("assemble the filter")?;
     let listener = sys::install_filter(&mut program).map_err(|e| {
         StageFailure::mechanism(
             "seccomp-notify",

@@ -44,11 +44,12 @@ const ENABLE_NAMESPACE: &str = "enable it in the kernel; if unprivileged user na
     for proofroom";
 
 /// What the supervisor keeps: it makes namespaces and mounts for commands, changes ids, reads the
-/// memory of those that call, and owns the files it makes.
+/// memory of those that call, owns the files it makes, and answers for names on their usual ports.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::KILL)
+    .union(CapabilitySet::NET_BIND_SERVICE)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETPCAP)

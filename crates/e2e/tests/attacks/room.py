@@ -302,6 +302,7 @@ OWN = ("/workspace", "/tmp", "/home/agent", "/dev/shm")
 SETTINGS = {
     "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf",
     "/etc/ca-certificates.conf", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime",
+    "/run/proofroom/nsswitch.conf", "/run/proofroom/resolv.conf",
 }
 TREES = ("/etc/ssl/certs", "/etc/alternatives", "/etc/ld.so.conf.d")
 DEVICES = {f"/dev/{n}" for n in ("null", "zero", "full", "random", "urandom", "tty")}

@@ -6,7 +6,7 @@ import ssl
 import sys
 import threading
 
-certificate, key, journal = sys.argv[1:]
+certificate, key, journal, named = sys.argv[1:]
 lock = threading.Lock()
 
 
@@ -36,8 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def start(tls):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def start(tls, address="127.0.0.1", port=0):
+    server = http.server.ThreadingHTTPServer((address, port), Handler)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -46,6 +46,16 @@ def start(tls):
     return server.server_port
 
 
-ports = {"through": start(True), "private": start(True), "api": start(True), "plain": start(False)}
+def usual(tls, port):
+    """A server on a port that only root may have; without it, there is none."""
+    try:
+        return start(tls, named, port)
+    except PermissionError:
+        return 0
+
+
+ports = {"address": named, "named tls": usual(True, 443), "named plain": usual(False, 80),
+         "high": start(True, named), "through": start(True), "private": start(True),
+         "api": start(True), "plain": start(False)}
 print(json.dumps(ports), flush=True)
 sys.stdin.read()

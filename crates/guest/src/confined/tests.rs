@@ -1,9 +1,15 @@
 //! What calls are taken for, where no running process is needed to tell.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use proofroom_confine::{Loopback, SocketAddress};
+use proofroom_confine::{Loopback, SocketAddress, SocketKind};
+use proofroom_egress::HostName;
 use proofroom_record::event::Attempt;
+
+use crate::names::Directory;
 
 use super::{Reach, attempt_by_name, kind_of_change, stranger};
 
@@ -11,6 +17,7 @@ fn reach(loopback: Loopback) -> Reach {
     Reach {
         socket: PathBuf::from("/run/proofroom/agent.sock"),
         loopback,
+        names: None,
     }
 }
 
@@ -40,14 +47,49 @@ fn the_channel_is_the_one_address_on_the_net() {
         let told = reach.connecting(&internet(closed));
         assert_eq!(told, Some(format!("ip {closed}")), "{closed}");
     }
-    assert!(!reach.may_bind(&internet("127.0.0.1:4444")));
+    for kind in [SocketKind::Datagram, SocketKind::Other] {
+        assert!(!reach.may_bind(&internet("127.0.0.1:4444"), kind));
+        assert!(!reach.may_bind(&internet("0.0.0.0:0"), kind));
+    }
+}
+
+#[test]
+fn names_open_the_resolver_and_their_own_addresses() {
+    for loopback in [Loopback::ChannelOnly, Loopback::TestServers] {
+        let directory = Directory::new([443].into());
+        let name = HostName::parse("api.example.org").unwrap();
+        assert!(directory.address_of(&name).is_some());
+        let reach = Reach {
+            names: Some(Arc::new(directory)),
+            ..reach(loopback)
+        };
+        for open in ["127.0.0.1:53", "127.64.0.1:443", "127.0.0.1:8377"] {
+            assert_eq!(reach.connecting(&internet(open)), None, "{open}");
+        }
+        let elsewhere = reach.connecting(&internet("127.64.0.1:22"));
+        assert_eq!(elsewhere.as_deref(), Some("name api.example.org:22"));
+        for closed in ["127.64.0.2:443", "1.1.1.1:53", "10.0.0.1:443"] {
+            let told = reach.connecting(&internet(closed));
+            assert_eq!(told, Some(format!("ip {closed}")), "{closed}");
+        }
+        let servers = loopback == Loopback::TestServers;
+        let answer = internet("0.0.0.0:0");
+        assert!(reach.may_bind(&answer, SocketKind::Datagram));
+        for (address, kind) in [
+            ("0.0.0.0:0", SocketKind::Other),
+            ("127.64.0.1:443", SocketKind::Other),
+            ("127.0.0.1:5353", SocketKind::Datagram),
+        ] {
+            assert_eq!(reach.may_bind(&internet(address), kind), servers);
+        }
+    }
 }
 
 #[test]
 fn test_servers_may_be_reached_where_they_are_allowed_and_only_here() {
     let reach = reach(Loopback::TestServers);
     assert_eq!(reach.connecting(&internet("127.0.0.1:4444")), None);
-    assert!(reach.may_bind(&internet("0.0.0.0:4444")));
+    assert!(reach.may_bind(&internet("0.0.0.0:4444"), SocketKind::Other));
     assert!(reach.connecting(&internet("10.0.0.1:4444")).is_some());
 }
 

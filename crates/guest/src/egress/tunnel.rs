@@ -7,12 +7,13 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use proofroom_egress::Endpoint;
 use proofroom_record::room_api::EgressAccount;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
     sync::mpsc,
 };
 
@@ -36,32 +37,16 @@ pub(super) async fn open(
     request: Request<Incoming>,
     endpoint: &Endpoint,
 ) -> Response<Body> {
-    let attempted = match announce(&session, connection_action(endpoint)).await {
-        Ok(attempted) => attempted,
-        Err(over) => return over,
-    };
-    let (pieces, receiver) = mpsc::channel(PIECES);
-    let body = Fed(receiver).boxed_unsync();
-    let Some(asked) = ask(attempted.intent, "CONNECT", endpoint.to_string(), body) else {
-        return not_carried_out(&session, attempted, None).await;
-    };
-    let sent = tokio::select! {
-        sent = session.channel.send(asked) => sent.ok(),
-        _ = session.until_ended() => None,
-    };
-    let answer = match sent {
-        Some(answer) if answer.status() == StatusCode::OK => answer.into_body(),
-        Some(answer) => {
-            let account = account_in(answer.headers());
-            return not_carried_out(&session, attempted, account).await;
-        }
-        None => return not_carried_out(&session, attempted, None).await,
+    let opened = match at_the_broker(&session, endpoint).await {
+        Ok(opened) => opened,
+        Err(refused) => return refused,
     };
     drop(tokio::spawn(async move {
         match hyper::upgrade::on(request).await {
-            Ok(upgraded) => carry(session, attempted, upgraded, pieces, answer).await,
+            Ok(upgraded) => carry(session, opened, TokioIo::new(upgraded)).await,
             Err(_) => {
-                drop((pieces, answer));
+                let attempted = opened.attempted;
+                drop((opened.pieces, opened.answer));
                 settle(&session, attempted, None, None).await;
             }
         }
@@ -69,14 +54,58 @@ pub(super) async fn open(
     Response::new(whole(Bytes::new()))
 }
 
-async fn carry(
-    session: Arc<Session>,
+/// The same for a client that connected by itself; a refusal ends its connection.
+pub(super) async fn over(session: Arc<Session>, stream: TcpStream, endpoint: &Endpoint) {
+    if let Ok(opened) = at_the_broker(&session, endpoint).await {
+        carry(session, opened, stream).await;
+    }
+}
+
+/// A connection that the broker has.
+struct Opened {
     attempted: Attempted,
-    upgraded: Upgraded,
     pieces: Pieces,
     answer: Incoming,
-) {
-    let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+}
+
+async fn at_the_broker(
+    session: &Arc<Session>,
+    endpoint: &Endpoint,
+) -> Result<Opened, Response<Body>> {
+    let attempted = announce(session, connection_action(endpoint)).await?;
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    let body = Fed(receiver).boxed_unsync();
+    let Some(asked) = ask(attempted.intent, "CONNECT", endpoint.to_string(), body) else {
+        return Err(not_carried_out(session, attempted, None).await);
+    };
+    let sent = tokio::select! {
+        sent = session.channel.send(asked) => sent.ok(),
+        _ = session.until_ended() => None,
+    };
+    match sent {
+        Some(answer) if answer.status() == StatusCode::OK => Ok(Opened {
+            attempted,
+            pieces,
+            answer: answer.into_body(),
+        }),
+        Some(answer) => {
+            let account = account_in(answer.headers());
+            Err(not_carried_out(session, attempted, account).await)
+        }
+        None => Err(not_carried_out(session, attempted, None).await),
+    }
+}
+
+async fn carry<S>(session: Arc<Session>, opened: Opened, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let Opened {
+        attempted,
+        pieces,
+        answer,
+    } = opened;
+    let (reader, writer) = tokio::io::split(stream);
     let up = tokio::spawn(up(reader, pieces));
     let account = tokio::select! {
         account = down(writer, answer) => account,
