@@ -163,6 +163,16 @@ pub fn scan_memory(canaries: &[&str], pids: &[u32]) -> Value {
     python("memory.py", &json!({"canaries": canaries, "pids": pids}))
 }
 
+/// Every canary that a memory file, or a file whose name is gone, holds, with a process that has it open.
+/// All processes of the machine are looked at.
+///
+/// # Panics
+/// When python3 does not do it.
+#[must_use]
+pub fn scan_memory_files(canaries: &[&str]) -> Value {
+    python("memory.py", &json!({"canaries": canaries, "pids": []}))
+}
+
 /// Asks one of the scripts in JSON.
 fn python(script: &str, asked: &Value) -> Value {
     let path = repository_root()

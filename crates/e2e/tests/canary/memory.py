@@ -2,13 +2,17 @@
 
 Reads {"canaries": [...], "pids": [...]} from standard input; answers {"found": [[pid, canary], ...],
 "searched": [pid, ...]}: the processes whose memory could be read. What lies across two pieces of one
-mapping is found too.
+mapping is found too. Without "pids", of every process of the machine, it looks at the memory files and the
+files without a name that the process has open, each once, and "searched" are their owners.
 """
 
 import json
+import os
+import stat
 import sys
 
 PIECE = 8 << 20
+NOTHING = bytes(PIECE)
 
 asked = json.load(sys.stdin)
 wanted = [(canary, canary.encode()) for canary in asked["canaries"]]
@@ -24,29 +28,65 @@ def mappings(pid):
                 yield int(start, 16), int(end, 16)
 
 
+def pieces(file, start, end):
+    kept, at = b"", start
+    while at < end:
+        try:
+            file.seek(at)
+            piece = file.read(min(PIECE, end - at))
+        except (OSError, OverflowError, ValueError):
+            return
+        if not piece:
+            return
+        if piece != NOTHING[: len(piece)]:
+            yield kept + piece
+        kept, at = piece[-longest:], at + len(piece)
+
+
+def strings(file, start, end):
+    for piece in pieces(file, start, end):
+        yield from (canary for canary, raw in wanted if raw in piece)
+
+
 def search(pid):
     found = set()
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for start, end in mappings(pid):
-            kept, at = b"", start
-            while at < end:
-                try:
-                    memory.seek(at)
-                    piece = memory.read(min(PIECE, end - at))
-                except (OSError, OverflowError, ValueError):
-                    break
-                if not piece:
-                    break
-                data = kept + piece
-                found.update(canary for canary, raw in wanted if raw in data)
-                kept, at = data[-longest:], at + len(piece)
+            found.update(strings(memory, start, end))
     return found
 
 
+def nameless(pid):
+    """Open regular files of a process that no name leads to."""
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{number}"
+        try:
+            state = os.stat(path)
+            if stat.S_ISREG(state.st_mode) and os.readlink(path).endswith(" (deleted)"):
+                yield path, state
+        except OSError:
+            continue
+
+
+def search_nameless(pid):
+    found = set()
+    for path, state in nameless(pid):
+        if (state.st_dev, state.st_ino) in seen:
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        with open(path, "rb", buffering=0) as file:
+            found.update(strings(file, 0, state.st_size))
+    return found
+
+
+seen = set()
+pids, look = asked["pids"], search
+if not pids:
+    pids, look = [int(name) for name in os.listdir("/proc") if name.isdigit()], search_nameless
 found, searched = [], []
-for pid in asked["pids"]:
+for pid in pids:
     try:
-        found.extend([pid, canary] for canary in search(pid))
+        found.extend([pid, canary] for canary in look(pid))
     except OSError:
         continue
     searched.append(pid)
