@@ -191,9 +191,10 @@ fn groups(traces: &Traces<'_>) -> Vec<String> {
 }
 
 /// What stays of a session on purpose: its record, of which the bundle is made.
-const RECORD: [&str; 9] = [
+const RECORD: [&str; 10] = [
     "/binding.json",
     "/done",
+    "/evidence",
     "/journal.jsonl",
     "/lock",
     "/policies",
