@@ -11,13 +11,14 @@ const SHIPPED: [&str; 4] = [
     "proofroom-agent",
     "proofroom-verify",
 ];
-/// The seed of the simulated TEE. Not imported: this test is about bytes.
+/// The seeds of the simulated TEE and of the simulated AMD vendor. Not imported: this test is about bytes.
 const SEED: &[u8] = b"proofroom simulated TEE, seed 01";
+const SNP_SEED: &[u8] = b"proofroom simulated SNP, seed 01";
 const DEVELOPMENT_ONLY: [&str; 2] = ["proofroom-testkit", "fuser"];
 
-fn contains_seed(name: &str) -> bool {
+fn contains_seed(name: &str, seed: &[u8]) -> bool {
     let bytes = fs::read(program(name)).expect("the program can be read");
-    bytes.windows(SEED.len()).any(|window| window == SEED)
+    bytes.windows(seed.len()).any(|window| window == seed)
 }
 
 /// Names of the packages that `package` is built from.
@@ -40,11 +41,12 @@ fn built_from(package: &str) -> Vec<String> {
 #[test]
 fn no_shipped_program_holds_the_seed_of_the_simulated_tee() {
     assert!(
-        contains_seed("proofroom-cassette"),
+        contains_seed("proofroom-cassette", SEED),
         "the search finds the seed where it is"
     );
     for name in SHIPPED {
-        assert!(!contains_seed(name), "{name}");
+        assert!(!contains_seed(name, SEED), "{name}");
+        assert!(!contains_seed(name, SNP_SEED), "{name}");
     }
 }
 

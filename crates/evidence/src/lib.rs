@@ -1,6 +1,7 @@
 //! Attestation evidence as claims (RFC 9334): Intel TDX quotes, the PCK certificate's platform
-//! facts, the document that an attested upstream serves, and what a room says of itself. Reads bytes, decides nothing: whether
-//! any of it is true or trusted is the verifier's to say.
+//! facts, AMD SEV-SNP reports, the document that an attested upstream serves, and what a room says
+//! of itself. Reads bytes, decides nothing: whether any of it is true or trusted is the verifier's
+//! to say.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod pck;
 mod quote;
 mod room;
 mod room_error;
+pub mod snp;
 mod statement;
 mod tpm;
 

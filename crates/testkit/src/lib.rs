@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub mod cassette;
+mod der;
 pub mod event_log;
+pub mod snp;
 pub mod td;
 pub mod tee;
 pub mod tpm;

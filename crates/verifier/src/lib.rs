@@ -1,6 +1,6 @@
 //! The verifier of RFC 9334: evidence and vendor collateral in, an appraisal out. Pure: the clock
 //! and the policy are arguments, nothing is fetched. The types that prove an accepted appraisal,
-//! [`VerifiedUpstream`] and [`VerifiedRoom`], cannot be built by anybody else.
+//! [`VerifiedUpstream`], [`VerifiedSnp`] and [`VerifiedRoom`], cannot be built by anybody else.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,8 @@ mod policy;
 pub mod reference;
 mod room;
 mod room_policy;
+mod snp;
+mod snp_policy;
 mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
@@ -29,4 +31,11 @@ pub use room_policy::{
     NO_ROOM_EVIDENCE, PinError, PinnedRoomPolicy, ROOM_SIMULATED, ROOM_TDX, ROOM_VM,
     RoomAppraisalPolicy, TpmOwner, label_of, level_of,
 };
-pub use verified::{VerifiedRoom, VerifiedUpstream};
+pub use snp::{
+    SnpAppraisal, SnpCause, SnpChain, SnpCheck, SnpCheckName, SnpExpectation, SnpFacts, SnpOutcome,
+    SnpReason, appraise_snp,
+};
+pub use snp_policy::{
+    AMD_ARK_GENOA, AMD_ARK_MILAN, AMD_ARK_TURIN, PRODUCTION_SNP, SnpAppraisalPolicy,
+};
+pub use verified::{VerifiedRoom, VerifiedSnp, VerifiedUpstream};

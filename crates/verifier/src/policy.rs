@@ -12,7 +12,7 @@ mod platform;
 mod raw;
 
 pub(crate) use platform::{PlatformRule, RawAttributes, RawPlatform, RawPlatformExample, RawTcb};
-pub(crate) use raw::{Expect, Problems, RawRegister, read_register, run_examples};
+pub(crate) use raw::{Expect, Problems, RawRegister, read_name, read_register, run_examples};
 
 /// The most bytes of a policy file that are read.
 pub(crate) const MAX_POLICY_BYTES: usize = 64 * 1024;

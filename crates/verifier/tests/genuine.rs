@@ -8,11 +8,10 @@
     reason = "a test that panics has failed"
 )]
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+#[path = "support/evidence.rs"]
+mod evidence;
 
+use evidence::read;
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{Collateral, EvidenceDocument, KeysetStatement, PURPOSE, Quote, Register};
 use proofroom_verifier::{
@@ -21,30 +20,6 @@ use proofroom_verifier::{
 };
 
 const NONCE: Nonce = Nonce::from_random([1; 32]);
-
-/// The evidence directory: named by the environment, or `shared/evidence` beside the repository or
-/// beside one of its parents (a linked working tree lies deeper than the repository).
-fn directory() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("PROOFROOM_EVIDENCE_DIR") {
-        return Some(named.into());
-    }
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .skip(3) // this crate, `crates`, the repository
-        .map(|parent| parent.join("shared/evidence"))
-        .find(|candidate| candidate.is_dir())
-}
-
-fn read(name: &str) -> Option<Vec<u8>> {
-    let found = directory().and_then(|directory| std::fs::read(directory.join(name)).ok());
-    if found.is_none() {
-        // written past the test harness, which hides what passing tests print
-        let skipped =
-            format!("SKIPPED: no genuine evidence `{name}`; set PROOFROOM_EVIDENCE_DIR\n");
-        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
-    }
-    found
-}
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()

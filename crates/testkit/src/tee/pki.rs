@@ -7,6 +7,7 @@ use rcgen::{
 };
 
 use super::{keys::SimulatedKey, written};
+use crate::der::der;
 
 /// The platform that the PCK certificate is for.
 pub(super) const FMSPC: [u8; 6] = [0x51, 0x4d, 0x00, 0x00, 0x00, 0x00];
@@ -161,17 +162,4 @@ fn entry(tail: &[u8], value: &[u8]) -> Vec<u8> {
     let mut content = der(0x06, &oid);
     content.extend_from_slice(value);
     der(0x30, &content)
-}
-
-/// One DER value with a definite length below 65,536.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = written(u16::try_from(content.len()));
-    let [high, low] = length.to_be_bytes();
-    let mut out = match (high, low) {
-        (0, 0..=127) => vec![tag, low],
-        (0, _) => vec![tag, 0x81, low],
-        _ => vec![tag, 0x82, high, low],
-    };
-    out.extend_from_slice(content);
-    out
 }

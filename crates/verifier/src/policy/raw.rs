@@ -94,7 +94,14 @@ pub(crate) struct Problems<'a> {
     pub(crate) found: Vec<PolicyProblem>,
 }
 
-impl Problems<'_> {
+impl<'a> Problems<'a> {
+    pub(crate) const fn new(file: &'a str) -> Self {
+        Self {
+            file,
+            found: Vec::new(),
+        }
+    }
+
     pub(crate) fn add(&mut self, code: &'static str, words: impl Into<String>) {
         self.found.push(PolicyProblem {
             file: self.file.to_owned(),
@@ -105,10 +112,7 @@ impl Problems<'_> {
 }
 
 pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<PolicyProblem>> {
-    let mut problems = Problems {
-        file,
-        found: Vec::new(),
-    };
+    let mut problems = Problems::new(file);
     if text.len() > MAX_POLICY_BYTES {
         let words = format!("{} bytes are more than {MAX_POLICY_BYTES}", text.len());
         problems.add("policy-too-large", words);
@@ -151,7 +155,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<Polic
     }
 }
 
-fn read_name(name: String, problems: &mut Problems<'_>) -> String {
+pub(crate) fn read_name(name: String, problems: &mut Problems<'_>) -> String {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
         problems.add(
