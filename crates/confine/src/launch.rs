@@ -28,8 +28,9 @@ pub struct RoomSpec {
     pub system: Vec<PathBuf>,
     /// Further read-only binds of directories or files, the programs below `/proofroom` among them.
     pub read_only: Vec<ReadOnlyBind>,
-    /// Directories or files that the program may change in place. Rooms have none.
-    pub writable: Vec<WritableBind>,
+    /// Where file systems go that are handed over, mounted nowhere: the last of the inherited
+    /// descriptors, in this order. Rooms have none.
+    pub mounts: Vec<PathBuf>,
     /// Devices below `/dev` besides the harmless ones. Rooms have none.
     pub devices: Vec<String>,
     /// Paths below `/etc` bound read-only; the rest of the room's `/etc` is generated.
@@ -55,15 +56,6 @@ pub enum Rights {
     /// It is a program that somebody else wrote and only runs: uid 1000, no capability, and a
     /// system-call filter that refuses what no such program needs and executes nothing else.
     Program,
-}
-
-/// One bind that can be written through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WritableBind {
-    /// Absolute path on the host.
-    pub source: PathBuf,
-    /// Absolute path in the room.
-    pub target: PathBuf,
 }
 
 /// One read-only bind.

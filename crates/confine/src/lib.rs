@@ -52,9 +52,7 @@ pub use command::{
 };
 pub use error::ConfineError;
 pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
-pub use launch::{
-    Diagnostics, IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits, RoomSpec, WritableBind,
-};
+pub use launch::{Diagnostics, IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits, RoomSpec};
 pub use notify::{
     ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress,
     SocketKind, Suggestion,

@@ -58,7 +58,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn take(spec: &RoomSpec) -> Result<Self, StageFailure> {
+    pub(crate) fn take(spec: &RoomSpec, mounts: Vec<OwnedFd>) -> Result<Self, StageFailure> {
         mount_change(
             "/",
             MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -78,10 +78,8 @@ impl Sources {
         for bind in &spec.read_only {
             sources.add(bind)?;
         }
-        for bind in &spec.writable {
-            let target = relative(&bind.target)?;
-            let tree = detached(&bind.source, NO_SUID | NO_DEVICES | NO_EXECUTE)?;
-            sources.trees.push((tree, target));
+        for (mount, target) in mounts.into_iter().zip(&spec.mounts) {
+            sources.trees.push((mount, relative(target)?));
         }
         let more = spec.devices.iter().map(String::as_str);
         for name in DEVICES.into_iter().chain(more) {

@@ -199,7 +199,7 @@ fn machine(
         requirement(
             "swtpm",
             file(
-                Path::new("/usr/bin/swtpm"),
+                Path::new(proofroom_room::SWTPM),
                 "install swtpm (Debian: package swtpm)",
             ),
         ),

@@ -9,6 +9,7 @@ use proofroom_canonical::IsolationLevel;
 use proofroom_room::{
     Accelerator, Image, LayerFile, MachineConfig, RoomError, Shape,
     hardware::{HardwareBackend, HardwareReport, HostPaths},
+    missing_program,
 };
 
 pub use self::canary::Canary;
@@ -186,11 +187,9 @@ fn machine(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, Isolat
         Processors::Only(accelerator) => accelerator,
         Processors::Real => Accelerator::Kvm,
     };
-    for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"] {
-        if !Path::new(program).exists() {
-            let why = format!("`{program}` is not installed");
-            return Err(IsolationError::Unavailable { wanted: "vm", why });
-        }
+    if let Some(program) = missing_program() {
+        let why = format!("`{program}` is not installed");
+        return Err(IsolationError::Unavailable { wanted: "vm", why });
     }
     let image = Image::open(&request.image)?;
     let reason = match accelerator {

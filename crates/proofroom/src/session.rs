@@ -223,8 +223,8 @@ pub async fn run(
     })
 }
 
-/// Nothing happened that a record could be about. A machine that still boots for the session is ended
-/// by its groups.
+/// Nothing happened that a record could be about. A machine that still boots for the session was taken
+/// back; what else is left is ended by its groups.
 async fn undo(session: SessionId, dir: &Path) {
     let name = session.to_string();
     let swept = move || proofroom_room::sweep(&name, None);

@@ -26,7 +26,7 @@ use std::{
 
 use proofroom_room::{
     Accelerator, DEFAULT_ROOM, Diagnostics, Image, MachineConfig, MachineShape, Pool, Programs,
-    Room, RoomConfig, Shape,
+    QEMU, Recall, Room, RoomConfig, Shape, missing_program,
 };
 use proofroom_vmm::{Inherited, Machine, Tpm, boot};
 
@@ -41,8 +41,7 @@ fn main() {
         },
         PathBuf::from,
     );
-    let there = ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"].map(|p| Path::new(p).exists());
-    if there != [true, true] || !image.join("image.json").exists() {
+    if missing_program().is_some() || !image.join("image.json").exists() {
         println!(
             "SKIPPED: QEMU, `swtpm` or the image in `{}` is missing",
             image.display()
@@ -90,8 +89,14 @@ fn measure(shape: &MachineShape, rounds: usize) {
         memory.0 = bytes.max(memory.0);
         bare.push(took);
         let began = Instant::now();
-        let started =
-            Room::start_machine("bench", &shape.config, &shape.programs, &shape.machine).unwrap();
+        let started = Room::start_machine(
+            "bench",
+            &shape.config,
+            &shape.programs,
+            &shape.machine,
+            &Recall::default(),
+        )
+        .unwrap();
         room.push(began.elapsed());
         memory.1 = resident_of(&started).max(memory.1);
         started.destroy().unwrap();
@@ -129,7 +134,14 @@ fn together(shape: &MachineShape, count: usize) {
         let start = |number| {
             let name = format!("bench-{number}");
             scope.spawn(move || {
-                Room::start_machine(&name, &shape.config, &shape.programs, &shape.machine).unwrap()
+                Room::start_machine(
+                    &name,
+                    &shape.config,
+                    &shape.programs,
+                    &shape.machine,
+                    &Recall::default(),
+                )
+                .unwrap()
             })
         };
         let threads: Vec<_> = (0..count).map(start).collect();
@@ -184,7 +196,7 @@ fn bare_boot(machine: &MachineConfig) -> (Duration, u64) {
         monitor: Inherited(3),
     }
     .arguments();
-    let mut command = Command::new("/usr/bin/qemu-system-x86_64");
+    let mut command = Command::new(QEMU);
     let mut skip = false;
     for argument in &arguments {
         let text = argument.to_str().unwrap();

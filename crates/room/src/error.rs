@@ -115,6 +115,9 @@ pub enum RoomError {
     /// The machine's TPM.
     #[error("the machine's software TPM cannot be used")]
     Tpm(#[source] proofroom_attester::tpm2::Tpm2Error),
+    /// Its start was taken back before it was done.
+    #[error("the room's start was taken back")]
+    Recalled,
     /// Something of the room is still there after its end.
     #[error("the room's end was not observed: {remains}")]
     Remains {
@@ -144,6 +147,7 @@ impl RoomError {
             Self::GuestSilent { .. } => "guest-silent",
             Self::GuestFailed { .. } => "guest-failed",
             Self::Tpm(error) => error.code(),
+            Self::Recalled => "start-recalled",
             Self::Remains { .. } => "room-remains",
         }
     }

@@ -35,7 +35,8 @@ pub enum Fact {
     DevicesRemoved,
     /// QEMU was waited for, and the guest's memory was its own.
     VmExited,
-    /// The machine's TPM was waited for and its state, which was in memory, unlinked.
+    /// The machine's TPM was waited for, and with its jail the only holder of its state's file
+    /// system, which was in memory.
     TpmStateRemoved,
     /// The guest's last words on its boot port; its claim, not this host's.
     GuestLastSaid,

@@ -121,7 +121,7 @@ impl HostPaths {
             kvm: "/dev/kvm".into(),
             sev: "/dev/sev".into(),
             modules: "/sys/module".into(),
-            qemu: "/usr/bin/qemu-system-x86_64".into(),
+            qemu: crate::QEMU.into(),
             firmware: image.join("OVMF.fd"),
             quote_service: QuoteServiceAt::Unix("/var/run/tdx-qgs/qgs.socket".into()),
         }

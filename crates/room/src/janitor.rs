@@ -9,7 +9,10 @@ use std::{
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{IdMap, MapWriter, launch};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    rand::{GetRandomFlags, getrandom},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -33,6 +36,9 @@ pub struct Trace {
     pub first: ProcessTrace,
     /// Its host ids.
     pub ids: IdMap,
+    /// The host ids of its machine's TPM, where it has one.
+    #[serde(default)]
+    pub tpm: Option<IdMap>,
     /// Its resource groups.
     pub groups: Vec<PathBuf>,
     /// Its isolation level.
@@ -95,20 +101,25 @@ pub fn sweep(name: &str, trace: Option<&Trace>) -> Result<Vec<Observed>, RoomErr
     }
     killed += groups.kill()?;
     if let Some(trace) = trace.filter(|_| !rebooted) {
-        // A pair that is locked has a new owner, who saw that nobody ran under it.
-        let slot = Slot::reclaim(trace.ids)?;
-        if slot.is_some() && trace.ids.writer == MapWriter::Root {
-            killed += kill_all(trace.ids)?;
+        let mut held = Vec::new();
+        for ids in std::iter::once(trace.ids).chain(trace.tpm) {
+            // A pair that is locked has a new owner, who saw that nobody ran under it.
+            let slot = Slot::reclaim(ids)?;
+            if slot.is_some() && ids.writer == MapWriter::Root {
+                killed += kill_all(ids)?;
+            }
+            held.extend(slot);
         }
         wait_gone(trace.first)?;
         seen.push(Observed::now(
             Fact::FirstProcessGone,
             format!("process {}", trace.first.pid),
         ));
-        if let Some(slot) = slot {
-            let left = launch::process_of(trace.ids).on("list", Path::new("/proc"))?;
+        for slot in held {
+            let left = launch::process_of(slot.ids).on("list", Path::new("/proc"))?;
             if left.is_none() {
-                seen.push(Observed::now(Fact::HostIdsUnused, ids(trace.ids)));
+                seen.push(Observed::now(Fact::HostIdsUnused, ids(slot.ids)));
+                machine::forget_tpm(slot.ids)?;
                 slot.give_back()?;
             }
         }
@@ -151,8 +162,58 @@ pub fn sweep_slots() -> Result<Vec<IdMap>, RoomError> {
     Ok(ended)
 }
 
+/// A name for a room that is no session's: it says which process owns it, so that whoever finds its
+/// groups sees whether that process is gone.
+///
+/// # Errors
+/// `file-operation-failed` when `/proc` does not show this process.
+pub fn own_name(kind: &str) -> Result<String, RoomError> {
+    let stat = Path::new("/proc/self/stat");
+    let own = ProcessTrace::of(std::process::id().cast_signed());
+    let own = own.ok_or(std::io::ErrorKind::NotFound).on("read", stat)?;
+    let mut random = [0; 4];
+    getrandom(&mut random, GetRandomFlags::empty()).on("read", Path::new("getrandom"))?;
+    let (pid, started) = (own.pid, own.started);
+    let namespace = pid_namespace().unwrap_or_default();
+    Ok(format!(
+        "{kind}-{namespace}-{pid}-{started}-{}",
+        hex::encode(random)
+    ))
+}
+
+/// Numbers of processes mean something in one namespace alone.
+fn pid_namespace() -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self/ns/pid")
+        .ok()
+        .map(|found| found.ino())
+}
+
+/// Whether the process that made this name with [`own_name`] is gone; of another pid namespace nobody
+/// can say.
+fn is_orphan(name: &str) -> bool {
+    let mut parts = name.split('-').skip(1);
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let (Some(namespace), Some(pid), Some(started)) = (number(), number(), number()) else {
+        return false;
+    };
+    let Ok(pid) = i32::try_from(pid) else {
+        return false;
+    };
+    Some(namespace) == pid_namespace() && !ProcessTrace { pid, started }.is_there()
+}
+
+/// Ends what is in the groups of a room that was started for no session and whose owner is gone;
+/// returns how many groups were removed.
+fn sweep_orphan(name: &str) -> usize {
+    let mut groups = Groups::left_by(name, &[]);
+    // One that cannot be ended is seen again by the next sweep.
+    groups.kill().and_then(|_| groups.remove()).unwrap_or(0)
+}
+
 /// Removes empty resource groups of sessions that `lives` does not know, when they are older than
-/// `age`: a group that is being filled is younger. Returns how many.
+/// `age`: a group that is being filled is younger. Ends rooms that were started ahead of any session, or
+/// to try something, whose owner is gone, and removes their groups. Returns how many groups.
 pub fn sweep_groups(age: Duration, lives: impl Fn(&str) -> bool) -> usize {
     let old = |path: &Path| {
         let made = fs::metadata(path).and_then(|found| found.modified());
@@ -162,6 +223,12 @@ pub fn sweep_groups(age: Duration, lives: impl Fn(&str) -> bool) -> usize {
     for path in Groups::all() {
         let name = path.file_name().map(|name| name.to_string_lossy());
         let name = name.as_deref().and_then(|n| n.strip_prefix("proofroom-"));
+        let no_sessions = ["ahead-", "canary-", "capture-"];
+        let of_none = |name: &&str| no_sessions.iter().any(|kind| name.starts_with(kind));
+        if let Some(orphan) = name.filter(of_none).filter(|name| is_orphan(name)) {
+            removed += sweep_orphan(orphan);
+            continue;
+        }
         let ours = name.is_some_and(|name| name.starts_with("ses_") && !lives(name));
         // The kernel removes none that a process is in.
         if ours && old(&path) && fs::remove_dir(&path).is_ok() {
@@ -239,6 +306,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_started_ahead_is_ended_when_its_owner_is_gone_and_not_before() {
+        use std::{fs, os::unix::process::ExitStatusExt as _, process::Command, time::Duration};
+        let mine = super::own_name("ahead").unwrap();
+        let probe = super::own_name("ahead").unwrap();
+        let limits = crate::RoomConfig::parse(crate::DEFAULT_ROOM, std::path::Path::new("/x"));
+        let limits = limits.unwrap().limits;
+        let kept = crate::groups::Groups::make(&mine, &limits).unwrap();
+        if kept.directories().is_empty() {
+            println!("SKIPPED: no writable resource groups");
+            return;
+        }
+        assert_ne!(mine, probe);
+        let mut owner = Command::new("sleep").arg("60").spawn().unwrap();
+        let trace = ProcessTrace::of(owner.id().cast_signed()).unwrap();
+        let namespace = super::pid_namespace().unwrap();
+        let other = format!("ahead-{namespace}-{}-{}-0", trace.pid, trace.started);
+        let groups = crate::groups::Groups::make(&other, &limits).unwrap();
+        let place = groups.directories().remove(0);
+        let mut left = Command::new("sleep").arg("60").spawn().unwrap();
+        fs::write(place.join("cgroup.procs"), left.id().to_string()).unwrap();
+        let sweep = || super::sweep_groups(Duration::from_secs(3600), |_| true);
+        sweep();
+        assert_eq!(left.try_wait().unwrap(), None);
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        // Waited for beside, as by the first process of the system.
+        let waiting = std::thread::spawn(move || left.wait().unwrap().signal());
+        sweep();
+        assert_eq!(waiting.join().unwrap(), Some(9));
+        assert!(groups.directories().iter().all(|group| !group.exists()));
+        // Nothing of it is left to be removed.
+        std::mem::forget(groups);
+        assert!(kept.directories().iter().all(|group| group.exists()));
+    }
+
+    #[test]
     fn after_a_reboot_no_process_is_touched_whatever_number_it_has() {
         use proofroom_canonical::IsolationLevel;
         use proofroom_confine::{IdMap, MapWriter};
@@ -252,6 +355,7 @@ mod tests {
                 agent: 4_000_000_001,
                 writer: MapWriter::Root,
             },
+            tpm: None,
             groups: vec![],
             isolation: IsolationLevel::Process,
             mechanisms: vec![],

@@ -18,8 +18,7 @@ use std::{
 };
 
 use proofroom_confine::{
-    Diagnostics, ReadOnlyBind, Rights, RoomLimits as Sizes, RoomSpec, WritableBind,
-    launch::Launched,
+    Diagnostics, IdMap, ReadOnlyBind, Rights, RoomLimits as Sizes, RoomSpec, launch::Launched,
 };
 use proofroom_vmm::{
     Accelerator, Disk, Inherited, Machine, Shape, Tpm,
@@ -31,8 +30,8 @@ pub use self::conversation::Words;
 pub(crate) use self::tpm::forget as forget_tpm;
 use self::{conversation::Conversation, tpm::SoftwareTpm};
 use crate::{
-    Image, Limits, Programs, Room, RoomConfig, RoomError, Stock, error::On as _, facts::now,
-    groups::Groups, room::Spare, slots::Slot,
+    Image, Limits, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Stock, error::On as _,
+    facts::now, groups::Groups, janitor::own_name, room::Spare, slots::Slot,
 };
 
 /// Memory of QEMU itself beside the guest's: translated code, device models, threads.
@@ -92,7 +91,12 @@ impl Parts {
         self.tpm.attestation_key()
     }
 
-    /// Ends the TPM and removes its state; the guest's last words, when it had any.
+    /// The host ids of the TPM's jail.
+    pub(crate) fn tpm_ids(&self) -> IdMap {
+        self.tpm.ids()
+    }
+
+    /// Ends the TPM and with it its state; the guest's last words, when it had any.
     pub(crate) fn end(self) -> Result<Option<Words>, RoomError> {
         self.tpm.end()?;
         Ok(self.conversation.last_words())
@@ -105,8 +109,10 @@ pub(crate) fn start(
     name: &str,
     config: &RoomConfig,
     machine: &MachineConfig,
+    recall: &Recall,
 ) -> Result<Started, RoomError> {
     let mut raised = Raised::new(spares, name, config, machine)?;
+    recall.hold(raised.launched.pidfd())?;
     let boot = boot_config(config, machine, Purpose::Room)?;
     let until = Instant::now() + patience(machine.accelerator);
     let (kernel, inside) = raised.conversation.boot(&boot, until)?;
@@ -149,10 +155,15 @@ impl Stock for Room {
     type Shape = MachineShape;
 
     fn prestart(shape: &MachineShape) -> Result<Self, RoomError> {
-        let mut name = [0; 8];
-        getrandom(&mut name, GetRandomFlags::empty()).on("read", Path::new("getrandom"))?;
-        let name = format!("ahead-{}", hex::encode(name));
-        Self::start_machine(&name, &shape.config, &shape.programs, &shape.machine)
+        let name = own_name("ahead")?;
+        let recall = Recall::default();
+        Self::start_machine(
+            &name,
+            &shape.config,
+            &shape.programs,
+            &shape.machine,
+            &recall,
+        )
     }
 
     fn discard(self) {
@@ -362,7 +373,7 @@ fn specification(machine: &MachineConfig) -> RoomSpec {
         monitor: Inherited(5),
     }
     .arguments();
-    let mut supervisor = vec!["/usr/bin/qemu-system-x86_64".into()];
+    let mut supervisor = vec![QEMU.into()];
     supervisor.extend(arguments);
     jail(read_only, Vec::new(), supervisor)
 }
@@ -370,7 +381,7 @@ fn specification(machine: &MachineConfig) -> RoomSpec {
 /// A jail around a program of the machine.
 fn jail(
     read_only: Vec<ReadOnlyBind>,
-    writable: Vec<WritableBind>,
+    mounts: Vec<PathBuf>,
     supervisor: Vec<std::ffi::OsString>,
 ) -> RoomSpec {
     RoomSpec {
@@ -380,7 +391,7 @@ fn jail(
             .filter(|path| path.symlink_metadata().is_ok())
             .collect(),
         read_only,
-        writable,
+        mounts,
         devices: Vec::new(),
         etc: ["/etc/ld.so.cache", "/etc/alternatives"]
             .map(PathBuf::from)

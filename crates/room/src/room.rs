@@ -18,7 +18,7 @@ use proofroom_confine::{
 };
 
 use crate::{
-    DestructionObserved, Fact, MachineConfig, Observed, RoomConfig, RoomError,
+    DestructionObserved, Fact, MachineConfig, Observed, Recall, RoomConfig, RoomError,
     error::On as _,
     groups::Groups,
     janitor::{ProcessTrace, Trace, boot_id, ids},
@@ -153,18 +153,20 @@ impl Room {
     /// what it was told, every mechanism outside and inside is in force, and the supervisor has
     /// been executed.
     ///
-    /// Blocking: seconds with an emulated processor.
+    /// Blocking: seconds with an emulated processor. Another thread may take the start back by `recall`.
     ///
     /// # Errors
-    /// As of [`Self::start`], and `guest-silent`, `guest-failed`, `tpm-*` when the machine does not
+    /// As of [`Self::start`], `start-recalled`, and `guest-silent`, `guest-failed`, `tpm-*` when the machine does not
     /// become a room. Nothing is left running.
     pub fn start_machine(
         name: &str,
         config: &RoomConfig,
         programs: &Programs,
         machine: &MachineConfig,
+        recall: &Recall,
     ) -> Result<Self, RoomError> {
-        let started = machine::start(machine::spares(programs)?, name, config, machine)?;
+        let spares = machine::spares(programs)?;
+        let started = machine::start(spares, name, config, machine, recall)?;
         Ok(Self {
             channel: Some(started.channel),
             launched: started.launched,
@@ -234,6 +236,10 @@ impl Room {
             // A first process that ended already has no beginning any more, and is no other's.
             first: ProcessTrace::of(pid).unwrap_or(ProcessTrace { pid, started: 0 }),
             ids: self.slot.ids,
+            tpm: match &self.kind {
+                Kind::Process => None,
+                Kind::Machine(parts) => Some(parts.tpm_ids()),
+            },
             groups: [
                 self.groups.directories(),
                 self.freezer.iter().cloned().collect(),
@@ -322,8 +328,10 @@ impl Room {
         let mut facts = vec![Observed::now(Fact::PidNamespaceEnded, first)];
         if let Kind::Machine(parts) = kind {
             facts.push(Observed::now(Fact::VmExited, ""));
+            let tpm = parts.tpm_ids();
             let words = parts.end()?;
             facts.push(Observed::now(Fact::TpmStateRemoved, ""));
+            facts.push(Observed::now(Fact::HostIdsUnused, ids(tpm)));
             let said = words.map(|words| format!("{}: {}", words.code, words.message));
             facts.extend(said.map(|said| Observed::now(Fact::GuestLastSaid, said)));
         }
@@ -371,7 +379,7 @@ fn specification(config: &RoomConfig, programs: &Programs) -> Result<RoomSpec, R
     Ok(RoomSpec {
         system: config.system.clone(),
         read_only,
-        writable: Vec::new(),
+        mounts: Vec::new(),
         devices: Vec::new(),
         rights: Rights::Supervisor,
         etc: config.etc.clone(),

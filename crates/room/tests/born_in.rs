@@ -47,7 +47,7 @@ fn the_first_process_is_born_in_a_version_2_group() {
             source: stage.clone(),
             target: "/proofroom/guest".into(),
         }],
-        writable: Vec::new(),
+        mounts: Vec::new(),
         devices: Vec::new(),
         rights: Rights::Supervisor,
         etc: Vec::new(),

@@ -29,7 +29,7 @@ fn specification(names: &[&str]) -> RoomSpec {
             source: env!("CARGO_BIN_EXE_confine-probe").into(),
             target: PROBE.into(),
         }],
-        writable: Vec::new(),
+        mounts: Vec::new(),
         devices: Vec::new(),
         rights: Rights::Program,
         etc: Vec::new(),

@@ -18,7 +18,7 @@ use std::{
 use proofroom_canonical::IsolationLevel;
 use proofroom_room::{
     Accelerator, DEFAULT_ROOM, Diagnostics, Fact, Image, MachineConfig, MachineShape, Pool,
-    Programs, Room, RoomConfig, RoomError, Shape,
+    Programs, Recall, Room, RoomConfig, RoomError, Shape, missing_program,
 };
 
 fn target() -> PathBuf {
@@ -32,11 +32,9 @@ fn image_directory() -> PathBuf {
 
 /// The parts of a machine, or why there is none here.
 fn machine() -> Option<MachineConfig> {
-    for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"] {
-        if !Path::new(program).exists() {
-            eprintln!("SKIPPED: no `{program}` on this machine");
-            return None;
-        }
+    if let Some(program) = missing_program() {
+        eprintln!("SKIPPED: no `{program}` on this machine");
+        return None;
     }
     let directory = image_directory();
     if !directory.join("image.json").exists() {
@@ -83,7 +81,7 @@ fn programs() -> Programs {
 }
 
 fn start(name: &str, machine: &MachineConfig) -> Result<Room, RoomError> {
-    Room::start_machine(name, &config(), &programs(), machine)
+    Room::start_machine(name, &config(), &programs(), machine, &Recall::default())
 }
 
 #[test]

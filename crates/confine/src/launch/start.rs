@@ -104,7 +104,8 @@ pub struct Entering(Launcher);
 
 impl Entering {
     /// Starts a room whose supervisor finds `inherited` as descriptors 3, 4, … (the channel first)
-    /// and whose first process is in the groups. Blocking, single-digit milliseconds.
+    /// and whose first process is in the groups. The file systems of [`RoomSpec::mounts`] are the
+    /// last of `inherited`, and no descriptor of the supervisor's. Blocking, single-digit milliseconds.
     ///
     /// # Errors
     /// `mechanism-missing` when a group, a namespace, the id maps or a mount is refused;

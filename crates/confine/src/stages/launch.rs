@@ -135,12 +135,14 @@ fn prepare(control: &Control) -> Result<Prepared, StageFailure> {
     control
         .send(&Message::MapMe, &[])
         .at("ask for the id maps")?;
-    let (spec, inherited): (RoomSpec, _) = start(control)?;
-    if inherited.is_empty() {
+    let (spec, mut inherited): (RoomSpec, Vec<OwnedFd>) = start(control)?;
+    let kept = inherited.len().saturating_sub(spec.mounts.len());
+    if kept == 0 {
         return Err(StageFailure::step("start", "no channel came"));
     }
+    let mounts = inherited.split_off(kept);
     // Needs no maps, so it is done while they are written.
-    let sources = Sources::take(&spec)?;
+    let sources = Sources::take(&spec, mounts)?;
     let (Message::Mapped, _) = control.expect("mapped").at("wait for the id maps")? else {
         return Err(StageFailure::step("id maps", "`mapped` was expected"));
     };

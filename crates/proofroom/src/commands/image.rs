@@ -13,7 +13,7 @@ use proofroom::{files, session};
 use proofroom_canonical::Digest;
 use proofroom_room::{
     Accelerator, DEFAULT_ROOM, IMAGE_FILE, Image, MachineConfig, RoomConfig, RoomError, Shape,
-    capture,
+    capture, own_name,
 };
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     let config = RoomConfig::parse(DEFAULT_ROOM, &options.image).map_err(|problems| {
         Failure::new(USAGE, "room-config-unusable", RoomError::Config(problems))
     })?;
-    let name = format!("capture-{}", std::process::id());
+    let name = own_name("capture").map_err(of_room)?;
     let files = capture(&name, &config, &programs, &machine).map_err(of_room)?;
     keep(options, &version, &files).map_err(|e| Failure::new(USAGE, "image", e))?;
     Ok(ExitCode::SUCCESS)
@@ -71,7 +71,7 @@ fn of_room(error: RoomError) -> Failure {
 
 /// `7.2.22` of `QEMU emulator version 7.2.22 (Debian …)`.
 fn qemu_version() -> anyhow::Result<String> {
-    let output = Program::new("/usr/bin/qemu-system-x86_64")
+    let output = Program::new(proofroom_room::QEMU)
         .arg("--version")
         .output()
         .context("QEMU cannot be asked for its version")?;

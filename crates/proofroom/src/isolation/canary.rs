@@ -9,7 +9,8 @@ use std::{
 };
 
 use proofroom_room::{
-    Accelerator, DEFAULT_ROOM, Image, MachineConfig, Programs, RoomConfig, Shape, boot_id, canary,
+    Accelerator, DEFAULT_ROOM, Image, MachineConfig, Programs, QEMU, RoomConfig, Shape, boot_id,
+    canary, own_name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,6 @@ use crate::{causes::chain, files};
 
 /// How long a canary may take: booting on a processor takes less than one.
 const PATIENCE: Duration = Duration::from_secs(3);
-const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const DEVICE: &str = "/dev/kvm";
 /// Gone when the machine is started anew, as the answer is.
 const MACHINE: &str = "/run/proofroom";
@@ -115,7 +115,10 @@ impl Canary {
             why: "the built-in room configuration does not fit this machine".to_owned(),
             lasts: false,
         })?;
-        let name = format!("canary-{}", std::process::id());
+        let name = own_name("canary").map_err(|error| Failed {
+            why: chain(&error),
+            lasts: false,
+        })?;
         canary(&name, &config, &self.programs, &machine, PATIENCE).map_err(|error| Failed {
             why: chain(&error),
             lasts: matches!(error.code(), "boot-port-closed" | "guest-silent"),

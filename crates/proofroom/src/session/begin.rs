@@ -20,7 +20,7 @@ use proofroom_record::{
     room_api::{Assignment, CommandRules, LoopbackUse, OpenAudit},
     statement::ModelSource,
 };
-use proofroom_room::{Diagnostics, Pool, Programs, Room, RoomConfig, RoomError, Spare};
+use proofroom_room::{Diagnostics, Pool, Programs, Recall, Room, RoomConfig, RoomError, Spare};
 use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::{
@@ -148,7 +148,24 @@ pub(super) async fn begin(
 enum Starter {
     /// What becomes this session's room, begun before anything is known of the session.
     Process(Pool<Spare>),
-    Machine(JoinHandle<Result<Room, RoomError>>),
+    Machine(JoinHandle<Result<Room, RoomError>>, Unwanted),
+}
+
+/// Takes a machine's start back when it is dropped, unless its room was wanted.
+struct Unwanted(Option<Recall>);
+
+impl Unwanted {
+    fn is_wanted(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        if let Some(recall) = self.0.take() {
+            recall.recall();
+        }
+    }
 }
 
 impl Starter {
@@ -161,10 +178,15 @@ impl Starter {
                 Self::Process(pool)
             }
             // Boots while the repository and the policies are looked at. A session that does not
-            // begin drops it, and a dropped room is killed.
-            Backend::Machine(machine) => Self::Machine(tokio::task::spawn_blocking(move || {
-                Room::start_machine(&name, &config, &programs, &machine)
-            })),
+            // begin takes it back.
+            Backend::Machine(machine) => {
+                let recall = Recall::default();
+                let unwanted = Unwanted(Some(recall.clone()));
+                let starting = tokio::task::spawn_blocking(move || {
+                    Room::start_machine(&name, &config, &programs, &machine, &recall)
+                });
+                Self::Machine(starting, unwanted)
+            }
         })
     }
 }
@@ -177,13 +199,15 @@ async fn start_room(
 ) -> anyhow::Result<(Room, UnixStream)> {
     let name = session.to_string();
     let started = Instant::now();
-    let starting = match starter {
+    let (starting, unwanted) = match starter {
         Starter::Process(mut pool) => {
-            tokio::task::spawn_blocking(move || pool.take(Instant::now())?.start(&name, &config))
+            let start = move || pool.take(Instant::now())?.start(&name, &config);
+            (tokio::task::spawn_blocking(start), Unwanted(None))
         }
-        Starter::Machine(starting) => starting,
+        Starter::Machine(starting, unwanted) => (starting, unwanted),
     };
     let mut room = starting.await??;
+    unwanted.is_wanted();
     let took = started.elapsed();
     let level = room.isolation();
     progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
