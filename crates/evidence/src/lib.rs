@@ -1,5 +1,5 @@
 //! Attestation evidence as claims (RFC 9334): Intel TDX quotes, the PCK certificate's platform
-//! facts, AMD SEV-SNP reports, the document that an attested upstream serves, and what a room says
+//! facts, AMD SEV-SNP and NVIDIA device reports, the document that an attested upstream serves, and what a room says
 //! of itself. Reads bytes, decides nothing: whether any of it is true or trusted is the verifier's
 //! to say.
 
@@ -10,6 +10,7 @@ mod error;
 mod event_log;
 #[cfg(test)]
 mod genuine;
+pub mod gpu;
 mod pck;
 mod quote;
 mod room;

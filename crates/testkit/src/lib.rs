@@ -6,6 +6,7 @@
 pub mod cassette;
 mod der;
 pub mod event_log;
+pub mod gpu;
 pub mod snp;
 pub mod td;
 pub mod tee;

@@ -7,6 +7,7 @@
 mod appraise;
 mod check;
 mod dcap;
+pub mod gpu;
 mod platform;
 mod policy;
 pub mod reference;
