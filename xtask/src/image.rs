@@ -24,6 +24,37 @@ use crate::machine::{self, Purpose};
 
 /// Programs of the initial file system.
 const PROGRAMS: [&str; 2] = ["proofroom-guest", "proofroom-agent"];
+/// What plays a TDX module in a simulated image, and the package that it comes from.
+const SIMULATION: [&str; 2] = ["proofroom-simulated-init", "proofroom-tsm-double"];
+const TEST_KIT: &str = "proofroom-testkit";
+
+/// What an image is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Rooms.
+    Release,
+    /// Tests and demonstrations: it plays the hardware that it attests with.
+    Simulated,
+}
+
+impl Kind {
+    /// The first program of the initial file system.
+    const fn init(self) -> &'static str {
+        match self {
+            Self::Release => "proofroom/proofroom-guest",
+            Self::Simulated => "simulated/proofroom-simulated-init",
+        }
+    }
+
+    /// What its own programs are built from. Built one after the other: what the test kit needs of a
+    /// library must not change the release's programs.
+    const fn packages(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Release => &[&PROGRAMS],
+            Self::Simulated => &[&PROGRAMS, &[TEST_KIT]],
+        }
+    }
+}
 
 /// Options of the image's build.
 #[derive(Args)]
@@ -34,6 +65,10 @@ pub(crate) struct Options {
     /// Build twice, our own programs compiled anew, and compare every byte.
     #[arg(long)]
     twice: bool,
+    /// Build the image that plays a TDX module, with keys that everybody has, instead; it goes to
+    /// `image-simulated`.
+    #[arg(long, conflicts_with = "twice")]
+    simulated: bool,
 }
 
 /// `image/inputs.toml`.
@@ -80,6 +115,8 @@ struct Manifest {
     initrd: Component,
     firmware: Component,
     command_line: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulated: Option<&'static str>,
     inputs: Vec<Input>,
     acpi: Vec<Value>,
 }
@@ -105,14 +142,35 @@ pub(crate) fn directory() -> PathBuf {
 
 /// Builds the image.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.simulated {
+        let out = options.out.clone();
+        return simulated(&out.unwrap_or_else(|| directory().with_file_name("image-simulated")));
+    }
     let out = options.out.clone().unwrap_or_else(directory);
     machine::prepare(Purpose::Image)?;
-    build(&out)?;
+    build(&out, Kind::Release)?;
     base_layer(&out)?;
     if options.twice {
         twice(&out)?;
     }
     measure(&out)
+}
+
+/// Builds the simulated image beside the release's, whose layer it has.
+fn simulated(out: &Path) -> Result<()> {
+    machine::prepare(Purpose::Image)?;
+    build(out, Kind::Simulated)?;
+    base_layer(&directory())?;
+    let layers = out.join("layers");
+    fs::create_dir_all(&layers)?;
+    let from = directory().join("layers/base");
+    machine::run(
+        Command::new("cp")
+            .arg("-RTu")
+            .arg(from)
+            .arg(layers.join("base")),
+    )?;
+    measure(out)
 }
 
 /// As [`ensure_built`], and builds once more to compare.
@@ -126,7 +184,7 @@ pub(crate) fn ensure_reproducible() -> Result<()> {
 fn twice(out: &Path) -> Result<()> {
     let again = out.with_extension("again");
     machine::forget_static(&PROGRAMS)?;
-    build(&again)?;
+    build(&again, Kind::Release)?;
     compare(out, &again)?;
     fs::remove_dir_all(&again)?;
     eprintln!("built twice: every byte is the same");
@@ -137,26 +195,29 @@ fn twice(out: &Path) -> Result<()> {
 pub(crate) fn ensure_built() -> Result<()> {
     let out = directory();
     machine::prepare(Purpose::Image)?;
-    build(&out)?;
+    build(&out, Kind::Release)?;
     base_layer(&out)?;
     measure(&out)
 }
 
-fn build(out: &Path) -> Result<()> {
+fn build(out: &Path, kind: Kind) -> Result<()> {
     let inputs = fs::read_to_string(machine::root().join("image/inputs.toml"))?;
     let inputs: Inputs = toml::from_str(&inputs).context("image/inputs.toml")?;
-    machine::build_static(&PROGRAMS)?;
+    for packages in kind.packages() {
+        machine::build_static(packages)?;
+    }
     let unpacked = debs::unpacked(&inputs.package)?;
     fs::create_dir_all(out)?;
     let kernel = found(&unpacked, &inputs, "vmlinuz")?;
     let firmware = found(&unpacked, &inputs, "OVMF.fd")?;
-    let initrd = initial_file_system(&inputs, &unpacked)?;
+    let initrd = initial_file_system(&inputs, &unpacked, kind)?;
     let manifest = Manifest {
         format: "proofroom.image.v1",
         kernel: place(out, "vmlinuz", &kernel)?,
         initrd: place(out, "initrd", &initrd)?,
         firmware: place(out, "OVMF.fd", &firmware)?,
         command_line: inputs.command_line.text.clone(),
+        simulated: (kind == Kind::Simulated).then_some("tdx"),
         inputs: inputs
             .package
             .iter()
@@ -170,7 +231,7 @@ fn build(out: &Path) -> Result<()> {
     };
     let text = manifest_text(&manifest, &out.join("image.json"))?;
     write(&out.join("image.json"), text.as_bytes())?;
-    let parts = sbom::parts(&inputs.package, &PROGRAMS)?;
+    let parts = sbom::parts(&inputs.package, &kind.packages().concat())?;
     write(&out.join("sbom.spdx.json"), parts.as_bytes())?;
     eprintln!("image in {}: {}", out.display(), hex(&Sha256::digest(text)));
     Ok(())
@@ -252,7 +313,7 @@ fn found(unpacked: &Path, inputs: &Inputs, name: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-fn initial_file_system(inputs: &Inputs, unpacked: &Path) -> Result<Vec<u8>> {
+fn initial_file_system(inputs: &Inputs, unpacked: &Path, kind: Kind) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in ["dev", "modules", "proc", "proofroom", "run", "sys", "tmp"] {
         archive.directory(directory);
@@ -260,12 +321,12 @@ fn initial_file_system(inputs: &Inputs, unpacked: &Path) -> Result<Vec<u8>> {
     // The kernel opens it for the first process, before anything is mounted.
     archive.character_device("dev/console", 5, 1);
     archive.character_device("dev/null", 1, 3);
-    for program in PROGRAMS {
-        let path = machine::static_program(program);
-        let bytes = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        archive.file(&format!("proofroom/{program}"), 0o755, &bytes);
+    add_programs(&mut archive, "proofroom", &PROGRAMS)?;
+    if kind == Kind::Simulated {
+        archive.directory("simulated");
+        add_programs(&mut archive, "simulated", &SIMULATION)?;
     }
-    archive.symlink("init", "proofroom/proofroom-guest");
+    archive.symlink("init", kind.init());
     let tree = inputs
         .package
         .iter()
@@ -296,6 +357,15 @@ fn initial_file_system(inputs: &Inputs, unpacked: &Path) -> Result<Vec<u8>> {
         &["-19", "--single-thread", "-q", "-c"],
         &archive.finish(),
     )
+}
+
+fn add_programs(archive: &mut Archive, directory: &str, programs: &[&str]) -> Result<()> {
+    for program in programs {
+        let path = machine::static_program(program);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        archive.file(&format!("{directory}/{program}"), 0o755, &bytes);
+    }
+    Ok(())
 }
 
 fn place(out: &Path, file: &'static str, bytes: &[u8]) -> Result<Component> {

@@ -220,6 +220,19 @@ impl Deployment {
 /// # Errors
 /// What is missing, in words.
 pub fn image_directory() -> Result<PathBuf, String> {
+    image("PROOFROOM_IMAGE_DIR", "image", "cargo xtask image")
+}
+
+/// The image that plays a TDX module, when it and what boots it are here.
+///
+/// # Errors
+/// What is missing, in words.
+pub fn simulated_image_directory() -> Result<PathBuf, String> {
+    let how = "cargo xtask image --simulated";
+    image("PROOFROOM_SIMULATED_IMAGE_DIR", "image-simulated", how)
+}
+
+fn image(variable: &str, name: &str, how: &str) -> Result<PathBuf, String> {
     for program in ["/usr/bin/qemu-system-x86_64", "/usr/bin/swtpm"] {
         if !Path::new(program).exists() {
             return Err(format!("no `{program}`"));
@@ -229,13 +242,13 @@ pub fn image_directory() -> Result<PathBuf, String> {
         program("proofroom")
             .ancestors()
             .nth(2)
-            .map(|target| target.join("image"))
+            .map(|target| target.join(name))
     };
-    let image = std::env::var_os("PROOFROOM_IMAGE_DIR")
+    let image = std::env::var_os(variable)
         .map(PathBuf::from)
         .or_else(beside)
         .filter(|image| image.join("reference.json").is_file());
-    image.ok_or_else(|| "no image; `cargo xtask image` builds it".to_owned())
+    image.ok_or_else(|| format!("no image; `{how}` builds it"))
 }
 
 /// Runs git in `dir` and returns what it printed.

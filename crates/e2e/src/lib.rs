@@ -10,7 +10,7 @@ mod programs;
 mod room;
 mod session;
 
-pub use deployment::{Deployment, Upstream, git, image_directory};
+pub use deployment::{Deployment, Upstream, git, image_directory, simulated_image_directory};
 pub use live::{Live, Process};
 pub use programs::{program, python, repository_root, skip, static_program};
 pub use room::RoomCommand;

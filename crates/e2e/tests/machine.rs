@@ -4,15 +4,17 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
 use proofroom_canonical::Digest;
 use proofroom_e2e::{
-    Bundle, Deployment, Process, RoomCommand, git, image_directory, program, repository_root, skip,
+    Bundle, Deployment, Process, RoomCommand, git, image_directory, program, repository_root,
+    simulated_image_directory, skip,
 };
-use proofroom_verifier::RoomAppraisalPolicy;
+use proofroom_verifier::{ROOM_SIMULATED, ROOM_TDX, RoomAppraisalPolicy};
 use serde_json::Value;
 
 const TASK: &str = "The test suite of this repository fails. Fix it and commit the fix.";
@@ -169,4 +171,104 @@ fn a_machine_with_another_command_line_than_the_measured_one_gets_no_session() {
         text.contains("reference-mismatch") && text.contains("reference-pcr-9")
     });
     assert!(said, "{:?} {}", ended.lines, ended.complaint);
+}
+
+/// Every check that a simulated trust domain has to pass, and the words that must not be missing.
+const SHOWN_OF_A_SIMULATED_ROOM: [&str; 10] = [
+    "start: pck-chain-root",
+    "start: quote-signature",
+    "start: mr-config-id",
+    "start: reference-rtmr1",
+    "start: runtime-boot-config",
+    "start: runtime-assignment",
+    "start: nonce",
+    "end: report-data",
+    "end: runtime-replay",
+    "SIMULATED",
+];
+
+#[test]
+fn the_demos_session_runs_in_a_simulated_trust_domain_and_is_never_called_hardware() {
+    let name = "the_demos_session_runs_in_a_simulated_trust_domain_and_is_never_called_hardware";
+    let image = match simulated_image_directory() {
+        Ok(image) => image,
+        Err(why) => return skip(name, &why),
+    };
+    let cassette = repository_root().join("crates/testkit/cassettes/demo.json");
+    let deployment = Deployment::with_cassette(&cassette);
+    let repository = deployment.demo_repository();
+    let collateral = deployment.path().join("collateral");
+    let published = Command::new(program("proofroom-simulated-collateral"))
+        .arg(&collateral)
+        .status();
+    assert!(published.expect("it starts").success());
+    let session = || {
+        deployment
+            .machine_session_of(&repository, &image)
+            .arguments(&["--collateral".as_ref(), collateral.as_os_str()])
+            .task(TASK)
+    };
+    // Nobody accepts simulated evidence by default.
+    let refused = session().run();
+    let said = refused.complaint.contains("simulated evidence");
+    assert!(said && !refused.path.exists(), "{}", refused.complaint);
+
+    let reference = Digest::of(fs::read(image.join("reference.json")).expect("reference.json"));
+    let policy = RoomAppraisalPolicy::pinning(ROOM_SIMULATED, reference);
+    fs::write(deployment.policy().join("room-appraisal.toml"), policy).expect("policy");
+    let began = Instant::now();
+    let bundle = session().run();
+    println!("the whole session took {:?}", began.elapsed());
+    assert_eq!(
+        bundle.code,
+        Some(0),
+        "{} {:?}",
+        bundle.complaint,
+        bundle.lines
+    );
+    let record = bundle.session_record()["predicate"].clone();
+    assert_eq!(record["isolation"], "simulated");
+    for moment in ["start", "end"] {
+        let claim = &record["room_evidence"][moment].to_string();
+        assert!(
+            claim.contains("tdx") && claim.contains("room-simulated"),
+            "{claim}"
+        );
+    }
+    let mechanisms = record["mechanisms"].to_string();
+    for mechanism in ["simulated-tdx-module", "qemu-tcg-emulated", "own-kernel-"] {
+        assert!(mechanisms.contains(mechanism), "{mechanism}: {mechanisms}");
+    }
+    for other in ["\"hardware\"", "software-tpm"] {
+        assert!(!record.to_string().contains(other), "{other}: {record}");
+    }
+    bundle.assert_accepted();
+    let transcript = verified(&bundle, None);
+    for shown in SHOWN_OF_A_SIMULATED_ROOM {
+        assert!(transcript.contains(shown), "{shown}: {transcript}");
+    }
+
+    // A policy for hardware refuses the same bundle, at the root of its certificates.
+    let production = deployment.path().join("room-tdx.toml");
+    let policy = RoomAppraisalPolicy::pinning(ROOM_TDX, reference);
+    fs::write(&production, policy).expect("policy");
+    let transcript = verified(&bundle, Some(&production));
+    assert!(transcript.contains("pck-chain-root"), "{transcript}");
+    assert!(
+        transcript.to_uppercase().contains("REJECTED"),
+        "{transcript}"
+    );
+    nothing_is_left();
+}
+
+/// What the verifier prints of a bundle, perhaps under a policy of the auditor's own.
+fn verified(bundle: &Bundle, policy: Option<&Path>) -> String {
+    let mut verify = Command::new(program("proofroom-verify"));
+    verify.arg(&bundle.path);
+    if let Some(policy) = policy {
+        verify.arg("--room-appraisal-policy").arg(policy);
+    }
+    let answer = verify.output().expect("proofroom-verify starts");
+    assert_eq!(answer.status.success(), policy.is_none(), "{answer:?}");
+    String::from_utf8_lossy(&answer.stdout).into_owned()
 }

@@ -26,13 +26,22 @@ const SYSTEM: [&str; 6] = ["usr", "bin", "sbin", "lib", "lib32", "lib64"];
 pub(crate) fn kernel_views() -> Result<(), InitError> {
     let none = MountFlags::empty();
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    on("proc", "/proc", plain, None)?;
-    on("sysfs", "/sys", plain, None)?;
-    on("devtmpfs", "/dev", MountFlags::NOSUID, None)?;
+    unless_there(on("proc", "/proc", plain, None))?;
+    unless_there(on("sysfs", "/sys", plain, None))?;
+    unless_there(on("devtmpfs", "/dev", MountFlags::NOSUID, None))?;
     on("tmpfs", "/run", plain, Some(c"mode=0755,size=16m"))?;
     // Needed for the boot log; a kernel without it has no TPM log either, and attesting says so.
     drop(on("securityfs", "/sys/kernel/security", none, None));
     Ok(())
+}
+
+/// The kernel refuses to mount a view of itself where that view already lies (`EBUSY`): an earlier
+/// stage of the initial file system may have mounted it.
+fn unless_there(mounted: Result<(), InitError>) -> Result<(), InitError> {
+    match mounted {
+        Err(InitError::File { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        mounted => mounted,
+    }
 }
 
 /// A set of the image's modules.

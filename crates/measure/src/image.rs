@@ -88,6 +88,9 @@ struct Raw {
     initrd: ImageFile,
     firmware: ImageFile,
     command_line: String,
+    /// Hardware that the image only plays. What boots is measured all the same.
+    #[serde(default)]
+    simulated: Option<String>,
     inputs: Vec<Input>,
     acpi: Vec<AcpiEntry>,
 }
@@ -158,6 +161,12 @@ impl ImageList {
     #[must_use]
     pub fn command_line(&self) -> &str {
         &self.raw.command_line
+    }
+
+    /// Hardware that the image only plays, by name; a release image plays none.
+    #[must_use]
+    pub fn simulated(&self) -> Option<&str> {
+        self.raw.simulated.as_deref()
     }
 
     /// The packages that the image was made from.

@@ -10,6 +10,8 @@ use proofroom_room::hardware::{
 };
 use serde::Serialize;
 
+use crate::isolation::NO_RUNTIME_REGISTER;
+
 /// The oldest QEMU that takes an opened KVM device, and the oldest that was tried with emulation.
 const QEMU_FOR_KVM: u32 = 9;
 const QEMU_FOR_TCG: u32 = 7;
@@ -62,7 +64,7 @@ pub fn backends(report: &MachineReport, image: &Path, canary: KvmCanary<'_>) -> 
     }
     for backend in [HardwareBackend::Tdx, HardwareBackend::SevSnp] {
         let mut requirements = HardwareReport::of(backend, &paths).requirements;
-        requirements.push(not_in_this_release());
+        requirements.push(proof(backend));
         all.push(BackendReport::new(
             backend.as_str(),
             backend.level(),
@@ -156,15 +158,19 @@ impl fmt::Display for BackendReport {
     }
 }
 
-/// The command line of such a machine exists and is tested; nothing starts it yet.
-fn not_in_this_release() -> Requirement {
-    Requirement {
-        name: "machine-start",
-        state: State::Missing {
-            why: "this release does not start such machines".to_owned(),
-            what_to_do: "use `--isolation vm` until one does".to_owned(),
+/// What would decide, when nothing else is missing.
+fn proof(backend: HardwareBackend) -> Requirement {
+    let name = "room-quote";
+    let state = match backend {
+        HardwareBackend::Tdx => State::NotTried(
+            "only a room whose quote is verified tells, which every session begins with".to_owned(),
+        ),
+        HardwareBackend::SevSnp => State::Missing {
+            why: NO_RUNTIME_REGISTER.to_owned(),
+            what_to_do: "use `--isolation tdx` or `vm`".to_owned(),
         },
-    }
+    };
+    Requirement { name, state }
 }
 
 fn process(report: &MachineReport) -> BackendReport {
@@ -276,6 +282,20 @@ mod tests {
         });
         assert_eq!(report.answer, BackendAnswer::Missing);
         assert_eq!(booted.get(), 0);
+    }
+
+    #[test]
+    fn a_confidential_room_is_never_called_available_before_it_was_tried() {
+        let all = backends(&probe(), Path::new("/nowhere"), &|_| met());
+        let of = |name| all.iter().find(|one| one.backend == name).unwrap();
+        let last = |name| of(name).requirements.last().unwrap().state.clone();
+        assert!(matches!(last("tdx"), State::NotTried(_)));
+        assert!(matches!(last("sev-snp"), State::Missing { .. }));
+        let mut everything_else = report(vec![met(), last("tdx")]);
+        everything_else.level = IsolationLevel::Hardware;
+        everything_else.answer = everything_else.judged();
+        assert_eq!(everything_else.answer, BackendAnswer::NotTried);
+        assert_eq!(highest(&[everything_else]), HighestLevel::None);
     }
 
     #[test]

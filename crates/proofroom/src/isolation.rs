@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_room::{
-    Accelerator, Image, LayerFile, MachineConfig, RoomError, Shape,
-    hardware::{HardwareBackend, HardwareReport, HostPaths},
+    Accelerator, Attestation, Image, LayerFile, MachineConfig, RoomError, Shape,
+    hardware::{HardwareBackend, HardwareReport, HostPaths, QuoteServiceAt},
     missing_program,
 };
 
 pub use self::canary::Canary;
+
+/// Why no SEV-SNP room starts, in words.
+pub(crate) const NO_RUNTIME_REGISTER: &str = "SEV-SNP has no register for what is measured after boot, so a room could not show its session's assignment";
 
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct IsolationRequest {
     pub layers: Vec<LayerFile>,
     /// Processors and memory of a machine.
     pub shape: Shape,
+    /// The host's quote generation service, where it is not at its usual place.
+    pub quote_service: Option<PathBuf>,
 }
 
 /// A choice that was made.
@@ -130,19 +135,13 @@ pub fn choose(
             reason: "`process` was asked for".to_owned(),
         },
         Wanted::Vm => machine(request, canary)?,
-        Wanted::Tdx => return Err(unavailable("tdx", HardwareBackend::Tdx, &request.image)),
-        Wanted::SevSnp => {
-            return Err(unavailable(
-                "sev-snp",
-                HardwareBackend::SevSnp,
-                &request.image,
-            ));
-        }
+        Wanted::Tdx => trust_domain(request)?,
+        Wanted::SevSnp => return Err(no_runtime_register(&request.image)),
         Wanted::Auto => strongest(request, canary)?,
     };
-    let offered = match chosen.backend {
+    let offered = match &chosen.backend {
         Backend::Process => IsolationLevel::Process,
-        Backend::Machine(_) => IsolationLevel::Vm,
+        Backend::Machine(machine) => machine.attestation.level(),
     };
     for required in [required, request.minimum] {
         if rank(offered) < rank(required) {
@@ -157,11 +156,10 @@ pub fn choose(
     Ok(chosen)
 }
 
-/// Levels from weak to strong. Simulated evidence proves nothing.
+/// Levels from weak to strong. Simulated evidence proves nothing, so its room counts as one without.
 const fn rank(level: IsolationLevel) -> u8 {
     match level {
-        IsolationLevel::Simulated => 0,
-        IsolationLevel::Process => 1,
+        IsolationLevel::Simulated | IsolationLevel::Process => 1,
         IsolationLevel::Vm => 2,
         IsolationLevel::Hardware => 3,
     }
@@ -192,6 +190,7 @@ fn machine(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, Isolat
         return Err(IsolationError::Unavailable { wanted: "vm", why });
     }
     let image = Image::open(&request.image)?;
+    let attestation = Attestation::of_image(&image);
     let reason = match accelerator {
         Accelerator::Tcg => "an emulated processor was asked for".to_owned(),
         Accelerator::Kvm => canary
@@ -204,17 +203,52 @@ fn machine(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, Isolat
             layers: request.layers.clone(),
             accelerator,
             shape: request.shape,
+            attestation,
         })),
         reason,
     })
 }
 
-/// What a confidential machine lacks here, piece by piece.
-fn unavailable(wanted: &'static str, backend: HardwareBackend, image: &Path) -> IsolationError {
-    let report = HardwareReport::of(backend, &HostPaths::of_image(image));
-    let why = match report.require() {
-        Err(missing) => missing.to_string(),
-        Ok(()) => "starting such machines is not in this release".to_owned(),
+/// A machine that the processor keeps from its host. Whether it does is not known before its room has
+/// shown a quote; without one that is verified the session does not begin.
+fn trust_domain(request: &IsolationRequest) -> Result<Chosen, IsolationError> {
+    let refuse = |why: String| IsolationError::Unavailable { wanted: "tdx", why };
+    if request.processors == Processors::Only(Accelerator::Tcg) {
+        return Err(refuse("an emulated processor has no TDX".to_owned()));
+    }
+    let mut paths = HostPaths::of_image(&request.image);
+    if let Some(service) = &request.quote_service {
+        paths.quote_service = QuoteServiceAt::Unix(service.clone());
+    }
+    HardwareReport::of(HardwareBackend::Tdx, &paths)
+        .require()
+        .map_err(|missing| refuse(missing.to_string()))?;
+    let QuoteServiceAt::Unix(quote_service) = paths.quote_service else {
+        return Err(refuse("QEMU's jail reaches a unix socket alone".to_owned()));
     };
+    let image = Image::open(&request.image)?;
+    if image.simulated.is_some() {
+        return Err(refuse("the image only plays TDX".to_owned()));
+    }
+    Ok(Chosen {
+        backend: Backend::Machine(Box::new(MachineConfig {
+            image,
+            layers: request.layers.clone(),
+            accelerator: Accelerator::Kvm,
+            shape: request.shape,
+            attestation: Attestation::Tdx { quote_service },
+        })),
+        reason: "`tdx` was asked for; the room's first quote has to show it".to_owned(),
+    })
+}
+
+/// What measures a session's assignment is missing in SEV-SNP itself, whatever the machine has.
+fn no_runtime_register(image: &Path) -> IsolationError {
+    let report = HardwareReport::of(HardwareBackend::SevSnp, &HostPaths::of_image(image));
+    let mut why = NO_RUNTIME_REGISTER.to_owned();
+    if let Err(missing) = report.require() {
+        why = format!("{why}; besides, {missing}");
+    }
+    let wanted = "sev-snp";
     IsolationError::Unavailable { wanted, why }
 }

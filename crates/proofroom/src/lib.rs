@@ -6,6 +6,7 @@
 pub mod backends;
 pub mod broker;
 mod causes;
+pub mod collateral;
 pub mod control;
 pub mod files;
 pub mod isolation;

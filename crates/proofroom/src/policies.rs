@@ -252,14 +252,14 @@ impl PolicySet {
         }
     }
 
-    /// Makes the room appraisal policy the shipped one for virtual machines, pinned to `manifest`.
+    /// Makes the room appraisal policy one of the shipped ones, pinned to `manifest`.
     /// For deployments whose policy accepts no evidence yet, and which start such a room all the
     /// same: without this, no evidence of it would be accepted.
     ///
     /// # Errors
     /// Every problem of the policy that comes out.
-    pub fn pin_room(&mut self, manifest: Digest) -> Result<(), PolicyProblems> {
-        let made = RoomAppraisalPolicy::for_reference(manifest);
+    pub fn pin_room(&mut self, shipped: &str, manifest: Digest) -> Result<(), PolicyProblems> {
+        let made = RoomAppraisalPolicy::pinning(shipped, manifest);
         let mut problems = Problems(Vec::new());
         let parsed = RoomAppraisalPolicy::parse(&made, ROOM_APPRAISAL);
         let Some(policy) = problems.of(ROOM_APPRAISAL, parsed) else {

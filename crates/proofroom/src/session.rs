@@ -33,6 +33,7 @@ pub use self::{
     recovery::{Recovered, recover},
 };
 use crate::{
+    collateral::CollateralSource,
     control::Phase,
     isolation::Backend,
     keys::{DeploymentKeys, random},
@@ -72,6 +73,8 @@ pub struct SessionRequest {
     pub out: Option<PathBuf>,
     /// What the room is to be; see [`crate::isolation::choose`].
     pub backend: Backend,
+    /// Where the vendor's word on TDX platforms is taken from.
+    pub collateral: Option<CollateralSource>,
 }
 
 /// A deployment, opened.

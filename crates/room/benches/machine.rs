@@ -25,8 +25,8 @@ use std::{
 };
 
 use proofroom_room::{
-    Accelerator, DEFAULT_ROOM, Diagnostics, Image, MachineConfig, MachineShape, Pool, Programs,
-    QEMU, Recall, Room, RoomConfig, Shape, missing_program,
+    Accelerator, Attestation, DEFAULT_ROOM, Diagnostics, Image, MachineConfig, MachineShape, Pool,
+    Programs, QEMU, Recall, Room, RoomConfig, Shape, missing_program,
 };
 use proofroom_vmm::{Inherited, Machine, Tpm, boot};
 
@@ -76,6 +76,7 @@ fn main() {
                 vcpus: 1,
                 memory_mib: 2048,
             },
+            attestation: Attestation::SoftwareTpm,
         },
     };
     measure(&shape, rounds);

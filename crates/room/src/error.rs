@@ -90,6 +90,9 @@ pub enum RoomError {
         /// Digest of the file.
         found: String,
     },
+    /// The machine cannot be what it was asked to be.
+    #[error(transparent)]
+    Confidential(#[from] proofroom_vmm::ConfidentialProblem),
     /// The boot port's words.
     #[error("the guest did not {step}")]
     Guest {
@@ -143,6 +146,7 @@ impl RoomError {
             Self::ImageMissing { .. } => "image-missing",
             Self::ImageMalformed { .. } => "image-malformed",
             Self::ImageFileDiffers { .. } => "image-file-differs",
+            Self::Confidential(problem) => problem.code(),
             Self::Guest { source, .. } => source.code(),
             Self::GuestSilent { .. } => "guest-silent",
             Self::GuestFailed { .. } => "guest-failed",

@@ -37,6 +37,16 @@ pub struct Image {
     pub firmware: Part,
     /// The kernel's command line.
     pub command_line: String,
+    /// Hardware that the image only plays. A release image plays none.
+    pub simulated: Option<Simulated>,
+}
+
+/// Hardware that an image plays to the guest inside, with keys that everybody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Simulated {
+    /// Intel TDX.
+    Tdx,
 }
 
 /// One file of an image: the bytes whose digest was looked at, in a sealed memory file. Neither its
@@ -96,6 +106,8 @@ struct Manifest {
     initrd: Component,
     firmware: Component,
     command_line: String,
+    #[serde(default)]
+    simulated: Option<Simulated>,
     #[expect(
         dead_code,
         reason = "what it was built from; for people and other tools"
@@ -138,6 +150,7 @@ impl Image {
             initrd: part(directory, &path, &manifest.initrd)?,
             firmware: part(directory, &path, &manifest.firmware)?,
             command_line: manifest.command_line,
+            simulated: manifest.simulated,
         })
     }
 }

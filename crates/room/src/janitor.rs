@@ -119,7 +119,7 @@ pub fn sweep(name: &str, trace: Option<&Trace>) -> Result<Vec<Observed>, RoomErr
             let left = launch::process_of(slot.ids).on("list", Path::new("/proc"))?;
             if left.is_none() {
                 seen.push(Observed::now(Fact::HostIdsUnused, ids(slot.ids)));
-                machine::forget_tpm(slot.ids)?;
+                machine::forget(slot.ids)?;
                 slot.give_back()?;
             }
         }
@@ -154,7 +154,7 @@ pub fn sweep_slots() -> Result<Vec<IdMap>, RoomError> {
         }
         if left.is_empty() {
             // One that cannot be cleaned stays taken, and holds nothing else up.
-            if machine::forget_tpm(slot.ids).is_ok() {
+            if machine::forget(slot.ids).is_ok() {
                 slot.give_back()?;
             }
         }

@@ -4,6 +4,7 @@
 //! lets nothing else be executed. QEMU and `swtpm` add filters of their own. Landlock is not in it.
 
 mod conversation;
+mod quotes;
 mod tpm;
 
 use std::{
@@ -17,27 +18,33 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proofroom_canonical::{
+    IsolationLevel,
+    json::{self, JsonError},
+};
 use proofroom_confine::{
     Diagnostics, IdMap, ReadOnlyBind, Rights, RoomLimits as Sizes, RoomSpec, launch::Launched,
 };
 use proofroom_vmm::{
-    Accelerator, Disk, Inherited, Machine, Shape, Tpm,
-    boot::{BOOT_FORMAT, BootConfig, Layer, Purpose, RoomLimits},
+    Accelerator, ConfidentialMachine, Disk, Inherited, Machine, MrConfigId, QuoteService, Shape,
+    SimulatedMachine, Technology, Tpm,
+    boot::{BOOT_FORMAT, BootConfig, FrameError, Layer, Purpose, RoomLimits},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use self::conversation::Words;
-pub(crate) use self::tpm::forget as forget_tpm;
-use self::{conversation::Conversation, tpm::SoftwareTpm};
+use self::{conversation::Conversation, quotes::QuoteRelay, tpm::SoftwareTpm};
 use crate::{
-    Image, Limits, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Stock, error::On as _,
-    facts::now, groups::Groups, janitor::own_name, room::Spare, slots::Slot,
+    Image, Limits, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Simulated, Stock,
+    error::On as _, facts::now, groups::Groups, janitor::own_name, room::Spare, slots::Slot,
 };
 
 /// Memory of QEMU itself beside the guest's: translated code, device models, threads.
 const QEMU_MEMORY_BYTES: u64 = 512 << 20;
 /// Threads of QEMU and of its TPM.
 const QEMU_PROCESSES: u64 = 256;
+/// The socket of the quote service, in QEMU's jail.
+const JAILED_QUOTES: &str = "/quotes/qgs.sock";
 /// What the guest's kernel and first process need beside the room inside.
 const GUEST_HEADROOM_BYTES: u64 = 192 << 20;
 
@@ -52,6 +59,52 @@ pub struct MachineConfig {
     pub accelerator: Accelerator,
     /// Processors and memory.
     pub shape: Shape,
+    /// What signs the room's evidence.
+    pub attestation: Attestation,
+}
+
+/// What signs a machine's evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attestation {
+    /// A software TPM that this host runs beside the machine.
+    SoftwareTpm,
+    /// A TDX module that the image itself plays, with keys that everybody has.
+    SimulatedTdx,
+    /// The processor's TDX module; the service turns its reports into quotes.
+    Tdx {
+        /// That service's unix socket on the host.
+        quote_service: PathBuf,
+    },
+}
+
+impl Attestation {
+    /// What an ordinary machine of `image` attests with.
+    #[must_use]
+    pub const fn of_image(image: &Image) -> Self {
+        match image.simulated {
+            None => Self::SoftwareTpm,
+            Some(Simulated::Tdx) => Self::SimulatedTdx,
+        }
+    }
+
+    /// The level of rooms that are shown this way.
+    #[must_use]
+    pub const fn level(&self) -> IsolationLevel {
+        match self {
+            Self::SoftwareTpm => IsolationLevel::Vm,
+            Self::SimulatedTdx => IsolationLevel::Simulated,
+            Self::Tdx { .. } => IsolationLevel::Hardware,
+        }
+    }
+
+    /// The mechanism as session records spell it.
+    const fn mechanism(&self) -> &'static str {
+        match self {
+            Self::SoftwareTpm => "software-tpm-of-the-host",
+            Self::SimulatedTdx => "simulated-tdx-module",
+            Self::Tdx { .. } => "intel-tdx",
+        }
+    }
 }
 
 /// A layer on the host's disk.
@@ -67,7 +120,10 @@ pub struct LayerFile {
 #[derive(Debug)]
 pub(crate) struct Parts {
     conversation: Conversation,
-    tpm: SoftwareTpm,
+    tpm: Option<SoftwareTpm>,
+    /// Serves QEMU's wish for quotes, and ends with the machine.
+    _quotes: Option<QuoteRelay>,
+    level: IsolationLevel,
 }
 
 /// What came of starting a machine.
@@ -87,19 +143,31 @@ impl Parts {
     }
 
     /// The public part of the TPM's attestation key, `TPMT_PUBLIC`, seen before the guest ran.
-    pub(crate) fn attestation_key(&self) -> &[u8] {
-        self.tpm.attestation_key()
+    pub(crate) fn attestation_key(&self) -> Option<&[u8]> {
+        self.tpm.as_ref().map(SoftwareTpm::attestation_key)
     }
 
     /// The host ids of the TPM's jail.
-    pub(crate) fn tpm_ids(&self) -> IdMap {
-        self.tpm.ids()
+    pub(crate) fn tpm_ids(&self) -> Option<IdMap> {
+        self.tpm.as_ref().map(SoftwareTpm::ids)
     }
 
-    /// Ends the TPM and with it its state; the guest's last words, when it had any.
-    pub(crate) fn end(self) -> Result<Option<Words>, RoomError> {
-        self.tpm.end()?;
-        Ok(self.conversation.last_words())
+    /// The level that the machine was started for. Evidence has to show it.
+    pub(crate) const fn level(&self) -> IsolationLevel {
+        self.level
+    }
+
+    /// Ends the TPM, if there is one, and with it its state.
+    pub(crate) fn end_tpm(&mut self) -> Result<bool, RoomError> {
+        self.tpm.take().map_or(Ok(false), |tpm| {
+            tpm.end()?;
+            Ok(true)
+        })
+    }
+
+    /// The guest's last words, when it had any.
+    pub(crate) fn last_words(&self) -> Option<Words> {
+        self.conversation.last_words()
     }
 }
 
@@ -111,15 +179,15 @@ pub(crate) fn start(
     machine: &MachineConfig,
     recall: &Recall,
 ) -> Result<Started, RoomError> {
-    let mut raised = Raised::new(spares, name, config, machine)?;
-    recall.hold(raised.launched.pidfd())?;
     let boot = boot_config(config, machine, Purpose::Room)?;
+    let mut raised = Raised::new(spares, name, config, machine, &boot)?;
+    recall.hold(raised.launched.pidfd())?;
     let until = Instant::now() + patience(machine.accelerator);
     let (kernel, inside) = raised.conversation.boot(&boot, until)?;
     let mut mechanisms = vec![
         machine.accelerator.mechanism().to_owned(),
         format!("own-kernel-{kernel}"),
-        "software-tpm-of-the-host".to_owned(),
+        machine.attestation.mechanism().to_owned(),
     ];
     let jail = raised.launched.mechanisms().iter();
     let jail = jail.chain(&raised.groups.mechanisms);
@@ -134,6 +202,8 @@ pub(crate) fn start(
         parts: Parts {
             conversation: raised.conversation,
             tpm: raised.tpm,
+            _quotes: raised.quotes,
+            level: machine.attestation.level(),
         },
     })
 }
@@ -184,8 +254,8 @@ pub fn canary(
     machine: &MachineConfig,
     patience: Duration,
 ) -> Result<(), RoomError> {
-    let mut raised = Raised::new(spares(programs)?, name, config, machine)?;
     let boot = boot_config(config, machine, Purpose::Canary)?;
+    let mut raised = Raised::new(spares(programs)?, name, config, machine, &boot)?;
     let sang = raised.conversation.canary(&boot, Instant::now() + patience);
     raised.end()?;
     sang
@@ -203,8 +273,8 @@ pub fn capture(
     programs: &Programs,
     machine: &MachineConfig,
 ) -> Result<BTreeMap<String, Vec<u8>>, RoomError> {
-    let mut raised = Raised::new(spares(programs)?, name, config, machine)?;
     let boot = boot_config(config, machine, Purpose::Capture)?;
+    let mut raised = Raised::new(spares(programs)?, name, config, machine, &boot)?;
     let until = Instant::now() + patience(machine.accelerator);
     let captured = raised.conversation.capture(&boot, until);
     raised.end()?;
@@ -231,7 +301,8 @@ struct Raised {
     channel: UnixStream,
     launched: Launched,
     conversation: Conversation,
-    tpm: SoftwareTpm,
+    tpm: Option<SoftwareTpm>,
+    quotes: Option<QuoteRelay>,
     // Last: groups can be removed, and ids given back, when nothing is in them.
     groups: Groups,
     slot: Slot,
@@ -243,31 +314,47 @@ impl Raised {
         name: &str,
         config: &RoomConfig,
         machine: &MachineConfig,
+        boot_config: &BootConfig,
     ) -> Result<Self, RoomError> {
         let [for_qemu, for_key, for_tpm] = spares;
         let groups = Groups::make(name, &jail_limits(config, machine))?;
-        let (tpm, tpm_socket) = SoftwareTpm::start([for_key, for_tpm], &groups)?;
         let (channel, guest_channel) = pair()?;
         let (boot, guest_boot) = pair()?;
         let (monitor, guest_monitor) = pair()?;
-        let slot = Slot::take()?;
         let mut inherited: Vec<OwnedFd> = vec![
             guest_channel.into(),
             guest_boot.into(),
             guest_monitor.into(),
-            tpm_socket,
         ];
+        let tpm = match machine.attestation {
+            Attestation::SoftwareTpm => {
+                let (tpm, socket) = SoftwareTpm::start([for_key, for_tpm], &groups)?;
+                inherited.push(socket);
+                Some(tpm)
+            }
+            Attestation::SimulatedTdx | Attestation::Tdx { .. } => {
+                inherited.push(nothing()?);
+                None
+            }
+        };
         let image = &machine.image;
         for part in [&image.firmware, &image.kernel, &image.initrd] {
             let copied = part.as_fd().try_clone_to_owned();
             inherited.push(copied.on("copy", Path::new("a part of the image"))?);
         }
+        let slot = Slot::take()?;
+        let quotes = match &machine.attestation {
+            Attestation::Tdx { quote_service } => {
+                Some(QuoteRelay::start(quote_service.clone(), slot.ids)?)
+            }
+            Attestation::SoftwareTpm | Attestation::SimulatedTdx => None,
+        };
         if machine.accelerator == Accelerator::Kvm {
             let device = Path::new("/dev/kvm");
             let opened = File::options().read(true).write(true).open(device);
             inherited.push(opened.on("open", device)?.into());
         }
-        let spec = specification(machine);
+        let spec = specification(machine, boot_config, quotes.as_ref())?;
         let launched = for_qemu.launch(&groups, &spec, slot.ids, &inherited)?;
         // The ends of the ports are QEMU's alone: when it is gone, they are closed.
         drop(inherited);
@@ -277,6 +364,7 @@ impl Raised {
             launched,
             conversation: Conversation::over(boot, monitor),
             tpm,
+            quotes,
             groups,
             slot,
         })
@@ -285,10 +373,25 @@ impl Raised {
     fn end(mut self) -> Result<(), RoomError> {
         self.launched.kill()?;
         self.launched.wait()?;
-        self.tpm.end()?;
+        if let Some(tpm) = self.tpm {
+            tpm.end()?;
+        }
+        drop(self.quotes);
         self.groups.remove()?;
         self.slot.give_back()
     }
+}
+
+/// In the place of a TPM's socket: what follows has fixed numbers.
+fn nothing() -> Result<OwnedFd, RoomError> {
+    let null = Path::new("/dev/null");
+    Ok(File::open(null).on("open", null)?.into())
+}
+
+/// Removes what the host of a machine of these ids left, when it died. Nobody may run under them.
+pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
+    tpm::forget(ids)?;
+    quotes::forget(ids)
 }
 
 fn pair() -> Result<(UnixStream, UnixStream), RoomError> {
@@ -348,7 +451,11 @@ fn inherited_file(number: i32) -> PathBuf {
 
 /// QEMU's jail: the machine's libraries and data, the layers, and nothing to write to. The image has
 /// no name in it. A layer has: what is swapped there fails its dm-verity root when it is read.
-fn specification(machine: &MachineConfig) -> RoomSpec {
+fn specification(
+    machine: &MachineConfig,
+    boot: &BootConfig,
+    quotes: Option<&QuoteRelay>,
+) -> Result<RoomSpec, RoomError> {
     let mut read_only = Vec::new();
     let mut disks = Vec::new();
     for (number, layer) in machine.layers.iter().enumerate() {
@@ -359,7 +466,13 @@ fn specification(machine: &MachineConfig) -> RoomSpec {
         });
         disks.push(Disk { path: path.into() });
     }
-    let arguments = Machine {
+    if let Some(quotes) = quotes {
+        read_only.push(ReadOnlyBind {
+            source: quotes.socket(),
+            target: JAILED_QUOTES.into(),
+        });
+    }
+    let ordinary = Machine {
         accelerator: machine.accelerator,
         shape: machine.shape,
         firmware: inherited_file(7),
@@ -367,15 +480,43 @@ fn specification(machine: &MachineConfig) -> RoomSpec {
         initrd: inherited_file(9),
         command_line: machine.image.command_line.clone(),
         disks,
-        tpm: Tpm::Software(Inherited(6)),
+        tpm: match machine.attestation {
+            Attestation::SoftwareTpm => Tpm::Software(Inherited(6)),
+            Attestation::SimulatedTdx | Attestation::Tdx { .. } => Tpm::Absent,
+        },
         channel: Inherited(3),
         boot_port: Inherited(4),
         monitor: Inherited(5),
-    }
-    .arguments();
+    };
+    let arguments = match &machine.attestation {
+        Attestation::SoftwareTpm => ordinary.arguments(),
+        Attestation::SimulatedTdx => SimulatedMachine::new(ordinary, promise(boot)?)?.arguments(),
+        Attestation::Tdx { .. } => {
+            let technology = Technology::Tdx {
+                config: promise(boot)?,
+                quote_service: QuoteService::Unix(JAILED_QUOTES.into()),
+            };
+            ConfidentialMachine::new(ordinary, technology)?
+                .arguments()
+                .map_err(|error| unpromised(JsonError::Shape(error)))?
+        }
+    };
     let mut supervisor = vec![QEMU.into()];
     supervisor.extend(arguments);
-    jail(read_only, Vec::new(), supervisor)
+    Ok(jail(read_only, Vec::new(), supervisor))
+}
+
+fn unpromised(source: JsonError) -> RoomError {
+    RoomError::Guest {
+        step: "be promised its configuration",
+        source: FrameError::Malformed(source),
+    }
+}
+
+/// The digest of the exact text that the first process will get on the boot port.
+fn promise(boot: &BootConfig) -> Result<MrConfigId, RoomError> {
+    let text = json::to_bytes(boot).map_err(unpromised)?;
+    Ok(MrConfigId::of_boot_config(&text))
 }
 
 /// A jail around a program of the machine.

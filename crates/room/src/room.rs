@@ -184,7 +184,7 @@ impl Room {
     pub fn attestation_key(&self) -> Option<&[u8]> {
         match &self.kind {
             Kind::Process => None,
-            Kind::Machine(parts) => Some(parts.attestation_key()),
+            Kind::Machine(parts) => parts.attestation_key(),
         }
     }
 
@@ -214,9 +214,9 @@ impl Room {
     /// The isolation level that this room has.
     #[must_use]
     pub fn isolation(&self) -> IsolationLevel {
-        match self.kind {
+        match &self.kind {
             Kind::Process => IsolationLevel::Process,
-            Kind::Machine(_) => IsolationLevel::Vm,
+            Kind::Machine(parts) => parts.level(),
         }
     }
 
@@ -238,7 +238,7 @@ impl Room {
             ids: self.slot.ids,
             tpm: match &self.kind {
                 Kind::Process => None,
-                Kind::Machine(parts) => Some(parts.tpm_ids()),
+                Kind::Machine(parts) => parts.tpm_ids(),
             },
             groups: [
                 self.groups.directories(),
@@ -326,13 +326,17 @@ impl Room {
         launched.wait()?;
         let first = format!("process {}", launched.pid());
         let mut facts = vec![Observed::now(Fact::PidNamespaceEnded, first)];
-        if let Kind::Machine(parts) = kind {
+        if let Kind::Machine(mut parts) = kind {
             facts.push(Observed::now(Fact::VmExited, ""));
-            let tpm = parts.tpm_ids();
-            let words = parts.end()?;
-            facts.push(Observed::now(Fact::TpmStateRemoved, ""));
-            facts.push(Observed::now(Fact::HostIdsUnused, ids(tpm)));
-            let said = words.map(|words| format!("{}: {}", words.code, words.message));
+            if let Some(tpm) = parts.tpm_ids()
+                && parts.end_tpm()?
+            {
+                facts.push(Observed::now(Fact::TpmStateRemoved, ""));
+                facts.push(Observed::now(Fact::HostIdsUnused, ids(tpm)));
+            }
+            let said = parts
+                .last_words()
+                .map(|words| format!("{}: {}", words.code, words.message));
             facts.extend(said.map(|said| Observed::now(Fact::GuestLastSaid, said)));
         }
         if let Some(pid) = launch::process_of(slot.ids).on("list", Path::new("/proc"))? {

@@ -17,8 +17,8 @@ use std::{
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_room::{
-    Accelerator, DEFAULT_ROOM, Diagnostics, Fact, Image, MachineConfig, MachineShape, Pool,
-    Programs, Recall, Room, RoomConfig, RoomError, Shape, missing_program,
+    Accelerator, Attestation, DEFAULT_ROOM, Diagnostics, Fact, Image, MachineConfig, MachineShape,
+    Pool, Programs, Recall, Room, RoomConfig, RoomError, Shape, missing_program,
 };
 
 fn target() -> PathBuf {
@@ -52,6 +52,7 @@ fn machine() -> Option<MachineConfig> {
             vcpus: 1,
             memory_mib: 1024,
         },
+        attestation: Attestation::SoftwareTpm,
     })
 }
 

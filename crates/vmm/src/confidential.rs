@@ -171,6 +171,7 @@ impl ConfidentialMachine {
                     format!("memory-backend-ram,id=mem0,size={size}"),
                 ],
                 machine: ",kernel-irqchip=split,confidential-guest-support=tdx0,memory-backend=mem0",
+                promise: None,
             }),
             Technology::SevSnp { config, c_bit } => Ok(Variant {
                 processor: SNP_PROCESSOR,
@@ -179,8 +180,41 @@ impl ConfidentialMachine {
                     format!("memory-backend-memfd,id=mem0,size={size},share=on,prealloc=off"),
                 ],
                 machine: ",kernel-irqchip=split,confidential-guest-support=snp0,memory-backend=mem0",
+                promise: None,
             }),
         }
+    }
+}
+
+/// A room's machine whose image brings a simulated TDX module along: an ordinary machine without a
+/// TPM. Nothing keeps it from its host, and its evidence is signed with keys that everybody has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatedMachine {
+    machine: Machine,
+    config: MrConfigId,
+}
+
+impl SimulatedMachine {
+    /// `machine` with the promise of a boot configuration.
+    ///
+    /// # Errors
+    /// `confidential-software-tpm`: a guest must not find two attesters.
+    pub fn new(machine: Machine, config: MrConfigId) -> Result<Self, ConfidentialProblem> {
+        if machine.tpm != Tpm::Absent {
+            return Err(ConfidentialProblem::SoftwareTpm);
+        }
+        Ok(Self { machine, config })
+    }
+
+    /// QEMU's arguments, without the program's own name.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        // As hex: QEMU takes text alone, and a comma would be its end.
+        self.machine.arguments_as(&Variant {
+            processor: self.machine.processor(),
+            promise: Some(hex::encode(self.config.0)),
+            ..Variant::default()
+        })
     }
 }
 
@@ -260,7 +294,8 @@ impl Serialize for On {
 #[cfg(test)]
 mod tests {
     use super::{
-        Accelerator, CBit, ConfidentialMachine, HostData, MrConfigId, QuoteService, Technology, Tpm,
+        Accelerator, CBit, ConfidentialMachine, HostData, MrConfigId, QuoteService,
+        SimulatedMachine, Technology, Tpm,
     };
     use crate::{
         Machine,
@@ -300,6 +335,20 @@ mod tests {
     fn the_tdx_machine_is_the_golden_one() {
         let unix = QuoteService::Unix("/run/qgs,1.sock".into());
         assert_eq!(line(tdx(unix)), include_str!("../tests/golden/tdx.txt"));
+    }
+
+    #[test]
+    fn the_simulated_machine_is_the_golden_one() {
+        let emulated = Machine {
+            accelerator: Accelerator::Tcg,
+            ..hardware()
+        };
+        let config = MrConfigId::of_boot_config(CONFIG);
+        let simulated = SimulatedMachine::new(emulated, config).unwrap();
+        let golden = include_str!("../tests/golden/simulated.txt");
+        assert_eq!(text(&simulated.arguments()), golden);
+        let refused = SimulatedMachine::new(machine(), config).unwrap_err();
+        assert_eq!(refused.code(), "confidential-software-tpm");
     }
 
     #[test]

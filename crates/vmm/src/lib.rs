@@ -8,7 +8,8 @@ mod confidential;
 mod machine;
 
 pub use confidential::{
-    CBit, ConfidentialMachine, ConfidentialProblem, HostData, MrConfigId, QuoteService, Technology,
+    CBit, ConfidentialMachine, ConfidentialProblem, HostData, MrConfigId, QuoteService,
+    SimulatedMachine, Technology,
 };
 pub use machine::{
     Accelerator, BOOT_PORT, CHANNEL_PORT, Disk, Inherited, KVM_DEVICE, Machine, Shape, Tpm,

@@ -101,6 +101,8 @@ pub struct Machine {
 /// With [`Accelerator::Kvm`] QEMU inherits `/dev/kvm`, opened, under this number (QEMU 9 and newer
 /// take it so; an older one ends at once, and the canary with it).
 pub const KVM_DEVICE: Inherited = Inherited(10);
+/// The firmware's file in which a simulated TDX module finds what the host promises to boot.
+pub(crate) const PROMISE_FILE: &str = "opt/proofroom.simulated/mrconfigid";
 /// Name of the port between host and first process, as the guest's kernel shows it.
 pub const BOOT_PORT: &str = "proofroom.boot";
 /// Name of the room's channel.
@@ -153,6 +155,9 @@ impl Machine {
             line.option("-tpmdev", "emulator,id=tpm0,chardev=tpm");
             line.option("-device", "tpm-crb,tpmdev=tpm0");
         }
+        if let Some(promise) = &variant.promise {
+            line.option("-fw_cfg", format!("name={PROMISE_FILE},string={promise}"));
+        }
         line.0
     }
 
@@ -165,7 +170,7 @@ impl Machine {
         }
     }
 
-    fn processor(&self) -> &'static str {
+    pub(crate) const fn processor(&self) -> &'static str {
         match self.accelerator {
             Accelerator::Kvm => "host",
             Accelerator::Tcg => "max",
@@ -216,6 +221,8 @@ pub(crate) struct Variant {
     pub(crate) objects: Vec<String>,
     /// More properties of the machine, each after a comma.
     pub(crate) machine: &'static str,
+    /// What the firmware's files promise to a simulated module.
+    pub(crate) promise: Option<String>,
 }
 
 #[derive(Default)]

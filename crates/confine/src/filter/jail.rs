@@ -64,7 +64,7 @@ fn judge_arguments(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
     // Its flags lie in memory, where a filter cannot look: libc falls back to clone.
     rule(program, libc::SYS_clone3, &[step(RETURN, ERRNO_ENOSYS)])?;
     for number in [libc::SYS_socket, libc::SYS_socketpair] {
-        // A TDX machine would need AF_VSOCK for its quote service; none starts in this release.
+        // A TDX machine finds its quote service at a unix socket of the jail, not at AF_VSOCK.
         let local_alone = [
             step(LOAD, low(0)),
             jump(EQUAL, AF_UNIX, 1, 0),

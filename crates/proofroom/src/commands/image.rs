@@ -12,8 +12,8 @@ use clap::{Args, Subcommand};
 use proofroom::{files, session};
 use proofroom_canonical::Digest;
 use proofroom_room::{
-    Accelerator, DEFAULT_ROOM, IMAGE_FILE, Image, MachineConfig, RoomConfig, RoomError, Shape,
-    capture, own_name,
+    Accelerator, Attestation, DEFAULT_ROOM, IMAGE_FILE, Image, MachineConfig, RoomConfig,
+    RoomError, Shape, capture, own_name,
 };
 use serde_json::{Value, json};
 
@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Memory of the machine, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     memory: u32,
+    /// Of a machine without a TPM, as a trust domain is: for the reference values of one.
+    #[arg(long)]
+    without_tpm: bool,
     /// What executes the machine.
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     accel: Accel,
@@ -53,6 +56,11 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         shape: Shape {
             vcpus: options.vcpus,
             memory_mib: options.memory,
+        },
+        attestation: if options.without_tpm {
+            Attestation::SimulatedTdx
+        } else {
+            Attestation::SoftwareTpm
         },
     };
     let programs = session::programs().map_err(|e| Failure::new(UNAVAILABLE, "programs", e))?;
@@ -90,7 +98,11 @@ fn keep(
     version: &str,
     captured: &BTreeMap<String, Vec<u8>>,
 ) -> anyhow::Result<()> {
-    let directory = format!("acpi/qemu-{version}-{}x{}", options.vcpus, options.memory);
+    let kind = if options.without_tpm { "-no-tpm" } else { "" };
+    let directory = format!(
+        "acpi/qemu-{version}-{}x{}{kind}",
+        options.vcpus, options.memory
+    );
     let place = options.image.join(&directory);
     fs::create_dir_all(&place).with_context(|| format!("cannot make `{}`", place.display()))?;
     let mut digests = serde_json::Map::new();
@@ -100,6 +112,9 @@ fn keep(
         ("acpi/tables", "tables"),
         ("tpm/log", "tpm-log"),
     ] {
+        if to == "tpm-log" && options.without_tpm {
+            continue;
+        }
         let bytes = captured
             .get(from)
             .with_context(|| format!("QEMU gave its firmware no `etc/{from}`"))?;

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::Args;
 use proofroom::{
     broker::OriginError,
+    collateral::CollateralSource,
     isolation::Backend,
     policies::PolicySet,
     progress::{Format, Progress},
@@ -103,6 +104,12 @@ pub(crate) struct Options {
     /// Layer for a virtual machine, a directory with `layer.json`; lowest first, repeatable.
     #[arg(long, value_name = "DIR")]
     layer: Vec<PathBuf>,
+    /// Directory with what the vendor says about TDX platforms, `<fmspc>.json` for each.
+    #[arg(long, value_name = "DIR")]
+    collateral: Option<PathBuf>,
+    /// The unix socket of the host's quote generation service, for TDX.
+    #[arg(long, value_name = "SOCKET")]
+    quote_service: Option<PathBuf>,
     /// Memory of a virtual machine, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     vm_memory: u32,
@@ -230,6 +237,7 @@ fn request(
         },
         out: options.out.clone(),
         backend,
+        collateral: options.collateral.clone().map(CollateralSource::Directory),
     })
 }
 

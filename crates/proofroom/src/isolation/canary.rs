@@ -9,8 +9,8 @@ use std::{
 };
 
 use proofroom_room::{
-    Accelerator, DEFAULT_ROOM, Image, MachineConfig, Programs, QEMU, RoomConfig, Shape, boot_id,
-    canary, own_name,
+    Accelerator, Attestation, DEFAULT_ROOM, Image, MachineConfig, Programs, QEMU, RoomConfig,
+    Shape, boot_id, canary, own_name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,7 @@ impl Canary {
             layers: Vec::new(),
             accelerator: Accelerator::Kvm,
             shape,
+            attestation: Attestation::of_image(image),
         };
         let config = RoomConfig::parse(DEFAULT_ROOM, &self.kept).map_err(|_| Failed {
             why: "the built-in room configuration does not fit this machine".to_owned(),

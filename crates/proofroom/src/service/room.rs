@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use anyhow::Context as _;
 use proofroom_canonical::{Digest, json};
-use proofroom_evidence::{Moment, RoomDocument, RoomEndorsements};
+use proofroom_evidence::{Moment, RoomDocument, RoomEndorsements, RoomEvidence};
 use proofroom_record::{
     room_api::{Assignment, RoomAppraised, RoomEvidenceOffer},
     statement::RoomEvidenceClaim,
@@ -16,7 +16,7 @@ use proofroom_verifier::{
 };
 
 use super::{SessionService, body::Refusal};
-use crate::{causes::chain, files};
+use crate::{causes::chain, collateral::CollateralSource, files};
 
 /// What a session's folder keeps of the evidence of its room's start.
 const START: &str = "room-evidence.json";
@@ -37,6 +37,40 @@ pub enum RoomAttestation {
         /// The room appraisal policy with the reference values of the room's image.
         policy: Box<PinnedRoomPolicy>,
     },
+    /// The room's machine is, or plays, a trust domain.
+    Tdx {
+        /// Where the vendor's word on the platform is taken from.
+        collateral: CollateralSource,
+        /// The room appraisal policy with the reference values of the room's image.
+        policy: Box<PinnedRoomPolicy>,
+    },
+}
+
+impl RoomAttestation {
+    /// The policy, and what the host adds to the evidence `text`. Blocking.
+    fn endorsed(&self, text: &str) -> Result<(&PinnedRoomPolicy, RoomEndorsements), Refusal> {
+        match self {
+            Self::NotPossible { reason } => Err(Refusal::bad(
+                "room-evidence-unexpected",
+                format!("evidence of a room that has nothing to attest with: {reason}"),
+            )),
+            Self::Tpm2 {
+                ak_certificate,
+                policy,
+            } => {
+                let ak_certificate = ak_certificate.clone();
+                Ok((policy, RoomEndorsements::Tpm2 { ak_certificate }))
+            }
+            Self::Tdx { collateral, policy } => {
+                let evidence = RoomEvidence::parse(text)
+                    .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
+                let collateral = collateral
+                    .of_quote(&evidence.quote)
+                    .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
+                Ok((policy, RoomEndorsements::Tdx(Box::new(collateral))))
+            }
+        }
+    }
 }
 
 /// Evidence that was accepted, or that there had to be none.
@@ -64,28 +98,15 @@ impl SessionService {
                     document: None,
                 })
             }
-            (RoomAttestation::NotPossible { reason }, RoomEvidenceOffer::Evidence { .. }) => {
-                Err(Refusal::bad(
-                    "room-evidence-unexpected",
-                    format!("evidence of a room that has nothing to attest with: {reason}"),
-                ))
-            }
-            (RoomAttestation::Tpm2 { .. }, RoomEvidenceOffer::None { reason }) => {
-                Err(Refusal::bad(
-                    "room-evidence-missing",
-                    format!("the room must show what it is, and offers nothing: {reason}"),
-                ))
-            }
             (
-                RoomAttestation::Tpm2 {
-                    ak_certificate,
-                    policy,
-                },
-                RoomEvidenceOffer::Evidence { text },
-            ) => {
-                let endorsements = RoomEndorsements::Tpm2 {
-                    ak_certificate: ak_certificate.clone(),
-                };
+                RoomAttestation::Tpm2 { .. } | RoomAttestation::Tdx { .. },
+                RoomEvidenceOffer::None { reason },
+            ) => Err(Refusal::bad(
+                "room-evidence-missing",
+                format!("the room must show what it is, and offers nothing: {reason}"),
+            )),
+            (attestation, RoomEvidenceOffer::Evidence { text }) => {
+                let (policy, endorsements) = attestation.endorsed(text)?;
                 let document = RoomDocument::write(text, &endorsements)
                     .map_err(|error| Refusal::bad(error.code(), chain(&error)))?;
                 let room = self.appraise(moment, statement, &document, policy)?;

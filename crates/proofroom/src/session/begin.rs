@@ -72,7 +72,7 @@ pub(super) async fn begin(
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
     let room_config = policies.room.clone();
-    let judging = Judging::of(&mut policies, &request.backend)?;
+    let judging = Judging::of(&mut policies, &request.backend, request.collateral.as_ref())?;
     let starter = Starter::new(
         request.backend.clone(),
         session.to_string(),

@@ -5,11 +5,12 @@ use std::{fs, io, path::Path};
 
 use anyhow::Context as _;
 use proofroom_canonical::{SessionId, Timestamp};
-use proofroom_room::{MachineConfig, Room};
-use proofroom_verifier::{PinnedRoomPolicy, ReferenceManifest};
+use proofroom_room::{Attestation, MachineConfig, Room};
+use proofroom_verifier::{PinnedRoomPolicy, ROOM_TDX, ROOM_VM, ReferenceManifest};
 
 use super::SessionError;
 use crate::{
+    collateral::CollateralSource,
     files,
     isolation::Backend,
     keys::DeploymentKeys,
@@ -24,17 +25,24 @@ const REFERENCE: &str = "reference.json";
 pub(super) enum Judging {
     /// Not at all: the room has nothing to attest with.
     Process,
-    /// By these values.
-    By(Box<PinnedRoomPolicy>),
+    /// By these values, evidence of the machine's TPM.
+    Tpm(Box<PinnedRoomPolicy>),
+    /// By these values, quotes of a TDX module, with collateral from there.
+    Tdx(Box<PinnedRoomPolicy>, CollateralSource),
 }
 
 impl Judging {
     /// Finds the reference values of the machine's image. A deployment whose policy accepts no evidence
-    /// gets the shipped policy for virtual machines, pinned to them.
+    /// gets the shipped policy for such machines, pinned to them; simulated evidence is accepted by
+    /// nobody who did not write a policy that says so.
     ///
     /// # Errors
     /// When there are values that the deployment's own policy does not pin, or that are none.
-    pub(super) fn of(policies: &mut PolicySet, backend: &Backend) -> anyhow::Result<Self> {
+    pub(super) fn of(
+        policies: &mut PolicySet,
+        backend: &Backend,
+        collateral: Option<&CollateralSource>,
+    ) -> anyhow::Result<Self> {
         let Backend::Machine(machine) = backend else {
             return Ok(Self::Process);
         };
@@ -56,10 +64,27 @@ impl Judging {
             if let Some(reason) = unfit(&manifest, machine) {
                 return Err(not_judged(reason));
             }
-            policies.pin_room(manifest.digest())?;
+            match machine.attestation {
+                Attestation::SoftwareTpm => policies.pin_room(ROOM_VM, manifest.digest())?,
+                Attestation::Tdx { .. } => policies.pin_room(ROOM_TDX, manifest.digest())?,
+                Attestation::SimulatedTdx => {
+                    let why = "the image only plays TDX; the room appraisal policy must say that it accepts simulated evidence";
+                    return Err(not_judged(why.to_owned()));
+                }
+            }
         }
-        let pinned = policies.room_appraisal.clone().with_reference(&bytes)?;
-        Ok(Self::By(Box::new(pinned)))
+        let pinned = Box::new(policies.room_appraisal.clone().with_reference(&bytes)?);
+        match machine.attestation {
+            Attestation::SoftwareTpm => Ok(Self::Tpm(pinned)),
+            Attestation::SimulatedTdx | Attestation::Tdx { .. } => {
+                let collateral = collateral.cloned().ok_or_else(|| {
+                    not_judged(
+                        "the vendor's collateral is needed; name it with `--collateral`".to_owned(),
+                    )
+                })?;
+                Ok(Self::Tdx(pinned, collateral))
+            }
+        }
     }
 
     /// Keeps the values beside the session's policies.
@@ -68,7 +93,7 @@ impl Judging {
     /// What the system says.
     pub(super) fn save(&self, policies: &Path) -> io::Result<()> {
         match self {
-            Self::By(pinned) => {
+            Self::Tpm(pinned) | Self::Tdx(pinned, _) => {
                 files::replace(&policies.join(ROOM_REFERENCE), pinned.reference().bytes())
             }
             Self::Process => Ok(()),
@@ -90,11 +115,12 @@ impl Judging {
             (Self::Process, _) => RoomAttestation::NotPossible {
                 reason: "the room is a process on the host's kernel".to_owned(),
             },
-            (Self::By(_), None) => anyhow::bail!("the machine has no TPM whose key could be seen"),
-            (Self::By(policy), Some(public)) => RoomAttestation::Tpm2 {
+            (Self::Tpm(_), None) => anyhow::bail!("the machine has no TPM whose key could be seen"),
+            (Self::Tpm(policy), Some(public)) => RoomAttestation::Tpm2 {
                 ak_certificate: keys.certify_attestation_key(public, session, now)?,
                 policy,
             },
+            (Self::Tdx(policy, collateral), _) => RoomAttestation::Tdx { collateral, policy },
         })
     }
 }

@@ -81,6 +81,7 @@ pub(super) fn chosen(
             vcpus: options.vm_cpus,
             memory_mib: options.vm_memory,
         },
+        quote_service: options.quote_service.clone(),
     };
     let programs =
         session::programs().map_err(|error| Failure::new(UNAVAILABLE, "programs", error))?;
