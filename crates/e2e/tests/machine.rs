@@ -3,8 +3,8 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -133,44 +133,150 @@ fn nothing_is_left() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// A copy of the image that a test changes after the policy has pinned the genuine one.
+struct Swapped {
+    deployment: Deployment,
+    repository: PathBuf,
+    image: PathBuf,
+}
+
+impl Swapped {
+    fn new() -> Result<Self, String> {
+        let genuine = image_directory()?;
+        let deployment = Deployment::empty();
+        let repository = deployment.repository("work", &[("a", "1")]);
+        let image = deployment.path().join("image");
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(&genuine)
+            .arg(&image)
+            .status();
+        assert!(copied.expect("cp").success());
+        let reference = fs::read(genuine.join("reference.json")).expect("reference.json");
+        let pinned = RoomAppraisalPolicy::for_reference(Digest::of(&reference));
+        fs::write(deployment.policy().join("room-appraisal.toml"), pinned).expect("policy");
+        Ok(Self {
+            deployment,
+            repository,
+            image,
+        })
+    }
+
+    fn change_manifest(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.image.join("image.json");
+        let text = fs::read_to_string(&path).expect("image.json");
+        let mut manifest: Value = serde_json::from_str(&text).expect("JSON");
+        change(&mut manifest);
+        fs::write(&path, manifest.to_string()).expect("image.json");
+    }
+
+    /// Changes a file of the image, whose own list then names the changed one.
+    fn change_part(&self, part: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        self.change_manifest(|manifest| {
+            let component = &mut manifest[part];
+            let path = self.image.join(component["file"].as_str().expect("a name"));
+            let mut bytes = fs::read(&path).expect("a part");
+            change(&mut bytes);
+            fs::write(&path, &bytes).expect("a part");
+            component["sha256"] = Digest::of(&bytes).to_hex().into();
+            component["bytes"] = bytes.len().into();
+        });
+    }
+
+    /// No session begins, and these words say why.
+    fn refused(&self, words: &[&str]) {
+        let session = self
+            .deployment
+            .machine_session_of(&self.repository, &self.image);
+        let ended = session.command(&["true"]).run();
+        assert_ne!(ended.code, Some(0));
+        assert!(!ended.path.exists(), "a session began");
+        let mut said = ended.lines.iter().map(Value::to_string);
+        let named = said.any(|line| words.iter().all(|word| line.contains(word)))
+            || words.iter().all(|word| ended.complaint.contains(word));
+        assert!(named, "{words:?}: {:?} {}", ended.lines, ended.complaint);
+    }
+}
+
 #[test]
 fn a_machine_with_another_command_line_than_the_measured_one_gets_no_session() {
     let name = "a_machine_with_another_command_line_than_the_measured_one_gets_no_session";
-    let deployment = Deployment::empty();
-    let repository = deployment.repository("work", &[("a", "1")]);
-    let image = match image_directory() {
-        Ok(image) => image,
+    let swapped = match Swapped::new() {
+        Ok(swapped) => swapped,
         Err(why) => return skip(name, &why),
     };
-    // The host swaps what boots, after the policy has pinned what should.
-    let swapped = deployment.path().join("image");
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(&image)
-        .arg(&swapped)
-        .status();
-    assert!(copied.expect("cp").success());
-    let path = swapped.join("image.json");
-    let text = fs::read_to_string(&path).expect("image.json");
-    let mut manifest: Value = serde_json::from_str(&text).expect("JSON");
-    let line = manifest["command_line"]
-        .as_str()
-        .expect("a command line")
-        .to_owned();
-    manifest["command_line"] = format!("{line} init_on_alloc=0").into();
-    fs::write(&path, manifest.to_string()).expect("image.json");
-    let reference = fs::read(image.join("reference.json")).expect("reference.json");
-    let pinned = RoomAppraisalPolicy::for_reference(Digest::of(&reference));
-    fs::write(deployment.policy().join("room-appraisal.toml"), pinned).expect("policy");
-    let session = deployment.machine_session_of(&repository, &swapped);
-    let ended = session.command(&["true"]).run();
-    assert_ne!(ended.code, Some(0));
-    assert!(!ended.path.exists(), "a session began");
-    let said = ended.lines.iter().any(|line| {
-        let text = line.to_string();
-        text.contains("reference-mismatch") && text.contains("reference-pcr-9")
+    swapped.change_manifest(|manifest| {
+        let line = manifest["command_line"].as_str().expect("a command line");
+        manifest["command_line"] = format!("{line} init_on_alloc=0").into();
     });
-    assert!(said, "{:?} {}", ended.lines, ended.complaint);
+    swapped.refused(&["reference-mismatch", "reference-pcr-9"]);
+}
+
+#[test]
+fn a_machine_whose_kernel_differs_in_one_byte_gets_no_session() {
+    let name = "a_machine_whose_kernel_differs_in_one_byte_gets_no_session";
+    let swapped = match Swapped::new() {
+        Ok(swapped) => swapped,
+        Err(why) => return skip(name, &why),
+    };
+    swapped.change_part("kernel", |kernel| {
+        // The version text, which only people read: the field `kernel_version` of the setup header
+        // is its place less 0x200 (Documentation/arch/x86/boot.rst).
+        let place = u16::from_le_bytes([kernel[0x20e], kernel[0x20f]]);
+        kernel[usize::from(place) + 0x200] ^= 1;
+    });
+    swapped.refused(&["reference-mismatch", "reference-pcr-4"]);
+}
+
+#[test]
+fn a_machine_whose_initial_file_system_is_one_byte_longer_gets_no_session() {
+    let name = "a_machine_whose_initial_file_system_is_one_byte_longer_gets_no_session";
+    let swapped = match Swapped::new() {
+        Ok(swapped) => swapped,
+        Err(why) => return skip(name, &why),
+    };
+    // The kernel skips zeros between archives (Documentation/driver-api/early-userspace/buffer-format.rst).
+    swapped.change_part("initrd", |initrd| initrd.push(0));
+    swapped.refused(&["reference-mismatch", "reference-pcr-9"]);
+}
+
+#[test]
+fn a_machine_with_one_changed_byte_in_a_layer_gets_no_room() {
+    let name = "a_machine_with_one_changed_byte_in_a_layer_gets_no_room";
+    let swapped = match Swapped::new() {
+        Ok(swapped) => swapped,
+        Err(why) => return skip(name, &why),
+    };
+    let layer = swapped.image.join("layers/base/layer.img");
+    if !layer.is_file() {
+        return skip(name, "the image has no base layer");
+    }
+    let mut permissions = fs::metadata(&layer).expect("a layer").permissions();
+    permissions.set_mode(0o644);
+    fs::set_permissions(&layer, permissions).expect("a layer");
+    let mut bytes = fs::read(&layer).expect("a layer");
+    // In the first block, which is read to mount it, behind everything that the super block has.
+    bytes[0x900] ^= 1;
+    fs::write(&layer, bytes).expect("a layer");
+    swapped.refused(&["the guest gave up (layer-"]);
+}
+
+#[test]
+fn one_changed_character_of_the_pinned_reference_starts_no_machine() {
+    let name = "one_changed_character_of_the_pinned_reference_starts_no_machine";
+    let swapped = match Swapped::new() {
+        Ok(swapped) => swapped,
+        Err(why) => return skip(name, &why),
+    };
+    let path = swapped.deployment.policy().join("room-appraisal.toml");
+    let text = fs::read_to_string(&path).expect("policy");
+    let reference = fs::read(swapped.image.join("reference.json")).expect("reference.json");
+    let digest = Digest::of(&reference).to_hex();
+    let (first, rest) = digest.split_at(1);
+    let other = if first == "0" { "1" } else { "0" };
+    assert!(text.contains(&digest));
+    fs::write(&path, text.replace(&digest, &format!("{other}{rest}"))).expect("policy");
+    swapped.refused(&["is not one that room appraisal policy"]);
 }
 
 /// Every check that a simulated trust domain has to pass, and the words that must not be missing.

@@ -155,7 +155,7 @@ enum Starter {
 struct Unwanted(Option<Recall>);
 
 impl Unwanted {
-    fn is_wanted(mut self) {
+    fn keep_room(mut self) {
         self.0 = None;
     }
 }
@@ -207,7 +207,7 @@ async fn start_room(
         Starter::Machine(starting, unwanted) => (starting, unwanted),
     };
     let mut room = starting.await??;
-    unwanted.is_wanted();
+    unwanted.keep_room();
     let took = started.elapsed();
     let level = room.isolation();
     progress.fact("isolation", &format!("{level}: {}", level.not_proven()));
