@@ -34,6 +34,9 @@ const WRITING_OPEN: u32 = 0o3 /* access mode */ | 0o100 /* O_CREAT */ | 0o1000 /
 const SOCKET_TYPE_MASK: u32 = 0xF;
 /// The confinement's own process in the command's pid namespace.
 const FIRST_PROCESS: u32 = 1;
+/// The sign of a priority above the usual one.
+const NEGATIVE: u32 = 0x8000_0000;
+const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541C;
 
@@ -205,6 +208,13 @@ fn judge_the_rest(program: &mut Vec<sock_filter>) -> Result<(), ConfineError> {
         libc::SYS_seccomp,
         &allow_without_bits(1, NEW_LISTENER),
     )?;
+    rule(program, libc::SYS_prctl, &options())?;
+    rule(program, libc::SYS_sched_setscheduler, &schedulers())?;
+    rule(
+        program,
+        libc::SYS_setpriority,
+        &allow_without_bits(2, NEGATIVE),
+    )?;
     rule(
         program,
         libc::SYS_personality,
@@ -237,6 +247,37 @@ fn sockets(names: &NameService) -> Vec<sock_filter> {
     };
     body.extend(streams());
     body
+}
+
+/// `prctl` without the options that ask for a privilege back: `PR_SET_KEEPCAPS`, `PR_SET_SECUREBITS`,
+/// `PR_SET_MM`, `PR_SET_IO_FLUSHER`, and `PR_CAP_AMBIENT_RAISE`. The kernel would refuse them too, and
+/// tell nobody.
+fn options() -> [sock_filter; 10] {
+    [
+        step(LOAD, low(0)),
+        jump(EQUAL, 8, 7, 0),
+        jump(EQUAL, 28, 6, 0),
+        jump(EQUAL, 35, 5, 0),
+        jump(EQUAL, 57, 4, 0),
+        jump(EQUAL, 47, 0, 2),
+        step(LOAD, low(1)),
+        jump(EQUAL, 2, 1, 0),
+        step(RETURN, ALLOW),
+        step(RETURN, NOTIFY),
+    ]
+}
+
+/// Not before everybody: `SCHED_FIFO`, `SCHED_RR`, `SCHED_DEADLINE`.
+fn schedulers() -> [sock_filter; 7] {
+    [
+        step(LOAD, low(1)),
+        step(AND, !SCHED_RESET_ON_FORK),
+        jump(EQUAL, 1, 3, 0),
+        jump(EQUAL, 2, 2, 0),
+        jump(EQUAL, 6, 1, 0),
+        step(RETURN, ALLOW),
+        step(RETURN, NOTIFY),
+    ]
 }
 
 /// AF_UNIX of any kind; AF_INET and AF_INET6 only as TCP (protocol 0 or 6: Landlock does not judge

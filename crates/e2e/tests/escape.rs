@@ -12,14 +12,14 @@ use room::{Caps, attempts, backends, play, played_after};
 
 /// Why a stopped attempt leaves no event of its own. Nothing else is excused, and each reason is
 /// used by an attempt.
-const UNTOLD: [(&str, &str); 13] = [
+const UNTOLD: [(&str, &str); 11] = [
     (
         "looking",
         "the kernel does not announce `stat`, `access`, `readlink` and `chdir`, which are too many to ask about; they show only what the room's own root holds",
     ),
     (
         "quiet-call",
-        "`prctl`, `setrlimit`, `sched_*` and datagrams on own sockets are let through to the kernel, which refuses what the caller has no right to",
+        "what `prctl` cannot undo, limits that lie in memory, and datagrams on own sockets are let through to the kernel, which refuses what the caller has no right to",
     ),
     (
         "answered-by-the-filter",
@@ -56,14 +56,6 @@ const UNTOLD: [(&str, &str); 13] = [
     (
         "out-of-memory",
         "the kernel ends a process for lack of memory and tells nobody",
-    ),
-    (
-        "unix-name",
-        "Landlock and ownership refuse a socket's name; binding a unix socket is not audited",
-    ),
-    (
-        "no-request",
-        "bytes that are no HTTP request are answered by the parser and not written down",
     ),
 ];
 

@@ -265,16 +265,16 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
         }),
         Call::MakeNode { path, .. } => writing(path, "make"),
         Call::Symlink { path, .. } => writing(path, "link"),
-        Call::Change { path } => match notification.syscall.as_str() {
+        Call::Change { path, link } => match notification.syscall.as_str() {
             "mkdir" | "mkdirat" => Seen::Making(kept(path), "mkdir"),
-            how if how.starts_with('l') => Seen::Altering(kept(path), kind_of_change(how)),
-            how => Seen::Altering(followed(path), kind_of_change(how)),
+            how => Seen::Altering(notification.resolve(path, *link), kind_of_change(how)),
         },
         Call::Rename { from, to } => {
             return (writing(from, "rename"), Some(writing(to, "rename")));
         }
-        Call::HardLink { from, to } => {
-            return (writing(from, "link"), Some(writing(to, "link")));
+        Call::HardLink { from, to, link } => {
+            let from = Seen::Writing(notification.resolve(from, *link), "link");
+            return (from, Some(writing(to, "link")));
         }
         Call::Socket {
             family,
@@ -300,6 +300,8 @@ fn kind_of_change(call: &str) -> &'static str {
         "chmod"
     } else if call.contains("chown") {
         "chown"
+    } else if call.contains("utime") {
+        "times"
     } else {
         "xattr"
     }
@@ -379,11 +381,15 @@ impl Reach {
         (!allowed).then(|| format!("ip {to}"))
     }
 
-    /// Landlock judges TCP ports by itself and leaves no trace; and it does not know UDP. A program that
-    /// asks the resolver by itself may take any port for the answer.
+    /// Landlock judges TCP ports and names of sockets by itself and leaves no trace; and it does not
+    /// know UDP. A program that asks the resolver by itself may take any port for the answer.
     fn may_bind(&self, address: &SocketAddress, socket: SocketKind) -> bool {
-        let SocketAddress::Internet(at) = address else {
-            return true;
+        let at = match address {
+            SocketAddress::Internet(at) => at,
+            SocketAddress::UnixPath(path) => {
+                return !path.is_absolute() || OWN_SOCKETS.iter().any(|own| path.starts_with(own));
+            }
+            _ => return true,
         };
         let for_an_answer =
             self.names.is_some() && socket == SocketKind::Datagram && at.port() == 0;

@@ -13,7 +13,7 @@ use proofroom_authz::Operation;
 use proofroom_canonical::Digest;
 use proofroom_egress::{Denial, Endpoint, Target, Way};
 use proofroom_record::{
-    event::{Action, Attempt, Observation, Outcome},
+    event::{Action, Outcome},
     room_api::{
         ACCOUNT_TRAILER, EGRESS, EGRESS_ACCOUNTS, EGRESS_HEADER, EgressAccount, EgressAccounted,
         EgressAsk, MAX_ANSWER_BYTES, ProgressKind,
@@ -262,12 +262,7 @@ async fn deny(session: &Arc<Session>, action: Action, denied: Denied) -> Respons
 
 /// Notes what was no request at all.
 pub(crate) fn malformed(session: &Session) {
-    session.journal.note(Observation::Blocked {
-        attempt: Attempt::Network {
-            target: "malformed request to the proxy".to_owned(),
-        },
-        times: 1,
-    });
+    session.malformed("malformed request to the proxy");
 }
 
 /// What the host is asked for.

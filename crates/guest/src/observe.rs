@@ -436,9 +436,9 @@ fn is_of_a_process(inside: &Path) -> bool {
     first.is_some_and(|name| name == "self" || name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether a change is one of what a file holds; the others would make another file of it.
+/// Whether a change is one of what a file holds, or of when; the others would make another file of it.
 fn is_of_its_content(access: &str) -> bool {
-    matches!(access, "write" | "truncate")
+    matches!(access, "write" | "truncate" | "times")
 }
 
 /// A memory file or a pipe, reached by a descriptor that the caller has.

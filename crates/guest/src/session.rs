@@ -41,6 +41,7 @@ use crate::{
 const SETTLING: Duration = Duration::from_secs(10);
 /// The most different requests to nothing that one session writes down, and how long each may be.
 pub(crate) const MAX_ASTRAY: usize = 64;
+const MAX_MALFORMED: u64 = 64;
 const MAX_ASTRAY_CHARACTERS: usize = 300;
 
 /// A session at work.
@@ -84,6 +85,8 @@ pub struct Session {
     pub tokens: AtomicU64,
     /// Requests for what the room does not offer, each written down once.
     pub astray: Told,
+    /// Bytes that were no request, so far.
+    pub malformed: AtomicU64,
     /// What commands may still write.
     pub output: Arc<OutputBudget>,
     /// The number of the next order of the host's.
@@ -246,6 +249,24 @@ impl Session {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .contains(resource)
+    }
+
+    /// Notes bytes of the agent's that were no request, a bounded number of times.
+    pub fn malformed(&self, target: &str) {
+        let before = self.malformed.fetch_add(1, Ordering::Relaxed);
+        match before.cmp(&MAX_MALFORMED) {
+            std::cmp::Ordering::Less => self.journal.note(Observation::Blocked {
+                attempt: Attempt::Network {
+                    target: target.to_owned(),
+                },
+                times: 1,
+            }),
+            std::cmp::Ordering::Equal => self.journal.note(Observation::LimitReached {
+                resource: "events".to_owned(),
+                detail: "further bytes that are no request are not written".to_owned(),
+            }),
+            std::cmp::Ordering::Greater => {}
+        }
     }
 
     /// A watch for one command.

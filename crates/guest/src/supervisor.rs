@@ -328,6 +328,7 @@ fn begin(
         steps: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
         astray: Told::new(MAX_ASTRAY),
+        malformed: AtomicU64::new(0),
         output: Arc::new(OutputBudget::new(output)),
         next_order: AtomicU64::new(0),
         limits_reached: Mutex::default(),

@@ -24,7 +24,7 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
     fstat: SYS_fstat, newfstatat: SYS_newfstatat, statx: SYS_statx, statfs: SYS_statfs,
     fstatfs: SYS_fstatfs, getdents64: SYS_getdents64, faccessat: SYS_faccessat,
     faccessat2: SYS_faccessat2, readlinkat: SYS_readlinkat, getcwd: SYS_getcwd, chdir: SYS_chdir,
-    fchdir: SYS_fchdir, utimensat: SYS_utimensat,
+    fchdir: SYS_fchdir,
     umask: SYS_umask, getxattr: SYS_getxattr, lgetxattr: SYS_lgetxattr, fgetxattr: SYS_fgetxattr,
     listxattr: SYS_listxattr, llistxattr: SYS_llistxattr, flistxattr: SYS_flistxattr,
     inotify_init1: SYS_inotify_init1, inotify_add_watch: SYS_inotify_add_watch,
@@ -42,14 +42,14 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
     gettid: SYS_gettid, getpgid: SYS_getpgid, setpgid: SYS_setpgid, getsid: SYS_getsid,
     setsid: SYS_setsid, set_tid_address: SYS_set_tid_address, set_robust_list: SYS_set_robust_list,
     get_robust_list: SYS_get_robust_list, rseq: SYS_rseq, futex: SYS_futex,
-    futex_waitv: SYS_futex_waitv, prctl: SYS_prctl,
+    futex_waitv: SYS_futex_waitv,
     pidfd_send_signal: SYS_pidfd_send_signal, getrusage: SYS_getrusage, times: SYS_times,
     getrlimit: SYS_getrlimit, setrlimit: SYS_setrlimit,
-    getpriority: SYS_getpriority, setpriority: SYS_setpriority, ioprio_get: SYS_ioprio_get,
+    getpriority: SYS_getpriority, ioprio_get: SYS_ioprio_get,
     ioprio_set: SYS_ioprio_set, sched_yield: SYS_sched_yield,
     sched_getaffinity: SYS_sched_getaffinity, sched_setaffinity: SYS_sched_setaffinity,
     sched_getparam: SYS_sched_getparam, sched_setparam: SYS_sched_setparam,
-    sched_getscheduler: SYS_sched_getscheduler, sched_setscheduler: SYS_sched_setscheduler,
+    sched_getscheduler: SYS_sched_getscheduler,
     sched_getattr: SYS_sched_getattr, sched_setattr: SYS_sched_setattr,
     sched_get_priority_max: SYS_sched_get_priority_max,
     sched_get_priority_min: SYS_sched_get_priority_min,
@@ -94,7 +94,7 @@ pub(crate) const ALLOWED: &[Entry] = calls! {
 #[cfg(target_arch = "x86_64")]
 pub(crate) const ALLOWED_NATIVE: &[Entry] = calls! {
     stat: SYS_stat, lstat: SYS_lstat, access: SYS_access, readlink: SYS_readlink,
-    getdents: SYS_getdents, utime: SYS_utime, utimes: SYS_utimes, futimesat: SYS_futimesat,
+    getdents: SYS_getdents,
     dup2: SYS_dup2, pipe: SYS_pipe, poll: SYS_poll, select: SYS_select, pause: SYS_pause,
     alarm: SYS_alarm, time: SYS_time, fork: SYS_fork, vfork: SYS_vfork, getpgrp: SYS_getpgrp,
     eventfd: SYS_eventfd, signalfd: SYS_signalfd, epoll_create: SYS_epoll_create,
@@ -117,7 +117,7 @@ pub(crate) const AUDITED: &[Entry] = calls! {
     lsetxattr: SYS_lsetxattr, removexattr: SYS_removexattr, lremovexattr: SYS_lremovexattr,
     setuid: SYS_setuid, setgid: SYS_setgid, setreuid: SYS_setreuid, setregid: SYS_setregid,
     setresuid: SYS_setresuid, setresgid: SYS_setresgid, setgroups: SYS_setgroups,
-    setfsuid: SYS_setfsuid, setfsgid: SYS_setfsgid, capset: SYS_capset,
+    setfsuid: SYS_setfsuid, setfsgid: SYS_setfsgid, capset: SYS_capset, utimensat: SYS_utimensat,
 };
 
 /// Audited calls that only x86_64 has.
@@ -125,7 +125,8 @@ pub(crate) const AUDITED: &[Entry] = calls! {
 pub(crate) const AUDITED_NATIVE: &[Entry] = calls! {
     open: SYS_open, creat: SYS_creat, unlink: SYS_unlink, rmdir: SYS_rmdir, rename: SYS_rename,
     link: SYS_link, symlink: SYS_symlink, mknod: SYS_mknod, mkdir: SYS_mkdir, chmod: SYS_chmod,
-    chown: SYS_chown, lchown: SYS_lchown,
+    chown: SYS_chown, lchown: SYS_lchown, utime: SYS_utime, utimes: SYS_utimes,
+    futimesat: SYS_futimesat,
 };
 
 /// Audited calls that only aarch64 has: none.
@@ -138,6 +139,7 @@ pub(crate) const JUDGED: &[Entry] = calls! {
     sendmsg: SYS_sendmsg, sendmmsg: SYS_sendmmsg, ioctl: SYS_ioctl, seccomp: SYS_seccomp,
     personality: SYS_personality, kill: SYS_kill, tkill: SYS_tkill, tgkill: SYS_tgkill,
     pidfd_open: SYS_pidfd_open, prlimit64: SYS_prlimit64, rt_sigqueueinfo: SYS_rt_sigqueueinfo,
+    prctl: SYS_prctl, sched_setscheduler: SYS_sched_setscheduler, setpriority: SYS_setpriority,
 };
 
 /// Calls whose first argument is a process; the room's own first process is nobody's business.

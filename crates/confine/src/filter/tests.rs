@@ -194,6 +194,37 @@ fn arguments_decide_where_a_call_is_judged() {
 }
 
 #[test]
+fn asking_for_a_privilege_back_goes_to_the_supervisor() {
+    let prctl = |option, argument| native(libc::SYS_prctl, [option, argument, 0, 0, 0, 0]);
+    for (option, argument) in [(8, 1), (28, 0), (35, 13), (57, 1), (47, 2)] {
+        assert_eq!(prctl(option, argument), NOTIFY, "{option}");
+    }
+    // names, parents, dumps, filters of its own, mappings with a name, and looking
+    for (option, argument) in [
+        (15, 0),
+        (1, 9),
+        (4, 0),
+        (22, 2),
+        (0x5356_4d41, 0),
+        (47, 1),
+        (23, 0),
+    ] {
+        assert_eq!(prctl(option, argument), ALLOW, "{option}");
+    }
+    let scheduler = |policy| native(libc::SYS_sched_setscheduler, [0, policy, 0, 0, 0, 0]);
+    for policy in [1, 2, 6, 0x4000_0001] {
+        assert_eq!(scheduler(policy), NOTIFY, "{policy}");
+    }
+    for policy in [0, 3, 5, 0x4000_0000] {
+        assert_eq!(scheduler(policy), ALLOW, "{policy}");
+    }
+    let priority = |value| native(libc::SYS_setpriority, [0, 0, value, 0, 0, 0]);
+    assert_eq!(priority(0xFFFF_FFFF_FFFF_FFEC), NOTIFY);
+    assert_eq!(priority(0xFFFF_FFEC), NOTIFY);
+    assert_eq!(priority(10), ALLOW);
+}
+
+#[test]
 fn reading_opens_are_quiet_only_when_asked() {
     let open = |audit, flags| run(audit, NATIVE_ARCH, libc::SYS_openat, [0, 0, flags, 0, 0, 0]);
     assert_eq!(open(FileAudit::EveryOpen, 0), NOTIFY);

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use crate::{Errno, Suggestion};
+use crate::{Errno, FinalLink, Suggestion};
 
 /// A path argument and the directory that it is relative to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub enum Call {
         from: PathArgument,
         /// The new name.
         to: PathArgument,
+        /// Whether a symbolic link at `from` stands for itself.
+        link: FinalLink,
     },
     /// `symlink`, `symlinkat`.
     Symlink {
@@ -145,11 +147,13 @@ pub enum Call {
         path: PathArgument,
     },
     /// A call that changes what is known about a file, or makes a directory: `chmod`, `chown`,
-    /// `mkdir`, `setxattr`, `removexattr` and their kin. Owners other than the agent's are
+    /// `mkdir`, `setxattr`, `removexattr`, `utimensat` and their kin. Owners other than the agent's are
     /// [`Self::Identity`].
     Change {
         /// What.
         path: PathArgument,
+        /// Whether it is the file or, when it is a symbolic link, the link itself.
+        link: FinalLink,
     },
     /// A call that asks for a user, group or capability that the agent does not have. Never
     /// allowable.

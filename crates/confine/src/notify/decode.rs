@@ -12,6 +12,7 @@ use super::{
     Notification,
     call::{Call, PathArgument, SocketAddress},
     memory::{self, Unreadable},
+    resolve::FinalLink,
 };
 use crate::{
     filter::{NATIVE_ARCH, table},
@@ -23,6 +24,8 @@ const MAX_ADDRESS_BYTES: u64 = 128;
 const AT_FDCWD: i32 = -100;
 const X32_BIT: i32 = 0x4000_0000;
 const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
+/// `AT_SYMLINK_FOLLOW`.
+const FOLLOWS: u64 = 0x400;
 const FASTOPEN: u64 = 0x2000_0000;
 
 pub(crate) fn decode(raw: &RawNotification) -> Notification {
@@ -118,10 +121,16 @@ impl Arguments {
             "link" => Call::HardLink {
                 from: self.cwd_path(a)?,
                 to: self.cwd_path(b)?,
+                link: FinalLink::Kept,
             },
             "linkat" => Call::HardLink {
                 from: self.path(a, b)?,
                 to: self.path(c, d)?,
+                link: if e & FOLLOWS == 0 {
+                    FinalLink::Kept
+                } else {
+                    FinalLink::Followed
+                },
             },
             "symlink" => Call::Symlink {
                 target: self.text(a)?,
@@ -142,20 +151,39 @@ impl Arguments {
                 path: self.path(a, b)?,
                 mode: c,
             },
-            "mkdir" | "chmod" | "setxattr" | "lsetxattr" | "removexattr" | "lremovexattr" => {
-                Call::Change {
-                    path: self.cwd_path(a)?,
-                }
-            }
-            "fchmod" | "fsetxattr" | "fremovexattr" => self.change_of_descriptor(a),
-            "mkdirat" | "fchmodat" | "fchmodat2" => Call::Change {
-                path: self.path(a, b)?,
-            },
-            "chown" | "lchown" if are_own(&[b, c]) => Call::Change {
+            "chmod" | "setxattr" | "removexattr" | "utime" | "utimes" => Call::Change {
                 path: self.cwd_path(a)?,
+                link: FinalLink::Followed,
+            },
+            "mkdir" | "lsetxattr" | "lremovexattr" => Call::Change {
+                path: self.cwd_path(a)?,
+                link: FinalLink::Kept,
+            },
+            "fchmod" | "fsetxattr" | "fremovexattr" => self.change_of_descriptor(a),
+            "utimensat" | "futimesat" if b == 0 => self.change_of_descriptor(a),
+            "mkdirat" => Call::Change {
+                path: self.path(a, b)?,
+                link: FinalLink::Kept,
+            },
+            "fchmodat" | "futimesat" => Call::Change {
+                path: self.path(a, b)?,
+                link: FinalLink::Followed,
+            },
+            "fchmodat2" | "utimensat" => Call::Change {
+                path: self.path(a, b)?,
+                link: link(d),
+            },
+            "chown" if are_own(&[b, c]) => Call::Change {
+                path: self.cwd_path(a)?,
+                link: FinalLink::Followed,
+            },
+            "lchown" if are_own(&[b, c]) => Call::Change {
+                path: self.cwd_path(a)?,
+                link: FinalLink::Kept,
             },
             "fchownat" if are_own(&[c, d]) => Call::Change {
                 path: self.path(a, b)?,
+                link: link(e),
             },
             "fchown" if are_own(&[b, c]) => Call::Ordinary,
             "setuid" | "setgid" | "setfsuid" | "setfsgid" if are_own(&[a]) => Call::Ordinary,
@@ -195,6 +223,7 @@ impl Arguments {
                         given: PathBuf::new(),
                         base,
                     },
+                    link: FinalLink::Followed,
                 }
             }
             _ => Call::Ordinary,
@@ -236,6 +265,15 @@ impl Arguments {
     fn address(&self, address: u64, length: u64) -> Result<SocketAddress, Unreadable> {
         let length = usize::try_from((length & 0xFFFF_FFFF).min(MAX_ADDRESS_BYTES)).unwrap_or(0);
         Ok(parse_address(&memory::buffer(self.pid, address, length)?))
+    }
+}
+
+/// What `AT_SYMLINK_NOFOLLOW` says among a call's flags.
+const fn link(flags: u64) -> FinalLink {
+    if flags & 0x100 == 0 {
+        FinalLink::Followed
+    } else {
+        FinalLink::Kept
     }
 }
 

@@ -34,8 +34,8 @@ macro_rules! astray {
     };
 }
 
-/// A request line for the outside, which no rule of the default egress policy allows.
-macro_rules! outward {
+/// A request for somewhere else, which the egress policy denies.
+macro_rules! outside {
     ($id:literal, $name:literal, $method:literal, $target:literal, $code:literal) => {
         row(
             $id,
@@ -46,7 +46,7 @@ macro_rules! outward {
                 turned_away(&request(
                     concat!($method, " ", $target, " HTTP/1.1"),
                     "",
-                    b"{}",
+                    b"",
                 ))
             },
         )
@@ -74,42 +74,42 @@ macro_rules! denied {
 }
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
-    outward!(
+    outside!(
         "A36",
         "metadata-by-the-server",
         "GET",
         "http://169.254.169.254/latest/meta-data/",
         "egress-ip-literal"
     ),
-    outward!(
+    outside!(
         "A36",
         "loopback-by-the-server",
         "GET",
         "http://127.0.0.1:22/",
         "egress-ip-literal"
     ),
-    outward!(
+    outside!(
         "A30",
         "name-with-a-good-prefix",
         "CONNECT",
         "api.openai.com.attacker.example:443",
         "egress-host"
     ),
-    outward!(
+    outside!(
         "A30",
         "name-in-other-case",
         "CONNECT",
         "API.OPENAI.COM.attacker.example:443",
         "egress-host"
     ),
-    outward!(
+    outside!(
         "A34",
         "tunnel-to-an-address",
         "CONNECT",
         "1.1.1.1:443",
         "egress-ip-literal"
     ),
-    outward!(
+    outside!(
         "A34",
         "tunnel-to-an-odd-port",
         "CONNECT",
@@ -251,7 +251,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "own",
         "own-server-beside-the-socket",
         by::FILES,
-        &[Trace::Untold("unix-name")],
+        &[Trace::Network("bind unix /run/proofroom/mine.sock")],
         || {
             failed(std::os::unix::net::UnixListener::bind(
                 "/run/proofroom/mine.sock",
@@ -260,7 +260,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
 ];
 
-const NO_REQUEST: &[Trace] = &[Trace::Untold("no-request")];
+const NO_REQUEST: &[Trace] = &[Trace::Network("malformed request to the proxy")];
 
 /// The same bytes by both ways; neither may be answered with success.
 fn turned_away(bytes: &[u8]) -> Tried {

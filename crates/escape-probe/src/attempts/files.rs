@@ -4,9 +4,10 @@ use std::{
     ffi::CString,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{OpenOptionsExt as _, symlink},
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use super::{by, each, failed, failed_call, held, row};
@@ -138,6 +139,20 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     row(
         "A6",
+        "link-swapped-between-check-and-hard-link",
+        by::FILES,
+        &[file("/etc/passwd", "link")],
+        linked,
+    ),
+    row(
+        "A6",
+        "link-swapped-between-check-and-change",
+        by::FILES,
+        &[file("/etc/hosts", "chmod")],
+        changed,
+    ),
+    row(
+        "A6",
         "directory-swapped-below-a-walk",
         by::FILES,
         &[file("/usr/a6-owned", "write")],
@@ -186,6 +201,18 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         || {
             drop(fs::write("/workspace/over", "127.0.0.1 evil\n"));
             failed(fs::rename("/workspace/over", "/etc/hosts"))
+        },
+    ),
+    row(
+        "own",
+        "change-the-times-of-a-file",
+        by::FILES,
+        &[file("/etc/passwd", "times")],
+        || {
+            failed_call(call(
+                libc::SYS_utimensat,
+                &[HERE, name(c"/etc/passwd"), 0, 0],
+            ))
         },
     ),
     row(
@@ -318,35 +345,52 @@ fn spellings() -> Tried {
     each(spelled.map(read))
 }
 
-const SWAPS: u32 = 20_000;
+const SWAPS: u32 = 10_000;
+const TRIES: u32 = 10_000;
+/// Fewer of either are no race.
+const FEWEST: u32 = 100;
+/// An emulated processor comes less far.
+const LONGEST: Duration = Duration::from_secs(5);
 const MINE: &str = "/workspace/a6/mine";
 
 /// Swaps by `swap` on another thread while `open` is tried; wins are files that are not in the
 /// workspace.
 fn race(swap: impl Fn() + Sync, open: impl Fn() -> io::Result<File>) -> Tried {
-    let done = AtomicBool::new(false);
-    let (mut tries, mut wins) = (0_u32, Vec::new());
+    race_for(swap, || {
+        let file = open()?;
+        let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let path = fs::read_link(own).unwrap_or_default();
+        Ok((!path.starts_with("/workspace")).then_some(path))
+    })
+}
+
+/// The same for anything that says what it won. Goes on until both sides had their turns.
+fn race_for(swap: impl Fn() + Sync, attempt: impl Fn() -> io::Result<Option<PathBuf>>) -> Tried {
+    let (done, swaps) = (AtomicBool::new(false), AtomicU32::new(0));
+    let (mut tries, mut came, mut wins) = (0_u32, 0_u32, Vec::new());
+    let start = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..SWAPS {
+            while !done.load(Ordering::Acquire) {
                 swap();
+                swaps.fetch_add(1, Ordering::Relaxed);
             }
-            done.store(true, Ordering::Release);
         });
-        while !done.load(Ordering::Acquire) {
+        while start.elapsed() < LONGEST && (tries < TRIES || swaps.load(Ordering::Relaxed) < SWAPS)
+        {
             tries = tries.saturating_add(1);
-            let Ok(file) = open() else { continue };
-            let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-            let path = fs::read_link(own).unwrap_or_default();
-            if !path.starts_with("/workspace") {
-                wins.push(path);
-            }
+            let Ok(won) = attempt() else { continue };
+            came = came.saturating_add(1);
+            wins.extend(won);
         }
+        done.store(true, Ordering::Release);
     });
-    held(
-        wins.is_empty(),
-        format!("{SWAPS} swaps, {tries} tries, wins: {wins:?}"),
-    )
+    let swaps = swaps.into_inner();
+    if swaps < FEWEST || tries < FEWEST {
+        return Tried::NotApplicable(format!("no race: {swaps} swaps, {tries} tries"));
+    }
+    let detail = format!("{swaps} swaps, {tries} tries, {came} went through, wins: {wins:?}");
+    held(wins.is_empty(), detail)
 }
 
 fn stage(links: &[(&str, &str)]) -> io::Result<()> {
@@ -387,6 +431,47 @@ fn swapped_directory() -> Tried {
     }
     race(exchange(swap, other), || {
         opened("/workspace/a6/swap/a6-owned")
+    })
+}
+
+/// A hard link to what the link says, which would make a file of the system one's own.
+fn linked() -> Tried {
+    let (swap, other) = ("/workspace/a6/swap", "/workspace/a6/other");
+    if let Err(error) = stage(&[(swap, "/etc/passwd"), (other, MINE)]) {
+        return Tried::NotApplicable(error.to_string());
+    }
+    let (from, to) = (c"/workspace/a6/swap", c"/workspace/a6/hard");
+    let hard = |flags| call(libc::SYS_linkat, &[HERE, name(from), HERE, name(to), flags]);
+    let original = fs::metadata("/etc/passwd").map(|meta| meta.ino()).ok();
+    // the link as it is, then what it says
+    let first = failed_call(call(
+        libc::SYS_linkat,
+        &[HERE, name(c"/etc/passwd"), HERE, name(to), 0],
+    ));
+    let raced = race_for(exchange(swap, other), || {
+        hard(0x400).map_err(io::Error::from_raw_os_error)?;
+        let made = fs::metadata("/workspace/a6/hard")?.ino();
+        fs::remove_file("/workspace/a6/hard")?;
+        Ok((original == Some(made)).then(|| "/etc/passwd".into()))
+    });
+    each([first, raced])
+}
+
+/// A change of mode of what the link says.
+fn changed() -> Tried {
+    let (swap, other) = ("/workspace/a6/swap", "/workspace/a6/other");
+    if let Err(error) = stage(&[(swap, MINE), (other, "/etc/hosts")]) {
+        return Tried::NotApplicable(error.to_string());
+    }
+    let mode = || fs::metadata("/etc/hosts").map(|meta| meta.mode()).ok();
+    let before = mode();
+    race_for(exchange(swap, other), || {
+        let changed = call(
+            libc::SYS_fchmodat,
+            &[HERE, name(c"/workspace/a6/swap"), 0o600],
+        );
+        changed.map_err(io::Error::from_raw_os_error)?;
+        Ok((mode() != before).then(|| "/etc/hosts".into()))
     })
 }
 

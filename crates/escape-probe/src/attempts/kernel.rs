@@ -370,10 +370,17 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     row(
         "own",
-        "prctl-games",
+        "prctl-that-raises",
+        by::SECCOMP,
+        &[on("prctl")],
+        prctl,
+    ),
+    row(
+        "own",
+        "prctl-that-undoes",
         by::KERNEL,
         &[Trace::Untold("quiet-call")],
-        prctl,
+        undo,
     ),
     row(
         "own",
@@ -381,6 +388,20 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         by::KERNEL,
         &[Trace::Untold("quiet-call")],
         limits,
+    ),
+    with!(
+        "own",
+        "priority-over-everybody",
+        SYS_setpriority,
+        on("setpriority"),
+        [0, 0, minus(20)]
+    ),
+    with!(
+        "own",
+        "real-time-scheduling",
+        SYS_sched_setscheduler,
+        on("sched_setscheduler"),
+        [0, 1, at(&[1_u32])]
     ),
     row(
         "own",
@@ -507,23 +528,17 @@ fn identity() -> Tried {
     ])
 }
 
-/// Each asks for a privilege back. Numbers are those of `linux/prctl.h`.
+/// Each asks for a privilege: secure bits, kept capabilities, another program's file, an ambient
+/// capability. Numbers are those of `linux/prctl.h`.
 fn prctl() -> Tried {
-    let attempts: [(&str, [usize; 5]); 7] = [
-        ("no-new-privs off", [38, 0, 0, 0, 0]),
-        ("secure bits", [28, 0, 0, 0, 0]),
-        ("ambient capability", [47, 2, 21, 0, 0]),
-        ("keep capabilities", [8, 1, 0, 0, 0]),
-        ("another program's file", [35, 13, minus(1), 0, 0]),
-        ("unfiltered", [22, 0, 0, 0, 0]),
-        ("dumpable by root", [4, 2, 0, 0, 0]),
-    ];
-    super::each(attempts.into_iter().map(|(what, arguments)| {
-        match call(libc::SYS_prctl, &arguments) {
-            Ok(value) => Tried::Escaped(format!("{what}: {value}")),
-            Err(errno) => failed_call(Err(errno)),
-        }
-    }))
+    let attempts: [[usize; 3]; 4] = [[28, 0, 0], [8, 1, 0], [35, 13, minus(1)], [47, 2, 21]];
+    super::each(attempts.map(|arguments| refused(call(libc::SYS_prctl, &arguments))))
+}
+
+/// No new privileges, but after all; no filter; dumps as root.
+fn undo() -> Tried {
+    let attempts: [[usize; 2]; 3] = [[38, 0], [22, 0], [4, 2]];
+    super::each(attempts.map(|arguments| failed_call(call(libc::SYS_prctl, &arguments))))
 }
 
 fn limits() -> Tried {
@@ -533,10 +548,6 @@ fn limits() -> Tried {
         failed_call(call(libc::SYS_setrlimit, &[4, at(&everything)])),
         failed_call(call(libc::SYS_setrlimit, &[7, at(&everything)])),
         failed_call(call(libc::SYS_prlimit64, &[0, 6, at(&everything), 0])),
-        // a higher priority than everybody
-        failed_call(call(libc::SYS_setpriority, &[0, 0, minus(20)])),
-        // SCHED_FIFO
-        failed_call(call(libc::SYS_sched_setscheduler, &[0, 1, at(&[1_u32])])),
     ])
 }
 

@@ -50,6 +50,10 @@ fn the_channel_is_the_one_address_on_the_net() {
     for kind in [SocketKind::Datagram, SocketKind::Other] {
         assert!(!reach.may_bind(&internet("127.0.0.1:4444"), kind));
         assert!(!reach.may_bind(&internet("0.0.0.0:0"), kind));
+        assert!(!reach.may_bind(&unix("/run/proofroom/mine.sock"), kind));
+        for own in ["/tmp/x.sock", "x.sock", "/workspace/x.sock"] {
+            assert!(reach.may_bind(&unix(own), kind), "{own}");
+        }
     }
 }
 
@@ -156,4 +160,7 @@ fn refused_calls_are_told_by_what_they_are_for() {
     assert_eq!(kind_of_change("fchmodat2"), "chmod");
     assert_eq!(kind_of_change("lchown"), "chown");
     assert_eq!(kind_of_change("lremovexattr"), "xattr");
+    for call in ["utimensat", "futimesat", "utime", "utimes"] {
+        assert_eq!(kind_of_change(call), "times", "{call}");
+    }
 }

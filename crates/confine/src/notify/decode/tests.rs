@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, net::SocketAddr, path::Path};
 
-use super::{Call, NATIVE_ARCH, RawNotification, SocketAddress, decode, parse_address};
+use super::{Call, FinalLink, NATIVE_ARCH, RawNotification, SocketAddress, decode, parse_address};
 
 fn raw(number: libc::c_long, args: [u64; 6]) -> RawNotification {
     RawNotification {
@@ -117,7 +117,8 @@ fn a_change_by_descriptor_is_a_change_of_the_file() {
     let file = std::fs::File::open("/etc/passwd").unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&file);
     let number = u64::try_from(number).unwrap();
-    let Call::Change { path } = decode(&raw(libc::SYS_fchmod, [number, 0, 0, 0, 0, 0])).call else {
+    let Call::Change { path, .. } = decode(&raw(libc::SYS_fchmod, [number, 0, 0, 0, 0, 0])).call
+    else {
         panic!("no change")
     };
     assert_eq!(path.absolute(), Path::new("/etc/passwd"));
@@ -125,4 +126,47 @@ fn a_change_by_descriptor_is_a_change_of_the_file() {
     let number = u64::try_from(std::os::fd::AsRawFd::as_raw_fd(&pipe)).unwrap();
     let call = decode(&raw(libc::SYS_fchmod, [number, 0, 0, 0, 0, 0])).call;
     assert_eq!(call, Call::Ordinary);
+}
+
+#[test]
+fn a_change_of_a_link_itself_is_not_one_of_what_it_says() {
+    let path = CString::new("/some/link").unwrap();
+    let at = path.as_ptr() as u64;
+    let here = 0xffff_ff9c;
+    let no_follow = 0x100;
+    let own = 1000;
+    for (number, arguments, expected) in [
+        (
+            libc::SYS_utimensat,
+            [here, at, 0, 0, 0, 0],
+            FinalLink::Followed,
+        ),
+        (
+            libc::SYS_utimensat,
+            [here, at, 0, no_follow, 0, 0],
+            FinalLink::Kept,
+        ),
+        (
+            libc::SYS_fchownat,
+            [here, at, own, own, 0, 0],
+            FinalLink::Followed,
+        ),
+        (
+            libc::SYS_fchownat,
+            [here, at, own, own, no_follow, 0],
+            FinalLink::Kept,
+        ),
+        (
+            libc::SYS_fchmodat,
+            [here, at, 0, no_follow, 0, 0],
+            FinalLink::Followed,
+        ),
+        (libc::SYS_lsetxattr, [at, 0, 0, 0, 0, 0], FinalLink::Kept),
+    ] {
+        let Call::Change { path, link } = decode(&raw(number, arguments)).call else {
+            panic!("{number} is no change")
+        };
+        assert_eq!(path.absolute(), Path::new("/some/link"));
+        assert_eq!(link, expected, "{number}");
+    }
 }
