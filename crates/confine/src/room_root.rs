@@ -160,7 +160,23 @@ pub(crate) fn build(sources: &Sources, spec: &RoomSpec) -> Result<(), StageFailu
                  container, or with an unmasked /proc",
         )
     })?;
+    limit_system_v()?;
     pivot()
+}
+
+/// Segments go with the last process that has them, and queues and semaphores, which stay, are few:
+/// memory that is still there when its users have been killed would starve the supervisor. The
+/// settings are those of the room's own IPC namespace (Linux 6.11 lets its root make them).
+fn limit_system_v() -> Result<(), StageFailure> {
+    for (name, value) in [
+        ("shm_rmid_forced", "1"),
+        ("msgmni", "64"),
+        ("sem", "250 16000 100 64"),
+    ] {
+        fs::write(Path::new("proc/sys/kernel").join(name), value)
+            .at(&format!("limit System V by `{name}`"))?;
+    }
+    Ok(())
 }
 
 fn pivot() -> Result<(), StageFailure> {

@@ -11,12 +11,15 @@ use crate::tree::Owner;
 
 /// Of a hundred parts, how many may be taken before a limit counts as reached.
 const NEARLY_ALL: u64 = 98;
+/// The events of the room's memory group, where the room is in a machine of its own.
+const MEMORY_EVENTS: &str = "/proofroom/memory.events";
 
 /// What is looked at, and what was said already: each limit is told once.
 #[derive(Debug)]
 pub struct Gauge {
     file_systems: Vec<PathBuf>,
     processes: Option<u64>,
+    killed: u64,
     told: BTreeSet<String>,
 }
 
@@ -28,6 +31,7 @@ impl Gauge {
             return Self {
                 file_systems: vec![],
                 processes: None,
+                killed: 0,
                 told: BTreeSet::new(),
             };
         };
@@ -36,6 +40,7 @@ impl Gauge {
         Self {
             file_systems,
             processes: Some(processes),
+            killed: 0,
             told: BTreeSet::new(),
         }
     }
@@ -62,11 +67,32 @@ impl Gauge {
         {
             new.push(("processes", format!("{limit} of the agent's at once")));
         }
+        let killed = memory_kills();
+        if killed > self.killed {
+            self.killed = killed;
+            let detail = format!("the kernel has killed {killed} processes for lack of memory");
+            new.push(("memory", detail));
+        }
         new.into_iter()
             .filter(|(_, detail)| self.told.insert(detail.clone()))
             .map(|(resource, detail)| (resource.to_owned(), detail))
             .collect()
     }
+}
+
+/// How many processes of the room the kernel has killed for lack of memory; none where only the host
+/// can see that.
+#[must_use]
+pub fn memory_kills() -> u64 {
+    std::fs::read_to_string(MEMORY_EVENTS).map_or(0, |text| kills_in(&text))
+}
+
+/// The field of cgroup v2's `memory.events`.
+fn kills_in(events: &str) -> u64 {
+    events
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// A file system without a limit says that it has none of anything.
@@ -98,7 +124,15 @@ fn tasks_of(user: u32) -> u64 {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Gauge, is_nearly_all, tasks_of};
+    use super::{Gauge, is_nearly_all, kills_in, tasks_of};
+
+    #[test]
+    fn kills_are_read_from_the_groups_events() {
+        let events = "low 0\nhigh 0\nmax 12\noom 2\noom_kill 3\noom_group_kill 0\n";
+        assert_eq!(kills_in(events), 3);
+        assert_eq!(kills_in("oom_kill many\n"), 0);
+        assert_eq!(kills_in(""), 0);
+    }
 
     #[test]
     fn a_limit_is_reached_when_nearly_nothing_is_left() {
@@ -120,6 +154,7 @@ mod tests {
         let mut gauge = Gauge {
             file_systems: vec![PathBuf::from("/nowhere/at/all")],
             processes: Some(1),
+            killed: 0,
             told: std::collections::BTreeSet::from(["1 of the agent's at once".to_owned()]),
         };
         assert_eq!(gauge.reached(), []);

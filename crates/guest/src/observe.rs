@@ -68,14 +68,20 @@ const SOUGHT_IN_ETC: [&str; 24] = [
 ];
 /// What run-times look for below `/sys`, which no room has: processors, memory, their own group.
 const SOUGHT_IN_SYS: [&str; 3] = ["devices/system", "fs/cgroup", "kernel/mm"];
-/// Files of `/proc` that tell about the kernel, its memory or the machine's disks.
-const KERNEL_FILES: [&str; 24] = [
+/// Files of `/proc` that tell about the kernel, its memory, or the machine's disks and devices.
+const KERNEL_FILES: [&str; 32] = [
+    "acpi",
+    "bus",
     "cmdline",
     "config.gz",
+    "consoles",
     "diskstats",
+    "dma",
+    "driver",
     "interrupts",
     "iomem",
     "ioports",
+    "irq",
     "kallsyms",
     "kcore",
     "key-users",
@@ -89,10 +95,12 @@ const KERNEL_FILES: [&str; 24] = [
     "mtrr",
     "partitions",
     "sched_debug",
+    "scsi",
     "slabinfo",
     "swaps",
     "sysrq-trigger",
     "timer_list",
+    "tty",
     "vmallocinfo",
 ];
 /// Directories that a command may write, besides the workspace.
@@ -331,7 +339,11 @@ impl Observer {
         if let Ok(inside) = path.strip_prefix("/proc")
             && is_of_a_process(inside)
         {
-            return self.process_file(path, inside);
+            let verdict = self.process_file(path, inside);
+            if verdict != Verdict::Continue || may_be_written(inside) {
+                return verdict;
+            }
+            return self.blocked_file(path, access);
         }
         let own = path.starts_with(&self.workspace)
             || SCRATCH.iter().any(|root| path.starts_with(root))
@@ -434,6 +446,14 @@ impl Programs {
 fn is_of_a_process(inside: &Path) -> bool {
     let first = inside.iter().next().and_then(|name| name.to_str());
     first.is_some_and(|name| name == "self" || name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Landlock lets nobody write to a process's files: not its name, which run-times try to set and do
+/// without, and nothing that would be for the record, as its share in a lack of memory. Descriptors
+/// are what they lead to.
+fn may_be_written(inside: &Path) -> bool {
+    let name = inside.iter().nth(1).and_then(|name| name.to_str());
+    matches!(name, None | Some("fd" | "comm" | "task"))
 }
 
 /// Whether a change is one of what a file holds, or of when; the others would make another file of it.

@@ -30,7 +30,7 @@ use crate::{
     channel::{Channel, ChannelError},
     close::{self, CloseError},
     egress::authority::{AUTHORITIES, Authority, AuthorityError},
-    gauge::Gauge,
+    gauge::{self, Gauge},
     git::Git,
     identity::{self, Identity, IdentityError},
     journal::{Journal, JournalError, now},
@@ -441,15 +441,21 @@ async fn import_and_run(session: &Arc<Session>, places: &Places) {
 /// Looks at the limits and writes observations from time to time, until `stop`.
 async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
     while timeout(FLUSH, &mut stop).await.is_err() {
-        for (resource, detail) in gauge.reached() {
-            session
-                .journal
-                .note(Observation::LimitReached { resource, detail });
-        }
+        note_limits(&session, &mut gauge);
         if let Err(error) = session.journal.flush().await {
             session.lost(error);
             return;
         }
+    }
+    note_limits(&session, &mut gauge);
+}
+
+fn note_limits(session: &Session, gauge: &mut Gauge) {
+    for (resource, detail) in gauge.reached() {
+        session.remember_limit(&resource);
+        session
+            .journal
+            .note(Observation::LimitReached { resource, detail });
     }
 }
 
@@ -509,9 +515,10 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
                 exit: finished.exit,
             });
             if finished.exit == Exit::Signal(KILLED) && session.ended().is_none() {
-                // Who killed it? The kernel, for lack of memory, is what the host can see.
+                // Who killed it? The kernel, for lack of memory: the host can see that, or in a machine
+                // of its own the room itself.
                 orders::take_due(session).await;
-                if session.was_reached("memory") {
+                if session.was_reached("memory") || gauge::memory_kills() > 0 {
                     session.finish(SessionEnd::LimitReached);
                 }
             }

@@ -1,14 +1,22 @@
 //! The room inside the machine: exactly the room that the `process` level has on a host, made of
 //! the layers instead of the host's directories.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{FileAudit, Loopback};
 use proofroom_room::{Diagnostics, Limits, Programs, Room, RoomConfig};
 use proofroom_vmm::boot::RoomLimits;
 
-use crate::InitError;
+use crate::{InitError, error::On as _};
+
+/// The name of the room inside.
+const NAME: &str = "inner";
+/// Where the control groups are.
+const GROUPS: &str = "/sys/fs/cgroup";
 
 /// What a room shows of `/etc`, where the layers have it.
 const ETC: [&str; 7] = [
@@ -59,10 +67,20 @@ pub(crate) fn start(
         others: vec![
             "/proofroom/proofroom-agent".into(),
             socket_directory.join("attest.sock"),
+            // The kernel's count of those that it killed for lack of memory, for the supervisor.
+            Path::new(GROUPS).join(format!("proofroom-{NAME}/memory.events")),
         ],
         supervisor_arguments: vec!["supervise".into()],
         environment: Vec::new(),
         diagnostics: Diagnostics::HostStderr,
     };
-    Room::start("inner", &config, &programs).map_err(InitError::Room)
+    Room::start(NAME, &config, &programs).map_err(InitError::Room)
+}
+
+/// Exempts the supervisor from being killed for lack of memory: it is the agent who has used it up,
+/// and whose commands are marked to go first.
+pub(crate) fn spare_supervisor(room: &Room) -> Result<&'static str, InitError> {
+    let path = format!("/proc/{}/oom_score_adj", room.pid());
+    fs::write(&path, "-1000").on("write", path)?;
+    Ok("guest-supervisor-outlives-lack-of-memory")
 }

@@ -119,6 +119,7 @@ fn room(port: &mut File, config: &BootConfig, text: &[u8]) -> Result<(), InitErr
     let system = mounts::enter_new_root(layers.as_ref().map(Layers::tree))?;
     let mut mechanisms = harden::harden(Path::new("/proc/sys"))?;
     let room = start_room(config, system, attester)?;
+    mechanisms.push(inner::spare_supervisor(&room.1)?.to_owned());
     mechanisms.extend(room.1.mechanisms().iter().cloned());
     let (socket, room) = room;
     pump::pump(&channel, &socket).on("pump", "the channel")?;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 /// Longest accepted configuration.
 const MAX_CONFIG_BYTES: usize = 64 * 1024;
 /// What the supervisor needs beside the file systems, so that filling them never ends the audit.
-const SUPERVISOR_HEADROOM_BYTES: u64 = 256 << 20;
+pub(crate) const SUPERVISOR_HEADROOM_BYTES: u64 = 256 << 20;
 /// Directory names that hold somebody's secrets.
 const SECRET_DIRECTORIES: [&str; 8] = [
     ".ssh",
@@ -93,6 +93,14 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What the room's file systems can hold together; scratch is `/tmp` and the home directory.
+    pub(crate) fn file_system_bytes(&self) -> u64 {
+        self.tmp_bytes
+            .saturating_mul(2)
+            .saturating_add(self.workspace_bytes)
+            .saturating_add(self.shm_bytes)
+    }
+
     pub(crate) fn room(&self) -> RoomLimits {
         RoomLimits {
             workspace_bytes: self.workspace_bytes,
@@ -212,12 +220,9 @@ fn judge_limits(limits: &Limits, problems: &mut Vec<ConfigProblem>) {
             problems.push(problem("limit-out-of-range", message));
         }
     }
-    let files = limits
-        .tmp_bytes
-        .saturating_mul(2)
-        .saturating_add(limits.workspace_bytes)
-        .saturating_add(limits.shm_bytes);
-    let least = files.saturating_add(SUPERVISOR_HEADROOM_BYTES);
+    let least = limits
+        .file_system_bytes()
+        .saturating_add(SUPERVISOR_HEADROOM_BYTES);
     if limits.memory_bytes < least {
         let message = format!(
             "`limits.memory_bytes` is {}, must be at least {least} (file systems plus headroom)",

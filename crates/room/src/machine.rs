@@ -36,7 +36,8 @@ pub use self::conversation::Words;
 use self::{conversation::Conversation, quotes::QuoteRelay, tpm::SoftwareTpm};
 use crate::{
     Image, Limits, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Simulated, Stock,
-    error::On as _, facts::now, groups::Groups, janitor::own_name, room::Spare, slots::Slot,
+    config::SUPERVISOR_HEADROOM_BYTES, error::On as _, facts::now, groups::Groups,
+    janitor::own_name, room::Spare, slots::Slot,
 };
 
 /// Memory of QEMU itself beside the guest's: translated code, device models, threads.
@@ -47,6 +48,7 @@ const QEMU_PROCESSES: u64 = 256;
 const JAILED_QUOTES: &str = "/quotes/qgs.sock";
 /// What the guest's kernel and first process need beside the room inside.
 const GUEST_HEADROOM_BYTES: u64 = 192 << 20;
+const MIN_FILE_SYSTEM_BYTES: u64 = 1 << 20;
 
 /// The machine of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -418,8 +420,6 @@ fn boot_config(
     let mut entropy = [0; 32];
     getrandom(&mut entropy, GetRandomFlags::empty()).on("read", Path::new("getrandom"))?;
     let guest = u64::from(machine.shape.memory_mib) << 20;
-    let memory_bytes = guest.saturating_sub(GUEST_HEADROOM_BYTES);
-    let limits = &config.limits;
     Ok(BootConfig {
         format: BOOT_FORMAT.to_owned(),
         purpose,
@@ -429,19 +429,37 @@ fn boot_config(
             .iter()
             .map(|file| file.layer.clone())
             .collect(),
-        limits: RoomLimits {
-            memory_bytes: memory_bytes.min(limits.memory_bytes),
-            processes: limits.processes,
-            workspace_bytes: limits.workspace_bytes.min(memory_bytes),
-            tmp_bytes: limits.tmp_bytes.min(memory_bytes),
-            shm_bytes: limits.shm_bytes.min(memory_bytes),
-            inodes: limits.inodes,
-            open_files: limits.open_files,
-            file_bytes: limits.file_bytes,
-        },
+        limits: guest_limits(&config.limits, guest),
         time_ms: now().unix_millis(),
         entropy: hex::encode(entropy),
     })
+}
+
+/// The caps of the room inside a machine with this much memory. Its file systems lie in that memory,
+/// and what is in a file stays when its writer is killed: together they leave the supervisor its own.
+fn guest_limits(limits: &Limits, guest: u64) -> RoomLimits {
+    let memory_bytes = guest
+        .saturating_sub(GUEST_HEADROOM_BYTES)
+        .min(limits.memory_bytes);
+    let most = memory_bytes.saturating_sub(SUPERVISOR_HEADROOM_BYTES);
+    let files = limits.file_system_bytes();
+    // A file system of no bytes would have no limit.
+    let share = |bytes: u64| match u128::from(bytes) * u128::from(most) / u128::from(files.max(1)) {
+        _ if files <= most => bytes,
+        part => u64::try_from(part)
+            .unwrap_or(bytes)
+            .max(MIN_FILE_SYSTEM_BYTES),
+    };
+    RoomLimits {
+        memory_bytes,
+        processes: limits.processes,
+        workspace_bytes: share(limits.workspace_bytes),
+        tmp_bytes: share(limits.tmp_bytes),
+        shm_bytes: share(limits.shm_bytes),
+        inodes: limits.inodes,
+        open_files: limits.open_files,
+        file_bytes: limits.file_bytes,
+    }
 }
 
 /// How QEMU names a file that it inherits: opened anew, so that each use has a position of its own.
@@ -551,3 +569,6 @@ fn jail(
         diagnostics: Diagnostics::Discard,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,7 +173,7 @@ async fn writes_outside_of_the_agents_own_are_blocked_and_told() {
         "/home/agent/x",
         "/dev/shm/x",
         "/dev/null",
-        "/proc/self/oom_score_adj",
+        "/proc/self/comm",
         "/proc/self/fd/3",
         "/memfd:x (deleted)",
     ] {
@@ -189,6 +189,8 @@ async fn writes_outside_of_the_agents_own_are_blocked_and_told() {
         "/dev/sda",
         "/proc/sys/kernel/core_pattern",
         "/proc/sysrq-trigger",
+        "/proc/self/oom_score_adj",
+        "/proc/12/uid_map",
         "/workspace-of-others/x",
         "/etc/x (deleted)",
         "/memfd:x",
