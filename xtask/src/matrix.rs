@@ -9,16 +9,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use serde_json::Value;
 
 use crate::{
     demo::PACKAGES,
+    image,
     machine::{self, Purpose},
     suite::STATIC_PACKAGES,
 };
 
 /// The columns.
-const BACKENDS: [&str; 2] = ["process", "vm"];
+const BACKENDS: [&str; 3] = ["process", "vm", "tdx"];
 
 const HEAD: &str = "\
 # Attack matrix
@@ -29,20 +31,42 @@ a row is stale. Ids are those of the attack list by which the tests in `crates/e
 named; `own` is an attempt of the probe's own.
 
 `stopped`: it came to nothing, and every event that it must leave was in a bundle that the verifier
-accepted. `no target`: the room has nothing to try it on. `not run`: the machine that made this table
-does not have the backend. An attempt without an event names the reason, which
-`crates/e2e/tests/escape.rs` explains.
+accepted. `no target`: the room has nothing to try it on, for the reason that is given. `not run`: the
+machine that made this table does not have the backend. An attempt without an event names the reason,
+which `crates/e2e/tests/escape.rs` explains.
 
-| Id | Attempt | process | vm | Stopped by | Event |
-|---|---|---|---|---|---|
+The `vm` column is of machines on an emulated processor. Every group of the probe is played in both
+backends by the tests, with `cargo xtask test` as with `cargo xtask attack-matrix`, in two machines.
+`tdx` needs hardware: the room inside is that of `vm`, and what surrounds it was not tried.
+
+| Id | Attempt | process | vm | tdx | Stopped by | Event |
+|---|---|---|---|---|---|---|
 ";
 
 /// Results by backend and attempt.
 type Results = BTreeMap<(String, String), String>;
 
+/// Options of the table.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Write the table from what an earlier run of the test kept there (`PROOFROOM_ATTACK_RESULTS`).
+    #[arg(long, value_name = "DIRECTORY")]
+    from: Option<PathBuf>,
+}
+
 /// Makes the table.
-pub(crate) fn make() -> Result<()> {
+pub(crate) fn make(options: &Options) -> Result<()> {
+    let dir = match &options.from {
+        Some(dir) => dir.clone(),
+        None => play()?,
+    };
+    write(&dir)
+}
+
+/// Plays the probe everywhere; returns where the results are.
+fn play() -> Result<PathBuf> {
     machine::prepare(Purpose::Tests)?;
+    image::ensure_built()?;
     machine::build(PACKAGES)?;
     machine::build_static(STATIC_PACKAGES)?;
     let dir = machine::target().join("attack-results");
@@ -57,8 +81,12 @@ pub(crate) fn make() -> Result<()> {
         .env("PROOFROOM_PROGRAMS", machine::target().join("debug"))
         .env("PROOFROOM_ATTACK_RESULTS", &dir);
     machine::run(&mut play)?;
+    Ok(dir)
+}
+
+fn write(dir: &Path) -> Result<()> {
     let mut text = HEAD.to_owned();
-    let results = results(&dir)?;
+    let results = results(dir)?;
     for attempt in attempts()? {
         text.push_str(&row(&attempt, &results)?);
     }
@@ -94,21 +122,29 @@ fn results(dir: &Path) -> Result<Results> {
         };
         for line in lines(&fs::read_to_string(&path)?)? {
             let key = (backend.to_owned(), text(&line, "attempt")?.to_owned());
-            found.insert(key, text(&line, "outcome")?.to_owned());
+            found.insert(key, cell(&line)?);
         }
     }
     Ok(found)
+}
+
+/// What came of an attempt, in the table's words.
+fn cell(result: &Value) -> Result<String> {
+    Ok(match text(result, "outcome")? {
+        "blocked" => "stopped".to_owned(),
+        "not-applicable" => format!("no target: {}", text(result, "detail")?.replace('|', "/")),
+        _ => "ESCAPED".to_owned(),
+    })
 }
 
 fn row(attempt: &Value, results: &Results) -> Result<String> {
     let name = text(attempt, "attempt")?;
     let cells = BACKENDS.map(|backend| {
         let key = (backend.to_owned(), name.to_owned());
-        match results.get(&key).map(String::as_str) {
-            Some("blocked") => "stopped",
-            Some("not-applicable") => "no target",
-            Some(_) => "ESCAPED",
-            None => "not run",
+        match results.get(&key) {
+            Some(cell) => cell.clone(),
+            None if backend == "tdx" => "not run: no hardware".to_owned(),
+            None => "not run".to_owned(),
         }
     });
     Ok(format!(

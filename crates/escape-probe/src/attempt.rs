@@ -1,5 +1,7 @@
 //! One attempt: what it is, what stops it, what the record must hold of it, and how it is made.
 
+use std::time::Duration;
+
 use crate::json::{self, Object};
 
 /// An attempt to get out of the room.
@@ -58,7 +60,7 @@ impl Attempt {
     }
 
     /// The attempt as JSON, with its result.
-    pub(crate) fn report(&self, group: &str, tried: &Tried) -> String {
+    pub(crate) fn report(&self, group: &str, tried: &Tried, took: Duration) -> String {
         let (outcome, errno, detail) = match tried {
             Tried::Blocked(errno, detail) => ("blocked", *errno, detail),
             Tried::Escaped(detail) => ("escaped", None, detail),
@@ -68,6 +70,7 @@ impl Attempt {
         self.head(group)
             .text("outcome", outcome)
             .raw("errno", &errno)
+            .raw("ms", &took.as_millis().to_string())
             .text("detail", &detail.chars().take(500).collect::<String>())
             .done()
     }

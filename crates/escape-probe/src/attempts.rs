@@ -1,7 +1,12 @@
 //! The attempts, by group. A group is what one session of the test tries: a command's record has
 //! room for a bounded number of different blocked attempts, and some attempts use a room up.
 
-use std::{fmt::Debug, io};
+use std::{
+    fmt::Debug,
+    io::{self, Write as _},
+    path::Path,
+    time::Duration,
+};
 
 use crate::{
     attempt::{Attempt, Trace, Tried},
@@ -70,6 +75,14 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "exhaust",
         attempts: exhaust::ATTEMPTS,
+    },
+    Group {
+        name: "memory",
+        attempts: exhaust::MEMORY,
+    },
+    Group {
+        name: "segments",
+        attempts: exhaust::SEGMENTS,
     },
     Group {
         name: "orphans",
@@ -163,19 +176,30 @@ fn name_of(errno: i32) -> String {
 }
 
 /// What the program does when an attempt starts it again, or the test before an attempt: `read PATH`
-/// ends with 0 when it could, `sleep` stays, `leave` leaves what a later room looks for.
+/// ends with 0 when it could, `sleep` stays, `wait FILE` stays until the file is there, `leave` leaves
+/// what a later room looks for.
 pub(crate) fn act(arguments: &[String]) -> u8 {
     match arguments {
         [what, path] if what == "read" => {
             u8::from(io::copy(&mut reader(path), &mut io::sink()).is_err())
         }
         [what] if what == "leave" => residue::leave(),
+        [what, file] if what == "wait" => wait_for(Path::new(file)),
         [what] if what == "sleep" => {
-            std::thread::sleep(std::time::Duration::from_secs(600));
+            std::thread::sleep(Duration::from_secs(600));
             0
         }
         _ => 64,
     }
+}
+
+/// Says that it is there, and stays until the file is.
+fn wait_for(file: &Path) -> u8 {
+    let said = writeln!(io::stdout(), "waiting");
+    while !file.exists() {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    u8::from(said.is_err())
 }
 
 fn reader(path: &str) -> Box<dyn io::Read> {

@@ -1,6 +1,9 @@
 //! Making the attempts of some groups, and the summary at their end.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::Instant,
+};
 
 use crate::{
     attempt::Tried,
@@ -29,14 +32,16 @@ pub(crate) fn groups(names: &[String]) -> io::Result<u8> {
     let (mut blocked, mut escaped, mut none) = (0_u32, 0_u32, 0_u32);
     for group in chosen {
         for attempt in group.attempts {
+            let began = Instant::now();
             let tried = (attempt.make)();
+            let took = began.elapsed();
             let count = match tried {
                 Tried::Blocked(..) => &mut blocked,
                 Tried::Escaped(_) => &mut escaped,
                 Tried::NotApplicable(_) => &mut none,
             };
             *count = count.saturating_add(1);
-            say(&attempt.report(group.name, &tried))?;
+            say(&attempt.report(group.name, &tried, took))?;
         }
     }
     say(&Object::new()

@@ -109,11 +109,16 @@ pub(crate) fn call_32bit(_: u32, _: [u32; 5]) -> Answer {
 }
 
 /// An instruction that only a kernel may use.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Instruction {
     ReadMsr,
-    InPort,
+    /// Of the time stamp's adjustment, to what it is.
+    WriteMsr,
+    InPort(u16),
+    OutPort(u16),
     Halt,
+    /// `tdcall`, which a trust domain's kernel alone may use.
+    TrustedCall,
     ReadControl,
     /// `lgdt` would be next; storing is what a user may still ask.
     ClearInterrupts,
@@ -129,8 +134,18 @@ pub(crate) fn execute(instruction: Instruction) {
             Instruction::ReadMsr => {
                 std::arch::asm!("rdmsr", in("ecx") 0x10, out("eax") _, out("edx") _);
             }
-            Instruction::InPort => {
-                std::arch::asm!("in al, dx", in("dx") 0x80_u16, out("al") _);
+            Instruction::WriteMsr => {
+                std::arch::asm!("wrmsr", in("ecx") 0x3B, in("eax") 0, in("edx") 0);
+            }
+            Instruction::InPort(port) => {
+                std::arch::asm!("in al, dx", in("dx") port, out("al") _);
+            }
+            Instruction::OutPort(port) => {
+                std::arch::asm!("out dx, al", in("dx") port, in("al") 0_u8);
+            }
+            // Leaf 16, which no module has.
+            Instruction::TrustedCall => {
+                std::arch::asm!(".byte 0x66, 0x0F, 0x01, 0xCC", inout("rax") 16_u64 => _);
             }
             Instruction::Halt => std::arch::asm!("hlt"),
             Instruction::ReadControl => std::arch::asm!("mov {0}, cr0", out(reg) _),
@@ -141,6 +156,37 @@ pub(crate) fn execute(instruction: Instruction) {
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn execute(_: Instruction) {
+    std::process::abort();
+}
+
+/// Whose instruction calls the hypervisor.
+#[derive(Clone, Copy)]
+pub(crate) enum Vendor {
+    Intel,
+    Amd,
+}
+
+/// Calls the hypervisor. Returns only when the processor let it pass, with what was answered.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn hypercall(vendor: Vendor, number: i64) -> i64 {
+    let answer: i64;
+    #[expect(unsafe_code, reason = "instructions have no other way")]
+    // SAFETY: the number is of a call that does nothing; the answer comes in `rax`.
+    unsafe {
+        match vendor {
+            Vendor::Intel => {
+                std::arch::asm!("vmcall", inout("rax") number => answer);
+            }
+            Vendor::Amd => {
+                std::arch::asm!("vmmcall", inout("rax") number => answer);
+            }
+        }
+    }
+    answer
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn hypercall(_: Vendor, _: i64) -> i64 {
     std::process::abort();
 }
 

@@ -4,12 +4,19 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
 
-use proofroom_e2e::{Bundle, Deployment, git, program, repository_root, skip, static_program};
+use proofroom_e2e::{
+    Bundle, Deployment, Live, RoomCommand, Session, git, program, repository_root, skip,
+    static_program,
+};
 use serde_json::Value;
+
+/// The probe, in every room.
+const PROBE: &str = "/workspace/escape-probe";
 
 /// How much a room may use up.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,13 +25,17 @@ pub(crate) enum Caps {
     Default,
     /// Little, so that it is used up soon.
     Low,
+    /// Little, and enough for every group in one room.
+    Machine,
 }
 
-/// A backend, and what `proofroom run` is told to get it.
-#[derive(Clone, Debug)]
-pub(crate) struct Backend {
-    name: &'static str,
-    arguments: Vec<String>,
+/// What the rooms are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// A process of this kernel.
+    Process,
+    /// A virtual machine with an emulated processor.
+    Machine,
 }
 
 /// One session of the probe.
@@ -35,6 +46,7 @@ pub(crate) struct Played {
     /// The name that a daemon left behind carries.
     pub(crate) mark: String,
     attempts: Vec<Value>,
+    killed: Vec<String>,
     mechanisms: String,
     shown: String,
 }
@@ -49,106 +61,159 @@ pub(crate) fn attempts() -> Vec<Value> {
     lines(&String::from_utf8_lossy(&listed.stdout))
 }
 
-/// The backends that this machine has. What it has not is said aloud.
-pub(crate) fn backends() -> Vec<Backend> {
-    static FOUND: OnceLock<Vec<Backend>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
+/// Whether this machine has rooms of its own kernel. What it has not is said aloud.
+pub(crate) fn has_process_rooms() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
         let doctor = Command::new(program("proofroom"))
             .args(["doctor", "--json"])
             .output()
             .expect("doctor starts");
         let report: Value = serde_json::from_slice(&doctor.stdout).expect("doctor's JSON");
-        let mut found = Vec::new();
-        if report["highest_level"] == "none" {
+        let has = report["highest_level"] != "none";
+        if !has {
             skip("escape (process)", "this machine offers no rooms");
-        } else {
-            found.push(Backend {
-                name: "process",
-                arguments: vec![],
-            });
         }
-        match machine() {
-            Ok(machine) => found.push(machine),
-            Err(why) => skip("escape (vm)", &why),
-        }
-        found
-    });
-    found.clone()
-}
-
-/// Machines with an emulated processor, or why there are none.
-fn machine() -> Result<Backend, String> {
-    let help = Command::new(program("proofroom"))
-        .args(["run", "--help"])
-        .output()
-        .expect("proofroom starts");
-    if !String::from_utf8_lossy(&help.stdout).contains("--accel") {
-        return Err("this build has no `vm` rooms".to_owned());
-    }
-    let probe = static_program("escape-probe");
-    let target = probe.ancestors().nth(3).expect("the target directory");
-    let image = target.join("image");
-    for wanted in [
-        Path::new("/usr/bin/qemu-system-x86_64"),
-        Path::new("/usr/bin/swtpm"),
-        &image.join("image.json"),
-    ] {
-        if !wanted.exists() {
-            return Err(format!("`{}` is not there", wanted.display()));
-        }
-    }
-    let image = image.display().to_string();
-    let words = ["--isolation", "vm", "--accel", "tcg", "--image", &image];
-    Ok(Backend {
-        name: "vm",
-        arguments: words.map(str::to_owned).to_vec(),
+        has
     })
 }
 
-/// Plays a group in every backend, and fails unless nothing escaped and everything is told.
-pub(crate) fn play(group: &str, caps: Caps) -> Vec<Played> {
-    let play = |backend: &Backend| {
-        let deployment = deployment(caps);
-        let repository = repository(&deployment);
-        let played = session(&deployment, &repository, backend, &["run", group]);
-        played.judge(backend, group);
-        played
-    };
-    let of_all = |backend: &&Backend| {
-        let told = caps == Caps::Default || backend.name == "process";
-        if !told {
-            let why = "a machine's kernel ends the whole command for lack of memory";
-            skip(&format!("escape ({group} in {})", backend.name), why);
-        }
-        told
-    };
-    backends().iter().filter(of_all).map(play).collect()
+/// Plays a group in a session of its own, and fails unless nothing escaped and everything is told.
+pub(crate) fn play(group: &str, caps: Caps) -> Option<Played> {
+    if !has_process_rooms() {
+        return None;
+    }
+    let deployment = deployment(caps);
+    let repository = repository(&deployment);
+    let played = session(&deployment, &repository, &["run", group]);
+    played.judge(Backend::Process, &[group]);
+    Some(played)
 }
 
 /// Plays `act` in one room and then a group in the next one of the same deployment.
-pub(crate) fn played_after(backend: &Backend, act: &str, group: &str) {
+pub(crate) fn play_after(act: &str, group: &str) {
+    if !has_process_rooms() {
+        return;
+    }
     let deployment = deployment(Caps::Default);
     let repository = repository(&deployment);
-    let before = session(&deployment, &repository, backend, &["act", act]);
+    let before = session(&deployment, &repository, &["act", act]);
     let end = &before.events.last().expect("events")["body"]["end"];
     assert_eq!(end, "completed", "`{act}` failed: {}", before.shown);
-    let played = session(&deployment, &repository, backend, &["run", group]);
-    played.judge(backend, group);
+    let played = session(&deployment, &repository, &["run", group]);
+    played.judge(Backend::Process, &[group]);
+}
+
+/// The same groups in virtual machines: each list in one machine, one command for each group. The
+/// first machine also does `act`.
+pub(crate) fn play_in_machines(act: &str, machines: &[&[&str]]) {
+    let deployment = deployment(Caps::Machine);
+    let repository = repository(&deployment);
+    for (number, groups) in machines.iter().enumerate() {
+        let began = Instant::now();
+        let session = match deployment.machine_session(&repository) {
+            Ok(session) => session,
+            Err(why) => return skip("escape (vm)", &why),
+        };
+        let mut machine = Machine::boot(&deployment, session);
+        println!("booted after {:?}", began.elapsed());
+        if number == 0 {
+            machine.act(act);
+        }
+        for group in *groups {
+            machine.run(group);
+        }
+        let played = machine.end(&repository);
+        played.judge(Backend::Machine, groups);
+        println!("machine {number} took {:?}", began.elapsed());
+    }
+}
+
+/// A machine at work: its session's own command waits, and the probe's are a person's.
+struct Machine<'a> {
+    deployment: &'a Deployment,
+    live: Live,
+    id: String,
+    said: Vec<Value>,
+    killed: Vec<String>,
+}
+
+const BOOTED: Duration = Duration::from_secs(300);
+const END: &str = "/tmp/end";
+
+impl<'a> Machine<'a> {
+    fn boot(deployment: &'a Deployment, session: Session) -> Self {
+        let waiting = [PROBE, "act", "wait", END];
+        let mut live = session.command(&waiting).live().patient(BOOTED);
+        live.wait_for("the room", |line| {
+            line["text"].as_str().unwrap_or_default() == "waiting\n"
+        });
+        Self {
+            id: live.id(),
+            deployment,
+            live,
+            said: Vec::new(),
+            killed: Vec::new(),
+        }
+    }
+
+    fn execute(&self, argv: &[&str]) -> Output {
+        let arguments = [&["exec", &self.id, "--"], argv].concat();
+        RoomCommand::new(self.deployment, &arguments).output()
+    }
+
+    fn act(&self, act: &str) {
+        let done = self.execute(&[PROBE, "act", act]);
+        assert!(done.status.success(), "{act}: {done:?}");
+    }
+
+    fn run(&mut self, group: &str) {
+        let began = Instant::now();
+        let done = self.execute(&[PROBE, "run", group]);
+        let said = lines(&String::from_utf8_lossy(&done.stdout));
+        println!("{group}: {:?}", began.elapsed());
+        let slow = |one: &&Value| one["ms"].as_u64().is_some_and(|ms| ms >= 1000);
+        for one in said.iter().filter(slow) {
+            println!("  {}: {} ms", one["attempt"], one["ms"]);
+        }
+        if done.status.code() == Some(128 + 9) {
+            self.killed.push(group.to_owned());
+        } else {
+            let whole = said.iter().any(|one| one["summary"] == true);
+            assert!(whole, "{group} in the machine: {done:?}");
+        }
+        self.said.extend(said);
+    }
+
+    /// Lets the session's own command go home, which only a living supervisor can.
+    fn end(self, repository: &Path) -> Played {
+        let done = self.execute(&["cp", "/workspace/mark.txt", END]);
+        assert!(done.status.success(), "{done:?}");
+        let bundle = self.live.finish();
+        let mut played = Played::of(&bundle, mark(repository));
+        played.attempts = self.said;
+        played.killed = self.killed;
+        played
+    }
 }
 
 fn deployment(caps: Caps) -> Deployment {
     let hello = repository_root().join("crates/testkit/cassettes/hello.json");
     let deployment = Deployment::with_cassette(&hello);
-    if caps == Caps::Low {
+    if caps != Caps::Default {
         let file = deployment.policy().join("room.toml");
+        let tmp = if caps == Caps::Low { 16 } else { 48 };
         let text = fs::read_to_string(&file)
             .expect("room.toml")
             .replace("memory_bytes = 4294967296", "memory_bytes = 536870912")
             .replace("workspace_bytes = 2147483648", "workspace_bytes = 67108864")
-            .replace("tmp_bytes = 536870912", "tmp_bytes = 16777216")
+            .replace(
+                "tmp_bytes = 536870912",
+                &format!("tmp_bytes = {}", tmp << 20),
+            )
             .replace("shm_bytes = 67108864", "shm_bytes = 16777216")
             .replace("\nprocesses = 512", "\nprocesses = 128")
-            .replace("inodes = 400000", "inodes = 5000");
+            .replace("inodes = 400000", "inodes = 2000");
         fs::write(&file, text).expect("room.toml");
     }
     deployment
@@ -166,20 +231,15 @@ fn repository(deployment: &Deployment) -> PathBuf {
     repository
 }
 
-fn session(
-    deployment: &Deployment,
-    repository: &Path,
-    backend: &Backend,
-    words: &[&str],
-) -> Played {
-    let argv = [&["/workspace/escape-probe"], words].concat();
-    let bundle = deployment
-        .session(repository)
-        .arguments(&backend.arguments)
-        .command(&argv)
-        .run();
+fn session(deployment: &Deployment, repository: &Path, words: &[&str]) -> Played {
+    let argv = [&[PROBE], words].concat();
+    let bundle = deployment.session(repository).command(&argv).run();
+    Played::of(&bundle, mark(repository))
+}
+
+fn mark(repository: &Path) -> String {
     let mark = fs::read_to_string(repository.join("mark.txt")).expect("mark");
-    Played::of(&bundle, format!("escape-orphan-{mark}"))
+    format!("escape-orphan-{mark}")
 }
 
 fn lines(text: &str) -> Vec<Value> {
@@ -204,6 +264,7 @@ impl Played {
             events: bundle.events(),
             mark,
             attempts: lines(&said),
+            killed: Vec::new(),
             mechanisms: record["predicate"]["mechanisms"].to_string(),
             shown,
         }
@@ -218,26 +279,62 @@ impl Played {
             .filter(move |seen| seen["kind"] == *kind)
     }
 
-    fn judge(&self, backend: &Backend, group: &str) {
-        let place = format!("{group} in {}", backend.name);
+    fn judge(&self, backend: Backend, groups: &[&str]) {
+        let place = format!("{groups:?} in {backend:?}");
         let listed = attempts();
-        let wanted = listed.iter().filter(|one| one["group"] == group);
-        let wanted: Vec<&Value> = wanted.map(|one| &one["attempt"]).collect();
-        let made = self.attempts.iter().filter(|one| !one["attempt"].is_null());
-        let made: Vec<&Value> = made.collect();
-        let names: Vec<&Value> = made.iter().map(|one| &one["attempt"]).collect();
-        assert_eq!(names, wanted, "{place}: {}", self.shown);
-        keep(backend, group, &made);
+        let of_these = |one: &&Value| groups.iter().any(|group| one["group"] == **group);
+        let wanted: Vec<&Value> = listed.iter().filter(of_these).collect();
+        let made = self.made(&wanted);
+        let names = |all: &[&Value]| -> Vec<Value> {
+            all.iter().map(|one| one["attempt"].clone()).collect()
+        };
+        let made: Vec<&Value> = made.iter().collect();
+        assert_eq!(names(&made), names(&wanted), "{place}: {}", self.shown);
+        for group in groups {
+            keep(backend, group, &made);
+        }
         let escaped: Vec<&&Value> = made
             .iter()
             .filter(|one| one["outcome"] == "escaped" && !self.excused(one))
             .collect();
         assert!(escaped.is_empty(), "{place}: escapes: {escaped:#?}");
         let end = &self.events.last().expect("events")["body"]["end"];
-        let whole = end == "completed" || made.iter().any(|one| self.excused(one));
+        let whole = end == "completed"
+            || (end == "limit-reached" && !self.ended_for_memory(groups).is_empty())
+            || made.iter().any(|one| self.excused(one));
         assert!(whole, "{place}: ended {end}: {}", self.shown);
         let untold = self.untold(&made);
         assert!(untold.is_empty(), "{place}: no event: {untold:#?}");
+    }
+
+    /// What was made, with those attempts as stopped that the kernel ended together with the whole
+    /// command: only for lack of memory, and only when the supervisor lived to tell.
+    fn made(&self, wanted: &[&Value]) -> Vec<Value> {
+        let said = |one: &Value| self.attempts.iter().find(|made| made["attempt"] == *one);
+        let ended = |one: &Value| {
+            let group = one["group"].as_str().unwrap_or_default();
+            let mut one = one.clone();
+            one["outcome"] = "blocked".into();
+            one["detail"] = "the whole command was ended".into();
+            (!self.ended_for_memory(&[group]).is_empty()).then_some(one)
+        };
+        wanted
+            .iter()
+            .filter_map(|one| said(&one["attempt"]).cloned().or_else(|| ended(one)))
+            .collect()
+    }
+
+    /// Those of the groups that use the memory up and whose command was killed.
+    fn ended_for_memory<'a>(&self, groups: &[&'a str]) -> Vec<&'a str> {
+        let alone = groups.len() == 1
+            && self.events.last().expect("events")["body"]["end"] == "limit-reached";
+        let killed = |group: &&str| alone || self.killed.iter().any(|one| one == *group);
+        let of_memory = |group: &&str| ["memory", "segments"].contains(group);
+        groups
+            .iter()
+            .copied()
+            .filter(|group| of_memory(group) && killed(group))
+            .collect()
     }
 
     /// A host without writable groups says so in the record, and caps no memory.
@@ -304,15 +401,19 @@ fn holds(found: &Value, wanted: &Value) -> bool {
 }
 
 /// Keeps the results for `cargo xtask attack-matrix`.
-fn keep(backend: &Backend, group: &str, made: &[&Value]) {
+fn keep(backend: Backend, group: &str, made: &[&Value]) {
     let Some(dir) = std::env::var_os("PROOFROOM_ATTACK_RESULTS") else {
         return;
     };
     let dir = PathBuf::from(dir);
     fs::create_dir_all(&dir).expect("results directory");
-    let file = dir.join(format!("{}-{group}.jsonl", backend.name));
+    let name = match backend {
+        Backend::Process => "process",
+        Backend::Machine => "vm",
+    };
+    let file = dir.join(format!("{name}-{group}.jsonl"));
     let mut file = fs::File::create(file).expect("results file");
-    for one in made {
+    for one in made.iter().filter(|one| one["group"] == group) {
         writeln!(file, "{one}").expect("results");
     }
 }

@@ -80,7 +80,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "tar",
         "-cf",
         "/dev/null",
-        "--checkpoint=1",
+        "--checkpoint=100",
         "--checkpoint-action=exec=cat /etc/shadow",
         "/workspace/escape-probe"
     ),

@@ -350,7 +350,7 @@ const TRIES: u32 = 10_000;
 /// Fewer of either are no race.
 const FEWEST: u32 = 100;
 /// An emulated processor comes less far.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(3);
 const MINE: &str = "/workspace/a6/mine";
 
 /// Swaps by `swap` on another thread while `open` is tried; wins are files that are not in the

@@ -6,7 +6,7 @@ use libc::c_long;
 use super::{by, failed_call, held, refused, row};
 use crate::{
     attempt::{Attempt, Trace, Tried},
-    sys::{self, Ended, Instruction, at, call, minus, name},
+    sys::{self, Ended, Instruction, Vendor, at, call, minus, name},
 };
 
 /// A call that the filter refuses, with zeros as its arguments.
@@ -410,6 +410,20 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         &[Trace::Untold("instruction")],
         instructions,
     ),
+    row(
+        "own",
+        "ports-of-the-firmware-and-the-pci-bus",
+        by::PROCESSOR,
+        &[Trace::Untold("instruction")],
+        firmware_ports,
+    ),
+    row(
+        "own",
+        "calls-to-the-hypervisor",
+        "the processor, or the hypervisor: user mode",
+        &[Trace::Untold("instruction")],
+        hypercalls,
+    ),
 ];
 
 /// Calls that the tables of names do not hold: new ones, long dead ones, and numbers without a call.
@@ -552,24 +566,56 @@ fn limits() -> Tried {
 }
 
 fn instructions() -> Tried {
-    let all = [
+    faults([
         Instruction::ReadMsr,
-        Instruction::InPort,
+        Instruction::WriteMsr,
+        Instruction::InPort(0x80),
         Instruction::Halt,
         Instruction::ReadControl,
         Instruction::ClearInterrupts,
-    ];
+        Instruction::TrustedCall,
+    ])
+}
+
+/// `fw_cfg` of QEMU, and the two ports by which a PCI device's configuration is read.
+fn firmware_ports() -> Tried {
+    faults([
+        Instruction::OutPort(0x510),
+        Instruction::InPort(0x511),
+        Instruction::OutPort(0xCF8),
+        Instruction::InPort(0xCFC),
+    ])
+}
+
+fn faults(all: impl IntoIterator<Item = Instruction>) -> Tried {
     super::each(all.into_iter().map(|one| {
         let ended = sys::in_copy(|| {
             sys::execute(one);
             0
         });
+        by_signal(&ended).unwrap_or_else(|| Tried::Escaped(format!("{one:?}: {ended:?}")))
+    }))
+}
+
+/// `KVM_HC_VAPIC_POLL_IRQ`, which does nothing, by Intel's instruction and AMD's. A hypervisor that
+/// gets it from user mode must answer with an error.
+fn hypercalls() -> Tried {
+    super::each([Vendor::Intel, Vendor::Amd].map(|vendor| {
+        let ended = sys::in_copy(|| u8::from(sys::hypercall(vendor, 1) < 0));
         match ended {
-            Ended::Signal(libc::SIGSEGV | libc::SIGILL | libc::SIGBUS | libc::SIGABRT) => {
-                Tried::Blocked(None, format!("{ended:?}"))
-            }
-            Ended::NotStarted(errno) => Tried::NotApplicable(super::name_of(errno)),
-            other => Tried::Escaped(format!("{other:?}")),
+            Ended::Code(1) => Tried::Blocked(None, "the hypervisor refuses".to_owned()),
+            _ => by_signal(&ended).unwrap_or_else(|| Tried::Escaped(format!("{ended:?}"))),
         }
     }))
+}
+
+/// Stopped, when the processor did.
+fn by_signal(ended: &Ended) -> Option<Tried> {
+    match ended {
+        Ended::Signal(libc::SIGSEGV | libc::SIGILL | libc::SIGBUS | libc::SIGABRT) => {
+            Some(Tried::Blocked(None, format!("{ended:?}")))
+        }
+        Ended::NotStarted(errno) => Some(Tried::NotApplicable(super::name_of(*errno))),
+        _ => None,
+    }
 }

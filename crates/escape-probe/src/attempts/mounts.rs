@@ -241,6 +241,27 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     row(
         "own",
+        "make-a-verity-device",
+        by::SECCOMP,
+        &[Trace::File("/tmp/verity", "make device")],
+        || device(c"/tmp/verity", 0o060_666, 253 << 8),
+    ),
+    row(
+        "own",
+        "make-a-tpm",
+        by::SECCOMP,
+        &[Trace::File("/tmp/tpm", "make device")],
+        || device(c"/tmp/tpm", 0o020_666, (10 << 8) | 224),
+    ),
+    row(
+        "own",
+        "make-a-console-of-the-hypervisor",
+        by::SECCOMP,
+        &[Trace::File("/tmp/hvc", "make device")],
+        || device(c"/tmp/hvc", 0o020_666, 229 << 8),
+    ),
+    row(
+        "own",
         "make-a-file-beside-the-devices",
         by::FILES,
         &[Trace::File("/dev/sda", "write")],

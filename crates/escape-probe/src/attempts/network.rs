@@ -4,8 +4,8 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::{UnixDatagram, UnixStream},
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
-    time::Duration,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 use super::{by, each, failed, held, refused, row};
@@ -15,6 +15,10 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Tries of a race: on an emulated processor as many as its time allows.
+const TRIES: u32 = 2_000;
+const FEWEST: u32 = 100;
+const LONGEST: Duration = Duration::from_secs(3);
 
 macro_rules! socket {
     ($id:literal, $name:literal, $family:literal, $kind:literal, $protocol:literal) => {
@@ -186,6 +190,13 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     unix!("A44", "message-bus", "/run/dbus/system_bus_socket"),
     unix!("A49", "service-manager", "/run/systemd/private"),
     unix!("own", "attestation-socket", "/proofroom/attest.sock"),
+    row(
+        "own",
+        "attestation-socket-swapped-between-check-and-use",
+        "ownership: the socket is the supervisor's",
+        &[Trace::Network("unix /proofroom/attest.sock")],
+        swapped_name,
+    ),
     unix!("own", "display", "/run/user/1000/wayland-0"),
     row(
         "own",
@@ -328,7 +339,6 @@ fn fast_open_message() -> Tried {
 /// The address lies in memory that another thread writes: the channel's own for the supervisor, a
 /// stranger's for the kernel.
 fn swapped_address() -> Tried {
-    const TRIES: u32 = 2_000;
     // family and port: AF_INET, 8377; then the address
     static WORDS: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
     let head = u32::from_ne_bytes([2, 0, 0x20, 0xB9]);
@@ -340,7 +350,7 @@ fn swapped_address() -> Tried {
     first.store(head, Ordering::Relaxed);
     second.store(own, Ordering::Relaxed);
     let done = AtomicBool::new(false);
-    let mut wins = 0_u32;
+    let (start, mut tries, mut wins) = (Instant::now(), 0_u32, 0_u32);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
@@ -349,7 +359,8 @@ fn swapped_address() -> Tried {
                 second.store(own, Ordering::Relaxed);
             }
         });
-        for _ in 0..TRIES {
+        while tries < TRIES && (tries < FEWEST || start.elapsed() < LONGEST) {
+            tries = tries.saturating_add(1);
             let Ok(socket) = call(libc::SYS_socket, &[2, 1 | 0o4000, 0]) else {
                 continue;
             };
@@ -363,7 +374,51 @@ fn swapped_address() -> Tried {
         }
         done.store(true, Ordering::Relaxed);
     });
-    held(wins == 0, format!("{TRIES} tries, {wins} wins"))
+    held(wins == 0, format!("{tries} tries, {wins} wins"))
+}
+
+/// The name lies in memory that another thread writes: one that nobody has for the supervisor, the
+/// attest socket for the kernel. In a room without one there is nothing to reach.
+fn swapped_name() -> Tried {
+    const OWN: &[u8] = b"/workspace/a36/no.sock\0";
+    const OTHER: &[u8] = b"/proofroom/attest.sock\0";
+    // struct sockaddr_un: family, then the name
+    static ADDRESS: [AtomicU8; 25] = [const { AtomicU8::new(0) }; 25];
+    let [family, high, path @ ..] = &ADDRESS;
+    family.store(1, Ordering::Relaxed);
+    high.store(0, Ordering::Relaxed);
+    let spell = |name: &[u8]| {
+        for (place, byte) in path.iter().zip(name) {
+            place.store(*byte, Ordering::Relaxed);
+        }
+    };
+    spell(OWN);
+    let done = AtomicBool::new(false);
+    let plain = failed(UnixStream::connect("/proofroom/attest.sock"));
+    let (start, mut tries, mut wins) = (Instant::now(), 0_u32, 0_u32);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                spell(OTHER);
+                std::hint::spin_loop();
+                spell(OWN);
+            }
+        });
+        while tries < TRIES && (tries < FEWEST || start.elapsed() < LONGEST) {
+            tries = tries.saturating_add(1);
+            let Ok(socket) = call(libc::SYS_socket, &[1, 1 | 0o4000, 0]) else {
+                continue;
+            };
+            let connected = call(libc::SYS_connect, &[socket, at(&ADDRESS), 25]);
+            wins = wins.saturating_add(u32::from(connected.is_ok()));
+            drop(sys::adopt(socket));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    each([
+        plain,
+        held(wins == 0, format!("{tries} tries, {wins} wins")),
+    ])
 }
 
 /// Where a socket leads, also while it is still connecting.

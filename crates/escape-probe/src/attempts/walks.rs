@@ -78,6 +78,37 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         secret
     ),
     reading!("own", "swap-of-the-machine", MASK, "/proc/swaps", secret),
+    reading!("own", "ports-of-the-machine", MASK, "/proc/ioports", secret),
+    reading!(
+        "own",
+        "interrupts-of-the-machine",
+        MASK,
+        "/proc/interrupts",
+        secret
+    ),
+    reading!(
+        "own",
+        "memory-types-of-the-machine",
+        MASK,
+        "/proc/mtrr",
+        secret
+    ),
+    reading!(
+        "own",
+        "devices-on-the-pci-bus",
+        MASK,
+        "/proc/bus/pci/devices",
+        secret
+    ),
+    reading!(
+        "own",
+        "configuration-of-a-pci-device",
+        MASK,
+        "/proc/bus/pci/00/00.0",
+        secret
+    ),
+    reading!("own", "power-management", MASK, "/proc/acpi/wakeup", secret),
+    reading!("own", "disks-by-scsi", MASK, "/proc/scsi/scsi", secret),
     setting!("A44", "emergency-keys", "/proc/sysrq-trigger"),
     setting!("A44", "binary-formats", "/proc/sys/fs/binfmt_misc/register"),
     setting!("A44", "module-loader", "/proc/sys/kernel/modprobe"),
@@ -91,6 +122,82 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     setting!("own", "overcommit", "/proc/sys/vm/overcommit_memory"),
     setting!("own", "forwarding", "/proc/sys/net/ipv4/ip_forward"),
     setting!("own", "host-name", "/proc/sys/kernel/hostname"),
+    setting!(
+        "own",
+        "lock-of-the-modules",
+        "/proc/sys/kernel/modules_disabled"
+    ),
+    setting!(
+        "own",
+        "lock-of-another-kernel",
+        "/proc/sys/kernel/kexec_load_disabled"
+    ),
+    setting!(
+        "own",
+        "segments-that-stay",
+        "/proc/sys/kernel/shm_rmid_forced"
+    ),
+    setting!(
+        "own",
+        "spare-oneself-when-memory-runs-out",
+        "/proc/self/oom_score_adj"
+    ),
+    reading!(
+        "own",
+        "firmware-configuration-of-the-machine",
+        by::ROOT,
+        "/sys/firmware/qemu_fw_cfg/by_name/etc/acpi/tables/raw",
+        absent
+    ),
+    reading!(
+        "own",
+        "acpi-tables",
+        by::ROOT,
+        "/sys/firmware/acpi/tables/DSDT",
+        absent
+    ),
+    reading!(
+        "own",
+        "pci-configuration",
+        by::ROOT,
+        "/sys/bus/pci/devices/0000:00:00.0/config",
+        absent
+    ),
+    reading!(
+        "own",
+        "pci-memory",
+        by::ROOT,
+        "/sys/bus/pci/devices/0000:00:02.0/resource0",
+        absent
+    ),
+    reading!(
+        "own",
+        "names-of-virtio-ports",
+        by::ROOT,
+        "/sys/class/virtio-ports/vport1p1/name",
+        absent
+    ),
+    reading!(
+        "own",
+        "registers-of-the-tpm",
+        by::ROOT,
+        "/sys/class/tpm/tpm0/pcr-sha256/14",
+        absent
+    ),
+    reading!(
+        "own",
+        "boot-log-of-the-tpm",
+        by::ROOT,
+        "/sys/kernel/security/tpm0/binary_bios_measurements",
+        absent
+    ),
+    reading!(
+        "own",
+        "state-of-a-verity-device",
+        by::ROOT,
+        "/sys/block/dm-0/dm/name",
+        absent
+    ),
     reading!(
         "own",
         "firmware-tables",
@@ -180,6 +287,17 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "/dev/virtio-ports/proofroom.channel"
     ),
     device!("dev-virtio-port-by-number", "/dev/vport0p1"),
+    device!("dev-virtio-port-one", "/dev/vport1p1"),
+    device!("dev-virtio-port-two", "/dev/vport1p2"),
+    device!("dev-verity", "/dev/dm-0"),
+    device!("dev-verity-by-name", "/dev/mapper/layers-0"),
+    device!("dev-disk-raw-commands", "/dev/sg0"),
+    device!("dev-disk-block-commands", "/dev/bsg/0:0:0:0"),
+    device!("dev-random-of-the-host", "/dev/hwrng"),
+    device!("dev-clock", "/dev/rtc0"),
+    device!("dev-firmware-memory", "/dev/nvram"),
+    device!("dev-suspended-memory", "/dev/snapshot"),
+    device!("dev-pci-for-programs", "/dev/vfio/vfio"),
     device!("dev-pseudo-terminals", "/dev/ptmx"),
     row("own", "device-list", by::ROOT, NOTHING, device_list),
     row("own", "sys-is-not-there", by::ROOT, NOTHING, || {
