@@ -13,6 +13,10 @@ use crate::{
     sys,
 };
 
+/// How much is said at once: a session shows live output piece by piece, and drops pieces when there are
+/// too many.
+const BATCH: usize = 8 << 10;
+
 /// Tries the groups with these names. The exit code is 0 when nothing escaped, 1 when something
 /// did, 64 for a group that is not there.
 pub(crate) fn groups(names: &[String]) -> io::Result<u8> {
@@ -30,6 +34,7 @@ pub(crate) fn groups(names: &[String]) -> io::Result<u8> {
         chosen.push(group);
     }
     let (mut blocked, mut escaped, mut none) = (0_u32, 0_u32, 0_u32);
+    let mut said = String::new();
     for group in chosen {
         for attempt in group.attempts {
             let began = Instant::now();
@@ -41,15 +46,23 @@ pub(crate) fn groups(names: &[String]) -> io::Result<u8> {
                 Tried::NotApplicable(_) => &mut none,
             };
             *count = count.saturating_add(1);
-            say(&attempt.report(group.name, &tried, took))?;
+            said.push_str(&attempt.report(group.name, &tried, took));
+            said.push('\n');
+            if said.len() > BATCH {
+                say(&std::mem::take(&mut said))?;
+            }
         }
     }
-    say(&Object::new()
-        .raw("summary", "true")
-        .raw("blocked", &blocked.to_string())
-        .raw("escaped", &escaped.to_string())
-        .raw("not_applicable", &none.to_string())
-        .done())?;
+    said.push_str(
+        &Object::new()
+            .raw("summary", "true")
+            .raw("blocked", &blocked.to_string())
+            .raw("escaped", &escaped.to_string())
+            .raw("not_applicable", &none.to_string())
+            .done(),
+    );
+    said.push('\n');
+    say(&said)?;
     Ok(u8::from(escaped > 0))
 }
 
@@ -62,9 +75,9 @@ fn in_a_room() -> bool {
         && user != Ok(0)
 }
 
-/// One whole line at once: attempts start processes, and none may send half a line again.
-fn say(line: &str) -> io::Result<()> {
+/// Whole lines at once: attempts start processes, and none may send half a line again.
+fn say(lines: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(format!("{line}\n").as_bytes())?;
+    out.write_all(lines.as_bytes())?;
     out.flush()
 }
