@@ -19,7 +19,9 @@ const MEMORY_EVENTS: &str = "/proofroom/memory.events";
 pub struct Gauge {
     file_systems: Vec<PathBuf>,
     processes: Option<u64>,
-    killed: u64,
+    /// How many kills for lack of memory are told next: each time twice as many, so that an agent that
+    /// goes on and on does not fill the log.
+    next_kills: u64,
     told: BTreeSet<String>,
 }
 
@@ -31,7 +33,7 @@ impl Gauge {
             return Self {
                 file_systems: vec![],
                 processes: None,
-                killed: 0,
+                next_kills: 1,
                 told: BTreeSet::new(),
             };
         };
@@ -40,7 +42,7 @@ impl Gauge {
         Self {
             file_systems,
             processes: Some(processes),
-            killed: 0,
+            next_kills: 1,
             told: BTreeSet::new(),
         }
     }
@@ -68,8 +70,8 @@ impl Gauge {
             new.push(("processes", format!("{limit} of the agent's at once")));
         }
         let killed = memory_kills();
-        if killed > self.killed {
-            self.killed = killed;
+        if killed >= self.next_kills {
+            self.next_kills = killed.saturating_mul(2);
             let detail = format!("the kernel has killed {killed} processes for lack of memory");
             new.push(("memory", detail));
         }
@@ -154,7 +156,7 @@ mod tests {
         let mut gauge = Gauge {
             file_systems: vec![PathBuf::from("/nowhere/at/all")],
             processes: Some(1),
-            killed: 0,
+            next_kills: 1,
             told: std::collections::BTreeSet::from(["1 of the agent's at once".to_owned()]),
         };
         assert_eq!(gauge.reached(), []);

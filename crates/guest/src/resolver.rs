@@ -189,8 +189,12 @@ async fn take_connections(
     let Some(listener) = resolver.connections.get(number) else {
         return;
     };
-    while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
+    loop {
+        // A port on which nobody asks holds no place.
         let stream = accepted(listener).await;
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let (session, resolver) = (Arc::clone(&session), Arc::clone(&resolver));
         drop(tokio::spawn(async move {
             take(session, &resolver, stream).await;

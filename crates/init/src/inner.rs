@@ -79,6 +79,9 @@ pub(crate) fn start(
 
 /// Exempts the supervisor from being killed for lack of memory: it is the agent who has used it up,
 /// and whose commands are marked to go first.
+///
+/// The kernel would let its commands lower their own value as far again (`oom_score_adj_min`): that
+/// they cannot is Landlock's doing, to which all of `/proc` is read-only.
 pub(crate) fn spare_supervisor(room: &Room) -> Result<&'static str, InitError> {
     let path = format!("/proc/{}/oom_score_adj", room.pid());
     fs::write(&path, "-1000").on("write", path)?;

@@ -178,7 +178,7 @@ pub async fn run(
     let begun = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            undo(session, &dir).await;
+            undo(session, &dir, &progress).await;
             // A terminal interrupts the room's launcher too, and its failure is not the reason.
             return Err(if interrupts.came() {
                 SessionError::Interrupted.into()
@@ -228,11 +228,16 @@ pub async fn run(
 
 /// Nothing happened that a record could be about. A machine that still boots for the session was taken
 /// back; what else is left is ended by its groups.
-async fn undo(session: SessionId, dir: &Path) {
+async fn undo(session: SessionId, dir: &Path, progress: &Progress) {
     let name = session.to_string();
     let swept = move || proofroom_room::sweep(&name, None);
     drop(tokio::task::spawn_blocking(swept).await);
-    drop(fs::remove_dir_all(dir));
+    if let Err(error) = fs::remove_dir_all(dir) {
+        let dir = dir.display();
+        progress.warning(&format!(
+            "`{dir}`, of a session that never began, cannot be removed: {error}"
+        ));
+    }
 }
 
 /// Destroys the room and writes down how the session went.

@@ -61,7 +61,10 @@ impl ProcessTrace {
     /// The process that has this number now.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::read(pid, &fs::read_to_string(stat_of(pid)).ok()?)
+    }
+
+    fn read(pid: i32, stat: &str) -> Option<Self> {
         let (_, rest) = stat.rsplit_once(") ")?;
         let started = rest.split(' ').nth(19)?.parse().ok()?;
         Some(Self { pid, started })
@@ -72,6 +75,21 @@ impl ProcessTrace {
     pub fn is_there(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
+
+    /// Whether it is seen not to be there any more. What cannot be read is not gone.
+    fn is_gone(self) -> bool {
+        match fs::read_to_string(stat_of(self.pid)) {
+            Ok(stat) => Self::read(self.pid, &stat).is_some_and(|now| now != self),
+            Err(error) => {
+                error.kind() == std::io::ErrorKind::NotFound
+                    || error.raw_os_error() == Some(libc::ESRCH)
+            }
+        }
+    }
+}
+
+fn stat_of(pid: i32) -> String {
+    format!("/proc/{pid}/stat")
 }
 
 /// The machine's boot id; empty where the kernel does not say.
@@ -200,7 +218,7 @@ fn is_orphan(name: &str) -> bool {
     let Ok(pid) = i32::try_from(pid) else {
         return false;
     };
-    Some(namespace) == pid_namespace() && !ProcessTrace { pid, started }.is_there()
+    Some(namespace) == pid_namespace() && ProcessTrace { pid, started }.is_gone()
 }
 
 /// Ends what is in the groups of a room that was started for no session and whose owner is gone;

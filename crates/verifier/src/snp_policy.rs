@@ -202,12 +202,12 @@ impl SnpAppraisalPolicy {
     pub(crate) fn judge_chip(&self, chip: ChipId) -> Judgement {
         match &self.chips {
             ChipRule::Any => Ok(()),
-            ChipRule::OneOf(chips) if chips.contains(&chip) => Ok(()),
             ChipRule::OneOf(_) if chip.is_masked() => {
                 let words =
                     "the host hides the chip's id, and the policy accepts listed chips alone";
                 refuse(SnpCause::ChipIdMasked, words)
             }
+            ChipRule::OneOf(chips) if chips.contains(&chip) => Ok(()),
             ChipRule::OneOf(_) => refuse(
                 SnpCause::ChipRefused,
                 format!("the policy does not list chip {chip}"),

@@ -485,11 +485,18 @@ fn stricter_policies_are_kept() {
         "guest-policy",
         "abi-too-old",
     );
-    assert_refused(
-        &strict("min_guest_svn = 0", "min_guest_svn = 2"),
-        "reference-values",
-        "reference-mismatch",
-    );
+    let mut signed = plan();
+    signed.report.id_key_digest = [3; 48];
+    let signed = AMD.make(&signed);
+    let at_least = |svn: u32| {
+        let listed = format!("id_key = [\"{}\"]", "03".repeat(48));
+        let policy = POLICY
+            .replace("id_key = \"absent\"", &listed)
+            .replace("min_guest_svn = 0", &format!("min_guest_svn = {svn}"));
+        under(&signed, &policy)
+    };
+    at_least(1).into_verified().unwrap();
+    assert_refused(&at_least(2), "reference-values", "reference-mismatch");
     let host_data = format!("host_data = [\"{}\"]", "11".repeat(32));
     assert_refused(
         &strict("host_data = \"not-compared\"", &host_data),

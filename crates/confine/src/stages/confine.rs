@@ -177,6 +177,9 @@ fn limit(limits: &CommandLimits) -> Result<(), StageFailure> {
         (Resource::Nproc, limits.processes),
         (Resource::Fsize, limits.file_bytes),
         (Resource::Memlock, 8 << 20),
+        // Nobody in a room goes before its supervisor.
+        (Resource::Rtprio, 0),
+        (Resource::Nice, 0),
     ];
     if let AddressSpace::Bytes(bytes) = limits.address_space {
         all.push((Resource::As, bytes));

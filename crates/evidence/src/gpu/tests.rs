@@ -181,6 +181,27 @@ fn lists_have_exactly_the_known_members() {
 }
 
 #[test]
+fn a_manifest_with_many_namespaces_is_refused_before_they_are_multiplied() {
+    let of = |count: usize, inner: &str| {
+        let declared: String = (0..count).map(|n| format!(" xmlns:p{n}='x'")).collect();
+        let text = format!("<s xmlns='x'{declared}>{inner}</s>");
+        Rim::parse(text.as_bytes()).unwrap_err().to_string()
+    };
+    let many = "too many namespaces";
+    assert!(!of(15, "").contains(many));
+    assert!(of(16, "").contains(many));
+    assert!(of(10_000, &"<a/>".repeat(1_000)).contains(many));
+    for declared in ["xmlns:='x'", "xmlns::a='x'", "xmlns:a:b='x'", "xmlns:a=''"] {
+        let text = format!("<s xmlns='x' {declared}></s>");
+        let words = Rim::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(
+            words.contains("not plain") || words.contains("malformed"),
+            "{declared}: {words}"
+        );
+    }
+}
+
+#[test]
 fn a_jws_is_three_parts_of_which_the_header_is_strict() {
     // {"alg":"ES384","kid":"k"} and {"a":1}
     let jws = Jws::parse("eyJhbGciOiJFUzM4NCIsImtpZCI6ImsifQ.eyJhIjoxfQ.AAAA").unwrap();

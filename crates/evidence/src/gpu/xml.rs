@@ -17,6 +17,8 @@ const MAX_DEPTH: usize = 16;
 /// A genuine manifest has some 90.
 const MAX_ELEMENTS: usize = 1024;
 const MAX_ATTRIBUTES: usize = 64;
+/// The most namespaces in force at one place: each element keeps its own.
+const MAX_NAMESPACES: usize = 16;
 
 /// An attribute with its namespace; none is the empty text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,17 +176,16 @@ fn begin(
         .last()
         .map_or_else(Scope::new, |outer| outer.scope.clone());
     let mut plain = Vec::new();
-    for attribute in start.attributes() {
+    for (number, attribute) in start.attributes().enumerate() {
         let attribute = attribute.map_err(|_| GpuError::Rim("an attribute is malformed"))?;
         let (name, value) = (attribute.key.into_inner(), attribute.value.as_ref());
-        if value.contains(['<', '"', '\n', '\t']) || plain.len() >= MAX_ATTRIBUTES {
+        if value.contains(['<', '"', '\n', '\t']) || number >= MAX_ATTRIBUTES {
             return Err(GpuError::Rim("an attribute's value is not plain"));
         }
-        match name.strip_prefix("xmlns") {
-            Some("") => declare(&mut scope, "", value)?,
-            Some(prefix) if prefix.starts_with(':') => {
-                declare(&mut scope, prefix.trim_start_matches(':'), value)?;
-            }
+        match (name, name.strip_prefix("xmlns:")) {
+            ("xmlns", _) => declare(&mut scope, "", value)?,
+            (_, Some("")) => return Err(GpuError::Rim("a namespace declaration is not plain")),
+            (_, Some(prefix)) => declare(&mut scope, prefix, value)?,
             _ => plain.push((name.to_owned(), value.to_owned())),
         }
     }
@@ -233,10 +234,13 @@ fn resolve_attributes(
 }
 
 fn declare(scope: &mut Scope, prefix: &str, namespace: &str) -> Result<(), GpuError> {
-    if namespace.is_empty() || prefix.starts_with("xml") || prefix.contains(':') {
+    if namespace.is_empty() || prefix.starts_with("xml") || !prefix.bytes().all(is_plain) {
         return Err(GpuError::Rim("a namespace declaration is not plain"));
     }
     scope.insert(prefix.to_owned(), namespace.to_owned());
+    if scope.len() > MAX_NAMESPACES {
+        return Err(GpuError::Rim("it has too many namespaces"));
+    }
     Ok(())
 }
 
@@ -247,10 +251,13 @@ fn resolve(scope: &Scope, prefix: &str) -> Result<String, GpuError> {
         .ok_or(GpuError::Rim("a name has no namespace"))
 }
 
+const fn is_plain(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')
+}
+
 fn split(name: &str) -> Result<(&str, &str), GpuError> {
     let (prefix, local) = name.split_once(':').unwrap_or(("", name));
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let whole = prefix.bytes().all(plain) && local.bytes().all(plain) && !local.is_empty();
+    let whole = prefix.bytes().all(is_plain) && local.bytes().all(is_plain) && !local.is_empty();
     if whole && !(name.contains(':') && prefix.is_empty()) {
         return Ok((prefix, local));
     }

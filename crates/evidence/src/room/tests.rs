@@ -86,6 +86,8 @@ fn only_the_one_spelling_is_read() {
 fn a_document_needs_the_endorsements_of_its_type() {
     let tdx = RoomEvidence {
         kind: EvidenceType::Tdx,
+        signature: Vec::new(),
+        key: Vec::new(),
         ..evidence()
     };
     let bytes = RoomDocument::write(&tdx.to_text().unwrap(), &endorsements()).unwrap();
@@ -93,6 +95,8 @@ fn a_document_needs_the_endorsements_of_its_type() {
     assert_eq!(code(&bytes), "room-document-malformed");
     let snp = RoomEvidence {
         kind: EvidenceType::SevSnp,
+        signature: Vec::new(),
+        key: Vec::new(),
         ..evidence()
     };
     let bytes = RoomDocument::write(&snp.to_text().unwrap(), &endorsements()).unwrap();

@@ -249,9 +249,14 @@ async fn opened(
     interrupts: &mut Interrupts,
     progress: &Progress,
 ) -> anyhow::Result<Origin> {
+    let mut opening = tokio::task::spawn_blocking(opening);
     let origin = tokio::select! {
-        opened = tokio::task::spawn_blocking(opening) => opened??,
-        () = interrupts.next() => return Err(SessionError::Interrupted.into()),
+        opened = &mut opening => opened??,
+        () = interrupts.next() => {
+            // It writes into the session's folder until it ends; only then can that be removed.
+            drop(opening.await);
+            return Err(SessionError::Interrupted.into());
+        }
     };
     progress.fact("commit", origin.commit());
     for path in origin.submodules() {

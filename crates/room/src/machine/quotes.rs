@@ -86,7 +86,13 @@ fn place(ids: IdMap) -> PathBuf {
 /// Removes what a machine of these ids left, when its host died. Nobody may run under them.
 pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
     let place = place(ids);
-    match fs::remove_dir_all(&place) {
+    // Anybody may make a file of this name here; it must not stop a room.
+    let removed = match fs::symlink_metadata(&place) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(&place),
+        Ok(_) => fs::remove_file(&place),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", &place),
         _ => Ok(()),
     }

@@ -239,7 +239,7 @@ impl RsaKey {
 }
 
 /// The root's revocation list: signed by `root`, holding at `now`. Answers until when, and refuses if
-/// it names one of `certificates`.
+/// it names one of `certificates`, of which the leaf is the last.
 pub(super) fn not_revoked(
     crl: &[u8],
     root: &Signed,
@@ -256,13 +256,14 @@ pub(super) fn not_revoked(
     {
         return Err(invalid_crl("has an entry that is not understood"));
     }
-    for certificate in certificates {
-        // Every VCEK has serial number 0, which therefore names none.
+    for (place, certificate) in certificates.iter().enumerate() {
         let serial = certificate.serial();
         let listed = revoked
             .iter()
             .any(|entry| entry.serial_number.as_bytes() == serial);
-        if listed && serial != [0] {
+        // Every VCEK, which comes last, has serial number 0, which therefore names none.
+        let is_leaf = place + 1 == certificates.len();
+        if listed && !(is_leaf && serial == [0]) {
             return Err(certificate.refuse(SnpCause::CertificateRevoked, "is revoked"));
         }
     }

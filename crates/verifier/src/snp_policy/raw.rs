@@ -283,7 +283,14 @@ fn read_chips(chips: &RawList, problems: &mut Problems<'_>) -> ChipRule {
         );
     }
     let ids = read_hex::<64>(values, "signing.chip_ids", problems);
-    ChipRule::OneOf(ids.into_iter().map(ChipId::from_bytes).collect())
+    let ids: Vec<ChipId> = ids.into_iter().map(ChipId::from_bytes).collect();
+    if ids.iter().any(ChipId::is_masked) {
+        problems.add(
+            "policy-placeholder",
+            "`signing.chip_ids` has the id of all zeros, which every hidden chip shows",
+        );
+    }
+    ChipRule::OneOf(ids)
 }
 
 fn read_minimum(tcb: &RawTcb, problems: &mut Problems<'_>) -> Vec<(SnpProduct, TcbParts)> {
@@ -349,6 +356,15 @@ fn read_references(raw: Vec<RawReference>, problems: &mut Problems<'_>) -> Vec<R
             "policy-unpinned",
             "at least one `[[reference]]` set of measurements is needed",
         );
+    }
+    for reference in raw.iter().filter(|reference| reference.min_guest_svn > 0) {
+        if !matches!(reference.id_key, RawList::List(_)) {
+            let words = format!(
+                "reference `{}`: `min_guest_svn` means nothing unless `id_key` lists who may sign it",
+                reference.name
+            );
+            problems.add("policy-unpinned", words);
+        }
     }
     raw.into_iter()
         .map(|reference| Reference {

@@ -55,6 +55,9 @@ fn whatever_is_left_open_is_a_problem() {
         "chip_ids = [\"00\"]",
         "policy-measurement",
     );
+    let hidden = format!("chip_ids = [\"{}\"]", "00".repeat(64));
+    refused("chip_ids = \"any\"", &hidden, "policy-placeholder");
+    refused("min_guest_svn = 0", "min_guest_svn = 1", "policy-unpinned");
     refused("microcode = 219", "microcode = 0", "policy-tcb");
     refused(
         "host_data = \"not-compared\"",
