@@ -397,11 +397,21 @@ impl Room {
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
+    /// A socket has a name a moment before it listens.
+    async fn connection(&self) -> tokio::net::UnixStream {
+        for _ in 0..40 {
+            match tokio::net::UnixStream::connect(self.socket()).await {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    tokio::time::sleep(Duration::from_millis(25)).await;
+                }
+                connected => return connected.unwrap(),
+            }
+        }
+        panic!("the agent's socket does not listen");
+    }
+
     pub(crate) async fn begin(&self, method: &str, path: &str, body: &str) -> Response<Incoming> {
-        let stream = tokio::net::UnixStream::connect(self.socket())
-            .await
-            .unwrap();
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(self.connection().await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         drop(tokio::spawn(connection));
         let request = Request::builder()
