@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use crate::{
     AppraisalPolicy, Assurance, CauseCode, Check, CheckName, Outcome, Reason, TcbStatus, Verdict,
-    VerifiedUpstream,
-    platform::{self, malformed},
+    VerifiedUpstream, platform,
 };
 
 mod claims;
@@ -207,7 +206,7 @@ pub fn appraise(
         }
         Err(error) => work.set(
             CheckName::DocumentParse,
-            malformed(CauseCode::DocumentMalformed, &error),
+            Outcome::malformed(CauseCode::DocumentMalformed, &error),
         ),
     }
     work.finish(Digest::of(document))
@@ -254,7 +253,7 @@ impl Work<'_> {
             }
             Err(error) => self.set(
                 CheckName::QuoteParse,
-                malformed(CauseCode::QuoteMalformed, &error),
+                Outcome::malformed(CauseCode::QuoteMalformed, &error),
             ),
         }
         match document.statement() {
@@ -267,7 +266,7 @@ impl Work<'_> {
                     EvidenceError::StatementPurpose(_) => CauseCode::StatementPurpose,
                     _ => CauseCode::StatementMalformed,
                 };
-                self.set(CheckName::StatementParse, malformed(cause, &error));
+                self.set(CheckName::StatementParse, Outcome::malformed(cause, &error));
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The named checks of an appraisal, their outcomes and the fold to one verdict. No check lives
 //! here: this is what a check may answer.
 
-use std::fmt;
+use std::{error::Error, fmt};
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 macro_rules! spelled {
     ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -215,28 +215,55 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a check answered.
+/// What a check answered: `C` says why it failed, `R` why it was not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome<C, R> {
     /// What the check is about holds.
     Pass,
     /// It does not hold.
     Fail {
         /// Why, for programs.
-        cause: CauseCode,
+        cause: C,
         /// Why, for a person.
         words: String,
     },
     /// Nobody looked, or what was seen is unproved.
-    NotEvaluated(Reason),
+    NotEvaluated(R),
 }
 
-impl Outcome {
-    pub(crate) fn fail(cause: CauseCode, words: impl Into<String>) -> Self {
+/// What a check on a platform or an upstream answered.
+pub type Outcome = CheckOutcome<CauseCode, Reason>;
+
+/// Why a check was not made, as documents and reports spell it.
+pub(crate) trait NotMade {
+    /// The stable code, and words for a person.
+    fn code_and_words(&self) -> (&'static str, String);
+}
+
+impl NotMade for Reason {
+    fn code_and_words(&self) -> (&'static str, String) {
+        (self.code(), self.to_string())
+    }
+}
+
+impl<C, R> CheckOutcome<C, R> {
+    pub(crate) fn fail(cause: impl Into<C>, words: impl Into<String>) -> Self {
         Self::Fail {
-            cause,
+            cause: cause.into(),
             words: words.into(),
         }
+    }
+
+    /// A failure because something could not be read, with every cause of `error` in its words.
+    pub(crate) fn malformed(cause: impl Into<C>, error: &dyn Error) -> Self {
+        let mut words = error.to_string();
+        let mut source = error.source();
+        while let Some(deeper) = source {
+            words.push_str(": ");
+            words.push_str(&deeper.to_string());
+            source = deeper.source();
+        }
+        Self::fail(cause, words)
     }
 
     /// What this outcome alone makes of the whole.
@@ -246,6 +273,27 @@ impl Outcome {
             Self::Pass => Verdict::Accept,
             Self::NotEvaluated(_) => Verdict::Incomplete,
             Self::Fail { .. } => Verdict::Reject,
+        }
+    }
+}
+
+/// Writes the members `outcome`, and `code` and `words` where it is no pass.
+pub(crate) fn write_outcome<C: Serialize, R: NotMade, M: SerializeMap>(
+    outcome: &CheckOutcome<C, R>,
+    map: &mut M,
+) -> Result<(), M::Error> {
+    match outcome {
+        CheckOutcome::Pass => map.serialize_entry("outcome", "pass"),
+        CheckOutcome::Fail { cause, words } => {
+            map.serialize_entry("outcome", "fail")?;
+            map.serialize_entry("code", cause)?;
+            map.serialize_entry("words", words)
+        }
+        CheckOutcome::NotEvaluated(reason) => {
+            let (code, words) = reason.code_and_words();
+            map.serialize_entry("outcome", "not-evaluated")?;
+            map.serialize_entry("code", code)?;
+            map.serialize_entry("words", &words)
         }
     }
 }
@@ -261,22 +309,9 @@ pub struct Check {
 
 impl Serialize for Check {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("check", &self.name)?;
-        match &self.outcome {
-            Outcome::Pass => map.serialize_entry("outcome", "pass")?,
-            Outcome::Fail { cause, words } => {
-                map.serialize_entry("outcome", "fail")?;
-                map.serialize_entry("code", cause)?;
-                map.serialize_entry("words", words)?;
-            }
-            Outcome::NotEvaluated(reason) => {
-                map.serialize_entry("outcome", "not-evaluated")?;
-                map.serialize_entry("code", reason.code())?;
-                map.serialize_entry("words", &reason.to_string())?;
-            }
-        }
+        write_outcome(&self.outcome, &mut map)?;
         map.end()
     }
 }

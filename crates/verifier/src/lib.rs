@@ -18,7 +18,7 @@ mod snp_policy;
 mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
-pub use check::{CauseCode, Check, CheckName, Outcome, Reason, Verdict};
+pub use check::{CauseCode, Check, CheckName, CheckOutcome, Outcome, Reason, Verdict};
 pub use policy::{
     AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
     SIMULATED_UPSTREAM, TcbStatus,

@@ -3,7 +3,7 @@
 
 use proofroom_canonical::{Digest, Timestamp, json};
 use proofroom_evidence::{
-    Collateral, EvidenceError, MAX_DOCUMENT_BYTES, PckFacts, Quote, Register, TdClaims, TdFlaw,
+    Collateral, MAX_DOCUMENT_BYTES, PckFacts, Quote, Register, TdClaims, TdFlaw,
 };
 
 use crate::{CauseCode, Check, CheckName, Outcome, Reason, TcbFacts, dcap, policy::PlatformRule};
@@ -74,7 +74,7 @@ fn chain(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<(Vec<u8>, PckFacts), Ou
     let pck = quoted
         .quote
         .pck_facts()
-        .map_err(|error| malformed(CauseCode::ChainMalformed, &error))?;
+        .map_err(|error| Outcome::malformed(CauseCode::ChainMalformed, &error))?;
     Ok((root, pck))
 }
 
@@ -238,16 +238,4 @@ pub(crate) fn placeholders(claims: &TdClaims, unused: &[Register]) -> Outcome {
             format!("`{register}` repeats one byte, which no measurement does"),
         ),
     }
-}
-
-/// An error with all its causes as the words of a failure.
-pub(crate) fn malformed(cause: CauseCode, error: &EvidenceError) -> Outcome {
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(deeper) = source {
-        words.push_str(": ");
-        words.push_str(&deeper.to_string());
-        source = deeper.source();
-    }
-    Outcome::fail(cause, words)
 }

@@ -309,12 +309,5 @@ fn unreadable(error: &RoomError) -> RoomOutcome {
         RoomError::Unsupported(_) => RoomCode::EvidenceTypeUnsupported,
         _ => RoomCode::DocumentMalformed,
     };
-    let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(deeper) = source {
-        words.push_str(": ");
-        words.push_str(&deeper.to_string());
-        source = deeper.source();
-    }
-    RoomOutcome::fail(cause, words)
+    RoomOutcome::malformed(cause, error)
 }

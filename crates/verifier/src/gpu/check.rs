@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use proofroom_evidence::gpu::GpuError;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::{Verdict, check::spelled};
+use crate::{
+    Verdict,
+    check::{CheckOutcome, NotMade, spelled, write_outcome},
+};
 
 spelled! {
     /// A check: on the set of devices ([`GpuCheckName::SET`]) or on one ([`GpuCheckName::DEVICE`]).
@@ -240,39 +242,12 @@ impl fmt::Display for GpuReason {
     }
 }
 
-/// What a check answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GpuOutcome {
-    /// What the check is about holds.
-    Pass,
-    /// It does not hold.
-    Fail {
-        /// Why, for programs.
-        cause: GpuCause,
-        /// Why, for a person.
-        words: String,
-    },
-    /// Nobody looked, or what was seen is unproved.
-    NotEvaluated(GpuReason),
-}
+/// What a check on NVIDIA devices answered.
+pub type GpuOutcome = CheckOutcome<GpuCause, GpuReason>;
 
-impl GpuOutcome {
-    pub(crate) fn fail(cause: GpuCause, words: impl Into<String>) -> Self {
-        Self::Fail {
-            cause,
-            words: words.into(),
-        }
-    }
-
-    pub(super) fn malformed(cause: GpuCause, error: &GpuError) -> Self {
-        let mut words = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(deeper) = source {
-            words.push_str(": ");
-            words.push_str(&deeper.to_string());
-            source = deeper.source();
-        }
-        Self::fail(cause, words)
+impl NotMade for GpuReason {
+    fn code_and_words(&self) -> (&'static str, String) {
+        (self.code(), self.to_string())
     }
 }
 
@@ -304,19 +279,7 @@ impl Serialize for GpuCheck {
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("check", &self.name)?;
         map.serialize_entry("required", &self.required)?;
-        match &self.outcome {
-            GpuOutcome::Pass => map.serialize_entry("outcome", "pass")?,
-            GpuOutcome::Fail { cause, words } => {
-                map.serialize_entry("outcome", "fail")?;
-                map.serialize_entry("code", cause)?;
-                map.serialize_entry("words", words)?;
-            }
-            GpuOutcome::NotEvaluated(reason) => {
-                map.serialize_entry("outcome", "not-evaluated")?;
-                map.serialize_entry("code", reason.code())?;
-                map.serialize_entry("words", &reason.to_string())?;
-            }
-        }
+        write_outcome(&self.outcome, &mut map)?;
         map.end()
     }
 }

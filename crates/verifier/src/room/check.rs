@@ -5,7 +5,10 @@ use std::fmt;
 use proofroom_evidence::EvidenceType;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::{CauseCode, CheckName, Outcome, Reason, Verdict, check::spelled};
+use crate::{
+    CauseCode, CheckName, Outcome, Reason,
+    check::{CheckOutcome, NotMade, spelled, write_outcome},
+};
 
 spelled! {
     /// A check. Which ones are made depends on the evidence's type: [`RoomCheckName::of`].
@@ -296,6 +299,12 @@ pub enum RoomCause {
     Platform(CauseCode),
 }
 
+impl From<RoomCode> for RoomCause {
+    fn from(code: RoomCode) -> Self {
+        Self::Room(code)
+    }
+}
+
 impl RoomCause {
     /// The stable spelling in JSON, documents and reports.
     #[must_use]
@@ -319,30 +328,17 @@ impl Serialize for RoomCause {
     }
 }
 
-/// What a check answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RoomOutcome {
-    /// What the check is about holds.
-    Pass,
-    /// It does not hold.
-    Fail {
-        /// Why, for programs.
-        cause: RoomCause,
-        /// Why, for a person.
-        words: String,
-    },
-    /// Not reached, or in order as read but unproved, because this check did not pass.
-    NotEvaluated(RoomCheckName),
+/// What a check on a room answered. One that was not made names the check that did not pass: it was not
+/// reached after it, or is in order as read and unproved without it.
+pub type RoomOutcome = CheckOutcome<RoomCause, RoomCheckName>;
+
+impl NotMade for RoomCheckName {
+    fn code_and_words(&self) -> (&'static str, String) {
+        ("not-reached", format!("`{self}` did not pass"))
+    }
 }
 
 impl RoomOutcome {
-    pub(crate) fn fail(code: RoomCode, words: impl Into<String>) -> Self {
-        Self::Fail {
-            cause: RoomCause::Room(code),
-            words: words.into(),
-        }
-    }
-
     /// What a check on the platform answered.
     pub(crate) fn of_platform(outcome: Outcome) -> Self {
         match outcome {
@@ -357,16 +353,6 @@ impl RoomOutcome {
             }
             // no room's check on its platform answers that
             Outcome::NotEvaluated(Reason::ArchiveAudit) => Self::NotEvaluated(RoomCheckName::Nonce),
-        }
-    }
-
-    /// What this outcome alone makes of the whole.
-    #[must_use]
-    pub const fn verdict(&self) -> Verdict {
-        match self {
-            Self::Pass => Verdict::Accept,
-            Self::NotEvaluated(_) => Verdict::Incomplete,
-            Self::Fail { .. } => Verdict::Reject,
         }
     }
 }
@@ -384,19 +370,7 @@ impl Serialize for RoomCheck {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("name", &self.name)?;
-        match &self.outcome {
-            RoomOutcome::Pass => map.serialize_entry("outcome", "pass")?,
-            RoomOutcome::Fail { cause, words } => {
-                map.serialize_entry("outcome", "fail")?;
-                map.serialize_entry("code", cause)?;
-                map.serialize_entry("words", words)?;
-            }
-            RoomOutcome::NotEvaluated(after) => {
-                map.serialize_entry("outcome", "not-evaluated")?;
-                map.serialize_entry("code", "not-reached")?;
-                map.serialize_entry("words", &format!("`{after}` did not pass"))?;
-            }
-        }
+        write_outcome(&self.outcome, &mut map)?;
         map.end()
     }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha384};
 
 use super::{Work, boot_log, events, statement, unreadable};
 use crate::{
-    CauseCode, RoomCheckName as Name, RoomCode, RoomOutcome,
+    CauseCode, Outcome, RoomCheckName as Name, RoomCode, RoomOutcome,
     platform::{self, JudgedBy, Quoted},
     reference::{Hash384, ReferenceEvent, TdxReference},
     room_policy::TdxRule,
@@ -50,7 +50,7 @@ pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
             references(work, rule, log.as_ref(), claims);
         }
         Err(error) => {
-            let outcome = platform::malformed(CauseCode::QuoteMalformed, &error);
+            let outcome = Outcome::malformed(CauseCode::QuoteMalformed, &error);
             work.set(Name::QuoteParse, RoomOutcome::of_platform(outcome));
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::{Verdict, check::spelled};
+use crate::check::{CheckOutcome, NotMade, spelled, write_outcome};
 
 spelled! {
     /// A check. Every appraisal answers every one of them, in this order.
@@ -183,38 +183,12 @@ impl fmt::Display for SnpReason {
     }
 }
 
-/// What a check answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SnpOutcome {
-    /// What the check is about holds.
-    Pass,
-    /// It does not hold.
-    Fail {
-        /// Why, for programs.
-        cause: SnpCause,
-        /// Why, for a person.
-        words: String,
-    },
-    /// Nobody looked, or what was seen is unproved.
-    NotEvaluated(SnpReason),
-}
+/// What a check on an SNP report answered.
+pub type SnpOutcome = CheckOutcome<SnpCause, SnpReason>;
 
-impl SnpOutcome {
-    pub(crate) fn fail(cause: SnpCause, words: impl Into<String>) -> Self {
-        Self::Fail {
-            cause,
-            words: words.into(),
-        }
-    }
-
-    /// What this outcome alone makes of the whole.
-    #[must_use]
-    pub const fn verdict(&self) -> Verdict {
-        match self {
-            Self::Pass => Verdict::Accept,
-            Self::NotEvaluated(_) => Verdict::Incomplete,
-            Self::Fail { .. } => Verdict::Reject,
-        }
+impl NotMade for SnpReason {
+    fn code_and_words(&self) -> (&'static str, String) {
+        (self.code(), self.to_string())
     }
 }
 
@@ -231,19 +205,7 @@ impl Serialize for SnpCheck {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("check", &self.name)?;
-        match &self.outcome {
-            SnpOutcome::Pass => map.serialize_entry("outcome", "pass")?,
-            SnpOutcome::Fail { cause, words } => {
-                map.serialize_entry("outcome", "fail")?;
-                map.serialize_entry("code", cause)?;
-                map.serialize_entry("words", words)?;
-            }
-            SnpOutcome::NotEvaluated(reason) => {
-                map.serialize_entry("outcome", "not-evaluated")?;
-                map.serialize_entry("code", reason.code())?;
-                map.serialize_entry("words", &reason.to_string())?;
-            }
-        }
+        write_outcome(&self.outcome, &mut map)?;
         map.end()
     }
 }
