@@ -98,7 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("verifier", &["canonical", "evidence"]),
     ("verify", &["canonical", "record", "tlog", "verifier"]),
     ("vmm", &["canonical"]),
-    ("xtask", &[]),
+    ("xtask", &["canonical", "classify"]),
 ];
 
 /// Crates that do no I/O, and what none of their dependencies may bring in.

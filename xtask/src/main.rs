@@ -12,6 +12,7 @@ mod demo;
 mod image;
 mod machine;
 mod matrix;
+mod score;
 mod suite;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Task {
     Ci,
     /// Try to get out of rooms of every backend, and write what came of it to `docs/attack-matrix.md`.
     AttackMatrix(matrix::Options),
+    /// Score the classifier on a file of labelled texts: recall by label, false positives, speed.
+    Score(score::Options),
     /// Check the house rules: file heads, file sizes, documents that name what exists, crate arrows.
     Tidy,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Test => suite::test().map(|()| ExitCode::SUCCESS),
         Task::Ci => suite::ci().map(|()| ExitCode::SUCCESS),
         Task::AttackMatrix(options) => matrix::make(&options).map(|()| ExitCode::SUCCESS),
+        Task::Score(options) => score::run(&options),
         Task::Tidy => checks::tidy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
