@@ -11,6 +11,7 @@ import sys
 
 import dsse
 import receipt
+import room
 import upstream
 
 
@@ -22,6 +23,12 @@ def answer(request):
             base64.b64decode(request["document"], validate=True),
             request["nonce"],
             request["at"],
+        )
+    if stage == "room":
+        return room.answer(
+            request,
+            base64.b64decode(request["document"], validate=True),
+            base64.b64decode(request["reference"], validate=True),
         )
     if stage == "dsse":
         return dsse.answer(request["key"], base64.b64decode(request["envelope"], validate=True))

@@ -41,6 +41,7 @@ class Quote:
     seam_attributes: bytes
     attributes: int
     registers: dict
+    mr_owner: bytes
     report_data: bytes
     service_td: bytes | None
     qe_vendor: bytes
@@ -88,7 +89,7 @@ def body_fields(reader):
     reader.take(8)  # XFAM
     registers["mr_td"] = reader.take(48)
     registers["mr_config_id"] = reader.take(48)
-    reader.take(96)  # MROWNER, MROWNERCONFIG
+    body["mr_owner"] = reader.take(96)  # MROWNER, MROWNERCONFIG
     for index in range(4):
         registers[f"rtmr{index}"] = reader.take(48)
     body["report_data"] = reader.take(64)

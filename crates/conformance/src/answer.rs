@@ -6,7 +6,9 @@ use proofroom_record::dsse::{Envelope, EnvelopeError};
 use proofroom_tlog::{LogProof, VerifierKey};
 use proofroom_verifier::{Appraisal, AppraisalPolicy, CheckName, Freshness, Outcome, appraise};
 
-use crate::{Answer, Request, Verdict};
+use crate::{Answer, Request};
+
+mod room;
 
 /// The code for a request whose own frame (policy, key) cannot be used.
 const UNUSABLE: &str = "request-unusable";
@@ -21,6 +23,23 @@ pub fn answer(request: &Request) -> Answer {
             policy,
             document,
         } => upstream(&document.0, policy, *nonce, *at),
+        Request::Room {
+            at,
+            policy,
+            reference,
+            deployment_ca,
+            session,
+            document,
+        } => {
+            let asked = room::Asked {
+                policy,
+                reference: &reference.0,
+                deployment_ca,
+                session,
+                at: *at,
+            };
+            room::answer(&asked, &document.0)
+        }
         Request::Dsse { key, envelope } => dsse(key, &envelope.0),
         Request::TlogProof { key, proof, leaf } => {
             receipt(key, &proof.0, &leaf.0).unwrap_or_else(Answer::reject)
@@ -39,11 +58,7 @@ fn upstream(document: &[u8], policy: &str, nonce: Option<Nonce>, at: Timestamp) 
     let appraisal = appraise(document, &policy, freshness, at);
     let failure = appraisal.first_failure();
     Answer {
-        verdict: match appraisal.verdict() {
-            proofroom_verifier::Verdict::Accept => Verdict::Accept,
-            proofroom_verifier::Verdict::Incomplete => Verdict::Incomplete,
-            proofroom_verifier::Verdict::Reject => Verdict::Reject,
-        },
+        verdict: appraisal.verdict().into(),
         check: failure.map(|(check, _)| check.to_string()),
         code: failure.map(|(_, code)| code.to_string()),
         identity: appraisal.quote().map(|quote| quote.to_string()),

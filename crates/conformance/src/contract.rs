@@ -1,14 +1,16 @@
 //! One request, one answer, each one line of JSON: what an implementation under test reads and
 //! writes.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proofroom_canonical::{Nonce, Timestamp};
+use proofroom_canonical::{Digest, Nonce, SessionId, Timestamp};
+use proofroom_evidence::Moment;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most bytes of a request line: a document of 512 KiB in base64, and room for a policy.
-pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+/// The most bytes of a request line: a document whose log has ten megabytes, in base64 twice, and room
+/// for a policy.
+pub const MAX_REQUEST_BYTES: usize = 24 * 1024 * 1024;
 
 /// Bytes, in JSON as padded base64.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,6 +38,26 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// What a relying party knows of the session whose room is appraised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// When the evidence was to be made.
+    pub moment: Moment,
+    /// The exact text that its quote must bind.
+    pub statement: String,
+    /// The session.
+    pub session: SessionId,
+    /// The nonce that the relying party chose for it.
+    pub nonce: Nonce,
+    /// The agent.
+    pub agent: String,
+    /// The commit.
+    pub commit: String,
+    /// Digest of every policy in force, by the policy's name.
+    pub policies: BTreeMap<String, Digest>,
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case", deny_unknown_fields)]
@@ -48,6 +70,21 @@ pub enum Request {
         nonce: Option<Nonce>,
         /// The appraisal policy's text.
         policy: String,
+        /// The document.
+        document: Bytes,
+    },
+    /// Appraise the evidence document of a room (`docs/spec/room-evidence.md`).
+    Room {
+        /// The time of appraisal.
+        at: Timestamp,
+        /// The room appraisal policy's text.
+        policy: String,
+        /// The reference manifest's file.
+        reference: Bytes,
+        /// The deployment's CA certificate, PEM.
+        deployment_ca: String,
+        /// The session that the room is to be of.
+        session: Expectation,
         /// The document.
         document: Bytes,
     },
@@ -79,6 +116,16 @@ pub enum Verdict {
     Incomplete,
     /// Something failed.
     Reject,
+}
+
+impl From<proofroom_verifier::Verdict> for Verdict {
+    fn from(verdict: proofroom_verifier::Verdict) -> Self {
+        match verdict {
+            proofroom_verifier::Verdict::Accept => Self::Accept,
+            proofroom_verifier::Verdict::Incomplete => Self::Incomplete,
+            proofroom_verifier::Verdict::Reject => Self::Reject,
+        }
+    }
 }
 
 /// What is answered.

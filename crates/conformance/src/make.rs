@@ -12,12 +12,13 @@ use crate::{
 mod coverage;
 mod dsse;
 mod receipt;
+mod room;
 mod upstream;
 
 /// A case before it has a number.
 struct Case {
     stage: &'static str,
-    name: &'static str,
+    name: String,
     title: String,
     clauses: Vec<String>,
     provenance: String,
@@ -33,7 +34,12 @@ struct Case {
 pub fn files() -> Result<BTreeMap<String, Vec<u8>>, String> {
     let mut files: BTreeMap<String, Vec<u8>> = shared_files();
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-    let cases = [upstream::cases(), dsse::cases(), receipt::cases()];
+    let cases = [
+        upstream::cases(),
+        room::cases(),
+        dsse::cases(),
+        receipt::cases(),
+    ];
     let mut listed = Vec::new();
     for case in cases.into_iter().flatten() {
         let number = numbers.entry(case.stage).or_default();
@@ -52,7 +58,7 @@ pub fn files() -> Result<BTreeMap<String, Vec<u8>>, String> {
         files.insert(format!("{folder}/expected.json"), pretty(&case.expected)?);
         listed.push((folder, manifest, case.expected));
     }
-    let coverage = coverage::document(&listed);
+    let coverage = coverage::document(&listed)?;
     files.insert("SPEC_COVERAGE.md".to_owned(), coverage.into_bytes());
     Ok(files)
 }
@@ -64,10 +70,13 @@ fn pretty(value: &impl serde::Serialize) -> Result<Vec<u8>, String> {
 }
 
 fn shared_files() -> BTreeMap<String, Vec<u8>> {
-    upstream::policies()
+    let upstream = upstream::policies()
         .into_iter()
-        .map(|(name, text)| (format!("upstream-tdx/{name}"), text.into_bytes()))
-        .collect()
+        .map(|(name, text)| (format!("upstream-tdx/{name}"), text.into_bytes()));
+    let room = room::shared()
+        .into_iter()
+        .map(|(name, bytes)| (format!("room/{name}"), bytes));
+    upstream.chain(room).collect()
 }
 
 /// Writes every made file below `directory`. Files that are not made stay.

@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proofroom_canonical::{Nonce, Timestamp};
 use proofroom_evidence::{Collateral, EvidenceDocument};
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, Bytes, Request};
+use crate::{Answer, Bytes, Expectation, Request};
 
 /// One vector, with its input read.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ pub enum VectorError {
     /// The expected answer is not one.
     #[error("`{0}` is no answer")]
     Expected(PathBuf, #[source] serde_json::Error),
+    /// A document that is to be filled has no boot log.
+    #[error("`{0}` has no boot log that could be filled")]
+    Log(PathBuf),
     /// A file of the evidence kit is not what the manifest takes it for.
     #[error("`{0}` of the evidence kit is not what the manifest takes it for: {1}")]
     Kit(PathBuf, String),
@@ -67,6 +71,18 @@ pub(crate) enum RawRequest {
         document: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kit: Option<Kit>,
+    },
+    Room {
+        at: Timestamp,
+        policy: String,
+        reference: String,
+        deployment_ca: String,
+        session: String,
+        document: String,
+        /// Zero bytes are added to the document's boot log until it has this many: a log that large is
+        /// made, not kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fill_boot_log_to: Option<usize>,
     },
     Dsse {
         key: String,
@@ -164,6 +180,26 @@ fn request(
                 document,
             }
         }
+        RawRequest::Room {
+            at,
+            policy,
+            reference,
+            deployment_ca,
+            session,
+            document,
+            fill_boot_log_to,
+        } => Request::Room {
+            at,
+            policy: text(&case.join(policy))?,
+            reference: read(&reference)?,
+            deployment_ca: text(&case.join(deployment_ca))?,
+            session: expectation(&case.join(session))?,
+            document: match fill_boot_log_to {
+                Some(size) => filled(&read(&document)?.0, size)
+                    .ok_or_else(|| VectorError::Log(case.join(document)))?,
+                None => read(&document)?,
+            },
+        },
         RawRequest::Dsse { key, envelope } => Request::Dsse {
             key: text(&case.join(key))?,
             envelope: read(&envelope)?,
@@ -174,6 +210,23 @@ fn request(
             leaf: read(&leaf)?,
         },
     }))
+}
+
+fn expectation(path: &Path) -> Result<Expectation, VectorError> {
+    serde_json::from_slice(&bytes(path)?)
+        .map_err(|error| VectorError::Manifest(path.to_owned(), error))
+}
+
+/// `document` with zero bytes behind its boot log, `size` bytes of log in all.
+fn filled(document: &[u8], size: usize) -> Option<Bytes> {
+    // the evidence is a text inside the document's text
+    const MEMBER: &str = r#"\"boot_log\":\""#;
+    let (before, rest) = str::from_utf8(document).ok()?.split_once(MEMBER)?;
+    let (log, after) = rest.split_once('\\')?;
+    let mut log = STANDARD.decode(log).ok()?;
+    log.resize(size, 0);
+    let whole = [before, MEMBER, &STANDARD.encode(log), "\\", after].concat();
+    Some(Bytes(whole.into_bytes()))
 }
 
 fn composed(files: &Kit, kit: &Path) -> Result<Bytes, VectorError> {

@@ -228,7 +228,7 @@ impl SimulatedTee {
     clippy::panic,
     reason = "a test double: no input of its caller leads here"
 )]
-pub(crate) fn written<T, E: std::fmt::Display>(made: Result<T, E>) -> T {
+pub fn written<T, E: std::fmt::Display>(made: Result<T, E>) -> T {
     match made {
         Ok(value) => value,
         Err(error) => panic!("simulated TEE: {error}"),

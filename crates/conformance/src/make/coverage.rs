@@ -2,64 +2,74 @@
 
 use std::collections::BTreeMap;
 
-use proofroom_verifier::CauseCode;
+use proofroom_verifier::{CauseCode, RoomCode};
 
 use crate::{
     Answer,
     vector::{Manifest, RawRequest},
 };
 
+mod negative;
+
 /// A vector's folder, its manifest and the answer that it expects.
 type Listed = (String, Manifest, Answer);
 
-/// Why a code of `upstream-tdx` has no vector, where it has none.
-const WITHOUT: &[(&str, &str)] = &[
-    ("chain-malformed", "unit and mutation tests of the verifier"),
-    ("chain-broken", "unit and mutation tests of the verifier"),
-    (
-        "revocation-unknown",
-        "the simulated platform cannot make it",
-    ),
-    (
-        "certificate-expired",
-        "simulated certificates hold until 2049",
-    ),
-    (
-        "collateral-malformed",
-        "unsigned by construction: met as a signature fault first",
-    ),
-    ("crl-invalid", "mutation tests of the verifier"),
-    ("tcb-info-kind", "the simulated platform cannot make it"),
-    (
-        "qe-vendor",
-        "a quote's header is signed: met as a signature fault first",
-    ),
-    (
-        "qe-identity-mismatch",
-        "the simulated platform cannot make it",
-    ),
-    ("verifier-refused", "the code for what has no code"),
-    ("tdx-module", "the simulated platform cannot make it"),
+/// Why a code of a stage has no vector, where it has none.
+#[rustfmt::skip]
+const WITHOUT: &[(&str, &str, &str)] = &[
+    ("upstream-tdx", "chain-malformed", "unit and mutation tests of the verifier"),
+    ("upstream-tdx", "chain-broken", "unit and mutation tests of the verifier"),
+    ("upstream-tdx", "revocation-unknown", "the simulated platform cannot make it"),
+    ("upstream-tdx", "certificate-expired", "simulated certificates hold until 2049"),
+    ("upstream-tdx", "collateral-malformed", "unsigned by construction: met as a signature fault first"),
+    ("upstream-tdx", "crl-invalid", "mutation tests of the verifier"),
+    ("upstream-tdx", "tcb-info-kind", "the simulated platform cannot make it"),
+    ("upstream-tdx", "qe-vendor", "a quote's header is signed: met as a signature fault first"),
+    ("upstream-tdx", "qe-identity-mismatch", "the simulated platform cannot make it"),
+    ("upstream-tdx", "verifier-refused", "the code for what has no code"),
+    ("room", "tpm-unsupported", "unit tests of the reader"),
+    ("room", "ak-key", "tests of the verifier"),
+    ("room", "reference-not-computed", "tests of the verifier"),
+    ("room", "boot-config-layer-order", "tests of the verifier: the vectors' manifest has one layer"),
+    ("upstream-tdx", "tdx-module", "the simulated platform cannot make it"),
 ];
 
-pub(super) fn document(vectors: &[Listed]) -> String {
+/// The stages whose codes are listed: what answers them, where they are specified, their codes.
+fn stages() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    let platform = CauseCode::ALL.iter().map(|code| code.as_str());
+    let room = RoomCode::ALL.iter().map(|code| code.as_str());
+    vec![
+        ("upstream-tdx", "evidence.md", platform.collect()),
+        ("room", "room-evidence.md", room.collect()),
+    ]
+}
+
+/// # Errors
+/// Words, where a case of the negative list is not among the vectors.
+pub(super) fn document(vectors: &[Listed]) -> Result<String, String> {
     let mut text = String::from(
         "# Coverage of the specifications by vectors\n\n\
          Made by `cargo run -p proofroom-conformance --bin proofroom-make-vectors`; a test fails when \
-         it is stale.\n\n\
-         ## Codes of `upstream-tdx` (`docs/spec/evidence.md`)\n\n\
-         | Code | Vectors |\n|---|---|\n",
+         it is stale.\n",
     );
-    for code in CauseCode::ALL {
-        let code = code.as_str();
-        let of_code = |(_, _, expected): &&Listed| expected.code.as_deref() == Some(code);
-        let found = names(vectors.iter().filter(of_code));
-        let cell = if found.is_empty() {
-            reason(code)
-        } else {
-            found
-        };
-        line(&mut text, code, &cell);
+    negative::tables(&mut text, vectors)?;
+    for (stage, specification, codes) in stages() {
+        text.push_str(&format!(
+            "\n## Codes of `{stage}` (`docs/spec/{specification}`)\n\n| Code | Vectors |\n|---|---|\n"
+        ));
+        let folder = format!("{stage}/");
+        for code in codes {
+            let wanted = |(name, _, expected): &&Listed| {
+                name.starts_with(&folder) && expected.code.as_deref() == Some(code)
+            };
+            let found = names(vectors.iter().filter(wanted));
+            let cell = if found.is_empty() {
+                reason(stage, code)
+            } else {
+                found
+            };
+            line(&mut text, code, &cell);
+        }
     }
     text.push_str("\n## Clauses\n\n| Clause | Vectors |\n|---|---|\n");
     for (clause, found) in by_clause(vectors) {
@@ -72,18 +82,20 @@ pub(super) fn document(vectors: &[Listed]) -> String {
     for (_, manifest, expected) in vectors {
         genuine(&mut text, manifest, expected);
     }
-    text
+    Ok(text)
 }
 
 fn line(text: &mut String, left: &str, right: &str) {
     text.push_str(&format!("| `{left}` | {right} |\n"));
 }
 
-fn reason(code: &str) -> String {
-    let known = WITHOUT.iter().find(|(known, _)| *known == code);
+fn reason(stage: &str, code: &str) -> String {
+    let known = WITHOUT
+        .iter()
+        .find(|(of, known, _)| (*of, *known) == (stage, code));
     known.map_or_else(
         || "**none**".to_owned(),
-        |(_, reason)| format!("none: {reason}"),
+        |(_, _, reason)| format!("none: {reason}"),
     )
 }
 

@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
     let pem = pem.unwrap_or_default().into_bytes();
     let case = |(name, title, change, envelope, code): Row| Case {
         stage: "dsse",
-        name,
+        name: name.to_owned(),
         title: title.to_owned(),
         clauses: vec![RULE.to_owned()],
         provenance: format!("made: P-256 key of scalar 0x0101..01; {change}"),

@@ -66,7 +66,7 @@ pub(super) fn cases() -> Vec<Case> {
     let rows = rows.into_iter().flatten().flatten();
     rows.map(|(name, title, change, key, proof, leaf, code)| Case {
         stage: "tlog-proof",
-        name,
+        name: name.to_owned(),
         title: title.to_owned(),
         clauses: vec![RULE.to_owned()],
         provenance: format!("made: a log of eleven leaves, `leaf 0` to `leaf 10`; {change}"),

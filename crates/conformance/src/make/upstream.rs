@@ -76,6 +76,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = plans::cases();
     cases.extend(bytes::cases());
     cases.extend(kit::cases());
+    cases.extend(bytes::later_cases());
     cases
 }
 
@@ -146,7 +147,7 @@ fn case(
 ) -> Case {
     Case {
         stage: STAGE,
-        name: about.name,
+        name: about.name.to_owned(),
         title: about.title.to_owned(),
         clauses: vec![about.clause.to_owned()],
         provenance: if about.change.is_empty() {

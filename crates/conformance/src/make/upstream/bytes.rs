@@ -29,6 +29,15 @@ enum Edit {
 type Row = (About, Edit, Expect);
 
 pub(super) fn cases() -> Vec<Case> {
+    made([quotes(), signatures(), texts(), collateral()])
+}
+
+/// Cases that came later: numbers are stable.
+pub(super) fn later_cases() -> Vec<Case> {
+    made([bindings()])
+}
+
+fn made<const N: usize>(rows: [Vec<Row>; N]) -> Vec<Case> {
     let tee = SimulatedTee::from_seed(DEMO_SEED);
     let document = tee.document(&honest(&tee));
     let text = String::from_utf8_lossy(&document);
@@ -39,7 +48,6 @@ pub(super) fn cases() -> Vec<Case> {
         };
         case(&about, SIMULATED, Some(NONCE), changed, expect)
     };
-    let rows = [quotes(), signatures(), texts(), collateral()];
     rows.into_iter().flatten().map(made).collect()
 }
 
@@ -141,6 +149,26 @@ fn texts() -> Vec<Row> {
         spelled("statement-member-added", "A key that somebody added to the statement", "member added", |text| text.replacen(",\\\"model", ",\\\"extra\\\":\\\"x\\\",\\\"model", 1)),
         (about("statement-edited", "A statement edited after it was quoted", "evidence.md E-6", "another model"), Edit::Text(|text| text.replacen("glm-5", "glm-6", 1)), Expect::RejectGood("report-data-binding", "report-data-mismatch", GOOD)),
     ]
+}
+
+#[rustfmt::skip]
+fn bindings() -> Vec<Row> {
+    let spelled = |name, title, change, edit: fn(&str) -> String| {
+        (about(name, title, SPELLING, change), Edit::Text(edit), Expect::RejectGood("statement-parse", "statement-malformed", GOOD))
+    };
+    vec![
+        spelled("statement-without-nonce", "A statement that answers nobody's nonce", "`nonce` removed", without_nonce),
+        spelled("statement-key-added", "A second TLS key in the statement, under the name of the first", "`tls_spki_sha256` twice", |text| text.replacen("\\\"tls_spki_sha256\\\":", &format!("\\\"tls_spki_sha256\\\":\\\"sha256:{}\\\",\\\"tls_spki_sha256\\\":", "00".repeat(32)), 1)),
+        (about("document-key-beside", "A signing key beside a statement that does not name it", FORM, "`signing_key` added"), Edit::Text(|text| text.replacen("\"quote\":", "\"signing_key\":\"AA==\",\"quote\":", 1)), Expect::Reject("document-parse", "document-malformed")),
+    ]
+}
+
+fn without_nonce(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("\\\"nonce\\\":") else {
+        return text.to_owned();
+    };
+    let after = rest.split_once(',').map_or(rest, |(_, after)| after);
+    format!("{before}{after}")
 }
 
 #[rustfmt::skip]

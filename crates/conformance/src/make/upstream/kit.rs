@@ -51,7 +51,7 @@ fn case(row: &Row) -> Case {
     let word = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     Case {
         stage: STAGE,
-        name: row.name,
+        name: row.name.to_owned(),
         title: row.title.to_owned(),
         clauses: vec![format!("evidence.md section 5, {check}")],
         provenance: format!(
