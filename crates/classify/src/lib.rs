@@ -32,7 +32,7 @@ pub use label::{HighWater, Label, Levels, MAX_LEVELS};
 pub use policy::ClassificationPolicy;
 pub use problem::PolicyProblem;
 pub use routing::{
-    Assurance, Candidate, Refusal, Rejection, RouteDecision, RouteRequest, RoutingPolicy,
-    UpstreamOffer, Why,
+    Assurance, Candidate, MAX_SURVEYED, Refusal, Rejection, RouteDecision, RouteRequest,
+    RoutingPolicy, Survey, UpstreamOffer, WayOut, Why,
 };
 pub use segment::{Origin, Segment};

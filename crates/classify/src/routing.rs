@@ -3,12 +3,15 @@
 mod coverage;
 mod decide;
 mod load;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 use proofroom_canonical::Digest;
+
+pub use survey::{MAX_SURVEYED, Survey, WayOut};
 
 use crate::{ClassificationPolicy, Label, Levels, PolicyProblem, problem::Problems, table::Globs};
 
@@ -42,6 +45,8 @@ pub struct RouteRequest<'a> {
     pub model: &'a str,
     /// The repository of the session.
     pub repository: &'a str,
+    /// The person for whom the session runs; empty where nobody knows.
+    pub person: &'a str,
 }
 
 /// An upstream that the gateway is configured for.
@@ -167,6 +172,12 @@ impl RoutingPolicy {
         self.digest
     }
 
+    /// Tries every request that the file's conditions can tell apart, and says where each may go.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        survey::survey(self)
+    }
+
     /// The tiers that this policy knows and what each proves.
     pub fn tiers(&self) -> impl Iterator<Item = (&str, Assurance)> {
         self.tiers
@@ -217,6 +228,7 @@ pub(crate) struct When {
     pub(crate) at_least: Label,
     pub(crate) at_most: Label,
     pub(crate) repositories: Globs,
+    pub(crate) persons: Globs,
     pub(crate) models: Globs,
 }
 
@@ -236,9 +248,10 @@ pub(crate) enum Outcome {
 impl When {
     /// Whether the rule is for this request; `names` are the name asked for and, behind an alias,
     /// the models it stands for. One of them in the rule's `models` is enough.
-    pub(crate) fn holds(&self, label: Label, repository: &str, names: &[&str]) -> bool {
-        (self.at_least..=self.at_most).contains(&label)
-            && self.repositories.matches(repository)
+    pub(crate) fn holds(&self, request: &RouteRequest<'_>, names: &[&str]) -> bool {
+        (self.at_least..=self.at_most).contains(&request.label)
+            && self.repositories.matches(request.repository)
+            && self.persons.matches(request.person)
             && names.iter().any(|name| self.models.matches(name))
     }
 }

@@ -276,6 +276,11 @@ impl Globs {
         self.set.is_match(text)
     }
 
+    /// The patterns, as the author wrote them.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &str> {
+        self.written.iter().map(String::as_str)
+    }
+
     pub(crate) fn any(&self) -> bool {
         let all = |p: &String| p == "**" || (p == "*" && self.kind == GlobKind::Name);
         self.written.iter().any(all)

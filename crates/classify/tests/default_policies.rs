@@ -72,6 +72,7 @@ fn restricted_goes_to_the_enclave_and_public_does_not() {
             label,
             model: "gpt-oss-120b",
             repository: "acme/website",
+            person: "ada",
         };
         match routing.route(&request, &offers) {
             RouteDecision::Send { tier, .. } => tier,

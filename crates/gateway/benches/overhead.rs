@@ -220,6 +220,7 @@ attestation = {{ kind = "none" }}
         spiffe_id: "spiffe://bench/session/1/agent/a".to_owned(),
         binding: Digest::of("binding"),
         repository: "shop".to_owned(),
+        person: "ada".to_owned(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

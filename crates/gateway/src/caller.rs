@@ -17,6 +17,8 @@ pub struct CallerIdentity {
     pub binding: Digest,
     /// Name of the session's repository, as routing rules name it.
     pub repository: String,
+    /// Name of the person for whom the session runs, as routing rules name persons.
+    pub person: String,
 }
 
 /// One session at the gateway: its identity, its high-water mark, its run counter. Made by

@@ -47,6 +47,7 @@ fn reachable(core: &Core, caller: &Caller, model: &str) -> bool {
         label: caller.high_water(),
         model,
         repository: &caller.identity().repository,
+        person: &caller.identity().person,
     };
     [Api::ChatCompletions, Api::Messages]
         .into_iter()

@@ -188,6 +188,7 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
         label: draft.position.after,
         model,
         repository: &draft.caller.identity().repository,
+        person: &draft.caller.identity().person,
     };
     let api = draft.opening.api;
     let offers = core.offers_for(api, model);

@@ -59,6 +59,14 @@ pub enum RequestError {
         /// The type it must have.
         expected: &'static str,
     },
+    /// A member refers to text that the provider keeps, which nobody here can classify.
+    #[error(
+        "member `{name}` refers to text that is kept elsewhere and cannot be classified; send the conversation itself"
+    )]
+    RefersToKept {
+        /// The member.
+        name: &'static str,
+    },
     /// The model name is empty, longer than [`MAX_MODEL_BYTES`] or not plain printable ASCII.
     #[error(
         "model name is not 1 to {MAX_MODEL_BYTES} printable ascii characters without spaces; use the name that `GET /v1/models` lists"
@@ -81,6 +89,7 @@ impl RequestError {
             Self::AmbiguousMember { .. } => "request-ambiguous-member",
             Self::Missing { .. } => "request-member-missing",
             Self::WrongType { .. } => "request-member-type",
+            Self::RefersToKept { .. } => "request-refers-to-kept",
             Self::ModelName => "request-model-name",
         }
     }

@@ -27,6 +27,19 @@ pub const MAX_MODEL_BYTES: usize = 256;
 
 const DECIDING: [&str; 5] = ["model", "messages", "stream", "system", "tools"];
 
+/// Members by which APIs go on with a conversation, or take up texts, that the provider keeps.
+const KEPT: [&str; 9] = [
+    "previous_response_id",
+    "previous_interaction_id",
+    "conversation",
+    "conversation_id",
+    "thread_id",
+    "container",
+    "prompt",
+    "cached_content",
+    "cachedContent",
+];
+
 /// Reads what `body` says. Nothing of it is kept except in the returned facts.
 ///
 /// # Errors
@@ -86,6 +99,7 @@ pub(crate) fn read_top(body: &[u8]) -> Result<Top, RequestError> {
         .map_err(|error| budget.blame(error))?;
     reader.end().map_err(RequestError::NotJson)?;
     refuse_ambiguous(&parts)?;
+    refuse_kept(&parts)?;
     let model = parts.model.map(|raw| locate(text, raw)).transpose()?;
     Ok(Top {
         model,
@@ -141,6 +155,21 @@ fn refuse_ambiguous(parts: &Parts<'_>) -> Result<(), RequestError> {
             .find(|deciding| name.eq_ignore_ascii_case(deciding));
         if let Some(expected) = folded.filter(|deciding| deciding != name) {
             return Err(RequestError::AmbiguousMember { expected });
+        }
+    }
+    Ok(())
+}
+
+/// What is not in the request cannot be classified. A `prompt` that is a text is in it.
+fn refuse_kept(parts: &Parts<'_>) -> Result<(), RequestError> {
+    for (name, value) in &parts.members {
+        let kept = KEPT
+            .into_iter()
+            .find(|kept| name.eq_ignore_ascii_case(kept));
+        let here =
+            matches!(value, Node::Null) || (kept == Some("prompt") && value.text().is_some());
+        if let (Some(name), false) = (kept, here) {
+            return Err(RequestError::RefersToKept { name });
         }
     }
     Ok(())

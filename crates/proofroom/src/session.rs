@@ -27,6 +27,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 pub use self::begin::programs;
+pub(crate) use self::living::user_name;
 use self::{begin::Begun, channel::Interrupts, living::Living};
 pub use self::{
     inspection::DeliveryInspector,

@@ -31,6 +31,7 @@ pub(super) fn report(
     }
     let all = |rule: &When| {
         rule.repositories.any()
+            && rule.persons.any()
             && rule.models.any()
             && (rule.at_least..=rule.at_most).contains(&levels.highest())
     };
@@ -43,6 +44,7 @@ fn is_covered(earlier: &[(String, Rule)], label: Label, when: &When) -> bool {
     earlier.iter().any(|(_, rule)| {
         (rule.when.at_least..=rule.when.at_most).contains(&label)
             && rule.when.repositories.covers(&when.repositories)
+            && rule.when.persons.covers(&when.persons)
             && rule.when.models.covers(&when.models)
     })
 }
@@ -52,6 +54,7 @@ fn report_unreachable(at: &str, rule: &Rule, earlier: &[(String, Rule)], problem
         first.when.at_least <= rule.when.at_least
             && first.when.at_most >= rule.when.at_most
             && first.when.repositories.covers(&rule.when.repositories)
+            && first.when.persons.covers(&rule.when.persons)
             && first.when.models.covers(&rule.when.models)
     });
     match shadow {

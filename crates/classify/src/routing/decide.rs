@@ -66,7 +66,7 @@ impl RoutingPolicy {
         let first = self
             .rules
             .iter()
-            .find(|rule| rule.when.holds(request.label, request.repository, names));
+            .find(|rule| rule.when.holds(request, names));
         first.map_or((DEFAULT_RULE, &self.default), |rule| {
             (&rule.id, &rule.outcome)
         })

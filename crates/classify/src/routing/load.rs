@@ -22,6 +22,7 @@ struct Example {
     expected: Expected,
     label: Label,
     repository: String,
+    person: String,
     model: String,
 }
 
@@ -159,6 +160,7 @@ fn read_when(rule: &mut Reader, levels: &Levels, problems: &mut Problems) -> Opt
         Globs::parse(kind, patterns, &at, problems)
     };
     let repositories = globs("repositories", GlobKind::Path);
+    let persons = globs("persons", GlobKind::Name);
     let models = globs("models", GlobKind::Name);
     table.finish(problems);
     let (at_least, at_most) = (at_least?, at_most?);
@@ -176,6 +178,7 @@ fn read_when(rule: &mut Reader, levels: &Levels, problems: &mut Problems) -> Opt
         at_least,
         at_most,
         repositories,
+        persons,
         models,
     })
 }
@@ -283,6 +286,7 @@ fn read_example(
     let at = table.at().to_owned();
     let named = table.required_text("label", problems);
     let repository = table.required_text("repository", problems);
+    let person = table.text("person", problems).unwrap_or_default();
     let model = table.required_text("model", problems);
     let named = named?;
     let Some(label) = levels.label(&named) else {
@@ -295,6 +299,7 @@ fn read_example(
         expected,
         label,
         repository: repository?,
+        person,
         model: model?,
     })
 }
@@ -305,6 +310,7 @@ fn run_examples(policy: &RoutingPolicy, examples: &[Example], problems: &mut Pro
             label: example.label,
             model: &example.model,
             repository: &example.repository,
+            person: &example.person,
         };
         let wish = Wish::read(policy, &example.model, &[]);
         let (decided, _) = policy.select(&request, &wish.names());

@@ -64,6 +64,7 @@ fn route(policy: &RoutingPolicy, level: &str, model: &str) -> RouteDecision {
         label,
         model,
         repository: "acme/web",
+        person: "ada",
     };
     policy.route(&request, &offers())
 }
@@ -228,6 +229,7 @@ fn the_highest_label_never_leaves_the_attested_tiers_whatever_the_offer_says() {
         label,
         model: "shared",
         repository: "r",
+        person: "ada",
     };
     for tier in ["standard", "unheard-of", ""] {
         let offers = [offer("a", tier, &["shared"], "eu-1")];

@@ -10,6 +10,8 @@ mod attested;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod marks;
+#[cfg(test)]
 mod passing;
 #[cfg(test)]
 mod policy;

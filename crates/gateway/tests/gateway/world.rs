@@ -260,6 +260,7 @@ impl World {
             spiffe_id: format!("spiffe://test/session/{number}/agent/a"),
             binding: Digest::of([number]),
             repository: "shop".to_owned(),
+            person: "ada".to_owned(),
         })
     }
 

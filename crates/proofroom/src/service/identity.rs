@@ -20,7 +20,7 @@ use super::{
     Identified, SessionService, State,
     body::{Body, Refusal, json},
 };
-use crate::{causes::chain, files, journal::Journal, keys::DeploymentKeys};
+use crate::{causes::chain, files, journal::Journal, keys::DeploymentKeys, session::user_name};
 
 impl SessionService {
     pub(super) async fn identify(&self, body: Bytes) -> Result<Response<Body>, Refusal> {
@@ -65,6 +65,7 @@ impl SessionService {
             spiffe_id: binding.spiffe_id.clone(),
             binding: digest,
             repository: self.facts.assignment.repository.clone(),
+            person: user_name(rustix::process::geteuid().as_raw()),
         });
         let answer = IdentityAnswer {
             certificate_chain: certificate,

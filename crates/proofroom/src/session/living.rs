@@ -248,7 +248,7 @@ async fn question(stream: &mut UnixStream) -> Option<Result<Ask, String>> {
 }
 
 /// The name of a user of this machine; the number where there is none.
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let found = passwd.lines().find_map(|line| {
         let mut parts = line.split(':');
