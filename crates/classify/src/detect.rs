@@ -2,9 +2,15 @@
 //! value. Precise before complete: a rule that cries wolf is switched off by its users.
 
 mod assignment;
+mod checksums;
 mod digits;
+mod health;
+mod line;
 mod markings;
+mod numbers;
+mod personal;
 mod secrets;
+mod tokens;
 mod value;
 mod vendor;
 
@@ -13,6 +19,7 @@ use std::{ops::Range, sync::LazyLock};
 use regex_automata::{meta::Regex, util::syntax};
 
 pub(crate) use digits::scan_digits;
+pub(crate) use tokens::scan_tokens;
 
 use crate::{Confidence, Label, Levels};
 
@@ -158,6 +165,10 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
         assignment::DETECTORS,
         digits::DETECTORS,
         markings::DETECTORS,
+        numbers::DETECTORS,
+        tokens::DETECTORS,
+        personal::DETECTORS,
+        health::DETECTORS,
     ];
     let compile_one = |detector: &'static Detector| {
         let regex = compile(detector.pattern).ok_or(detector.id)?;

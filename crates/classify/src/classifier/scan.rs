@@ -14,6 +14,7 @@ use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
         self, Broken, Compiled, Hit, Verdict, Window, ceil_boundary, floor_boundary, scan_digits,
+        scan_tokens,
     },
     finding::MAX_FINDINGS,
 };
@@ -181,11 +182,13 @@ impl Scanner {
 
     fn scan_text<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
         self.scan_literals(text, Broken::Leave, report);
-        scan_digits(text, &mut |id, span, confidence| {
+        let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
                 report(ruling, span, confidence);
             }
-        });
+        };
+        scan_digits(text, &mut numbered);
+        scan_tokens(text, &mut numbered);
     }
 
     /// Tries the rules whose literals occur; with [`Broken::Rejoin`] only those for values that
@@ -429,7 +432,7 @@ impl Building {
                 reason: detector.reason,
                 label,
                 check: Check::Builtin(detector.check),
-                redact: if detector.id.starts_with("marking-") {
+                redact: if KEPT.iter().any(|kept| detector.id.starts_with(kept)) {
                     Redact::Nothing
                 } else {
                     Redact::Value
@@ -542,6 +545,9 @@ fn regex_escape(word: &str) -> String {
     }
     escaped
 }
+
+/// What redaction leaves in: these describe a text, or name who a line is for.
+const KEPT: [&str; 3] = ["marking-", "health-", "contact-"];
 
 /// How often an encoding may stand inside another and still be read.
 const MAX_DEPTH: usize = 2;

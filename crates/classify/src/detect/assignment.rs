@@ -190,6 +190,19 @@ fn header(hit: &Hit<'_>) -> Verdict {
 /// Prose names many things after "password is": only what has a digit counts.
 fn told(hit: &Hit<'_>) -> Verdict {
     let value = hit.value().trim_end_matches(['.', '!', '?', ')']);
+    let before = hit.text.get(..hit.value.start).unwrap_or_default();
+    let quoted = before.ends_with(['"', '\'', '`'])
+        && hit
+            .text
+            .get(hit.value.end..)
+            .is_some_and(|after| after.starts_with(['"', '\'', '`']));
+    if quoted
+        && value.len() >= 4
+        && !NOT_TOLD.contains(&value)
+        && !value.contains(['{', '$', '%', '<'])
+    {
+        return Verdict::Accept(Confidence::Low);
+    }
     if value.bytes().any(|b| b.is_ascii_digit()) && look(value, NameKind::Password) != Look::Not {
         Verdict::Accept(Confidence::Low)
     } else {
@@ -222,15 +235,43 @@ fn judge(hit: &Hit<'_>) -> Look {
     let line = line_before(hit);
     // the entry of a map on one line, `{user: a, password: b}`
     let entry = line.rsplit_once(['{', ',']).map(|(_, entry)| entry);
-    let plain = is_configuration(line);
+    let plain = is_configuration(line) || is_environment(&name, hit);
+    let sibling = line.rsplit_once(['{', ',', '(']).is_some_and(|(head, _)| {
+        ["user:", "user\":", "username:", "user =", "user=", "login:"]
+            .iter()
+            .any(|word| head.contains(word))
+    });
     if code || !(plain || entry.is_some_and(is_configuration)) || is_placeholder(value) {
         return Look::Not;
     }
     let digit = value.bytes().any(|b| b.is_ascii_digit());
     match look(value, kind) {
+        Look::Possible | Look::Not if sibling && is_chosen(value) => Look::Possible,
         Look::Possible if !digit && (kind == NameKind::Token || !plain) => Look::Not,
         other => other,
     }
+}
+
+/// `NAME=value` without blanks, as a shell or a log writes it.
+fn is_environment(name: &str, hit: &Hit<'_>) -> bool {
+    let upper = name
+        .bytes()
+        .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let before = hit.text.get(..hit.value.start).unwrap_or_default();
+    upper && name.contains('_') && before.ends_with('=') && !before.ends_with("==")
+}
+
+/// What a person may have chosen, next to a user's name: letters and digits, no variable.
+fn is_chosen(value: &str) -> bool {
+    (3..=40).contains(&value.len())
+        && !is_placeholder(value)
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#%&*+-_@^".contains(&b))
+        && value
+            .bytes()
+            .any(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && !value.bytes().any(|b| b.is_ascii_uppercase() || b == b'_')
 }
 
 /// The whole identifier of which the literal is a part.
@@ -350,6 +391,29 @@ const KEY_QUALIFIERS: &[&str] = &[
     "service",
     "storage",
     "license",
+];
+
+/// What sentences say of a password that is not one.
+const NOT_TOLD: &[&str] = &[
+    "string",
+    "password",
+    "required",
+    "invalid",
+    "valid",
+    "empty",
+    "null",
+    "none",
+    "None",
+    "true",
+    "false",
+    "text",
+    "missing",
+    "incorrect",
+    "correct",
+    "hidden",
+    "optional",
+    "undefined",
+    "expired",
 ];
 
 /// The pattern's groups below this one are quoted.

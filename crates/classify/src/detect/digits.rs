@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Broken, Detector, Hit, Severity, Verdict, Window, ceil_boundary, floor_boundary};
+use super::{Broken, Detector, Hit, Severity, Verdict, Window, line::around, numbers::number_at};
 use crate::Confidence;
 
 const fn digits(id: &'static str, reason: &'static str, severity: Severity) -> Detector {
@@ -44,22 +44,46 @@ fn never(_: &Hit<'_>) -> Verdict {
 /// Reports every card and social security number in `text` as `(rule id, span, confidence)`.
 pub(crate) fn scan_digits(
     text: &str,
-    report: &mut impl FnMut(&'static str, Range<usize>, Confidence),
+    report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
 ) {
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(start) = next_digit(bytes, at) {
         let run = DigitRun::read(bytes, start);
-        at = run.end.max(start + 1);
-        if run.count < 9 || is_inside_word(bytes, start, run.end) {
+        if run.count < MIN_DIGITS && !goes_on(bytes, run.end) {
+            at = run.end.max(start + 1);
             continue;
         }
-        if let Some((rule, span, confidence)) = run.card(text, start) {
+        let taken = if run.count < 9 || is_inside_word(bytes, start, run.end) {
+            None
+        } else {
+            run.known(text, start)
+        };
+        if let Some((rule, span, confidence)) = taken {
             report(rule, span, confidence);
-        } else if run.is_ssn(text, start) {
-            report(US_SSN, start..run.end, Confidence::Medium);
+            at = run.end;
+        } else {
+            let end = number_at(text, start, report);
+            at = end
+                .unwrap_or_else(|| first_group(bytes, start))
+                .max(start + 1);
         }
     }
+}
+
+/// A short group of digits can only begin a number that goes on after a separator or a letter.
+fn goes_on(bytes: &[u8], end: usize) -> bool {
+    bytes
+        .get(end)
+        .is_some_and(|b| matches!(b, b' ' | b'-' | b'.' | b')' | b'/') || b.is_ascii_uppercase())
+        && bytes
+            .get(end + 1)
+            .is_some_and(|b| b.is_ascii_digit() || matches!(b, b' ' | b'(' | b'A'..=b'Z'))
+}
+
+fn first_group(bytes: &[u8], start: usize) -> usize {
+    let rest = bytes.get(start..).unwrap_or_default();
+    start + rest.iter().take_while(|b| b.is_ascii_digit()).count()
 }
 
 fn next_digit(bytes: &[u8], from: usize) -> Option<usize> {
@@ -114,6 +138,14 @@ impl DigitRun {
         run
     }
 
+    /// A card or a social security number.
+    fn known(&self, text: &str, start: usize) -> Option<(&'static str, Range<usize>, Confidence)> {
+        self.card(text, start).or_else(|| {
+            self.is_ssn(text, start)
+                .then_some((US_SSN, start..self.end, Confidence::Medium))
+        })
+    }
+
     fn card(&self, text: &str, start: usize) -> Option<(&'static str, Range<usize>, Confidence)> {
         let digits = self.digits.get(..self.count)?;
         let grouped = self.groups.len() == 1 || is_card_grouping(&self.groups);
@@ -128,7 +160,7 @@ impl DigitRun {
         if is_dull(digits) {
             return None;
         }
-        let near = surroundings(text, &span, 60);
+        let near = around(text, &span, 60);
         let said = CARD_WORDS.iter().any(|word| near.contains(word));
         let other = ID_WORDS.iter().any(|word| near.contains(word));
         match (said, other, self.groups.len() > 1) {
@@ -153,7 +185,7 @@ impl DigitRun {
         let issued = area != 0 && area != 666 && area < 900 && group != 0 && serial != 0;
         // a wallet advertisement, and the number every example uses
         let published = matches!(number, 78_051_120 | 219_099_999 | 123_456_789 | 457_555_462);
-        let near = surroundings(text, &(start..self.end), 80);
+        let near = around(text, &(start..self.end), 80);
         issued && !published && SSN_WORDS.iter().any(|word| near.contains(word))
     }
 }
@@ -232,24 +264,12 @@ fn is_dull(digits: &[u8]) -> bool {
     seen <= 2
 }
 
-fn surroundings(text: &str, span: &Range<usize>, reach: usize) -> String {
-    let start = floor_boundary(text, span.start.saturating_sub(reach));
-    let end = ceil_boundary(text, span.end.saturating_add(reach));
-    // words of other lines neither help nor excuse, so that a line more never lowers a label
-    let before = text.get(start..span.start).unwrap_or_default();
-    let after = text.get(span.end..end).unwrap_or_default();
-    let mut near = before.rsplit('\n').next().unwrap_or_default().to_owned();
-    near.push(' ');
-    near.push_str(after.split('\n').next().unwrap_or_default());
-    near.make_ascii_lowercase();
-    near
-}
-
 pub(crate) const PAYMENT_CARD: &str = "payment-card";
 pub(crate) const TEST_CARD: &str = "payment-card-test";
 pub(crate) const US_SSN: &str = "us-ssn";
 
 const MAX_DIGITS: usize = 19;
+const MIN_DIGITS: usize = 6;
 
 const CARD_WORDS: &[&str] = &[
     "card",
@@ -318,6 +338,11 @@ const SSN_WORDS: &[&str] = &[
     "socialsecurity",
     "soc sec",
     "ss#",
+    "tax id",
+    "tax_id",
+    "taxid",
+    "taxpayer",
+    "itin",
 ];
 
 /// Numbers that payment companies publish for tests.

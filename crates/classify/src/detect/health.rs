@@ -1,0 +1,462 @@
+//! Health data of a person: messages and documents of clinical systems that name a patient, and
+//! notes in which clinical terms stand within a window of what identifies somebody.
+
+use std::{ops::Range, sync::LazyLock};
+
+use aho_corasick::AhoCorasick;
+
+use super::{Broken, Detector, Hit, Severity, Verdict, Window, ceil_boundary, floor_boundary};
+use crate::Confidence;
+
+const fn health(
+    id: &'static str,
+    reason: &'static str,
+    literals: &'static [&'static str],
+    window: Window,
+    pattern: &'static str,
+    check: fn(&Hit<'_>) -> Verdict,
+) -> Detector {
+    Detector {
+        id,
+        reason,
+        severity: Severity::Highest,
+        literals,
+        window,
+        pattern,
+        check,
+        broken: Broken::Leave,
+    }
+}
+
+const fn at(reach: usize) -> Window {
+    Window::At { reach }
+}
+
+pub(super) const DETECTORS: &[Detector] = &[
+    health(
+        "health-hl7",
+        "a patient's identification segment of HL7 version 2",
+        &["pid|"],
+        at(400),
+        r"PID\|[^|\r\n]{0,12}\|[^|\r\n]{0,120}\|[^|\r\n]{0,160}\|[^|\r\n]{0,80}\|[^|^\r\n]{1,60}\^[^|\r\n]{1,80}\|",
+        accept,
+    ),
+    health(
+        "health-fhir",
+        "a FHIR resource that names a patient",
+        &["resourcetype"],
+        at(4_096),
+        concat!(
+            r#"(?s)(?i:resourceType)\\?"\s{0,4}:\s{0,4}\\?"(?:Patient\\?".{0,2000}?\\?"(?:family|given|birthDate|text)\\?"\s{0,4}:\s{0,4}\[?\s{0,20}\\?"[^"\\]{2,}"#,
+            r#"|(?:Observation|Condition|MedicationRequest|MedicationStatement|DiagnosticReport|Encounter|Procedure|AllergyIntolerance|Immunization|Coverage|Claim|CarePlan|ServiceRequest|ExplanationOfBenefit)\\?".{0,3000}?\\?"(?:subject|patient|beneficiary)\\?"\s{0,4}:\s{0,4}\{.{0,160}?\\?"display\\?"\s{0,4}:\s{0,4}\\?"[^"\\]{3,})"#
+        ),
+        accept,
+    ),
+    health(
+        "health-x12",
+        "a subscriber or patient of an X12 health care transaction",
+        &["nm1*il*", "nm1*qc*", "nm1*74*"],
+        at(160),
+        r"(?i)NM1\*(?:IL|QC|74)\*1\*[A-Z][A-Z' -]{1,60}\*[A-Z]",
+        accept,
+    ),
+    health(
+        "health-cda",
+        "a clinical document that names a patient",
+        &["<patientrole", "<recordtarget"],
+        at(3_000),
+        r"(?is)<(?:\w{1,8}:)?(?:patientRole|recordTarget)\b.{0,2500}?<(?:\w{1,8}:)?(?:given|family)[^>]{0,60}>[^<]{2,60}<",
+        accept,
+    ),
+    health(
+        "health-dicom",
+        "the header of a medical image that names a patient",
+        &["0010,0010", "00100010", "patientname", "patient's name"],
+        at(160),
+        r#"(?i)(?:\(?0010,?0010\)?|Patient'?s? ?Name)\b[^\r\n^]{0,60}?[\[:='" ]([A-Z][A-Z'-]{1,40}\^[A-Z])"#,
+        accept,
+    ),
+    Detector {
+        severity: Severity::SecondHighest,
+        ..health(
+            "health-record-rows",
+            "rows of patients: columns that identify and columns of clinical data, with values",
+            &[
+                "mrn",
+                "patient_name",
+                "patient_id",
+                "member_id",
+                "into patients",
+                "into patient",
+            ],
+            at(700),
+            r#"(?i)(?:into patients?\b|\b(?:mrn|patient_(?:name|id)|member_id)["'` ]{0,2}[,|;\t])[^\r\n]{0,400}(?:dob|birth|icd|diagnos|medication|_dx|\bdx|condition)[^\r\n]{0,300}(?:\r?\n|values)[^\r\n]{0,40}\d{3,}"#,
+            accept,
+        )
+    },
+    Detector {
+        severity: Severity::SecondHighest,
+        ..health(
+            "health-note",
+            "clinical terms next to what identifies a patient",
+            &[
+                "mrn",
+                "dob",
+                "birth",
+                "patient",
+                "year-old",
+                "year old",
+                "y/o",
+                "yo male",
+                "yo female",
+                " was admitted",
+                " was diagnosed",
+                " was seen",
+                " was discharged",
+                " presents with",
+                " presented with",
+                "chart no",
+                "medical record",
+                "member id",
+                "subscriber",
+                " diagnosed with",
+                " tested positive",
+                "was treated",
+                "was started on",
+                "was prescribed",
+                "takes ",
+                "'s diagnosis",
+                "'s medication",
+            ],
+            Window::Around {
+                before: 60,
+                reach: 120,
+            },
+            concat!(
+                r"(?:(?i:\bmrn|\bchart (?:no|number|#)|\bmedical record(?: number| no)?|\bmember(?: id)?|\bsubscriber(?: id)?)[^\r\n\w]{1,6}(?:[A-Z]{0,4}-?)?\d[\dA-Z-]{4,}",
+                r"|(?i:\bdob|\bd\.o\.b\.|\bdate of birth|\bbirth ?date)[^\r\n\w]{1,6}\d",
+                r"|(?i:\bpatient(?: name)?)[ \t]{0,2}[:=][ \t]{0,3}[A-Z][\w'-]+,? [A-Z]",
+                r"|(?i:\bpatient) [A-Z][a-z'-]+ [A-Z][a-z'-]+",
+                r"|\b\d{1,3}[ -](?i:year[ -]old|y/o|yo (?:male|female))",
+                r"|\b(?:Mr|Mrs|Ms|Miss|Dr)\.? [A-Z][\w'-]+ (?:is|was|has|presents|presented|takes|reports)\b",
+                r"|\b[A-Z][\w'-]{1,30} (?:[A-Z]\.? )?[A-Z][\w'-]{1,30}(?:'s (?:diagnosis|medication)| (?:(?:was|has been|is being) (?:admitted|diagnosed|seen|discharged|treated|started on|prescribed)|presents with|presented with|tested positive|takes)))",
+            ),
+            note,
+        )
+    },
+];
+
+fn accept(_: &Hit<'_>) -> Verdict {
+    Verdict::Accept(Confidence::High)
+}
+
+/// At least two different clinical terms within the window, of which one is more than a setting.
+fn note(hit: &Hit<'_>) -> Verdict {
+    let weight = clinical_weight(hit.text, &hit.span);
+    if weight >= MIN_WEIGHT {
+        Verdict::Accept(Confidence::Low)
+    } else {
+        Verdict::Reject
+    }
+}
+
+/// Two for each different condition, drug or finding, one for each word of the setting.
+fn clinical_weight(text: &str, span: &Range<usize>) -> usize {
+    let Some(terms) = TERMS.as_ref() else {
+        return MIN_WEIGHT;
+    };
+    let start = floor_boundary(text, span.start.saturating_sub(WINDOW));
+    let end = ceil_boundary(text, span.end.saturating_add(WINDOW));
+    let window = text.get(start..end).unwrap_or_default();
+    let mut seen = [false; MAX_TERMS];
+    for found in terms.find_iter(window) {
+        let inside = |at: Option<usize>| {
+            at.and_then(|at| window.as_bytes().get(at))
+                .is_some_and(u8::is_ascii_alphabetic)
+        };
+        let part = inside(found.start().checked_sub(1));
+        if let Some(slot) = seen.get_mut(found.pattern().as_usize()).filter(|_| !part) {
+            *slot = true;
+        }
+    }
+    let strong = seen.iter().take(STRONG.len()).filter(|s| **s).count();
+    let weak = seen.iter().skip(STRONG.len()).filter(|s| **s).count();
+    if strong == 0 { 0 } else { strong * 2 + weak }
+}
+
+static TERMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(aho_corasick::MatchKind::LeftmostLongest)
+        .build(STRONG.iter().chain(WEAK))
+        .ok()
+});
+
+const WINDOW: usize = 400;
+const MIN_WEIGHT: usize = 3;
+const MAX_TERMS: usize = 400;
+
+/// Conditions, findings, drugs and their stems.
+const STRONG: &[&str] = &[
+    "diabet",
+    "hypertens",
+    "hypotens",
+    "asthma",
+    "copd",
+    "pneumonia",
+    "cancer",
+    "carcinoma",
+    "lymphoma",
+    "leukemia",
+    "leukaemia",
+    "melanoma",
+    "neoplasm",
+    "tumor",
+    "tumour",
+    "metasta",
+    "hiv",
+    "aids",
+    "hepatitis",
+    "cirrhosis",
+    "tubercul",
+    "epilep",
+    "seizure",
+    "depress",
+    "anxiety",
+    "bipolar",
+    "schizo",
+    "psychosis",
+    "suicid",
+    "ptsd",
+    "adhd",
+    "autis",
+    "dementia",
+    "alzheimer",
+    "parkinson",
+    "stroke",
+    "infarct",
+    "myocardial",
+    "angina",
+    "fibrillation",
+    "arrhythm",
+    "heart failure",
+    "coronary",
+    "embol",
+    "thrombo",
+    "anemia",
+    "anaemia",
+    "sepsis",
+    "kidney disease",
+    "renal",
+    "dialysis",
+    "crohn",
+    "colitis",
+    "reflux",
+    "gastritis",
+    "ulcer",
+    "pancreatitis",
+    "migraine",
+    "arthritis",
+    "lupus",
+    "psoriasis",
+    "eczema",
+    "fracture",
+    "pregnan",
+    "miscarriage",
+    "preeclampsia",
+    "chlamydia",
+    "syphilis",
+    "gonorrh",
+    "herpes",
+    "covid",
+    "influenza",
+    "obesity",
+    "hyperlipid",
+    "cholesterol",
+    "hypothyroid",
+    "hyperthyroid",
+    "osteopor",
+    "multiple sclerosis",
+    "opioid use",
+    "substance use",
+    "alcohol use",
+    "withdrawal",
+    "overdose",
+    "nodule",
+    "lesion",
+    "effusion",
+    "biopsy",
+    "mri ",
+    "ct chest",
+    "ct head",
+    "x-ray",
+    "ultrasound",
+    "mammogram",
+    "echocardiogram",
+    "ecg",
+    "ekg",
+    "hba1c",
+    "a1c",
+    "hgb",
+    "hemoglobin",
+    "creatinine",
+    "cd4",
+    "viral load",
+    "copies/ml",
+    "mg/dl",
+    "mmol/l",
+    "spo2",
+    "systolic",
+    "bmi",
+    "metformin",
+    "insulin",
+    "lisinopril",
+    "amlodipine",
+    "atorvastatin",
+    "simvastatin",
+    "rosuvastatin",
+    "metoprolol",
+    "losartan",
+    "hydrochlorothiazide",
+    "furosemide",
+    "warfarin",
+    "apixaban",
+    "rivaroxaban",
+    "clopidogrel",
+    "aspirin",
+    "prednisone",
+    "albuterol",
+    "fluticasone",
+    "montelukast",
+    "levothyroxine",
+    "omeprazole",
+    "pantoprazole",
+    "sertraline",
+    "fluoxetine",
+    "escitalopram",
+    "citalopram",
+    "bupropion",
+    "venlafaxine",
+    "duloxetine",
+    "lithium carbonate",
+    "quetiapine",
+    "olanzapine",
+    "risperidone",
+    "aripiprazole",
+    "clozapine",
+    "lamotrigine",
+    "levetiracetam",
+    "valpro",
+    "carbamazepine",
+    "gabapentin",
+    "pregabalin",
+    "methadone",
+    "buprenorphine",
+    "naloxone",
+    "naltrexone",
+    "oxycodone",
+    "hydrocodone",
+    "morphine",
+    "fentanyl",
+    "tramadol",
+    "ibuprofen",
+    "acetaminophen",
+    "amoxicillin",
+    "azithromycin",
+    "doxycycline",
+    "ciprofloxacin",
+    "bictegravir",
+    "emtricitabine",
+    "tenofovir",
+    "dolutegravir",
+    "truvada",
+    "tamoxifen",
+    "letrozole",
+    "methotrexate",
+    "adalimumab",
+    "infliximab",
+    "semaglutide",
+    "chemotherapy",
+    "radiotherapy",
+    "immunotherapy",
+    "mastectomy",
+    "appendectomy",
+    "transplant",
+    "amputat",
+    "mg bid",
+    "mg daily",
+    "mg qhs",
+    "mg tid",
+    "mg po",
+    "mg sl",
+    "icd-10",
+    "icd10",
+    "dx=",
+    "primary_dx",
+    "chest pain",
+    "shortness of breath",
+    "dyspnea",
+    "dyspnoea",
+    "nausea",
+    "fatigue",
+    "fever",
+    "disorder",
+    "syndrome",
+    "back pain",
+    "abdominal pain",
+    "rash",
+    "edema",
+    "allerg",
+    "fibromyalgia",
+    "neuropathy",
+    "glaucoma",
+    "cataract",
+];
+
+/// Words of the setting.
+const WEAK: &[&str] = &[
+    "diagnos",
+    "prognos",
+    "symptom",
+    "medication",
+    "prescri",
+    "treatment",
+    "therapy",
+    "treated",
+    "admitted",
+    "discharge",
+    "follow-up",
+    "outpatient",
+    "inpatient",
+    "clinic",
+    "hospital",
+    "icu",
+    "surgery",
+    "ordering provider",
+    "npi",
+    "progress note",
+    "history of",
+    "hx of",
+    "presents",
+    "denies",
+    "claim",
+    "impression:",
+    "findings:",
+    "indication:",
+    "lab result",
+    "labs:",
+    "bp ",
+    "hr ",
+    "rtc ",
+    "physician",
+    "nurse",
+    "md ",
+    "detected",
+    "positive",
+    "chart",
+    "dose",
+    "tablet",
+    "provider",
+    "prior_auth",
+    "denied",
+];

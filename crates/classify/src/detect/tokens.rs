@@ -1,0 +1,165 @@
+//! Long generated values near a word that says credential, whatever stands between: calls, JSON
+//! arrays, prose, tables. Found from the value's side: long unbroken runs are rare, words are not.
+
+use std::{ops::Range, sync::LazyLock};
+
+use aho_corasick::AhoCorasick;
+
+use super::{
+    Broken, Detector, Hit, Severity, Verdict, Window,
+    line::before_on_line,
+    value::{Look, NameKind, entropy, is_placeholder, look},
+};
+use crate::Confidence;
+
+pub(super) const DETECTORS: &[Detector] = &[Detector {
+    id: NEARBY,
+    reason: "a generated value near a word that says credential",
+    severity: Severity::SecondHighest,
+    literals: &[],
+    window: Window::At { reach: 0 },
+    pattern: "",
+    check: never,
+    broken: Broken::Leave,
+}];
+
+fn never(_: &Hit<'_>) -> Verdict {
+    Verdict::Reject
+}
+
+/// Reports every such value in `text`.
+pub(crate) fn scan_tokens(
+    text: &str,
+    report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
+) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(run) = next_run(bytes, at) {
+        at = run.end + 1;
+        if run.len() <= MAX_RUN && is_credential(text, &run) {
+            report(NEARBY, run, Confidence::Low);
+        }
+    }
+}
+
+/// The next run of at least [`MIN_RUN`] bytes of the alphabets that tokens use.
+fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
+    let mut start = from;
+    loop {
+        let window = bytes.get(start..start.checked_add(MIN_RUN)?)?;
+        // the last byte that ends a run skips all before it
+        match window.iter().rposition(|b| !is_token(*b)) {
+            Some(gap) => start += gap + 1,
+            None => {
+                let rest = bytes.get(start + MIN_RUN..).unwrap_or_default();
+                let more = rest.iter().take_while(|b| is_token(**b)).count();
+                return Some(start..start + MIN_RUN + more);
+            }
+        }
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'.' | b'~')
+}
+
+fn is_credential(text: &str, run: &Range<usize>) -> bool {
+    let Some(value) = text.get(run.clone()) else {
+        return false;
+    };
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    if digits < 2 || letters < 4 || value.bytes().filter(|b| matches!(b, b'.' | b'/')).count() > 2 {
+        return false;
+    }
+    let (Some(cues), Some(excuses)) = (CUES.as_ref(), EXCUSES.as_ref()) else {
+        return true;
+    };
+    let before = before_on_line(text.get(..run.start).unwrap_or_default(), REACH);
+    cues.is_match(before)
+        && !excuses.is_match(before)
+        && !is_placeholder(value)
+        && entropy(value) >= 3.4
+        && look(value, NameKind::Token) == Look::Generated
+}
+
+static CUES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    automaton(&[
+        "key",
+        "token",
+        "secret",
+        "passw",
+        "pwd",
+        "credential",
+        "crumb",
+        "auth",
+        "bearer",
+        "cookie",
+        "apikey",
+        "x-api",
+        "api_",
+        "seed",
+        "passphrase",
+    ])
+});
+
+/// What makes a long value public: digests, ids, certificates, addresses.
+static EXCUSES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    automaton(&[
+        "sha1",
+        "sha2",
+        "sha3",
+        "sha5",
+        "md5",
+        "hash",
+        "checksum",
+        "digest",
+        "integrity",
+        "commit",
+        "fingerprint",
+        "etag",
+        "signature",
+        "public",
+        "pubkey",
+        "author",
+        "keyword",
+        "monkey",
+        "keyboard",
+        "uuid",
+        "http://",
+        "https://",
+        "test vector",
+        "import",
+        "include",
+        "assert",
+        "expected",
+        "cert",
+        "nonce",
+        "hmac",
+        "sign",
+        "keyid",
+        "key_id",
+        "key id",
+        "key-id",
+        "kid",
+        "base64,",
+        "crypto",
+        "cipher",
+        "curve",
+        "path",
+        "hex",
+    ])
+});
+
+fn automaton(words: &[&str]) -> Option<AhoCorasick> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(words)
+        .ok()
+}
+
+pub(crate) const NEARBY: &str = "credential-nearby";
+const MIN_RUN: usize = 20;
+/// Longer ones are files.
+const MAX_RUN: usize = 200;
+const REACH: usize = 72;
