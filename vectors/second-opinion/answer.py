@@ -12,6 +12,7 @@ import sys
 import dsse
 import receipt
 import room
+import snp
 import upstream
 
 
@@ -30,6 +31,12 @@ def answer(request):
             base64.b64decode(request["document"], validate=True),
             base64.b64decode(request["reference"], validate=True),
         )
+    if stage == "snp":
+        names = ["report", "leaf", "intermediate", "root", "crl"]
+        decoded = {
+            name: request[name] and base64.b64decode(request[name], validate=True) for name in names
+        }
+        return snp.answer(request, decoded)
     if stage == "dsse":
         return dsse.answer(request["key"], base64.b64decode(request["envelope"], validate=True))
     if stage == "tlog-proof":

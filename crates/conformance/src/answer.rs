@@ -9,6 +9,7 @@ use proofroom_verifier::{Appraisal, AppraisalPolicy, CheckName, Freshness, Outco
 use crate::{Answer, Request};
 
 mod room;
+mod snp;
 
 /// The code for a request whose own frame (policy, key) cannot be used.
 const UNUSABLE: &str = "request-unusable";
@@ -40,6 +41,7 @@ pub fn answer(request: &Request) -> Answer {
             };
             room::answer(&asked, &document.0)
         }
+        Request::Snp(asked) => snp::answer(asked),
         Request::Dsse { key, envelope } => dsse(key, &envelope.0),
         Request::TlogProof { key, proof, leaf } => {
             receipt(key, &proof.0, &leaf.0).unwrap_or_else(Answer::reject)

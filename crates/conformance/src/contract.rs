@@ -58,6 +58,47 @@ pub struct Expectation {
     pub policies: BTreeMap<String, Digest>,
 }
 
+/// The 64 bytes that a report must carry, in JSON as 128 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportData(pub [u8; 64]);
+
+impl Serialize for ReportData {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&hex::encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for ReportData {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let mut bytes = [0; 64];
+        hex::decode_to_slice(String::deserialize(d)?, &mut bytes)
+            .map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes))
+    }
+}
+
+/// What is asked of `snp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnpRequest {
+    /// The time of appraisal.
+    pub at: Timestamp,
+    /// What the report must bind, made for this very exchange.
+    pub report_data: ReportData,
+    /// The appraisal policy's text.
+    pub policy: String,
+    /// The report.
+    pub report: Bytes,
+    /// The chip key's certificate, DER.
+    pub leaf: Bytes,
+    /// The signing key's certificate, DER.
+    pub intermediate: Bytes,
+    /// The root certificate, DER.
+    pub root: Bytes,
+    /// The root's revocation list, DER; `null` where there is none.
+    pub crl: Option<Bytes>,
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case", deny_unknown_fields)]
@@ -88,6 +129,8 @@ pub enum Request {
         /// The document.
         document: Bytes,
     },
+    /// Appraise a report of AMD SEV-SNP (`docs/spec/snp.md`).
+    Snp(Box<SnpRequest>),
     /// Verify a record's envelope (`docs/spec/records.md`).
     Dsse {
         /// The signer's public key, PEM.

@@ -10,5 +10,7 @@ pub mod make;
 mod vector;
 
 pub use answer::answer;
-pub use contract::{Answer, Bytes, Expectation, MAX_REQUEST_BYTES, Request, Verdict};
+pub use contract::{
+    Answer, Bytes, Expectation, MAX_REQUEST_BYTES, ReportData, Request, SnpRequest, Verdict,
+};
 pub use vector::{Kit, Vector, VectorError, load_all};

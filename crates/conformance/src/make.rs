@@ -13,6 +13,7 @@ mod coverage;
 mod dsse;
 mod receipt;
 mod room;
+mod snp;
 mod upstream;
 
 /// A case before it has a number.
@@ -37,6 +38,7 @@ pub fn files() -> Result<BTreeMap<String, Vec<u8>>, String> {
     let cases = [
         upstream::cases(),
         room::cases(),
+        snp::cases(),
         dsse::cases(),
         receipt::cases(),
     ];
@@ -76,7 +78,10 @@ fn shared_files() -> BTreeMap<String, Vec<u8>> {
     let room = room::shared()
         .into_iter()
         .map(|(name, bytes)| (format!("room/{name}"), bytes));
-    upstream.chain(room).collect()
+    let snp = snp::shared()
+        .into_iter()
+        .map(|(name, bytes)| (format!("snp/{name}"), bytes));
+    upstream.chain(room).chain(snp).collect()
 }
 
 /// Writes every made file below `directory`. Files that are not made stay.

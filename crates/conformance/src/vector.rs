@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Answer, Bytes, Expectation, Request};
 
+mod vendors;
+
+pub(crate) use vendors::RawSnp;
+
 /// One vector, with its input read.
 #[derive(Clone, Debug)]
 pub struct Vector {
@@ -84,6 +88,7 @@ pub(crate) enum RawRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fill_boot_log_to: Option<usize>,
     },
+    Snp(RawSnp),
     Dsse {
         key: String,
         envelope: String,
@@ -200,6 +205,7 @@ fn request(
                 None => read(&document)?,
             },
         },
+        RawRequest::Snp(snp) => Request::Snp(Box::new(snp.read(case)?)),
         RawRequest::Dsse { key, envelope } => Request::Dsse {
             key: text(&case.join(key))?,
             envelope: read(&envelope)?,

@@ -164,7 +164,7 @@ fn committed() -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let coverage = fs::read(root().join("SPEC_COVERAGE.md")).unwrap();
     found.insert("SPEC_COVERAGE.md".to_owned(), coverage);
-    for stage in ["dsse", "room", "tlog-proof", "upstream-tdx"] {
+    for stage in ["dsse", "room", "snp", "tlog-proof", "upstream-tdx"] {
         collect(&root(), &root().join(stage), &mut found);
     }
     found

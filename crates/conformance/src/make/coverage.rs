@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proofroom_verifier::{CauseCode, RoomCode};
+use proofroom_verifier::{CauseCode, RoomCode, SnpCause};
 
 use crate::{
     Answer,
@@ -31,6 +31,9 @@ const WITHOUT: &[(&str, &str, &str)] = &[
     ("room", "ak-key", "tests of the verifier"),
     ("room", "reference-not-computed", "tests of the verifier"),
     ("room", "boot-config-layer-order", "tests of the verifier: the vectors' manifest has one layer"),
+    ("snp", "snp-signing-key", "unit tests of the reader"),
+    ("snp", "vek-certificate-malformed", "met as a malformed chain first"),
+    ("snp", "placeholder-measurement", "no policy can list one: met as another reference first"),
     ("upstream-tdx", "tdx-module", "the simulated platform cannot make it"),
 ];
 
@@ -38,9 +41,11 @@ const WITHOUT: &[(&str, &str, &str)] = &[
 fn stages() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
     let platform = CauseCode::ALL.iter().map(|code| code.as_str());
     let room = RoomCode::ALL.iter().map(|code| code.as_str());
+    let snp = SnpCause::ALL.iter().map(|code| code.as_str());
     vec![
         ("upstream-tdx", "evidence.md", platform.collect()),
         ("room", "room-evidence.md", room.collect()),
+        ("snp", "snp.md", snp.collect()),
     ]
 }
 

@@ -1,0 +1,39 @@
+//! Requests about AMD's and NVIDIA's evidence, with names of files in the place of their contents.
+
+use std::path::Path;
+
+use proofroom_canonical::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{VectorError, bytes, text};
+use crate::{Bytes, ReportData, SnpRequest};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSnp {
+    pub(crate) at: Timestamp,
+    pub(crate) report_data: ReportData,
+    pub(crate) policy: String,
+    pub(crate) report: String,
+    pub(crate) leaf: String,
+    pub(crate) intermediate: String,
+    pub(crate) root: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crl: Option<String>,
+}
+
+impl RawSnp {
+    pub(super) fn read(self, case: &Path) -> Result<SnpRequest, VectorError> {
+        let read = |name: &String| bytes(&case.join(name)).map(Bytes);
+        Ok(SnpRequest {
+            at: self.at,
+            report_data: self.report_data,
+            policy: text(&case.join(&self.policy))?,
+            report: read(&self.report)?,
+            leaf: read(&self.leaf)?,
+            intermediate: read(&self.intermediate)?,
+            root: read(&self.root)?,
+            crl: self.crl.as_ref().map(read).transpose()?,
+        })
+    }
+}
