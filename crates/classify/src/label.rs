@@ -110,6 +110,21 @@ impl Default for Levels {
     }
 }
 
+/// Rule id under which a label that a developer asked for is recorded. No policy may use it.
+pub const RAISED: &str = "raised-by-developer";
+
+/// The label that a developer asks for in a user's turn: a line that is `/label NAME` and nothing
+/// else. Of several the highest; a name that the policy does not know asks for the highest of all,
+/// because a slip of the pen must not lower what was meant.
+#[must_use]
+pub fn asked_for(levels: &Levels, text: &str) -> Option<Label> {
+    let named = |line: &str| {
+        let name = line.trim().strip_prefix("/label ")?.trim();
+        Some(levels.label(name).unwrap_or_else(|| levels.highest()))
+    };
+    text.lines().filter_map(named).max()
+}
+
 /// The highest label a session has shown so far. It only rises: what a model has been told once
 /// stays in the conversation, so a later clean request is not a clean conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +164,24 @@ pub(crate) fn is_name(name: &str) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{HighWater, Levels};
+    use super::{HighWater, Levels, asked_for};
+
+    #[test]
+    fn a_line_of_its_own_asks_for_a_label() {
+        let levels = Levels::default();
+        let asked = |text| asked_for(&levels, text).map(|label| levels.name(label).to_owned());
+        assert_eq!(
+            asked("please\n/label confidential\nthanks").as_deref(),
+            Some("confidential")
+        );
+        assert_eq!(
+            asked("/label public\n /label internal ").as_deref(),
+            Some("internal")
+        );
+        assert_eq!(asked("/label restrcted").as_deref(), Some("restricted"));
+        assert_eq!(asked("use /label restricted to raise"), None);
+        assert_eq!(asked("/labels"), None);
+    }
 
     #[test]
     fn default_levels_are_ordered_as_named() {

@@ -28,9 +28,9 @@ pub use classifier::{
     UNREADABLE, redact,
 };
 pub use finding::{AppliedException, Classification, Confidence, Finding, MAX_FINDINGS};
-pub use label::{HighWater, Label, Levels, MAX_LEVELS};
+pub use label::{HighWater, Label, Levels, MAX_LEVELS, RAISED, asked_for};
 pub use policy::ClassificationPolicy;
-pub use problem::PolicyProblem;
+pub use problem::{ExampleOutcome, PolicyProblem};
 pub use routing::{
     Assurance, Candidate, MAX_SURVEYED, Refusal, Rejection, RouteDecision, RouteRequest,
     RoutingPolicy, Survey, UpstreamOffer, WayOut, Why,

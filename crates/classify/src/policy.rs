@@ -6,7 +6,9 @@ mod tests;
 
 use proofroom_canonical::{Digest, Timestamp};
 
-use crate::{Classifier, Label, Levels, PolicyProblem, problem::Problems, table::Globs};
+use crate::{
+    Classifier, ExampleOutcome, Label, Levels, PolicyProblem, problem::Problems, table::Globs,
+};
 
 /// A classification policy that was loaded without problems and whose examples came out as
 /// written.
@@ -45,6 +47,22 @@ impl ClassificationPolicy {
             Ok(policy)
         } else {
             Err(problems.into_list())
+        }
+    }
+
+    /// Reads a classification policy as [`Self::parse`] does, and says how each of its examples
+    /// comes out, also where one does not come out as written.
+    ///
+    /// # Errors
+    /// Every problem found besides examples, at least one.
+    pub fn try_examples(text: &str, file: &str) -> Result<Vec<ExampleOutcome>, Vec<PolicyProblem>> {
+        let mut problems = Problems::new(file);
+        match load::load(text, &mut problems) {
+            Some((policy, examples)) if problems.is_empty() => {
+                let classifier = Classifier::new(&policy);
+                Ok(load::outcomes(&classifier, &policy, &examples))
+            }
+            _ => Err(problems.into_list()),
         }
     }
 

@@ -30,6 +30,19 @@ impl PolicyProblem {
     }
 }
 
+/// How one example of a policy file came out. The example's text is not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExampleOutcome {
+    /// Where in the file, such as `terms[1] (`names`).match[2]`.
+    pub location: String,
+    /// The rule it is for.
+    pub rule: String,
+    /// Whether the rule must match it, or decide it; false where it must not.
+    pub wanted: bool,
+    /// Whether it came out as written.
+    pub holds: bool,
+}
+
 /// All problems of one file, gathered while it is read.
 #[derive(Debug)]
 pub(crate) struct Problems {

@@ -13,7 +13,10 @@ use proofroom_canonical::Digest;
 
 pub use survey::{MAX_SURVEYED, Survey, WayOut};
 
-use crate::{ClassificationPolicy, Label, Levels, PolicyProblem, problem::Problems, table::Globs};
+use crate::{
+    ClassificationPolicy, ExampleOutcome, Label, Levels, PolicyProblem, problem::Problems,
+    table::Globs,
+};
 
 /// A routing policy that was loaded without problems and whose examples came out as written.
 #[derive(Clone, Debug)]
@@ -155,8 +158,28 @@ impl RoutingPolicy {
         let mut problems = Problems::new(file);
         let policy = load::load(text, classification.levels(), &mut problems);
         match policy {
-            Some(policy) if problems.is_empty() => Ok(policy),
+            Some((policy, _)) if problems.is_empty() => Ok(policy),
             _ => Err(problems.into_list()),
+        }
+    }
+
+    /// Reads a routing policy as [`Self::parse`] does, and says how each of its examples comes
+    /// out, also where one does not come out as written.
+    ///
+    /// # Errors
+    /// Every problem found besides examples, at least one.
+    pub fn try_examples(
+        text: &str,
+        file: &str,
+        classification: &ClassificationPolicy,
+    ) -> Result<Vec<ExampleOutcome>, Vec<PolicyProblem>> {
+        let mut problems = Problems::new(file);
+        let loaded = load::load(text, classification.levels(), &mut problems);
+        let mut list = problems.into_list();
+        list.retain(|problem| !problem.code().starts_with("example-"));
+        match loaded {
+            Some((_, outcomes)) if list.is_empty() => Ok(outcomes),
+            _ => Err(list),
         }
     }
 

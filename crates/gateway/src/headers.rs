@@ -10,7 +10,7 @@ pub const MAX_FORWARDED_VALUE_BYTES: usize = 1024;
 
 /// The run's id; on every answer to a model request.
 pub const RUN: &str = "x-proofroom-run";
-/// The session's label.
+/// On an answer the session's label; on a request the label that its sender asks for at least.
 pub const LABEL: &str = "x-proofroom-label";
 /// The run's place in its session, from 0.
 pub const SEQUENCE: &str = "x-proofroom-sequence";
@@ -50,6 +50,17 @@ fn forwarded(client: &HeaderMap) -> impl Iterator<Item = (&'static str, &HeaderV
         values
             .filter(|value| value.len() <= MAX_FORWARDED_VALUE_BYTES && value.to_str().is_ok())
             .map(move |value| (name, value))
+    })
+}
+
+/// The labels that a request asks for at least, as written.
+pub(crate) fn asked_labels(client: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = client.get_all(LABEL).into_iter();
+    values.flat_map(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
     })
 }
 

@@ -95,6 +95,17 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn unknown_label(known: &[String]) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "label-unknown",
+            format!(
+                "`x-proofroom-label` names no level of the policy; the levels are `{}`",
+                known.join("`, `")
+            ),
+        )
+    }
+
     pub(crate) fn broken() -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,

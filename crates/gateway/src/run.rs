@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode, header};
 use proofroom_canonical::Digest;
-use proofroom_classify::{Classification, RouteDecision, RouteRequest, Segment};
+use proofroom_classify::{
+    Classification, Confidence, Finding, Label, Levels, RAISED, RouteDecision, RouteRequest,
+    Segment, asked_for,
+};
 use proofroom_llm::{RequestFacts, inspect};
 use proofroom_record::{
     event::RunStatus,
@@ -125,7 +128,10 @@ async fn read(
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(Refusal::encoded());
     }
-    let beside = headers::forwarded_texts(headers);
+    let beside = Beside {
+        texts: headers::forwarded_texts(headers),
+        asked: asked_in_headers(core.levels(), headers)?,
+    };
     if prompt.as_slice().len() <= INLINE_BYTES {
         return inspect_and_classify(core, caller, opening.api, prompt, &beside);
     }
@@ -135,22 +141,72 @@ async fn read(
         .unwrap_or_else(|_| Err(Refusal::unfinished()))
 }
 
+/// What a request says outside of its body.
+struct Beside {
+    /// The values of headers that are forwarded.
+    texts: Vec<String>,
+    /// The label that a header asks for.
+    asked: Option<Label>,
+}
+
+/// The highest label that the header asks for.
+fn asked_in_headers(levels: &Levels, headers: &HeaderMap) -> Result<Option<Label>, Refusal> {
+    let mut highest = None;
+    for name in headers::asked_labels(headers) {
+        let label = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| levels.label(name));
+        let label = label.ok_or_else(|| Refusal::unknown_label(levels.names()))?;
+        highest = highest.max(Some(label));
+    }
+    Ok(highest)
+}
+
+/// The highest label that a user's turn asks for.
+fn asked_in_texts(levels: &Levels, facts: &RequestFacts) -> Option<Label> {
+    let users = facts
+        .segments
+        .iter()
+        .filter(|segment| segment.origin == proofroom_llm::Origin::User);
+    users
+        .filter_map(|segment| asked_for(levels, segment.text.expose()))
+        .max()
+}
+
+/// Developers raise and never lower: a label asked for is one more finding.
+fn raise(classification: &mut Classification, label: Label) {
+    classification.label = classification.label.max(label);
+    classification.findings.push(Finding {
+        rule: RAISED.to_owned(),
+        reason: "the developer asked for this label".to_owned(),
+        label,
+        segment: 0,
+        span: 0..0,
+        confidence: Confidence::High,
+    });
+}
+
 fn inspect_and_classify(
     core: &Core,
     caller: &Caller,
     api: proofroom_llm::Api,
     prompt: Prompt,
-    beside: &[String],
+    beside: &Beside,
 ) -> Result<Reading, Refusal> {
     let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
-    let classification = {
+    let asked = asked_in_texts(core.levels(), &facts).max(beside.asked);
+    let mut classification = {
         let texts = facts.segments.iter().map(|segment| Segment {
             text: segment.text.expose(),
             origin: origin(segment.origin),
             path: segment.path.as_deref(),
         });
         // the model's name and the headers reach the upstream too
-        let beside = beside.iter().map(String::as_str).chain([&*facts.model]);
+        let beside = beside
+            .texts
+            .iter()
+            .map(String::as_str)
+            .chain([&*facts.model]);
         let segments: Vec<Segment<'_>> = texts
             .chain(beside.map(|text| Segment {
                 text,
@@ -160,6 +216,9 @@ fn inspect_and_classify(
             .collect();
         core.classify(&segments, caller)
     };
+    if let Some(label) = asked {
+        raise(&mut classification, label);
+    }
     // the texts are wiped here, not at the end of a long answer
     facts.segments = Vec::new();
     Ok(Reading {

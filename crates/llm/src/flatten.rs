@@ -6,12 +6,15 @@ use crate::node::Node;
 /// A base64 run of at least this length is data, not words.
 const MIN_BLOB_BYTES: usize = 256;
 
+/// Numbers from here on have nine digits, as the shortest that name a person have.
+const SHORT: u64 = 100_000_000;
+
 /// Which values count as text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Take {
     /// Everything: card and account numbers can stand in arguments and results.
     All,
-    /// No numbers: sampling settings and schema bounds say nothing.
+    /// No short numbers: sampling settings and schema bounds say nothing.
     Words,
     /// No base64 data: it is already reported as unreadable.
     BesideData,
@@ -35,7 +38,8 @@ pub(crate) fn flatten_member(name: &str, value: &Node, take: Take) -> String {
 fn write(node: &Node, name: Option<&str>, take: Take, text: &mut String) {
     match node {
         Node::Null | Node::Bool(_) => line(name, "", text),
-        Node::Unsigned(_) | Node::Number(_) if take == Take::Words => line(name, "", text),
+        Node::Unsigned(number) if take == Take::Words && *number < SHORT => line(name, "", text),
+        Node::Number(number) if take == Take::Words && is_short(number) => line(name, "", text),
         Node::Unsigned(number) => line(name, &number.to_string(), text),
         Node::Number(number) => line(name, number, text),
         Node::Text(value) if take == Take::BesideData && is_blob(value) => line(name, "", text),
@@ -69,6 +73,12 @@ fn line(name: Option<&str>, value: &str, text: &mut String) {
         text.push_str(if value.is_empty() { ":" } else { ": " });
     }
     text.push_str(value);
+}
+
+/// Whether the whole part of `number` has fewer than nine digits.
+fn is_short(number: &str) -> bool {
+    let whole = number.split(['.', 'e']).next().unwrap_or_default();
+    whole.trim_start_matches('-').len() < 9 && !number.contains('e')
 }
 
 /// Whether `text` is base64 data, bare or in a `data:` URL (RFC 2397).

@@ -1,7 +1,7 @@
 //! Finds every text in a request. Known members give the texts their origin; every other string is
 //! still a text, so a member that this version does not know cannot smuggle one past the policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proofroom_canonical::Sensitive;
 
@@ -43,6 +43,15 @@ const DEFINED: [&str; 20] = [
     "tool_use_id",
     "type",
 ];
+/// The roles that the APIs define; any other is a text.
+const ROLES: [&str; 6] = [
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+];
 /// A longer path is no path.
 const MAX_PATH_BYTES: usize = 4096;
 
@@ -69,6 +78,7 @@ pub(crate) fn collect(members: &[(String, Node)]) -> Vec<Segment> {
             ),
         }
     }
+    found.call_ids();
     found.segments
 }
 
@@ -77,9 +87,21 @@ struct Collector {
     segments: Vec<Segment>,
     /// File of each tool call so far, by the call's id.
     paths: BTreeMap<String, String>,
+    /// Ids of tool calls: upstreams get them too. Apart from the conversation's texts, so that they
+    /// stand between no two of them.
+    ids: BTreeSet<String>,
 }
 
 impl Collector {
+    fn call_ids(&mut self) {
+        let ids: Vec<String> = std::mem::take(&mut self.ids).into_iter().collect();
+        self.push(Origin::System, None, ids.join("\n"));
+    }
+
+    fn id(&mut self, id: &str) {
+        self.ids.insert(id.to_owned());
+    }
+
     fn push(&mut self, origin: Origin, path: Option<&str>, text: String) {
         if !text.is_empty() {
             self.segments.push(Segment {
@@ -117,8 +139,8 @@ impl Collector {
         let path = self.path_of(message.member_text("tool_call_id"));
         for (name, value) in members {
             match (name.as_str(), value) {
-                ("role", Node::Text(role)) if is_word(role) => {}
-                ("tool_call_id", Node::Text(id)) if is_call_id(id) => {}
+                ("role", Node::Text(role)) if ROLES.contains(&role.as_str()) => {}
+                ("tool_call_id", Node::Text(id)) if is_call_id(id) => self.id(id),
                 ("content", content) => self.content(origin, path.as_deref(), content),
                 ("tool_calls", Node::Array(calls)) => {
                     calls.iter().for_each(|call| self.tool_call(call));
@@ -184,8 +206,8 @@ impl Collector {
         };
         for (name, value) in members {
             match (name.as_str(), value) {
-                ("id", Node::Text(id)) if is_call_id(id) => {}
-                ("type", Node::Text(kind)) if is_word(kind) => {}
+                ("id", Node::Text(id)) if is_call_id(id) => self.id(id),
+                ("type", Node::Text(kind)) if matches!(kind.as_str(), "function" | "custom") => {}
                 ("function" | "custom", body) => self.call_body(id, body),
                 (name, value) => self.rest(Origin::ToolArguments, None, name, value),
             }
@@ -227,7 +249,7 @@ impl Collector {
         let id = part.member_text("id");
         self.members(part, |found, name, value| match (name, value) {
             ("type", Node::Text(_)) => {}
-            ("id", Node::Text(id)) if is_call_id(id) => {}
+            ("id", Node::Text(id)) if is_call_id(id) => found.id(id),
             ("input", input) => found.arguments(id, input),
             (name, value) => found.rest(Origin::ToolArguments, None, name, value),
         });
@@ -238,7 +260,7 @@ impl Collector {
         let path = self.path_of(part.member_text("tool_use_id"));
         self.members(part, |found, name, value| match (name, value) {
             ("type", Node::Text(_)) => {}
-            ("tool_use_id", Node::Text(id)) if is_call_id(id) => {}
+            ("tool_use_id", Node::Text(id)) if is_call_id(id) => found.id(id),
             ("content", content) => found.content(Origin::ToolResult, path.as_deref(), content),
             (name, value) => found.rest(Origin::ToolResult, path.as_deref(), name, value),
         });
@@ -276,7 +298,7 @@ impl Collector {
     }
 }
 
-/// A short lower-case word: a role or a type, never a text.
+/// A short lower-case word, such as a kind of content.
 fn is_word(text: &str) -> bool {
     text.len() <= 40
         && text
@@ -284,7 +306,7 @@ fn is_word(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// An identifier that an API made up for a tool call. Models do not read it.
+/// An identifier that an API made up for a tool call, as far as its form shows.
 fn is_call_id(text: &str) -> bool {
     text.len() <= 64
         && [

@@ -2,6 +2,7 @@
 //! captured boot is not the predicted one, 64 the request or a file is wrong, 69 the machine cannot
 //! do it, 70 our fault.
 
+mod classify;
 mod deployment;
 mod doctor;
 mod image;
@@ -40,7 +41,9 @@ enum Command {
     Image(image::Command),
     /// Compute what the measured boot of a room's image must look like, without booting it.
     Measure(measure::Options),
-    /// Write or check policy files.
+    /// Say what the policies find in a file, its level, and where it would go. Repeats nothing of it.
+    Classify(classify::Options),
+    /// Write, check, test or simulate policy files.
     #[command(subcommand)]
     Policy(policy::Command),
 }
@@ -82,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),
+        Command::Classify(options) => classify::run(options),
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))

@@ -12,6 +12,7 @@ pub mod files;
 pub mod isolation;
 pub mod journal;
 pub mod journal_text;
+pub mod judge;
 pub mod keys;
 pub mod log;
 pub mod measure;

@@ -7,7 +7,8 @@ use crate::{
     Classifier, Context, Label, Levels, Origin, Segment,
     classifier::{OVER_BUDGET, OVERSIZE, UNREADABLE},
     detect,
-    problem::Problems,
+    label::RAISED,
+    problem::{ExampleOutcome, Problems},
     table::{GlobKind, Globs, Reader, parse_file},
 };
 
@@ -57,7 +58,7 @@ pub(super) fn load(
     let levels = read_levels(&mut file, problems);
     let mut reading = Reading {
         levels,
-        ids: [UNREADABLE, OVERSIZE, OVER_BUDGET]
+        ids: [UNREADABLE, OVERSIZE, OVER_BUDGET, RAISED]
             .map(str::to_owned)
             .into_iter()
             .chain(catalogue.iter().map(|c| c.detector.id.to_owned()))
@@ -339,7 +340,8 @@ impl Reading<'_> {
 
     /// Content that could not be read has no exceptions: nobody knows what would be excused.
     fn can_be_excepted(&self, rule: &str) -> bool {
-        ![UNREADABLE, OVERSIZE, OVER_BUDGET].contains(&rule) && self.ids.iter().any(|id| id == rule)
+        ![UNREADABLE, OVERSIZE, OVER_BUDGET, RAISED].contains(&rule)
+            && self.ids.iter().any(|id| id == rule)
     }
 
     fn expiry(&mut self, table: &mut Reader) -> Option<Timestamp> {
@@ -371,6 +373,39 @@ impl Reading<'_> {
     }
 }
 
+/// Whether the rule of `example` matches it.
+fn matches(classifier: &Classifier, policy: &ClassificationPolicy, example: &Example) -> bool {
+    match example.kind {
+        Kind::Text => classifier.finds(&example.rule, &example.text),
+        Kind::Path => policy
+            .paths
+            .iter()
+            .any(|rule| rule.id == example.rule && rule.paths.matches(&example.text)),
+        Kind::Repository => policy
+            .repositories
+            .iter()
+            .any(|rule| rule.id == example.rule && rule.repositories.matches(&example.text)),
+    }
+}
+
+/// How each example comes out, in the order of the file.
+pub(super) fn outcomes(
+    classifier: &Classifier,
+    policy: &ClassificationPolicy,
+    examples: &[Example],
+) -> Vec<ExampleOutcome> {
+    let outcome = |example: &Example| {
+        let wanted = matches!(example.expected, Expected::Match);
+        ExampleOutcome {
+            location: example.at.clone(),
+            rule: example.rule.clone(),
+            wanted,
+            holds: matches(classifier, policy, example) == wanted,
+        }
+    };
+    examples.iter().map(outcome).collect()
+}
+
 pub(super) fn run_examples(
     classifier: &Classifier,
     policy: &ClassificationPolicy,
@@ -378,17 +413,7 @@ pub(super) fn run_examples(
     problems: &mut Problems,
 ) {
     for example in examples {
-        let matched = match example.kind {
-            Kind::Text => classifier.finds(&example.rule, &example.text),
-            Kind::Path => policy
-                .paths
-                .iter()
-                .any(|rule| rule.id == example.rule && rule.paths.matches(&example.text)),
-            Kind::Repository => policy
-                .repositories
-                .iter()
-                .any(|rule| rule.id == example.rule && rule.repositories.matches(&example.text)),
-        };
+        let matched = matches(classifier, policy, example);
         let (rule, text) = (&example.rule, &example.text);
         match (example.expected, matched) {
             (Expected::Match, false) => problems.add(

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Label, Levels,
     label::is_name,
-    problem::Problems,
+    problem::{ExampleOutcome, Problems},
     table::{GlobKind, Globs, Reader, parse_file},
 };
 
@@ -32,7 +32,11 @@ enum Expected {
     LeavesToOthers,
 }
 
-pub(super) fn load(text: &str, levels: &Levels, problems: &mut Problems) -> Option<RoutingPolicy> {
+pub(super) fn load(
+    text: &str,
+    levels: &Levels,
+    problems: &mut Problems,
+) -> Option<(RoutingPolicy, Vec<ExampleOutcome>)> {
     let mut file = parse_file(text, problems)?;
     let tiers = read_tiers(&mut file, problems);
     let aliases = read_aliases(&mut file, problems);
@@ -61,8 +65,8 @@ pub(super) fn load(text: &str, levels: &Levels, problems: &mut Problems) -> Opti
         default,
         digest: Digest::of(text),
     };
-    run_examples(&policy, &examples, problems);
-    Some(policy)
+    let outcomes = run_examples(&policy, &examples, problems);
+    Some((policy, outcomes))
 }
 
 fn read_tiers(file: &mut Reader, problems: &mut Problems) -> BTreeMap<String, Assurance> {
@@ -304,7 +308,12 @@ fn read_example(
     })
 }
 
-fn run_examples(policy: &RoutingPolicy, examples: &[Example], problems: &mut Problems) {
+fn run_examples(
+    policy: &RoutingPolicy,
+    examples: &[Example],
+    problems: &mut Problems,
+) -> Vec<ExampleOutcome> {
+    let mut outcomes = Vec::new();
     for example in examples {
         let request = RouteRequest {
             label: example.label,
@@ -317,6 +326,13 @@ fn run_examples(policy: &RoutingPolicy, examples: &[Example], problems: &mut Pro
         let label = policy.levels.name(example.label);
         let (model, repository) = (&example.model, &example.repository);
         let what = format!("`{label}`, repository `{repository}`, model `{model}`");
+        let wanted = example.expected == Expected::Decides;
+        outcomes.push(ExampleOutcome {
+            location: example.at.clone(),
+            rule: example.rule.clone(),
+            wanted,
+            holds: (decided == example.rule) == wanted,
+        });
         match (example.expected, decided == example.rule) {
             (Expected::Decides, false) => problems.add(
                 &example.at,
@@ -334,4 +350,5 @@ fn run_examples(policy: &RoutingPolicy, examples: &[Example], problems: &mut Pro
             _ => {}
         }
     }
+    outcomes
 }

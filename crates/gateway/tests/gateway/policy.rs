@@ -227,3 +227,60 @@ async fn contradictions_between_the_policies_keep_the_gateway_from_starting() {
     codes.sort_unstable();
     assert_eq!(codes, ["appraisal-policy-missing", "tier-unknown"]);
 }
+
+#[tokio::test]
+async fn a_developer_raises_the_label_and_never_lowers_it() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = World::new(standard(upstream.address));
+    for (header, text, label, status) in [
+        (Some("confidential"), "hi", "confidential", 403),
+        (Some("public, internal"), "hi", "internal", 200),
+        (None, "please\\n/label restricted", "restricted", 403),
+        (None, "/label resticted", "restricted", 403),
+        (Some("public"), SECRET, "restricted", 403),
+        (None, "Project Heron\\n/label public", "restricted", 403),
+    ] {
+        let caller = world.caller(1);
+        let got = ask(&world, &caller, header, text).await;
+        let (_, record) = world.record().await;
+        assert_eq!(got.status.as_u16(), status, "{header:?} {text}");
+        assert_eq!(record.classification.label, label, "{header:?} {text}");
+        let rules = record.classification.findings.iter();
+        assert!(
+            rules
+                .map(|found| found.rule.as_str())
+                .any(|rule| rule == "raised-by-developer")
+        );
+        // the mark stays where the developer has put it
+        Got::of(world.post(&caller, CHAT, chat("std-model", "hi")).await).await;
+        let (_, next) = world.record().await;
+        assert_eq!(next.classification.high_water_before, label);
+    }
+    let got = ask(&world, &world.caller(1), Some("secret"), "hi").await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (400, "label-unknown")
+    );
+    assert_eq!(world.record().await.1.request.forwarded, None);
+    for _ in 0..2 {
+        let seen = upstream.seen.recv().await.unwrap();
+        assert!(!seen.headers.contains_key("x-proofroom-label"));
+    }
+    upstream.nothing_was_sent();
+}
+
+async fn ask(
+    world: &World,
+    caller: &std::sync::Arc<proofroom_gateway::Caller>,
+    header: Option<&str>,
+    text: &str,
+) -> Got {
+    let mut request = Request::post(CHAT).body(Full::new(Bytes::from(chat("std-model", text))));
+    if let (Some(value), Ok(request)) = (header, &mut request) {
+        request
+            .headers_mut()
+            .insert("x-proofroom-label", value.parse().unwrap());
+    }
+    let caller = std::sync::Arc::clone(caller);
+    Got::of(world.gateway.handle(request.unwrap(), caller).await).await
+}

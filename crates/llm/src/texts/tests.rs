@@ -47,6 +47,7 @@ fn every_message_of_a_chat_has_its_origin() {
             ),
             found(Origin::ToolArguments, "read_file"),
             about(Origin::ToolResult, "KEY=1", "config/dev.env"),
+            found(Origin::System, "call_1"),
         ]
     );
 }
@@ -193,4 +194,149 @@ fn a_card_number_that_is_a_json_number_is_a_text() {
         {"function": {"name": "pay", "arguments": "{\"card\":4111111111111111}"}}]}]});
     let all = texts(Api::ChatCompletions, &request);
     assert!(all.contains(&found(Origin::ToolArguments, "card: 4111111111111111")));
+}
+
+/// Requests with every member that the two APIs' clients send, and some that nobody sends.
+fn full_requests() -> Vec<(Api, Value)> {
+    let tool = json!({"type": "function", "function": {"name": "f", "description": "d", "strict": true,
+        "parameters": {"type": "object", "properties": {"a": {"type": "string", "enum": ["e"],
+        "description": "p", "default": "v"}}, "required": ["a"]}}});
+    let chat = json!({"model": "m", "stream": true, "user": "u", "metadata": {"k": "v"}, "stop": ["s"],
+        "prompt_cache_key": "pk", "safety_identifier": "si", "service_tier": "auto", "verbosity": "low",
+        "prediction": {"type": "content", "content": [{"type": "text", "text": "t"}]},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"title": "t"}}},
+        "logit_bias": {"50256": -100}, "web_search_options": {"user_location": {"city": "c"}},
+        "tools": [tool, {"type": "custom", "custom": {"name": "n", "format": {"definition": "g"}}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "functions": [{"name": "old", "description": "d"}],
+        "messages": [
+            {"role": "system", "name": "n", "content": "s"},
+            {"role": "developer", "content": [{"type": "text", "text": "d"}]},
+            {"role": "user", "content": [{"type": "text", "text": "t"},
+                {"type": "image_url", "image_url": {"url": "https://x.example/a.png", "detail": "low"}},
+                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+                {"type": "file", "file": {"filename": "f.pdf", "file_id": "file-1", "file_data": "AAAA"}}]},
+            {"role": "assistant", "content": "a", "refusal": "r", "reasoning_content": "c",
+             "tool_calls": [{"id": "call_1", "type": "function",
+                "function": {"name": "f", "arguments": "{\"path\":\"p\"}"}},
+                {"id": "call_2", "type": "custom", "custom": {"name": "n", "input": "i"}}]},
+            {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+            {"role": "function", "name": "f", "content": "r"},
+            {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "r"}]}]});
+    let messages = json!({"model": "m", "max_tokens": 10, "metadata": {"user_id": "u"}, "stop_sequences": ["s"],
+        "service_tier": "auto", "thinking": {"type": "enabled", "budget_tokens": 1}, "betas": ["b"],
+        "mcp_servers": [{"type": "url", "url": "https://m.example", "name": "n", "authorization_token": "t"}],
+        "context_management": {"edits": [{"type": "clear"}]}, "output_config": {"format": {"schema": {"title": "t"}}},
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "ttl": "5m"}}],
+        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {"a": {"title": "t"}}}},
+            {"type": "web_search_20250305", "name": "w", "allowed_domains": ["x.example"]}],
+        "tool_choice": {"type": "tool", "name": "f"},
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "t", "citations": [{"type": "char_location",
+                "cited_text": "c", "document_title": "d"}]},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+                {"type": "document", "title": "t", "context": "c", "source": {"type": "text", "media_type": "text/plain", "data": "d"}},
+                {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "t"}]}},
+                {"type": "document", "source": {"type": "file", "file_id": "f"}},
+                {"type": "container_upload", "file_id": "f"},
+                {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "t"}]}]},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "s"},
+                {"type": "redacted_thinking", "data": "d"},
+                {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"file_path": "p", "n": 1}},
+                {"type": "server_tool_use", "id": "srvtoolu_1", "name": "w", "input": {"query": "q"}},
+                {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"type": "web_search_result",
+                    "url": "u", "title": "t", "encrypted_content": "e"}]}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "is_error": false,
+                "content": [{"type": "text", "text": "r"}, {"type": "image", "source": {"type": "url", "url": "u"}}]}]}]});
+    vec![(Api::ChatCompletions, chat), (Api::Messages, messages)]
+}
+
+/// Every place of `value`, as a JSON pointer.
+fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                places(value, &format!("{at}/{name}"), all);
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                places(value, &format!("{at}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether `mark` is in a text that is classified, or the request is refused.
+fn seen_or_refused(api: Api, request: &Value, mark: &str) -> bool {
+    let Ok(facts) = inspect(api, request.to_string().as_bytes()) else {
+        return true;
+    };
+    let mut texts = facts.segments.iter().map(|segment| segment.text.expose());
+    facts.model.contains(mark) || texts.any(|text| text.contains(mark))
+}
+
+#[test]
+fn a_canary_in_any_place_of_a_request_is_seen() {
+    let mut planted = 0;
+    for (api, request) in full_requests() {
+        let mut all = Vec::new();
+        places(&request, "", &mut all);
+        // the request as it is must be read, or nothing would be shown
+        inspect(api, request.to_string().as_bytes()).unwrap();
+        for place in &all {
+            // also in the forms of what is usually skipped: words, ids, long numbers
+            for mark in ["CANARY", "canary", "call_canary", "toolu_canary"] {
+                let mut changed = request.clone();
+                let target = changed.pointer_mut(place).unwrap();
+                if target.is_string() || target.is_number() {
+                    *target = json!(mark);
+                    assert!(seen_or_refused(api, &changed, mark), "{place} = {mark}");
+                    planted += 1;
+                }
+            }
+            let mut changed = request.clone();
+            if let Some(members) = changed.pointer_mut(place).and_then(Value::as_object_mut) {
+                members.insert("x_unknown".to_owned(), json!({"deep": ["CANARY"]}));
+                assert!(
+                    seen_or_refused(api, &changed, "CANARY"),
+                    "unknown in {place}"
+                );
+                let mut changed = request.clone();
+                let members = changed.pointer_mut(place).unwrap().as_object_mut().unwrap();
+                members.insert("CANARY".to_owned(), Value::Null);
+                assert!(
+                    seen_or_refused(api, &changed, "CANARY"),
+                    "a name in {place}"
+                );
+                let mut changed = request.clone();
+                let members = changed.pointer_mut(place).unwrap().as_object_mut().unwrap();
+                members.insert("x_number".to_owned(), json!(4_111_111_111_111_111_u64));
+                assert!(
+                    seen_or_refused(api, &changed, "4111111111111111"),
+                    "a number in {place}"
+                );
+                planted += 3;
+            }
+        }
+    }
+    assert!(planted > 700, "{planted}");
+}
+
+#[test]
+fn members_twice_in_nested_json_hide_nothing() {
+    for twice in [
+        "{\"a\":\"CANARY\",\"a\":\"x\"}",
+        "{\"a\":\"x\",\"a\":\"CANARY\"}",
+    ] {
+        let chat = json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": [
+            {"id": "call_1", "function": {"name": "f", "arguments": twice}}]},
+            {"role": "tool", "tool_call_id": "call_1", "content": twice}]});
+        let facts = inspect(Api::ChatCompletions, chat.to_string().as_bytes()).unwrap();
+        let texts = facts.segments.iter();
+        let seen = texts.filter(|segment| segment.text.expose().contains("CANARY"));
+        assert_eq!(seen.count(), 2, "{twice}");
+    }
 }

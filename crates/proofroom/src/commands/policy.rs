@@ -1,5 +1,8 @@
 //! `proofroom policy`: the files that a security team owns.
 
+mod simulate;
+mod test;
+
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
@@ -22,11 +25,25 @@ pub(crate) enum Command {
         /// The directory.
         dir: PathBuf,
     },
+    /// Run every example of the classification and routing files, one a line, and try every way
+    /// out of the routing table.
+    Test {
+        /// The directory. Default: the built-in files.
+        dir: Option<PathBuf>,
+    },
+    /// Judge every file of a directory.
+    Simulate(simulate::Options),
 }
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Test { dir } => return test::run(dir.as_deref()),
+        Command::Simulate(options) => return simulate::run(options),
+        Command::Init { .. } | Command::Check { .. } => {}
+    }
     let mut out = anstream::stdout().lock();
     let told = match command {
+        Command::Test { .. } | Command::Simulate(_) => Ok(()),
         Command::Init { dir } => {
             let made = init(dir).map_err(|error| {
                 let context = format!("cannot write policy files to `{}`", dir.display());
