@@ -1,6 +1,7 @@
 //! Applies a classification policy to the texts of a request. Whatever it cannot look at takes
 //! the policy's `unreadable` label; nothing it finds is kept beyond rule and position.
 
+mod literals;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -134,10 +134,27 @@ pub(crate) fn catalogue() -> Result<&'static [Compiled], &'static str> {
 /// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
 pub(crate) fn compile(pattern: &str) -> Option<Regex> {
     Regex::builder()
-        .configure(Regex::config().utf8_empty(false))
+        .configure(Regex::config().utf8_empty(false).onepass(false).dfa(false))
         .syntax(syntax::Config::new().unicode(false).utf8(false))
         .build(pattern)
         .ok()
+}
+
+/// A table that says of each byte whether it is in `alphabet`; one load instead of comparisons.
+pub(crate) const fn bytes_of(alphabet: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < alphabet.len() {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "evaluated when compiled; a byte is below 256"
+        )]
+        {
+            table[alphabet[at] as usize] = true;
+        }
+        at += 1;
+    }
+    table
 }
 
 /// The greatest character boundary that is not after `at`.

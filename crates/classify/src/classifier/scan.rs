@@ -3,18 +3,18 @@
 
 use std::{collections::HashMap, ops::Range, sync::LazyLock};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::{Anchored, Input, meta::Regex};
 
 use super::{
     MAX_REQUEST_BYTES, OVER_BUDGET, REDACTED,
+    literals::Literals,
     view::{View, ViewKind, readings, rejoined},
 };
 use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
-        self, Broken, Compiled, Hit, Verdict, Window, ceil_boundary, floor_boundary, scan_digits,
-        scan_tokens,
+        self, Broken, Compiled, Detector, Hit, Verdict, Window, ceil_boundary, floor_boundary,
+        scan_digits, scan_tokens,
     },
     finding::MAX_FINDINGS,
 };
@@ -32,7 +32,7 @@ pub(super) struct Found<'a> {
 #[derive(Debug)]
 pub(super) struct Scanner {
     /// Absent only if it could not be built; then every text counts as unread.
-    literals: Option<AhoCorasick>,
+    literals: Option<Literals>,
     /// Per literal, the rules to try.
     rules_of: Vec<Vec<usize>>,
     rules: Vec<Rule>,
@@ -47,6 +47,8 @@ struct Rule {
     pattern: String,
     window: Window,
     broken: Broken,
+    /// The pattern starts at the literal and there must be a word's edge.
+    begins_word: bool,
     rulings: Vec<Ruling>,
 }
 
@@ -105,6 +107,13 @@ impl Scanner {
         BUILTIN.as_ref()
     }
 
+    /// Bytes of the literals' tables and of the compiled patterns.
+    #[cfg(test)]
+    pub(super) fn table_bytes(&self) -> usize {
+        let patterns = self.rules.iter().map(|rule| rule.regex.memory_usage());
+        self.literals.as_ref().map_or(0, Literals::table_bytes) + patterns.sum::<usize>()
+    }
+
     /// Reports everything found in `text` and in its other readings.
     pub(super) fn scan<'s>(&'s self, text: &str, report: &mut dyn FnMut(Found<'s>)) {
         let mut descent = Descent {
@@ -136,11 +145,24 @@ impl Scanner {
         let to = floor_boundary(second, SEAM_REACH);
         let tail = first.get(from..).unwrap_or_default();
         let joined = tail.to_owned() + second.get(..to).unwrap_or_default();
-        self.scan_literals(&joined, Broken::Rejoin, &mut |ruling, span, confidence| {
-            if span.start < tail.len() && tail.len() < span.end {
-                report(ruling.found(from + span.start..first.len(), confidence));
-            }
+        let mut apart: Vec<(&str, usize)> = Vec::new();
+        self.scan_text(tail, &mut |ruling, span, _| {
+            apart.push((&ruling.id, span.start))
         });
+        let head = joined.get(tail.len()..).unwrap_or_default();
+        self.scan_text(head, &mut |ruling, span, _| {
+            apart.push((&ruling.id, tail.len() + span.start));
+        });
+        // what one of the two shows by itself is reported there
+        let mut together = |ruling: &'s Ruling, span: Range<usize>, confidence| {
+            let known = apart.contains(&(ruling.id.as_str(), span.start));
+            if !known {
+                let start = (from + span.start).min(first.len());
+                let end = (from + span.end).clamp(start, first.len());
+                report(ruling.found(start..end, confidence));
+            }
+        };
+        self.scan_text(&joined, &mut together);
     }
 
     /// `text` with the values of all rulings on secrets replaced.
@@ -181,7 +203,7 @@ impl Scanner {
     }
 
     fn scan_text<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
-        self.scan_literals(text, Broken::Leave, report);
+        self.scan_literals(text, report);
         let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
                 report(ruling, span, confidence);
@@ -191,22 +213,22 @@ impl Scanner {
         scan_tokens(text, &mut numbered);
     }
 
-    /// Tries the rules whose literals occur; with [`Broken::Rejoin`] only those for values that
-    /// may be broken.
-    fn scan_literals<'s>(&'s self, text: &str, only: Broken, report: &mut Report<'s, '_>) {
+    /// Tries the rules whose literals occur.
+    fn scan_literals<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
         let Some(literals) = &self.literals else {
             return;
         };
-        for hit in literals.find_overlapping_iter(text) {
-            let indexes = self.rules_of.get(hit.pattern().as_usize());
-            for index in indexes.into_iter().flatten() {
+        literals.scan(text.as_bytes(), |literal, start| {
+            let within = start.checked_sub(1).and_then(|at| text.as_bytes().get(at));
+            let within = within.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+            for index in self.rules_of.get(literal).into_iter().flatten() {
                 if let Some(rule) = self.rules.get(*index)
-                    && (only == Broken::Leave || rule.broken == Broken::Rejoin)
+                    && !(within && rule.begins_word)
                 {
-                    rule.apply(text, hit.start(), report);
+                    rule.apply(text, start, report);
                 }
             }
-        }
+        });
     }
 }
 
@@ -451,6 +473,7 @@ impl Building {
                         pattern: detector.pattern.to_owned(),
                         window: detector.window,
                         broken: detector.broken,
+                        begins_word: begins_word(detector),
                         rulings: vec![ruling],
                     };
                     self.add_rule(rule, detector.literals.iter().map(|l| (*l).to_owned()));
@@ -481,6 +504,7 @@ impl Building {
                 Anchor::Line => Window::Around { before, reach },
             },
             broken: Broken::Leave,
+            begins_word: false,
             rulings: vec![Ruling {
                 id: id.to_owned(),
                 reason: "a term of the customer's policy",
@@ -520,19 +544,25 @@ impl Building {
     }
 
     fn finish(self, unreadable: Label, complete: bool) -> Scanner {
-        let literals = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&self.literals)
-            .ok();
         Scanner {
-            literals: literals.filter(|_| complete),
+            literals: complete.then(|| Literals::new(&self.literals)),
             rules_of: self.rules_of,
             rules: self.rules,
             digits: self.digits,
             unreadable,
         }
     }
+}
+
+fn begins_word(detector: &Detector) -> bool {
+    let words = |literal: &&str| literal.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let edge = [r"\b", r"(?i)\b"]
+        .iter()
+        .any(|start| detector.pattern.starts_with(start));
+    matches!(detector.window, Window::At { .. })
+        && edge
+        && !detector.pattern.contains(r"|\b")
+        && detector.literals.iter().all(words)
 }
 
 fn regex_escape(word: &str) -> String {

@@ -401,6 +401,27 @@ fn no_finding_repeats_the_text() {
     assert!(!shown.contains(&token[4..20]), "{shown}");
 }
 
+#[test]
+fn tables_stay_below_eight_mebibytes() {
+    let bytes = shared().scanner.table_bytes();
+    assert!(bytes < 8 << 20, "{bytes}");
+}
+
+fn samples() -> impl Strategy<Value = String> {
+    let known: Vec<String> = CASES
+        .lines()
+        .filter_map(|line| line.strip_prefix("ACCEPT "))
+        .filter_map(|line| line.split_once(": "))
+        .map(|(_, text)| {
+            text.replace('~', "")
+                .replace("\\n", "\n")
+                .replace("{T}", "~")
+        })
+        .filter(|text| text.len() < 400)
+        .collect();
+    proptest::sample::select(known)
+}
+
 fn pieces() -> impl Strategy<Value = String> {
     let known = CASES
         .lines()
@@ -435,6 +456,18 @@ proptest! {
         for segments in [[user(&text), user(&segment)], [user(&segment), user(&text)]] {
             prop_assert!(classifier.classify(&segments, &NOW).label >= alone);
         }
+    }
+
+    /// As a stream is: what one message carries is found when two of one author carry it. The
+    /// label may come from another rule, and 512 bytes on each side of the cut are looked at.
+    #[test]
+    fn splitting_a_text_never_lowers_its_label(text in "[ -~]{0,60}", known in samples(), cut in 0_usize..1_000) {
+        let text = format!("{text}\n\n{known}\n\n");
+        let alone = shared().classify(&[user(&text)], &NOW).label;
+        let cut = crate::detect::floor_boundary(&text, cut % text.len().max(1));
+        let (first, second) = text.split_at(cut);
+        let split = shared().classify(&[user(first), user(second)], &NOW);
+        prop_assert!(split.label >= alone, "{cut} {first:?} {second:?}");
     }
 
     #[test]

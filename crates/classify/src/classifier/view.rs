@@ -9,7 +9,7 @@ use base64::{
 };
 use memchr::memchr;
 
-use crate::detect::floor_boundary;
+use crate::detect::{bytes_of, floor_boundary};
 
 /// A reading of a text.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) enum ViewKind {
     Visible,
     /// Escapes undone.
     Spelling,
-    /// Base64 decoded.
+    /// Base64 or hexadecimal decoded.
     Base64,
 }
 
@@ -143,9 +143,24 @@ fn fold(c: char) -> char {
         // U+FF01 to U+FF5E are U+0021 to U+007E in full width
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
         '\u{3000}' | '\u{a0}' => ' ',
-        _ => c,
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        _ => look_alike(c).unwrap_or(c),
     }
 }
+
+/// The ASCII letter that a Cyrillic or Greek one is drawn like (Unicode TR 39, confusables).
+fn look_alike(c: char) -> Option<char> {
+    if !('\u{370}'..='\u{4ff}').contains(&c) {
+        return None;
+    }
+    let at = LOOK_ALIKES.0.chars().position(|known| known == c)?;
+    LOOK_ALIKES.1.chars().nth(at)
+}
+
+const LOOK_ALIKES: (&str, &str) = (
+    "асеорхуіјѕԁһԛԝАВЕКМНОРСТХУІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧοιν",
+    "aceopxyijsdhqwABEKMHOPCTXYIJSABEZHIKMNOPTYXoiv",
+);
 
 /// The lines that hold JSON or source code escapes, with these undone.
 fn unescaped(text: &str) -> Option<View> {
@@ -265,6 +280,14 @@ fn base64_decoded(text: &str, views: &mut Vec<View>) {
     let mut at = 0;
     while let Some(run) = next_run(bytes, at) {
         at = run.end.max(at + 1);
+        if let Some(decoded) = hex_decoded(bytes.get(run.clone()).unwrap_or_default()) {
+            views.push(View {
+                text: decoded,
+                kind: ViewKind::Base64,
+                map: Map::Whole(run),
+            });
+            continue;
+        }
         let Some(shift) = (0..4).find(|shift| reads_as_text(bytes, &run, *shift)) else {
             continue;
         };
@@ -288,6 +311,19 @@ fn base64_decoded(text: &str, views: &mut Vec<View>) {
             });
         }
     }
+}
+
+/// The text that a run of hexadecimal digits is, if it is one.
+fn hex_decoded(run: &[u8]) -> Option<String> {
+    if !run.len().is_multiple_of(2) || !run.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let byte = |pair: &[u8]| {
+        let digits = std::str::from_utf8(pair).ok()?;
+        let value = hex(digits).and_then(|value| u8::try_from(value).ok())?;
+        matches!(value, b' '..=b'~' | b'\n' | b'\r' | b'\t').then_some(char::from(value))
+    };
+    run.chunks_exact(2).map(byte).collect()
 }
 
 fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
@@ -332,8 +368,11 @@ fn wrapped(bytes: &[u8], end: usize) -> Option<Range<usize>> {
 }
 
 fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+    BASE64.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+const BASE64: [bool; 256] =
+    bytes_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_");
 
 fn reads_as_text(bytes: &[u8], run: &Range<usize>, shift: usize) -> bool {
     let start = run.start + shift;

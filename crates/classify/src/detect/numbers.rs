@@ -181,7 +181,9 @@ fn phone(text: &str, start: usize) -> Option<Range<usize>> {
         && groups == [3, 3, 4]
         && digits.bytes().next().is_some_and(|b| b > b'1')
         && digits.as_bytes().get(3).is_some_and(|b| *b > b'1');
-    if (plus && digits.len() >= 8 && bytes.get(from + 1) != Some(&b'0'))
+    // country code 1 has ten digits after it
+    let short = digits.starts_with('1') && digits.len() != 11;
+    if (plus && !short && digits.len() >= 8 && bytes.get(from + 1) != Some(&b'0'))
         || (american && (open || is_one_separator(text.get(span.clone())?)))
     {
         return Some(span);
@@ -203,7 +205,8 @@ fn says(head: &str, cue: &str) -> bool {
     let Some((before, after)) = head.rsplit_once(cue) else {
         return false;
     };
-    let inside = before.ends_with(|c: char| c.is_ascii_alphabetic());
+    let verb = VERBS.contains(&cue);
+    let inside = before.ends_with(|c: char| c.is_ascii_alphabetic() || (verb && c == '_'));
     !inside && after.chars().filter(char::is_ascii_alphabetic).count() <= 9
 }
 
@@ -334,6 +337,7 @@ const CUES: &[&str] = &[
     "number is",
     "cellphone",
 ];
+const VERBS: &[&str] = &["call", "reach", "ring", "dial", "contact", "cell", "sms"];
 const AFTER: &[&str] = &[
     "office", "fax", "mobile", "cell", "phone", "(mobile", "(cell", "home",
 ];

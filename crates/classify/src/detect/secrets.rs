@@ -118,7 +118,7 @@ pub(super) const DETECTORS: &[Detector] = &[
             "json-web-token",
             "a JSON web token whose header decodes",
             &["eyj"],
-            r"\beyJ[A-Za-z0-9_-]{8,4096}\.[A-Za-z0-9_-]{8,8192}(?:\.[A-Za-z0-9_-]{4,4096})?",
+            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{4,})?",
             json_web_token,
         )
     },

@@ -6,7 +6,7 @@ use std::{ops::Range, sync::LazyLock};
 use aho_corasick::AhoCorasick;
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window,
+    Broken, Detector, Hit, Severity, Verdict, Window, bytes_of,
     line::before_on_line,
     value::{Look, NameKind, entropy, is_placeholder, look},
 };
@@ -60,8 +60,11 @@ fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 }
 
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'.' | b'~')
+    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+const TOKEN: [bool; 256] =
+    bytes_of(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_.~");
 
 fn is_credential(text: &str, run: &Range<usize>) -> bool {
     let Some(value) = text.get(run.clone()) else {
@@ -70,6 +73,17 @@ fn is_credential(text: &str, run: &Range<usize>) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
     if digits < 2 || letters < 4 || value.bytes().filter(|b| matches!(b, b'.' | b'/')).count() > 2 {
+        return false;
+    }
+    // a call, a member of something, a constant of a program
+    let member = value
+        .split('.')
+        .skip(1)
+        .any(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let called = text
+        .get(run.end..)
+        .is_some_and(|after| after.starts_with(['(', ':']));
+    if called || (member && digits < 5) || value.starts_with("0x") {
         return false;
     }
     let (Some(cues), Some(excuses)) = (CUES.as_ref(), EXCUSES.as_ref()) else {

@@ -171,7 +171,10 @@ pub(super) const DETECTORS: &[Detector] = &[
     token(
         "twilio-api-key",
         "a Twilio API key",
-        &["sk"],
+        &[
+            "sk0", "sk1", "sk2", "sk3", "sk4", "sk5", "sk6", "sk7", "sk8", "sk9", "ska", "skb",
+            "skc", "skd", "ske", "skf",
+        ],
         r"\bSK[0-9a-f]{32}\b",
     ),
     token(
