@@ -19,6 +19,7 @@ const MAX_LINES: usize = 800;
 /// Which of our crates each may use. A new arrow is a decision: change it here and say why in an ADR.
 const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["llm"]),
+    ("appraise", &["canonical", "evidence", "record", "verifier"]),
     ("attester", &["canonical", "evidence"]),
     ("authz", &["canonical", "record"]),
     ("canonical", &[]),
@@ -74,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "proofroom",
         &[
+            "appraise",
             "authz",
             "canonical",
             "classify",
@@ -103,6 +105,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that do no I/O, and what none of their dependencies may bring in.
 const PURE: &[&str] = &[
+    "appraise",
     "authz",
     "canonical",
     "classify",

@@ -1,7 +1,9 @@
 //! What can be asked of `proofroom`, and how it ends: 0 done, 1 the session did not complete, 10 a
-//! captured boot is not the predicted one, 64 the request or a file is wrong, 69 the machine cannot
+//! captured boot is not the predicted one or evidence is refused, 11 not every check of evidence could be
+//! made, 20 no evidence that is known, 64 the request or a file is wrong, 69 the machine cannot
 //! do it, 70 our fault.
 
+mod appraise;
 mod classify;
 mod deployment;
 mod doctor;
@@ -36,6 +38,8 @@ enum Command {
     /// Build, list or verify the tool chains that rooms get.
     #[command(subcommand)]
     Layer(layer::Command),
+    /// Say what attestation evidence proves, and what it does not: with a policy, or without one.
+    Appraise(Box<appraise::Options>),
     /// Learn what a virtual machine's image must be measured with on this machine.
     #[command(subcommand)]
     Image(image::Command),
@@ -52,6 +56,10 @@ enum Command {
 pub(crate) const INCOMPLETE: u8 = 1;
 /// What was compared is different.
 pub(crate) const DIFFERENT: u8 = 10;
+/// No check failed, but not every one was made.
+pub(crate) const NOT_ALL_CHECKS: u8 = 11;
+/// Bytes that are no evidence that is known.
+pub(crate) const UNKNOWN: u8 = 20;
 /// The request or one of its files is wrong.
 pub(crate) const USAGE: u8 = 64;
 /// The machine lacks something.
@@ -82,6 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Doctor(options) => doctor::run(options),
         Command::Room(command) => room::run(command),
+        Command::Appraise(options) => appraise::run(options),
         Command::Image(command) => image::run(command),
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),

@@ -187,6 +187,8 @@ pub enum Reason {
     Unproved(CheckName),
     /// Evidence from an archive cannot show that it was fresh.
     ArchiveAudit,
+    /// What the check needs beside the evidence was not supplied.
+    NotSupplied,
 }
 
 impl Reason {
@@ -197,6 +199,7 @@ impl Reason {
             Self::After(_) => "not-reached",
             Self::Unproved(_) => "unproved",
             Self::ArchiveAudit => "archive-audit",
+            Self::NotSupplied => "not-supplied",
         }
     }
 }
@@ -211,6 +214,7 @@ impl fmt::Display for Reason {
             Self::ArchiveAudit => {
                 f.write_str("evidence from an archive cannot show that it was fresh")
             }
+            Self::NotSupplied => f.write_str("what it needs was not supplied"),
         }
     }
 }
@@ -235,7 +239,7 @@ pub enum CheckOutcome<C, R> {
 pub type Outcome = CheckOutcome<CauseCode, Reason>;
 
 /// Why a check was not made, as documents and reports spell it.
-pub(crate) trait NotMade {
+pub trait NotMade {
     /// The stable code, and words for a person.
     fn code_and_words(&self) -> (&'static str, String);
 }
@@ -264,6 +268,23 @@ impl<C, R> CheckOutcome<C, R> {
             source = deeper.source();
         }
         Self::fail(cause, words)
+    }
+
+    /// Code and words of an outcome that is no pass.
+    #[must_use]
+    pub fn code_and_words(&self) -> Option<(String, String)>
+    where
+        C: fmt::Display,
+        R: NotMade,
+    {
+        match self {
+            Self::Pass => None,
+            Self::Fail { cause, words } => Some((cause.to_string(), words.clone())),
+            Self::NotEvaluated(reason) => {
+                let (code, words) = reason.code_and_words();
+                Some((code.to_owned(), words))
+            }
+        }
     }
 
     /// What this outcome alone makes of the whole.

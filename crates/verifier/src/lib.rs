@@ -1,6 +1,6 @@
 //! The verifier of RFC 9334: evidence and vendor collateral in, an appraisal out. Pure: the clock
 //! and the policy are arguments, nothing is fetched. The types that prove an accepted appraisal,
-//! [`VerifiedUpstream`], [`VerifiedSnp`] and [`VerifiedRoom`], cannot be built by anybody else.
+//! [`VerifiedUpstream`], [`VerifiedQuote`], [`VerifiedSnp`] and [`VerifiedRoom`], cannot be built by anybody else.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod dcap;
 pub mod gpu;
 mod platform;
 mod policy;
+mod quote;
 pub mod reference;
 mod room;
 mod room_policy;
@@ -18,11 +19,12 @@ mod snp_policy;
 mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
-pub use check::{CauseCode, Check, CheckName, CheckOutcome, Outcome, Reason, Verdict};
+pub use check::{CauseCode, Check, CheckName, CheckOutcome, NotMade, Outcome, Reason, Verdict};
 pub use policy::{
     AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
     SIMULATED_UPSTREAM, TcbStatus,
 };
+pub use quote::{QuoteAppraisal, QuoteExpectation, appraise_quote};
 pub use reference::{ReferenceError, ReferenceManifest};
 pub use room::{
     AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomCode,
@@ -39,4 +41,4 @@ pub use snp::{
 pub use snp_policy::{
     AMD_ARK_GENOA, AMD_ARK_MILAN, AMD_ARK_TURIN, PRODUCTION_SNP, SnpAppraisalPolicy,
 };
-pub use verified::{VerifiedRoom, VerifiedSnp, VerifiedUpstream};
+pub use verified::{VerifiedQuote, VerifiedRoom, VerifiedSnp, VerifiedUpstream};

@@ -35,12 +35,12 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    fn set(&mut self, name: CheckName, outcome: Outcome) {
+    pub(crate) fn set(&mut self, name: CheckName, outcome: Outcome) {
         self.outcomes.push(Check { name, outcome });
     }
 
     /// `outcome`, unless it is a pass and `needed` did not pass.
-    fn set_if_proved(&mut self, name: CheckName, needed: CheckName, outcome: Outcome) {
+    pub(crate) fn set_if_proved(&mut self, name: CheckName, needed: CheckName, outcome: Outcome) {
         let passed = |check: &Check| check.name == needed && check.outcome == Outcome::Pass;
         if outcome == Outcome::Pass && !self.outcomes.iter().any(passed) {
             self.set(name, Outcome::NotEvaluated(Reason::Unproved(needed)));
@@ -200,7 +200,7 @@ fn trusted_root(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<Vec<u8>, Outcome
     Ok(root)
 }
 
-fn attributes(rule: &PlatformRule, claims: &TdClaims) -> Outcome {
+pub(crate) fn attributes(rule: &PlatformRule, claims: &TdClaims) -> Outcome {
     let mut flaws = claims.td_attributes.flaws();
     if claims
         .mr_service_td

@@ -352,7 +352,9 @@ impl RoomOutcome {
                 Self::NotEvaluated(after.unwrap_or(RoomCheckName::QuoteParse))
             }
             // no room's check on its platform answers that
-            Outcome::NotEvaluated(Reason::ArchiveAudit) => Self::NotEvaluated(RoomCheckName::Nonce),
+            Outcome::NotEvaluated(Reason::ArchiveAudit | Reason::NotSupplied) => {
+                Self::NotEvaluated(RoomCheckName::Nonce)
+            }
         }
     }
 }

@@ -1,0 +1,240 @@
+//! `proofroom appraise`: what attestation evidence proves. 0 accepted under the policy, 10 refused, 11
+//! not every check could be made, which is the best that there is without a policy, 20 not evidence.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use proofroom_appraise::{
+    AppraiseError, Beside, End, Expected, Kind, MAX_EVIDENCE_BYTES, Made, Policy, Report,
+    RoomSession, appraise, ear,
+};
+use proofroom_canonical::{Nonce, Timestamp, json as strict};
+use proofroom_evidence::{MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES};
+use serde_json::json;
+
+use super::{DIFFERENT, Failure, INTERNAL, NOT_ALL_CHECKS, UNKNOWN, USAGE};
+
+mod text;
+
+/// Certificates, revocation lists, reference manifests, policies: none is near this.
+const MAX_BESIDE_BYTES: usize = 8 * 1024 * 1024;
+const FORMAT: &str = "proofroom.appraisal.v1";
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The evidence; what it is, its bytes say.
+    evidence: PathBuf,
+    /// The appraisal policy. Without one nothing is accepted.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Judge as of this time, RFC 3339, instead of now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// With `--at`: judge as of now as well.
+    #[arg(long, requires = "at")]
+    also_now: bool,
+    /// The nonce that the evidence must answer.
+    #[arg(long, value_name = "NONCE")]
+    nonce: Option<Nonce>,
+    /// The report data that a bare quote or report must carry: 128 hex digits.
+    #[arg(long, value_name = "HEX", value_parser = report_data)]
+    report_data: Option<[u8; REPORT_DATA_BYTES]>,
+    /// Nonce and report data are from an archive: they can be compared, but show no freshness.
+    #[arg(long)]
+    archived: bool,
+    #[command(flatten)]
+    files: Files,
+    /// JSON on standard output.
+    #[arg(long)]
+    json: bool,
+    /// Also an EAR claims set (draft-fv-rats-ear) in the JSON; it has no signature.
+    #[arg(long, requires = "json")]
+    ear: bool,
+}
+
+#[derive(Args, Debug)]
+struct Files {
+    /// Intel's collateral for a bare TDX quote: a file, as in an evidence document.
+    #[arg(long, value_name = "FILE")]
+    collateral: Option<PathBuf>,
+    /// Certificates of an SNP report, PEM or DER, in any order. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    certificates: Vec<PathBuf>,
+    /// AMD's revocation list, DER.
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+    /// NVIDIA's reference manifest of a driver. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    driver_rim: Vec<PathBuf>,
+    /// NVIDIA's reference manifest of a BIOS. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    bios_rim: Vec<PathBuf>,
+    /// A token of NVIDIA's attestation service about the same devices. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    token: Vec<PathBuf>,
+    /// The key set of NVIDIA's attestation service.
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// The reference manifest that a room's policy pins.
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// The binding statement of the session whose room it is.
+    #[arg(long, value_name = "FILE", requires = "agent")]
+    binding: Option<PathBuf>,
+    /// The session's closing statement, for evidence of its end.
+    #[arg(long, value_name = "FILE", requires = "binding")]
+    closing: Option<PathBuf>,
+    /// The session's agent, as the access policy names it.
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// The deployment's CA certificate, PEM, which certifies keys of software TPMs.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+fn report_data(text: &str) -> Result<[u8; REPORT_DATA_BYTES], String> {
+    let mut data = [0; REPORT_DATA_BYTES];
+    hex::decode_to_slice(text, &mut data).map_err(|error| error.to_string())?;
+    Ok(data)
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let now = Timestamp::from_unix_millis(jiff::Timestamp::now().as_millisecond());
+    let evidence = read(&options.evidence, MAX_EVIDENCE_BYTES)?;
+    let kind = Kind::recognise(&evidence).map_err(failure)?;
+    let policy = read_policy(options, kind)?;
+    let beside = beside(options)?;
+    let judge = |at| appraise(&evidence, &beside, policy.as_ref(), at).map_err(failure);
+    let report = judge(options.at.unwrap_or(now))?;
+    let also = options.also_now.then(|| judge(now)).transpose()?;
+    let out = if options.json {
+        as_json(options, &report, also.as_ref())
+    } else {
+        let mut words = text::told(&report, options.at.is_none());
+        if let Some(also) = &also {
+            words.push_str("\nThe same, judged as of now:\n");
+            words.push_str(&text::told(also, true));
+        }
+        words
+    };
+    anstream::stdout()
+        .lock()
+        .write_all(out.as_bytes())
+        .map_err(|error| Failure::new(INTERNAL, "output", error))?;
+    Ok(ended(report.end()))
+}
+
+/// The exit code speaks of the time that was asked about.
+fn ended(end: &End) -> ExitCode {
+    match end {
+        End::Accepted(_) => ExitCode::SUCCESS,
+        End::Refused => ExitCode::from(DIFFERENT),
+        End::Incomplete => ExitCode::from(NOT_ALL_CHECKS),
+    }
+}
+
+fn as_json(options: &Options, report: &Report, also: Option<&Report>) -> String {
+    let mut value = json!({ "format": FORMAT, "report": report });
+    if let Some(members) = value.as_object_mut() {
+        if let Some(also) = also {
+            members.insert("now".to_owned(), json!(also));
+        }
+        if options.ear {
+            let build = concat!("proofroom ", env!("CARGO_PKG_VERSION"));
+            members.insert("ear".to_owned(), ear::claims_set(report, build));
+        }
+    }
+    format!("{:#}\n", value)
+}
+
+fn failure(error: AppraiseError) -> Failure {
+    let exit = match error {
+        AppraiseError::Unknown { .. } | AppraiseError::TooLarge { .. } => UNKNOWN,
+        _ => USAGE,
+    };
+    Failure::new(exit, error.code(), error)
+}
+
+fn read_policy(options: &Options, kind: Kind) -> Result<Option<Policy>, Failure> {
+    let Some(path) = &options.policy else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(read(path, MAX_BESIDE_BYTES)?)
+        .map_err(|error| Failure::new(USAGE, "policy-refused", error))?;
+    let manifest = maybe(options.files.reference.as_deref())?;
+    let file = path.display().to_string();
+    let policy = Policy::parse(kind, &text, &file, manifest.as_deref()).map_err(failure)?;
+    Ok(Some(policy))
+}
+
+fn beside(options: &Options) -> Result<Beside, Failure> {
+    let files = &options.files;
+    Ok(Beside {
+        collateral: parsed(files.collateral.as_deref(), MAX_DOCUMENT_BYTES)?,
+        certificates: all(&files.certificates)?,
+        crl: maybe(files.crl.as_deref())?,
+        driver_rims: all(&files.driver_rim)?,
+        bios_rims: all(&files.bios_rim)?,
+        tokens: all(&files.token)?,
+        jwks: maybe(files.jwks.as_deref())?,
+        expected: Expected {
+            nonce: options.nonce,
+            report_data: options.report_data,
+            made: match options.archived {
+                true => Made::Archived,
+                false => Made::ForThisExchange,
+            },
+        },
+        room: session(files)?,
+    })
+}
+
+fn session(files: &Files) -> Result<Option<RoomSession>, Failure> {
+    let (Some(path), Some(agent)) = (&files.binding, &files.agent) else {
+        return Ok(None);
+    };
+    let Some(binding) = parsed(Some(path), MAX_DOCUMENT_BYTES)? else {
+        return Ok(None);
+    };
+    Ok(Some(RoomSession {
+        binding_bytes: read(path, MAX_DOCUMENT_BYTES)?,
+        binding,
+        closing: parsed(files.closing.as_deref(), MAX_DOCUMENT_BYTES)?,
+        agent: agent.clone(),
+        deployment_ca: maybe(files.ca.as_deref())?.unwrap_or_default(),
+    }))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(
+    path: Option<&Path>,
+    max: usize,
+) -> Result<Option<T>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let value = strict::parse(&read(path, max)?, max).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()));
+        Failure::new(USAGE, "input-malformed", error)
+    })?;
+    Ok(Some(value))
+}
+
+fn maybe(path: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    path.map(|path| read(path, MAX_BESIDE_BYTES)).transpose()
+}
+
+fn all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    paths
+        .iter()
+        .map(|path| read(path, MAX_BESIDE_BYTES))
+        .collect()
+}
+
+fn read(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
+    proofroom::measure::read(path, "file", max)
+        .map_err(|error| Failure::new(USAGE, error.code(), error))
+}

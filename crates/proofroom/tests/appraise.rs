@@ -1,0 +1,95 @@
+//! `proofroom appraise` as a process: exit codes, words and JSON.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::{fs, path::Path, process::Command};
+
+use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_testkit::tee::SimulatedTee;
+use proofroom_verifier::SIMULATED_UPSTREAM;
+use serde_json::Value;
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_790_000_000);
+const NONCE: Nonce = Nonce::from_random([7; 32]);
+
+fn run(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_proofroom"))
+        .arg("appraise")
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (
+        done.status.code().unwrap(),
+        text(&done.stdout),
+        text(&done.stderr),
+    )
+}
+
+fn prepared() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let document = SimulatedTee::demo().evidence_document(NONCE, Digest::of("k"), "any", NOW);
+    fs::write(dir.path().join("evidence"), document).unwrap();
+    fs::write(dir.path().join("policy.toml"), SIMULATED_UPSTREAM).unwrap();
+    dir
+}
+
+#[test]
+fn the_exit_code_is_the_end_and_the_words_say_why() {
+    let dir = prepared();
+    let (at, nonce) = (NOW.to_string(), NONCE.to_string());
+    let policy = ["evidence", "--policy", "policy.toml", "--at", &at];
+    let (code, out, _) = run(dir.path(), &[&policy[..], &["--nonce", &nonce]].concat());
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("ACCEPTED, SIMULATED"), "{out}");
+
+    let (code, out, _) = run(dir.path(), &policy);
+    assert_eq!(code, 11, "{out}");
+    assert!(out.contains("nonce: evidence from an archive"), "{out}");
+
+    let (code, out, _) = run(dir.path(), &["evidence"]);
+    assert_eq!(code, 10, "{out}");
+    assert!(out.contains("(now)") && out.contains("none, so nothing can be accepted"));
+}
+
+#[test]
+fn json_holds_both_times_and_the_vector() {
+    let dir = prepared();
+    let at = NOW.to_string();
+    let (code, out, _) = run(
+        dir.path(),
+        &[
+            "evidence",
+            "--policy",
+            "policy.toml",
+            "--at",
+            &at,
+            "--also-now",
+            "--json",
+            "--ear",
+        ],
+    );
+    assert_eq!(code, 11, "{out}");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["format"], "proofroom.appraisal.v1");
+    assert_eq!(value["report"]["end"], "incomplete");
+    assert_eq!(value["report"]["at"], at);
+    assert_eq!(value["now"]["end"], "refused");
+    assert_eq!(value["report"]["policy"]["assurance"], "simulated");
+    let appraisal = &value["ear"]["submods"]["upstream-evidence"];
+    assert_eq!(appraisal["ear.status"], "none");
+}
+
+#[test]
+fn what_is_no_evidence_is_said_with_what_was_looked_for() {
+    let dir = prepared();
+    let (code, _, err) = run(dir.path(), &["policy.toml"]);
+    assert_eq!(code, 20, "{err}");
+    assert!(
+        err.contains("SEV-SNP") && err.contains("evidence-unknown"),
+        "{err}"
+    );
+    let (code, _, err) = run(dir.path(), &["no-such-file"]);
+    assert_eq!(code, 64, "{err}");
+}
