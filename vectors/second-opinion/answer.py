@@ -10,6 +10,7 @@ import json
 import sys
 
 import dsse
+import gpu
 import receipt
 import room
 import snp
@@ -37,6 +38,12 @@ def answer(request):
             name: request[name] and base64.b64decode(request[name], validate=True) for name in names
         }
         return snp.answer(request, decoded)
+    if stage == "gpu":
+        decode = lambda text: base64.b64decode(text, validate=True)
+        files = {"list": decode(request["list"]), "jwks": request["jwks"] and decode(request["jwks"])}
+        for name in ("driver_rims", "bios_rims", "tokens"):
+            files[name] = [decode(text) for text in request[name]]
+        return gpu.answer(request, files)
     if stage == "dsse":
         return dsse.answer(request["key"], base64.b64decode(request["envelope"], validate=True))
     if stage == "tlog-proof":

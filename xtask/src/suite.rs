@@ -20,6 +20,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "anthropic",
     "cryptography",
     "in-toto-attestation",
+    "lxml",
     "openai",
     "securesystemslib",
     // in the standard library from Python 3.11 on
@@ -131,7 +132,7 @@ fn has_packages(python: &Path) -> bool {
         && Command::new(python)
             .args([
                 "-c",
-                "import anthropic, cryptography, in_toto_attestation, openai, securesystemslib",
+                "import anthropic, cryptography, in_toto_attestation, lxml, openai, securesystemslib",
             ])
             .status()
             .is_ok_and(|status| status.success())

@@ -8,6 +8,7 @@ use proofroom_verifier::{Appraisal, AppraisalPolicy, CheckName, Freshness, Outco
 
 use crate::{Answer, Request};
 
+mod gpu;
 mod room;
 mod snp;
 
@@ -41,6 +42,7 @@ pub fn answer(request: &Request) -> Answer {
             };
             room::answer(&asked, &document.0)
         }
+        Request::Gpu(asked) => gpu::answer(asked),
         Request::Snp(asked) => snp::answer(asked),
         Request::Dsse { key, envelope } => dsse(key, &envelope.0),
         Request::TlogProof { key, proof, leaf } => {

@@ -99,6 +99,28 @@ pub struct SnpRequest {
     pub crl: Option<Bytes>,
 }
 
+/// What is asked of `gpu`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpuRequest {
+    /// The time of appraisal.
+    pub at: Timestamp,
+    /// The nonce that the relying party sent; `null` for an archive audit.
+    pub nonce: Option<Nonce>,
+    /// The appraisal policy's text.
+    pub policy: String,
+    /// The evidence list.
+    pub list: Bytes,
+    /// Reference manifests of drivers.
+    pub driver_rims: Vec<Bytes>,
+    /// Reference manifests of BIOSes.
+    pub bios_rims: Vec<Bytes>,
+    /// Detached EATs.
+    pub tokens: Vec<Bytes>,
+    /// The key set of the tokens; `null` where there is none.
+    pub jwks: Option<Bytes>,
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case", deny_unknown_fields)]
@@ -131,6 +153,8 @@ pub enum Request {
     },
     /// Appraise a report of AMD SEV-SNP (`docs/spec/snp.md`).
     Snp(Box<SnpRequest>),
+    /// Appraise the NVIDIA devices of a machine (`docs/spec/gpu.md`).
+    Gpu(Box<GpuRequest>),
     /// Verify a record's envelope (`docs/spec/records.md`).
     Dsse {
         /// The signer's public key, PEM.

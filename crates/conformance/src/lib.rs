@@ -11,6 +11,7 @@ mod vector;
 
 pub use answer::answer;
 pub use contract::{
-    Answer, Bytes, Expectation, MAX_REQUEST_BYTES, ReportData, Request, SnpRequest, Verdict,
+    Answer, Bytes, Expectation, GpuRequest, MAX_REQUEST_BYTES, ReportData, Request, SnpRequest,
+    Verdict,
 };
 pub use vector::{Kit, Vector, VectorError, load_all};

@@ -11,6 +11,7 @@ use crate::{
 
 mod coverage;
 mod dsse;
+mod gpu;
 mod receipt;
 mod room;
 mod snp;
@@ -39,6 +40,7 @@ pub fn files() -> Result<BTreeMap<String, Vec<u8>>, String> {
         upstream::cases(),
         room::cases(),
         snp::cases(),
+        gpu::cases(),
         dsse::cases(),
         receipt::cases(),
     ];
@@ -81,7 +83,10 @@ fn shared_files() -> BTreeMap<String, Vec<u8>> {
     let snp = snp::shared()
         .into_iter()
         .map(|(name, bytes)| (format!("snp/{name}"), bytes));
-    upstream.chain(room).chain(snp).collect()
+    let gpu = gpu::shared()
+        .into_iter()
+        .map(|(name, bytes)| (format!("gpu/{name}"), bytes));
+    upstream.chain(room).chain(snp).chain(gpu).collect()
 }
 
 /// Writes every made file below `directory`. Files that are not made stay.

@@ -15,7 +15,7 @@ use crate::{Answer, Bytes, Expectation, Request};
 
 mod vendors;
 
-pub(crate) use vendors::RawSnp;
+pub(crate) use vendors::{RawGpu, RawSnp};
 
 /// One vector, with its input read.
 #[derive(Clone, Debug)]
@@ -89,6 +89,7 @@ pub(crate) enum RawRequest {
         fill_boot_log_to: Option<usize>,
     },
     Snp(RawSnp),
+    Gpu(RawGpu),
     Dsse {
         key: String,
         envelope: String,
@@ -205,6 +206,7 @@ fn request(
                 None => read(&document)?,
             },
         },
+        RawRequest::Gpu(gpu) => Request::Gpu(Box::new(gpu.read(case)?)),
         RawRequest::Snp(snp) => Request::Snp(Box::new(snp.read(case)?)),
         RawRequest::Dsse { key, envelope } => Request::Dsse {
             key: text(&case.join(key))?,

@@ -1,6 +1,6 @@
 //! Every vector through the production code, and through a second implementation in another language
 //! that shares nothing with it but the specification. `PROOFROOM_PYTHON` names a Python with
-//! `cryptography`; without it, and without the evidence kit, the tests say aloud what they skipped.
+//! `cryptography` and `lxml`; without it, and without the evidence kit, the tests say aloud what they skipped.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -164,7 +164,7 @@ fn committed() -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let coverage = fs::read(root().join("SPEC_COVERAGE.md")).unwrap();
     found.insert("SPEC_COVERAGE.md".to_owned(), coverage);
-    for stage in ["dsse", "room", "snp", "tlog-proof", "upstream-tdx"] {
+    for stage in ["dsse", "gpu", "room", "snp", "tlog-proof", "upstream-tdx"] {
         collect(&root(), &root().join(stage), &mut found);
     }
     found

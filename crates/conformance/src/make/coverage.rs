@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proofroom_verifier::{CauseCode, RoomCode, SnpCause};
+use proofroom_verifier::{CauseCode, RoomCode, SnpCause, gpu::GpuCause};
 
 use crate::{
     Answer,
@@ -34,6 +34,11 @@ const WITHOUT: &[(&str, &str, &str)] = &[
     ("snp", "snp-signing-key", "unit tests of the reader"),
     ("snp", "vek-certificate-malformed", "met as a malformed chain first"),
     ("snp", "placeholder-measurement", "no policy can list one: met as another reference first"),
+    ("gpu", "gpu-chain-malformed", "tests of the verifier"),
+    ("gpu", "gpu-rim-chain-broken", "tests of the verifier"),
+    ("gpu", "gpu-rim-not-yet-valid", "the simulated vendor cannot make it"),
+    ("gpu", "gpu-measurements-not-pinned", "tests of the verifier"),
+    ("gpu", "gpu-jwks-malformed", "tests of the verifier"),
     ("upstream-tdx", "tdx-module", "the simulated platform cannot make it"),
 ];
 
@@ -42,10 +47,12 @@ fn stages() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
     let platform = CauseCode::ALL.iter().map(|code| code.as_str());
     let room = RoomCode::ALL.iter().map(|code| code.as_str());
     let snp = SnpCause::ALL.iter().map(|code| code.as_str());
+    let gpu = GpuCause::ALL.iter().map(|code| code.as_str());
     vec![
         ("upstream-tdx", "evidence.md", platform.collect()),
         ("room", "room-evidence.md", room.collect()),
         ("snp", "snp.md", snp.collect()),
+        ("gpu", "gpu.md", gpu.collect()),
     ]
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Nonce, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{VectorError, bytes, text};
-use crate::{Bytes, ReportData, SnpRequest};
+use crate::{Bytes, GpuRequest, ReportData, SnpRequest};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +34,38 @@ impl RawSnp {
             intermediate: read(&self.intermediate)?,
             root: read(&self.root)?,
             crl: self.crl.as_ref().map(read).transpose()?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawGpu {
+    pub(crate) at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nonce: Option<Nonce>,
+    pub(crate) policy: String,
+    pub(crate) list: String,
+    pub(crate) driver_rims: Vec<String>,
+    pub(crate) bios_rims: Vec<String>,
+    pub(crate) tokens: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) jwks: Option<String>,
+}
+
+impl RawGpu {
+    pub(super) fn read(self, case: &Path) -> Result<GpuRequest, VectorError> {
+        let read = |name: &String| bytes(&case.join(name)).map(Bytes);
+        let files = |names: &[String]| names.iter().map(read).collect::<Result<_, _>>();
+        Ok(GpuRequest {
+            at: self.at,
+            nonce: self.nonce,
+            policy: text(&case.join(&self.policy))?,
+            list: read(&self.list)?,
+            driver_rims: files(&self.driver_rims)?,
+            bios_rims: files(&self.bios_rims)?,
+            tokens: files(&self.tokens)?,
+            jwks: self.jwks.as_ref().map(read).transpose()?,
         })
     }
 }

@@ -52,7 +52,27 @@ const BINDING: &[Item] = &[
     ("another text than the bound one", &["statement-edited", "report-data-of-something-else", "report-data-zero", "tpm2-statement-swapped", "tdx-statement-swapped"], ""),
 ];
 
-const LISTS: &[(&str, &[Item])] = &[("quote", QUOTE), ("log", LOG), ("binding", BINDING)];
+#[rustfmt::skip]
+const GPU: &[Item] = &[
+    ("one GPU of eight from another report", &["one-of-eight-from-another-report", "report-of-another-device", "device-twice"], ""),
+    ("nonce old", &["nonce-old", "token-nonce"], ""),
+    ("alg none", &["token-alg-none", "token-alg-hmac"], ""),
+    ("kid unknown", &["token-kid-unknown", "token-of-another-key"], ""),
+    ("token expired", &["token-expired", "token-of-a-device-expired"], ""),
+    ("submodule's digest differs", &["token-submodule-digest"], ""),
+    ("developer mode", &["developer-mode", "secure-boot-off"], "by the service's token: reports do not say it"),
+    ("chain without its leaf", &["chain-leaf-missing", "chain-root-alone"], ""),
+    ("trailing zero byte", &["trailing-zero", "report-trailing-byte", "report-filled-too-far"], "one is filling and **accepted**, with the same identity"),
+    ("manifest of another BIOS", &["rim-of-another-bios", "rim-of-another-driver", "rim-of-another-chip"], ""),
+    ("certificate on hold", &["certificate-on-hold", "certificate-revoked"], "where a token says so: nothing is asked over the network"),
+];
+
+const LISTS: &[(&str, &[Item])] = &[
+    ("quote", QUOTE),
+    ("log", LOG),
+    ("binding", BINDING),
+    ("gpu", GPU),
+];
 
 /// Appends one table for each list.
 pub(super) fn tables(text: &mut String, vectors: &[Listed]) -> Result<(), String> {
