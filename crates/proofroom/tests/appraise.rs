@@ -93,3 +93,35 @@ fn what_is_no_evidence_is_said_with_what_was_looked_for() {
     let (code, _, err) = run(dir.path(), &["no-such-file"]);
     assert_eq!(code, 64, "{err}");
 }
+
+#[test]
+fn a_bare_quote_finds_its_platform_in_a_directory_of_collateral() {
+    let dir = prepared();
+    let tee = SimulatedTee::demo();
+    let plan = tee.plan(NONCE, Digest::of("k"), "any", NOW);
+    fs::write(dir.path().join("quote"), tee.quote(&plan.td, [9; 64])).unwrap();
+    let data = "09".repeat(64);
+    let at = "2026-09-21T14:13:20Z";
+    assert_eq!(NOW.to_string(), "2026-09-21T14:13:20.000Z");
+    let arguments = [
+        "quote",
+        "--policy",
+        "policy.toml",
+        "--collateral",
+        ".",
+        "--report-data",
+        &data,
+        "--at",
+        at,
+    ];
+    let (code, _, err) = run(dir.path(), &arguments);
+    assert_eq!(code, 64, "{err}");
+    assert!(err.contains("collateral-missing"), "{err}");
+    let file = format!("{}.json", hex::encode(plan.tcb_fmspc));
+    let collateral = serde_json::to_vec(&tee.collateral(&plan)).unwrap();
+    fs::write(dir.path().join(file), collateral).unwrap();
+    let (code, out, err) = run(dir.path(), &arguments);
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, _) = run(dir.path(), &[&arguments[..], &["--archived"]].concat());
+    assert_eq!(code, 11, "{out}");
+}

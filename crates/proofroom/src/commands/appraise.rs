@@ -8,12 +8,13 @@ use std::{
 };
 
 use clap::Args;
+use proofroom::collateral::CollateralSource;
 use proofroom_appraise::{
     AppraiseError, Beside, End, Expected, Kind, MAX_EVIDENCE_BYTES, Made, Policy, Report,
     RoomSession, appraise, ear,
 };
 use proofroom_canonical::{Nonce, Timestamp, json as strict};
-use proofroom_evidence::{MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES};
+use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES};
 use serde_json::json;
 
 use super::{DIFFERENT, Failure, INTERNAL, NOT_ALL_CHECKS, UNKNOWN, USAGE};
@@ -32,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Judge as of this time, RFC 3339, instead of now.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = rfc3339)]
     at: Option<Timestamp>,
     /// With `--at`: judge as of now as well.
     #[arg(long, requires = "at")]
@@ -58,8 +59,8 @@ pub(crate) struct Options {
 
 #[derive(Args, Debug)]
 struct Files {
-    /// Intel's collateral for a bare TDX quote: a file, as in an evidence document.
-    #[arg(long, value_name = "FILE")]
+    /// Intel's collateral for a bare TDX quote: a file, or a directory as `run --collateral` reads it.
+    #[arg(long, value_name = "PATH")]
     collateral: Option<PathBuf>,
     /// Certificates of an SNP report, PEM or DER, in any order. Repeatable.
     #[arg(long, value_name = "FILE")]
@@ -96,6 +97,13 @@ struct Files {
     ca: Option<PathBuf>,
 }
 
+fn rfc3339(text: &str) -> Result<Timestamp, String> {
+    let read: jiff::Timestamp = text
+        .parse()
+        .map_err(|error: jiff::Error| error.to_string())?;
+    Ok(Timestamp::from_unix_millis(read.as_millisecond()))
+}
+
 fn report_data(text: &str) -> Result<[u8; REPORT_DATA_BYTES], String> {
     let mut data = [0; REPORT_DATA_BYTES];
     hex::decode_to_slice(text, &mut data).map_err(|error| error.to_string())?;
@@ -107,7 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let evidence = read(&options.evidence, MAX_EVIDENCE_BYTES)?;
     let kind = Kind::recognise(&evidence).map_err(failure)?;
     let policy = read_policy(options, kind)?;
-    let beside = beside(options)?;
+    let beside = beside(options, &evidence)?;
     let judge = |at| appraise(&evidence, &beside, policy.as_ref(), at).map_err(failure);
     let report = judge(options.at.unwrap_or(now))?;
     let also = options.also_now.then(|| judge(now)).transpose()?;
@@ -171,10 +179,10 @@ fn read_policy(options: &Options, kind: Kind) -> Result<Option<Policy>, Failure>
     Ok(Some(policy))
 }
 
-fn beside(options: &Options) -> Result<Beside, Failure> {
+fn beside(options: &Options, evidence: &[u8]) -> Result<Beside, Failure> {
     let files = &options.files;
     Ok(Beside {
-        collateral: parsed(files.collateral.as_deref(), MAX_DOCUMENT_BYTES)?,
+        collateral: collateral(files.collateral.as_deref(), evidence)?,
         certificates: all(&files.certificates)?,
         crl: maybe(files.crl.as_deref())?,
         driver_rims: all(&files.driver_rim)?,
@@ -191,6 +199,16 @@ fn beside(options: &Options) -> Result<Beside, Failure> {
         },
         room: session(files)?,
     })
+}
+
+fn collateral(path: Option<&Path>, quote: &[u8]) -> Result<Option<Collateral>, Failure> {
+    match path {
+        Some(path) if path.is_dir() => CollateralSource::Directory(path.to_owned())
+            .of_quote(quote)
+            .map(Some)
+            .map_err(|error| Failure::new(USAGE, error.code(), error)),
+        _ => parsed(path, MAX_DOCUMENT_BYTES),
+    }
 }
 
 fn session(files: &Files) -> Result<Option<RoomSession>, Failure> {
