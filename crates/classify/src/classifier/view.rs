@@ -103,7 +103,7 @@ pub(super) fn readings(text: &str) -> Vec<View> {
 
 /// `text` without zero-width characters and with full-width forms folded to ASCII.
 fn without_invisible(text: &str) -> Option<View> {
-    if text.is_ascii() || !text.chars().any(|c| is_invisible(c) || fold(c) != c) {
+    if !foreign(text).any(|c| is_invisible(c) || fold(c) != c) {
         return None;
     }
     let mut builder = Builder::default();
@@ -129,6 +129,22 @@ fn without_invisible(text: &str) -> Option<View> {
     Some(builder.finish(ViewKind::Visible))
 }
 
+/// The characters outside ASCII, blocks of ASCII passed over whole.
+fn foreign(text: &str) -> impl Iterator<Item = char> + '_ {
+    let blocks = text.as_bytes().chunks(ASCII_BLOCK).enumerate();
+    blocks
+        .filter(|(_, block)| !block.is_ascii())
+        .flat_map(|(index, block)| {
+            let begin = index * ASCII_BLOCK;
+            // a byte of 0xC2 or more begins a character
+            let starts = block.iter().enumerate().filter(|(_, byte)| **byte >= 0xc2);
+            starts.map(move |(at, _)| begin + at)
+        })
+        .filter_map(|at| text.get(at..)?.chars().next())
+}
+
+const ASCII_BLOCK: usize = 64;
+
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -143,7 +159,8 @@ fn fold(c: char) -> char {
         // U+FF01 to U+FF5E are U+0021 to U+007E in full width
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
         '\u{3000}' | '\u{a0}' => ' ',
-        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        // dashes of prose are left: they stand in every second text and join no token
+        '\u{2010}' | '\u{2011}' | '\u{2212}' => '-',
         _ => look_alike(c).unwrap_or(c),
     }
 }

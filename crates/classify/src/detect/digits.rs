@@ -87,9 +87,22 @@ fn first_group(bytes: &[u8], start: usize) -> usize {
 }
 
 fn next_digit(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    rest.iter().position(u8::is_ascii_digit).map(|at| from + at)
+    let mut at = from;
+    loop {
+        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+        let block = rest.get(..DIGIT_BLOCK).unwrap_or(rest);
+        // without an early end the compiler compares whole blocks at once
+        if block.iter().fold(false, |any, b| any | b.is_ascii_digit()) {
+            return block
+                .iter()
+                .position(u8::is_ascii_digit)
+                .map(|in_block| at + in_block);
+        }
+        at += block.len();
+    }
 }
+
+const DIGIT_BLOCK: usize = 32;
 
 /// Digits with single spaces or dashes between groups.
 struct DigitRun {
