@@ -131,6 +131,20 @@ pub(crate) fn catalogue() -> Result<&'static [Compiled], &'static str> {
     CATALOGUE.as_deref().map_err(|id| *id)
 }
 
+/// Whether `rule` is a built-in detector of credentials that is sure of what it finds: a private key,
+/// a token, a password. Cards, personal data, markings and mere suspicions are none.
+#[must_use]
+pub fn is_credential(rule: &str) -> bool {
+    let tables = [
+        secrets::DETECTORS,
+        vendor::DETECTORS,
+        assignment::DETECTORS,
+        tokens::DETECTORS,
+    ];
+    let mut detectors = tables.into_iter().flatten();
+    detectors.any(|known| known.id == rule && known.severity == Severity::Highest)
+}
+
 /// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
 pub(crate) fn compile(pattern: &str) -> Option<Regex> {
     Regex::builder()

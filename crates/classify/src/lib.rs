@@ -27,6 +27,7 @@ pub use classifier::{
     Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, OVER_BUDGET, OVERSIZE, REDACTED,
     UNREADABLE, redact,
 };
+pub use detect::is_credential;
 pub use finding::{AppliedException, Classification, Confidence, Finding, MAX_FINDINGS};
 pub use label::{HighWater, Label, Levels, MAX_LEVELS, RAISED, asked_for};
 pub use policy::ClassificationPolicy;

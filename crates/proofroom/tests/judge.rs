@@ -145,6 +145,12 @@ fn a_term_is_tested_and_simulated_and_an_expired_exception_is_said_aloud() {
         ),
         "{warned}"
     );
+    let checked = proofroom(&["policy", "check", &policy], "");
+    assert!(
+        String::from_utf8(checked.stderr)
+            .unwrap()
+            .contains("`old-plans`")
+    );
     let lines = out(&proofroom(
         &["policy", "simulate", shown, "--policy", &policy, "--json"],
         "",

@@ -195,6 +195,15 @@ fn inspect_paths(git: &Git, range: &str, inspector: &dyn Inspector) -> Result<()
     Ok(())
 }
 
+/// What a commit is called where a file would have its path.
+const COMMIT: &str = "commit message";
+
+/// The objects that are listed without a path.
+fn bare(listing: &str) -> impl Iterator<Item = &str> {
+    let lines = listing.lines().map(str::trim_end);
+    lines.filter(|line| !line.is_empty() && !line.contains(' '))
+}
+
 fn inspect_contents(
     git: &Git,
     objects: &[u8],
@@ -205,6 +214,8 @@ fn inspect_contents(
         .lines()
         .filter_map(|line| line.split_once(' '))
         .filter(|(_, path)| !path.is_empty())
+        // a commit has no path; its message and its names leave with it
+        .chain(bare(&listing).map(|object| (object, COMMIT)))
         .collect();
     if named.len() > MAX_NEW_FILES {
         return Err(IncomingError::Unscannable(format!(
@@ -213,7 +224,8 @@ fn inspect_contents(
         )));
     }
     for (object, path) in named {
-        if git.line(["cat-file", "-t", object])? != "blob" {
+        let kind = git.line(["cat-file", "-t", object])?;
+        if !["blob", "commit"].contains(&kind.as_str()) {
             continue;
         }
         let bytes: u64 = git
@@ -228,7 +240,7 @@ fn inspect_contents(
                 MAX_SCANNED_BYTES >> 20
             )));
         }
-        let content = git.answer(["cat-file", "blob", object])?;
+        let content = git.answer(["cat-file", &kind, object])?;
         if let Some(objection) = inspector.content(path, &content) {
             return Err(IncomingError::Refused {
                 path: path.escape_debug().to_string(),

@@ -112,7 +112,8 @@ impl Inspector for Picky {
     }
 
     fn content(&self, _: &str, content: &[u8]) -> Option<Objection> {
-        (content == b"SECRET\n").then(|| Objection {
+        let secret = content == b"SECRET\n" || content.ends_with(b"\nSECRET MESSAGE\n");
+        secret.then(|| Objection {
             code: "test-content",
             reason: "not this".to_owned(),
         })
@@ -230,6 +231,24 @@ fn a_file_with_a_credential_is_not_taken() {
     assert_eq!(
         refused.to_string(),
         "`key.txt` cannot be delivered: not this"
+    );
+    assert_eq!(git(&fixture.repo, &["branch", "--list", "proofroom/*"]), "");
+}
+
+#[test]
+fn a_commit_message_with_a_credential_is_not_taken() {
+    let fixture = fixture();
+    let origin = fixture.open().unwrap();
+    let (tip, pack) = fixture.work(&origin, |clone| {
+        commit_file(clone, "a.txt", "two\n");
+        git(clone, &["commit", "-q", "--amend", "-m", "SECRET MESSAGE"]);
+    });
+    let refused = origin
+        .deliver(pack.as_slice(), &tip, REFERENCE, &Picky)
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "`commit message` cannot be delivered: not this"
     );
     assert_eq!(git(&fixture.repo, &["branch", "--list", "proofroom/*"]), "");
 }

@@ -9,7 +9,9 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use proofroom::judge::{Judge, JudgeError, MAX_FILE_BYTES, Way, content, place};
-use proofroom_classify::{Classification, Confidence, Finding, Label, RouteDecision};
+use proofroom_classify::{
+    Classification, ClassificationPolicy, Confidence, Finding, Label, RouteDecision,
+};
 use serde_json::{Value, json};
 
 use super::{Failure, INTERNAL, USAGE, deployment::now};
@@ -55,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         &options.repository,
         &options.person,
     );
-    warn_of_expired(&judge);
+    warn_of_expired(judge.classification());
     let told = if options.json {
         print_json(&judge, &found, text, &ways)
     } else {
@@ -70,8 +72,8 @@ pub(super) fn usage(error: JudgeError) -> Failure {
 }
 
 /// Says which exceptions are no longer applied.
-pub(super) fn warn_of_expired(judge: &Judge) {
-    for (id, owner) in judge.classification().expired_exceptions(now()) {
+pub(super) fn warn_of_expired(policy: &ClassificationPolicy) {
+    for (id, owner) in policy.expired_exceptions(now()) {
         let mut err = anstream::stderr().lock();
         // Where even standard error is gone, the judgement still counts.
         drop(writeln!(

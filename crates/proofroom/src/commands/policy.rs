@@ -11,7 +11,7 @@ use proofroom::{
     state::StateDir,
 };
 
-use super::{Failure, INTERNAL, USAGE};
+use super::{Failure, INTERNAL, USAGE, classify};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -61,6 +61,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
                 .map_err(|error| Failure::new(USAGE, error.code(), error))?;
             let policies = PolicySet::load(Some(dir), &UpstreamSource::PolicyDirectory, &state)
                 .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
+            classify::warn_of_expired(&policies.classification);
             let digests = policies.digests();
             [
                 ("access.cedar", digests.access),

@@ -32,6 +32,7 @@ use serde_json::json;
 
 use super::{
     Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE,
+    classify::warn_of_expired,
     deployment::{now, open_deployment, open_state},
 };
 
@@ -144,6 +145,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let state = open_state(options.state.as_deref())?;
     let policies = PolicySet::load(options.policy.as_deref(), &source, state.path())
         .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
+    warn_of_expired(&policies.classification);
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(UNAVAILABLE, "runtime", error))?;
     let model = match &options.model {

@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         tell(&judge, options.json, &shown, &found, &mut out).map_err(output)?;
     }
     total(&judge, options.json, &sum, &mut out).map_err(output)?;
-    classify::warn_of_expired(&judge);
+    classify::warn_of_expired(judge.classification());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run(dir: Option<&Path>) -> Result<ExitCode, Failure> {
     let judge = Judge::open(dir).map_err(classify::usage)?;
     let survey = judge.routing.survey();
     ways(&judge, &survey, &mut out).map_err(output)?;
-    classify::warn_of_expired(&judge);
+    classify::warn_of_expired(judge.classification());
     Ok(if survey.highest_unattested == 0 && survey.complete {
         ExitCode::SUCCESS
     } else {
