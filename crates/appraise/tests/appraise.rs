@@ -121,6 +121,20 @@ fn a_quote_cut_anywhere_is_never_accepted() {
 }
 
 #[test]
+fn a_document_cut_anywhere_is_not_accepted() {
+    let document = upstream();
+    let simulated = policy(Kind::Upstream, SIMULATED_UPSTREAM);
+    let beside = Beside {
+        expected: expected(Made::ForThisExchange),
+        ..Beside::default()
+    };
+    for length in (0..document.len()).step_by(61) {
+        let refused = appraise(&document[..length], &beside, Some(&simulated), NOW).unwrap_err();
+        assert_eq!(refused.code(), "evidence-unknown", "{length}");
+    }
+}
+
+#[test]
 fn devices_are_accepted_under_their_policy_and_never_without_one() {
     let gpus = SimulatedGpus::demo();
     let plans: Vec<_> = (0..1).map(|number| gpus.plan(number, NONCE)).collect();
