@@ -140,11 +140,16 @@ pub(crate) fn directory() -> PathBuf {
     machine::target().join("image")
 }
 
+/// The default place of the simulated image.
+fn simulated_directory() -> PathBuf {
+    directory().with_file_name("image-simulated")
+}
+
 /// Builds the image.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.simulated {
         let out = options.out.clone();
-        return simulated(&out.unwrap_or_else(|| directory().with_file_name("image-simulated")));
+        return simulated(&out.unwrap_or_else(simulated_directory));
     }
     let out = options.out.clone().unwrap_or_else(directory);
     machine::prepare(Purpose::Image)?;
@@ -198,6 +203,11 @@ pub(crate) fn ensure_built() -> Result<()> {
     build(&out, Kind::Release)?;
     base_layer(&out)?;
     measure(&out)
+}
+
+/// Builds the simulated image in its default place.
+pub(crate) fn ensure_simulated_built() -> Result<()> {
+    simulated(&simulated_directory())
 }
 
 fn build(out: &Path, kind: Kind) -> Result<()> {

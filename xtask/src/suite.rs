@@ -34,6 +34,7 @@ pub(crate) const STATIC_PACKAGES: &[&str] = &["proofroom-escape-probe"];
 pub(crate) fn test() -> Result<()> {
     machine::prepare(Purpose::Tests)?;
     image::ensure_built()?;
+    image::ensure_simulated_built()?;
     let python = python_environment()?;
     // The end-to-end tests start these programs; building them first keeps their time honest.
     machine::build(PACKAGES)?;

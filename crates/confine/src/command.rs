@@ -248,18 +248,20 @@ impl ConfinedCommand {
         };
         let pidfd = one(fds)?;
         let confined = match control.expect("confined") {
-            Ok((Message::Confined { mechanisms }, fds)) => one(fds).map(|fd| (mechanisms, fd)),
+            Ok((Message::Confined { mechanisms }, fds)) => one(fds)
+                .and_then(Notifications::over)
+                .map(|notifications| (mechanisms, notifications)),
             Ok(_) => Err(ConfineError::Protocol {
                 reason: "`confined` was expected".to_owned(),
             }),
             Err(error) => Err(error),
         };
         match confined {
-            Ok((mechanisms, listener)) => Ok(Self {
+            Ok((mechanisms, notifications)) => Ok(Self {
                 pid,
                 pidfd,
                 control,
-                notifications: Notifications::over(listener),
+                notifications,
                 mechanisms,
             }),
             Err(error) => {

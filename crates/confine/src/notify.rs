@@ -95,8 +95,9 @@ impl AsFd for Notifications {
 }
 
 impl Notifications {
-    pub(crate) fn over(listener: OwnedFd) -> Self {
-        Self(listener)
+    pub(crate) fn over(listener: OwnedFd) -> Result<Self, ConfineError> {
+        sys::wake_in_turn(listener.as_fd()).doing("set the notification descriptor's flags")?;
+        Ok(Self(listener))
     }
 
     /// A second handle on the same notifications, for a thread of its own.

@@ -321,6 +321,9 @@ pub(crate) struct RawAnswer {
 const NOTIF_RECV: u64 = 0xC050_2100;
 const NOTIF_SEND: u64 = 0xC018_2101;
 const NOTIF_ID_VALID: u64 = 0x4008_2102;
+const NOTIF_SET_FLAGS: u64 = 0x4008_2104;
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`, Linux 6.6.
+const SYNC_WAKE_UP: u64 = 1;
 
 fn notify_ioctl<T>(fd: BorrowedFd<'_>, request: u64, value: &mut T) -> io::Result<()> {
     #[expect(unsafe_code, reason = "seccomp notifications are ioctls")]
@@ -328,6 +331,16 @@ fn notify_ioctl<T>(fd: BorrowedFd<'_>, request: u64, value: &mut T) -> io::Resul
     // bytes); the kernel reads and writes only within it.
     outcome(c_long::from(unsafe {
         libc::ioctl(fd.as_raw_fd(), request as _, value as *mut T)
+    }))
+    .map(drop)
+}
+
+/// Has caller and listener wake each other on one processor: while one runs the other waits.
+pub(crate) fn wake_in_turn(fd: BorrowedFd<'_>) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "seccomp notifications are ioctls")]
+    // SAFETY: this request takes its argument by value; no memory is touched.
+    outcome(c_long::from(unsafe {
+        libc::ioctl(fd.as_raw_fd(), NOTIF_SET_FLAGS as _, SYNC_WAKE_UP)
     }))
     .map(drop)
 }

@@ -163,7 +163,7 @@ fn follow(control: &Control, launcher: u32, ids: IdMap) -> Result<Launched, Conf
     };
     launched.mechanisms = mechanisms;
     if !listener.is_empty() {
-        let_execute(&Notifications::over(one(listener)?))?;
+        let_execute(&Notifications::over(one(listener)?)?)?;
     }
     // The socket closes when the supervisor is executed; a failure to do so still speaks.
     match control.receive(Waiting::Yes)? {
