@@ -171,6 +171,33 @@ pub(crate) const fn bytes_of(alphabet: &[u8]) -> [bool; 256] {
     table
 }
 
+/// The next run of at least twice `HALF` bytes of `alphabet`. Wherever it begins it holds one of the
+/// blocks of `HALF` bytes whole, so only these are looked at.
+pub(crate) fn next_run<const HALF: usize>(
+    bytes: &[u8],
+    from: usize,
+    alphabet: &[bool; 256],
+) -> Option<Range<usize>> {
+    let is_in = |byte: &u8| alphabet.get(usize::from(*byte)).copied().unwrap_or(false);
+    let (mut begin, mut at) = (from, from);
+    while let Some(block) = bytes.get(at..at.checked_add(HALF)?) {
+        // without an early end there is no branch to guess wrong
+        if !block.iter().fold(true, |all, byte| all & is_in(byte)) {
+            at += HALF;
+            continue;
+        }
+        let before = bytes.get(begin..at).unwrap_or_default();
+        let ahead = bytes.get(at..).unwrap_or_default();
+        let start = at - before.iter().rev().take_while(|b| is_in(b)).count();
+        let end = at + ahead.iter().take_while(|b| is_in(b)).count();
+        if end - start >= 2 * HALF {
+            return Some(start..end);
+        }
+        (begin, at) = (end, end);
+    }
+    None
+}
+
 /// The greatest character boundary that is not after `at`.
 pub(crate) fn floor_boundary(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());

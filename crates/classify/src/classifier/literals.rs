@@ -60,14 +60,32 @@ impl Literals {
     /// the grams that announce them.
     pub(super) fn scan(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
         let mut gram = 0_usize;
-        for (at, byte) in text.iter().enumerate() {
-            gram = (gram << CLASS_BITS | usize::from(class(*byte))) & (GRAMS - 1);
-            // the mask keeps the index inside, so the compiler drops the check
-            let word = self.announced.get(gram >> 6).copied().unwrap_or(0);
-            if word >> (gram & 63) & 1 != 0 {
-                self.compare(gram, text, at + 1, &mut found);
+        let mut begin = 0;
+        for block in text.chunks(BLOCK) {
+            let mut grams = [0_usize; BLOCK];
+            let mut any = 0;
+            for (slot, byte) in grams.iter_mut().zip(block) {
+                gram = (gram << CLASS_BITS | usize::from(class(*byte))) & (GRAMS - 1);
+                *slot = gram;
+                any |= self.announces(gram);
             }
+            if any & 1 != 0 {
+                for (at, gram) in grams.iter().take(block.len()).enumerate() {
+                    if self.announces(*gram) & 1 != 0 {
+                        self.compare(*gram, text, begin + at + 1, &mut found);
+                    }
+                }
+            }
+            begin += block.len();
         }
+    }
+
+    /// Whether the gram announces a literal, in the lowest bit; the others are noise.
+    #[inline]
+    fn announces(&self, gram: usize) -> u64 {
+        // the mask keeps the index inside, so the compiler drops the check
+        let word = self.announced.get((gram >> 6) & (GRAMS / 64 - 1));
+        word.copied().unwrap_or(0) >> (gram & 63)
     }
 
     #[cold]
@@ -200,6 +218,8 @@ fn commonness(byte: u8) -> u32 {
 const OTHER: u8 = 31;
 const CLASS_BITS: u32 = 5;
 const GRAMS: usize = 1 << (3 * CLASS_BITS);
+/// Bytes between two branches; more are rarely free of announcements.
+const BLOCK: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,9 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
-use crate::detect::{bytes_of, floor_boundary};
+use crate::detect::{bytes_of, floor_boundary, next_run};
 
 /// A reading of a text.
 #[derive(Debug)]
@@ -181,14 +181,19 @@ const LOOK_ALIKES: (&str, &str) = (
 
 /// The lines that hold JSON or source code escapes, with these undone.
 fn unescaped(text: &str) -> Option<View> {
-    memchr(b'\\', text.as_bytes())?;
+    let bytes = text.as_bytes();
+    let rest = |from: usize| bytes.get(from..).unwrap_or_default();
     let mut builder = Builder::default();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        if memchr(b'\\', line.as_bytes()).is_some() {
-            unescape_line(line, start, &mut builder);
-        }
-        start += line.len();
+    // always where a line begins
+    let mut from = 0;
+    while let Some(ahead) = memchr(b'\\', rest(from)) {
+        let slash = from + ahead;
+        let before = bytes.get(from..slash).unwrap_or_default();
+        let start = memrchr(b'\n', before).map_or(from, |at| from + at + 1);
+        let end = memchr(b'\n', rest(slash)).map_or(bytes.len(), |at| slash + at + 1);
+        let line = text.get(start..end).unwrap_or_default();
+        unescape_line(line, start, &mut builder);
+        from = end;
     }
     (!builder.text.is_empty()).then(|| builder.finish(ViewKind::Spelling))
 }
@@ -295,7 +300,7 @@ fn percent_byte(bytes: &[u8], at: usize) -> Option<u8> {
 fn base64_decoded(text: &str, views: &mut Vec<View>) {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(run) = next_run(bytes, at) {
+    while let Some(run) = next_run::<HALF_RUN>(bytes, at, &BASE64) {
         at = run.end.max(at + 1);
         if let Some(decoded) = hex_decoded(bytes.get(run.clone()).unwrap_or_default()) {
             views.push(View {
@@ -341,30 +346,6 @@ fn hex_decoded(run: &[u8]) -> Option<String> {
         matches!(value, b' '..=b'~' | b'\n' | b'\r' | b'\t').then_some(char::from(value))
     };
     run.chunks_exact(2).map(byte).collect()
-}
-
-fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let mut start = from;
-    loop {
-        let rest = bytes.get(start..)?;
-        // stepping by the shortest run finds its last byte first: most text is skipped unread
-        let probe = start.checked_add(MIN_BASE64_RUN - 1)?;
-        if probe >= bytes.len() {
-            return None;
-        }
-        let window = rest.get(..MIN_BASE64_RUN)?;
-        match window.iter().rposition(|b| !is_base64(*b)) {
-            Some(gap) => start += gap + 1,
-            None => {
-                let more = rest
-                    .iter()
-                    .skip(MIN_BASE64_RUN)
-                    .take_while(|b| is_base64(**b));
-                let end = probe + 1 + more.count();
-                return Some(start..end);
-            }
-        }
-    }
 }
 
 /// The run on the next line, where nothing but a line break and indentation is between.
@@ -479,8 +460,9 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Shortest run taken for base64: 24 bytes of text, the shortest token worth hiding.
-const MIN_BASE64_RUN: usize = 32;
+/// Half the shortest run taken for base64: all of it is 24 bytes of text, the shortest token worth
+/// hiding.
+const HALF_RUN: usize = 16;
 /// Encoders wrap at 64 or 76.
 const MIN_WRAPPED_LINE: usize = 60;
 const MAX_RUN_BEFORE: usize = 512;

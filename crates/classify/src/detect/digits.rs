@@ -110,7 +110,8 @@ struct DigitRun {
     count: usize,
     end: usize,
     /// Lengths of the groups, as decimal digits are grouped on paper.
-    groups: Vec<usize>,
+    lengths: [usize; MAX_DIGITS],
+    group_count: usize,
     separator: Option<u8>,
 }
 
@@ -120,7 +121,8 @@ impl DigitRun {
             digits: [0; MAX_DIGITS],
             count: 0,
             end: start,
-            groups: Vec::new(),
+            lengths: [0; MAX_DIGITS],
+            group_count: 0,
             separator: None,
         };
         let mut group = 0;
@@ -143,12 +145,23 @@ impl DigitRun {
                 break;
             }
             run.separator = Some(byte);
-            run.groups.push(group);
+            run.close_group(group);
             group = 0;
             at += 1;
         }
-        run.groups.push(group);
+        run.close_group(group);
         run
+    }
+
+    fn close_group(&mut self, length: usize) {
+        if let Some(slot) = self.lengths.get_mut(self.group_count) {
+            *slot = length;
+            self.group_count += 1;
+        }
+    }
+
+    fn groups(&self) -> &[usize] {
+        self.lengths.get(..self.group_count).unwrap_or_default()
     }
 
     /// A card or a social security number.
@@ -161,7 +174,7 @@ impl DigitRun {
 
     fn card(&self, text: &str, start: usize) -> Option<(&'static str, Range<usize>, Confidence)> {
         let digits = self.digits.get(..self.count)?;
-        let grouped = self.groups.len() == 1 || is_card_grouping(&self.groups);
+        let grouped = self.groups().len() == 1 || is_card_grouping(self.groups());
         if !grouped || !is_issued(digits) || !luhn(digits) {
             return None;
         }
@@ -176,7 +189,7 @@ impl DigitRun {
         let near = around(text, &span, 60);
         let said = CARD_WORDS.iter().any(|word| near.contains(word));
         let other = ID_WORDS.iter().any(|word| near.contains(word));
-        match (said, other, self.groups.len() > 1) {
+        match (said, other, self.groups().len() > 1) {
             (true, _, _) => Some((PAYMENT_CARD, span, Confidence::High)),
             (false, true, _) => None,
             (false, false, true) => Some((PAYMENT_CARD, span, Confidence::Medium)),
@@ -185,8 +198,8 @@ impl DigitRun {
     }
 
     fn is_ssn(&self, text: &str, start: usize) -> bool {
-        let dashed = self.groups == [3, 2, 4];
-        if self.count != 9 || !(dashed || self.groups.len() == 1) {
+        let dashed = self.groups() == [3, 2, 4];
+        if self.count != 9 || !(dashed || self.groups().len() == 1) {
             return false;
         }
         let number = self

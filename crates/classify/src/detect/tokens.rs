@@ -8,6 +8,7 @@ use aho_corasick::AhoCorasick;
 use super::{
     Broken, Detector, Hit, Severity, Verdict, Window, bytes_of,
     line::before_on_line,
+    next_run,
     value::{Look, NameKind, entropy, is_placeholder, look},
 };
 use crate::Confidence;
@@ -34,33 +35,12 @@ pub(crate) fn scan_tokens(
 ) {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(run) = next_run(bytes, at) {
+    while let Some(run) = next_run::<HALF>(bytes, at, &TOKEN) {
         at = run.end + 1;
         if run.len() <= MAX_RUN && is_credential(text, &run) {
             report(NEARBY, run, Confidence::Low);
         }
     }
-}
-
-/// The next run of at least [`MIN_RUN`] bytes of the alphabets that tokens use.
-fn next_run(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let mut start = from;
-    loop {
-        let window = bytes.get(start..start.checked_add(MIN_RUN)?)?;
-        // the last byte that ends a run skips all before it
-        match window.iter().rposition(|b| !is_token(*b)) {
-            Some(gap) => start += gap + 1,
-            None => {
-                let rest = bytes.get(start + MIN_RUN..).unwrap_or_default();
-                let more = rest.iter().take_while(|b| is_token(**b)).count();
-                return Some(start..start + MIN_RUN + more);
-            }
-        }
-    }
-}
-
-fn is_token(byte: u8) -> bool {
-    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 const TOKEN: [bool; 256] =
@@ -173,7 +153,8 @@ fn automaton(words: &[&str]) -> Option<AhoCorasick> {
 }
 
 pub(crate) const NEARBY: &str = "credential-nearby";
-const MIN_RUN: usize = 20;
+/// Half the shortest value.
+const HALF: usize = 10;
 /// Longer ones are files.
 const MAX_RUN: usize = 200;
 const REACH: usize = 72;
