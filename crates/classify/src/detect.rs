@@ -43,6 +43,9 @@ pub(crate) struct Detector {
     pub(crate) check: fn(&Hit<'_>) -> Verdict,
     /// Whether a value broken over lines is put together and tried again.
     pub(crate) broken: Broken,
+    /// Looked at before the pattern, which costs more: false only where nothing that `check`
+    /// accepts can stand in that window of the text.
+    pub(crate) needs: fn(&[u8], Range<usize>) -> bool,
 }
 
 /// The label a detector has unless the policy says otherwise, counted from the highest level.
@@ -107,6 +110,17 @@ impl Severity {
     }
 }
 
+impl Window {
+    /// The bytes of a text of `length` bytes that a pattern sees, for a literal at `literal`.
+    pub(crate) fn range(self, literal: usize, length: usize) -> Range<usize> {
+        let (before, reach) = match self {
+            Self::At { reach } => (0, reach),
+            Self::Around { before, reach } => (before, reach),
+        };
+        literal.saturating_sub(before)..literal.saturating_add(reach).min(length)
+    }
+}
+
 impl Hit<'_> {
     pub(crate) fn value(&self) -> &str {
         self.text.get(self.value.clone()).unwrap_or_default()
@@ -152,6 +166,17 @@ pub(crate) fn compile(pattern: &str) -> Option<Regex> {
         .syntax(syntax::Config::new().unicode(false).utf8(false))
         .build(pattern)
         .ok()
+}
+
+/// For patterns that announce themselves well enough.
+pub(crate) const fn always(_: &[u8], _: Range<usize>) -> bool {
+    true
+}
+
+/// For patterns whose value has at least this many digits.
+pub(crate) fn digits<const LEAST: usize>(text: &[u8], window: Range<usize>) -> bool {
+    let window = text.get(window).unwrap_or_default();
+    window.iter().filter(|b| b.is_ascii_digit()).count() >= LEAST
 }
 
 /// A table that says of each byte whether it is in `alphabet`; one load instead of comparisons.

@@ -47,6 +47,7 @@ struct Rule {
     pattern: String,
     window: Window,
     broken: Broken,
+    needs: fn(&[u8], Range<usize>) -> bool,
     /// The pattern starts at the literal and there must be a word's edge.
     begins_word: bool,
     rulings: Vec<Ruling>,
@@ -234,6 +235,9 @@ impl Scanner {
 
 impl Rule {
     fn apply<'s>(&'s self, text: &str, literal: usize, report: &mut Report<'s, '_>) {
+        if !(self.needs)(text.as_bytes(), self.window.range(literal, text.len())) {
+            return;
+        }
         match self.window {
             Window::At { reach } => {
                 let end = literal.saturating_add(reach).min(text.len());
@@ -473,6 +477,7 @@ impl Building {
                         pattern: detector.pattern.to_owned(),
                         window: detector.window,
                         broken: detector.broken,
+                        needs: detector.needs,
                         begins_word: begins_word(detector),
                         rulings: vec![ruling],
                     };
@@ -504,6 +509,7 @@ impl Building {
                 Anchor::Line => Window::Around { before, reach },
             },
             broken: Broken::Leave,
+            needs: detect::always,
             begins_word: false,
             rulings: vec![Ruling {
                 id: id.to_owned(),

@@ -1,10 +1,12 @@
 //! Credentials without a vendor's form: a telling name, an operator, a literal. The name and the
 //! value are both judged, because half of all code says `token = …`.
 
+use std::ops::Range;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window,
+    Broken, Detector, Hit, Severity, Verdict, Window, always,
     value::{Look, NameKind, is_placeholder, look},
 };
 use crate::Confidence;
@@ -64,22 +66,29 @@ const fn named(
         pattern: PATTERN,
         check,
         broken: Broken::Leave,
+        needs: always,
     }
 }
 
 pub(super) const DETECTORS: &[Detector] = &[
-    named(
-        "credential-assignment",
-        "a generated value is assigned to a name that says credential",
-        Severity::Highest,
-        generated,
-    ),
-    named(
-        "credential-assignment-possible",
-        "a value that may be a credential is assigned to a name that says so",
-        Severity::SecondHighest,
-        possible,
-    ),
+    Detector {
+        needs: operator,
+        ..named(
+            "credential-assignment",
+            "a generated value is assigned to a name that says credential",
+            Severity::Highest,
+            generated,
+        )
+    },
+    Detector {
+        needs: operator,
+        ..named(
+            "credential-assignment-possible",
+            "a value that may be a credential is assigned to a name that says so",
+            Severity::SecondHighest,
+            possible,
+        )
+    },
     Detector {
         literals: &[
             "bearer",
@@ -153,6 +162,18 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
 ];
+
+/// Whether an operator may follow the name. It is asked for every `token` and `secret` of a text.
+fn operator(text: &[u8], window: Range<usize>) -> bool {
+    let window = text.get(window).unwrap_or_default();
+    let passed = |part: &[u8], is: fn(&u8) -> bool| part.iter().take_while(|b| is(b)).count();
+    let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let (_, rest) = window.split_at(passed(window, name));
+    let closing = |b: &u8| matches!(b, b'\\' | b'"' | b'\'' | b'`' | b']' | b')');
+    let (_, rest) = rest.split_at(passed(rest, closing));
+    let (_, rest) = rest.split_at(passed(rest, |b| matches!(b, b' ' | b'\t')));
+    rest.first().is_some_and(|b| b":=!+.|?(,>".contains(b))
+}
 
 fn generated(hit: &Hit<'_>) -> Verdict {
     if judge(hit) == Look::Generated {

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use super::{Broken, Detector, Hit, Severity, Verdict, Window, line::around, numbers::number_at};
+use super::{
+    Broken, Detector, Hit, Severity, Verdict, Window, always, line::around, numbers::number_at,
+};
 use crate::Confidence;
 
 const fn digits(id: &'static str, reason: &'static str, severity: Severity) -> Detector {
@@ -16,6 +18,7 @@ const fn digits(id: &'static str, reason: &'static str, severity: Severity) -> D
         pattern: "",
         check: never,
         broken: Broken::Leave,
+        needs: always,
     }
 }
 

@@ -4,8 +4,12 @@
 use std::{ops::Range, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
+use regex_automata::{Input, meta::Regex};
 
-use super::{Broken, Detector, Hit, Severity, Verdict, Window, ceil_boundary, floor_boundary};
+use super::{
+    Broken, Detector, Hit, Severity, Verdict, Window, always, ceil_boundary, compile, digits,
+    floor_boundary,
+};
 use crate::Confidence;
 
 const fn health(
@@ -25,6 +29,7 @@ const fn health(
         pattern,
         check,
         broken: Broken::Leave,
+        needs: always,
     }
 }
 
@@ -45,12 +50,12 @@ pub(super) const DETECTORS: &[Detector] = &[
         "health-fhir",
         "a FHIR resource that names a patient",
         &["resourcetype"],
-        at(4_096),
+        at(FHIR_REACH),
         concat!(
-            r#"(?s)(?i:resourceType)\\?"\s{0,4}:\s{0,4}\\?"(?:Patient\\?".{0,2000}?\\?"(?:family|given|birthDate|text)\\?"\s{0,4}:\s{0,4}\[?\s{0,20}\\?"[^"\\]{2,}"#,
-            r#"|(?:Observation|Condition|MedicationRequest|MedicationStatement|DiagnosticReport|Encounter|Procedure|AllergyIntolerance|Immunization|Coverage|Claim|CarePlan|ServiceRequest|ExplanationOfBenefit)\\?".{0,3000}?\\?"(?:subject|patient|beneficiary)\\?"\s{0,4}:\s{0,4}\{.{0,160}?\\?"display\\?"\s{0,4}:\s{0,4}\\?"[^"\\]{3,})"#
+            r#"(?i:resourceType)\\?"\s{0,4}:\s{0,4}\\?"(?:Patient|Observation|Condition|MedicationRequest|MedicationStatement|DiagnosticReport|Encounter|"#,
+            r#"Procedure|AllergyIntolerance|Immunization|Coverage|Claim|CarePlan|ServiceRequest|ExplanationOfBenefit)\\?""#
         ),
-        accept,
+        resource,
     ),
     health(
         "health-x12",
@@ -64,9 +69,9 @@ pub(super) const DETECTORS: &[Detector] = &[
         "health-cda",
         "a clinical document that names a patient",
         &["<patientrole", "<recordtarget"],
-        at(3_000),
-        r"(?is)<(?:\w{1,8}:)?(?:patientRole|recordTarget)\b.{0,2500}?<(?:\w{1,8}:)?(?:given|family)[^>]{0,60}>[^<]{2,60}<",
-        accept,
+        at(CDA_REACH),
+        r"(?i)<(?:\w{1,8}:)?(?:patientRole|recordTarget)\b",
+        |hit| followed(hit, &CDA_NAME, 2_500, CDA_REACH),
     ),
     health(
         "health-dicom",
@@ -78,6 +83,7 @@ pub(super) const DETECTORS: &[Detector] = &[
     ),
     Detector {
         severity: Severity::SecondHighest,
+        needs: digits::<3>,
         ..health(
             "health-record-rows",
             "rows of patients: columns that identify and columns of clinical data, with values",
@@ -96,6 +102,7 @@ pub(super) const DETECTORS: &[Detector] = &[
     },
     Detector {
         severity: Severity::SecondHighest,
+        needs: clinical,
         ..health(
             "health-note",
             "clinical terms next to what identifies a patient",
@@ -146,6 +153,46 @@ pub(super) const DETECTORS: &[Detector] = &[
     },
 ];
 
+/// What a resource is of decides where a name stands in it.
+fn resource(hit: &Hit<'_>) -> Verdict {
+    let kind = hit.whole().trim_end_matches(['"', '\\']);
+    if kind.ends_with("Patient") {
+        followed(hit, &FHIR_PATIENT, 2_000, FHIR_REACH)
+    } else {
+        followed(hit, &FHIR_SUBJECT, 3_000, FHIR_REACH)
+    }
+}
+
+/// Accepts up to the first match of `tail` that begins at most `gap` bytes after the hit and ends
+/// within `reach` of its start. A gap within a pattern would be counted byte by byte.
+fn followed(hit: &Hit<'_>, tail: &Tail, gap: usize, reach: usize) -> Verdict {
+    let Some(tail) = tail.as_ref() else {
+        return accept(hit);
+    };
+    let end = hit.span.start.saturating_add(reach).min(hit.text.len());
+    let found = tail.find(Input::new(hit.text).range(hit.span.end..end));
+    match found.filter(|found| found.start() <= hit.span.end.saturating_add(gap)) {
+        Some(found) => Verdict::AcceptTo(Confidence::High, found.end()),
+        None => Verdict::Reject,
+    }
+}
+
+type Tail = LazyLock<Option<Regex>>;
+
+static CDA_NAME: Tail =
+    LazyLock::new(|| compile(r"(?i)<(?:\w{1,8}:)?(?:given|family)[^>]{0,60}>[^<]{2,60}<"));
+static FHIR_PATIENT: Tail = LazyLock::new(|| {
+    compile(r#"\\?"(?:family|given|birthDate|text)\\?"\s{0,4}:\s{0,4}\[?\s{0,20}\\?"[^"\\]{2,}"#)
+});
+static FHIR_SUBJECT: Tail = LazyLock::new(|| {
+    compile(
+        r#"(?s)\\?"(?:subject|patient|beneficiary)\\?"\s{0,4}:\s{0,4}\{.{0,160}?\\?"display\\?"\s{0,4}:\s{0,4}\\?"[^"\\]{3,}"#,
+    )
+});
+
+const FHIR_REACH: usize = 4_096;
+const CDA_REACH: usize = 3_000;
+
 fn accept(_: &Hit<'_>) -> Verdict {
     Verdict::Accept(Confidence::High)
 }
@@ -192,6 +239,27 @@ static TERMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
         .ok()
 });
 
+/// Whether a condition, drug or finding stands near enough to count for anything in `window`.
+fn clinical(text: &[u8], window: Range<usize>) -> bool {
+    let Some(terms) = STRONG_TERMS.as_ref() else {
+        return true;
+    };
+    let reach = WINDOW + MAX_CHARACTER;
+    let start = window.start.saturating_sub(reach);
+    let end = window.end.saturating_add(reach).min(text.len());
+    terms.is_match(text.get(start..end).unwrap_or_default())
+}
+
+static STRONG_TERMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(aho_corasick::AhoCorasickKind::DFA))
+        .build(STRONG)
+        .ok()
+});
+
+/// The longest encoding of a character, of which a boundary may cut off all but a byte.
+const MAX_CHARACTER: usize = 4;
 const WINDOW: usize = 400;
 const MIN_WEIGHT: usize = 3;
 const MAX_TERMS: usize = 400;

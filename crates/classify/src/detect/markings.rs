@@ -1,7 +1,7 @@
 //! Markings that a document carries on a line of its own: classification banners, controlled and
 //! export-controlled information, the traffic light protocol. A bare word in prose never counts.
 
-use super::{Broken, Detector, Hit, Severity, Verdict, Window};
+use super::{Broken, Detector, Hit, Severity, Verdict, Window, always};
 use crate::Confidence;
 
 const fn marking(
@@ -23,6 +23,7 @@ const fn marking(
         pattern,
         check: accept,
         broken: Broken::Leave,
+        needs: always,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{ops::Range, sync::LazyLock};
 use regex_automata::{Anchored, Input, meta::Regex};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window,
+    Broken, Detector, Hit, Severity, Verdict, Window, always,
     checksums::{
         finnish, iban, korean, kvnr, luhn, singapore, spanish_letter, swedish, thai, verhoeff,
     },
@@ -25,6 +25,7 @@ const fn number(id: &'static str, reason: &'static str) -> Detector {
         pattern: "",
         check: never,
         broken: Broken::Leave,
+        needs: always,
     }
 }
 

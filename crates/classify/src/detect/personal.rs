@@ -2,8 +2,9 @@
 //! identity numbers. A checksum or a word that names the number decides; a bare number never does.
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window,
+    Broken, Detector, Hit, Severity, Verdict, Window, always,
     checksums::{aba, kvnr, luhn, nhs, spanish_letter, vin},
+    digits,
     line::{around, before_on_line},
 };
 use crate::Confidence;
@@ -25,6 +26,7 @@ const fn personal(
         pattern,
         check,
         broken: Broken::Leave,
+        needs: always,
     }
 }
 
@@ -70,126 +72,147 @@ pub(super) const DETECTORS: &[Detector] = &[
         r#"(?i)(?:(?:home |postal |billing |shipping |mailing |street |full)?address(?:[_ ]?line)?(?:[_ ]?1)?\\?["']?(?:\s{0,3}[:=>]\s{0,4}|\s(?:is|with|to)\s)|lives (?:at|on)\s|living at\s|resides at\s|ship to:?\s|deliver to:?\s|adresse\s{0,2}:\s{0,3}|street(?:address(?:line)?)?\\?["']?\s{0,2}[:>]\s{0,3})\\?["']?([^\r\n"'<>{}]{6,100})"#,
         address,
     ),
-    personal(
-        "contact-address-block",
-        "the lines of a postal address",
-        &[
-            " suite ", "\nsuite ", "apt. ", " apt ", "apo a", "fpo a", "dpo a", " flat ",
-        ],
-        Window::Around {
-            before: 80,
-            reach: 60,
-        },
-        r"(?i)(?:\b\d{1,6}(?: \d{1,5})? [^\r\n\d,;(){}=<>]{3,50}(?: \d{1,5})?,?(?:\s{1,4}\S{0,3}){0,2}\s{0,4}(?:suite|apt\.?|flat) \d{2,5}\b|\b[AFD]PO A[AEP] \d{5}\b)",
-        accept,
-    ),
-    personal(
-        "date-of-birth",
-        "a date next to words that call it a day of birth",
-        &["birth", "dob", "bday", "geboren", "née le"],
-        Window::Around {
-            before: 12,
-            reach: 80,
-        },
-        r#"(?i)\b(?:date[ _-]?of[ _-]?birth|birth[ _-]?date|birthday|birth[ _-]?time|dob|bday|born(?: on)?|geboren am)\b[^\r\n\w]{1,10}((?:19|20)\d\d[-/.]?[01]\d[-/.]?[0-3]\d|[0-3]?\d[-/. ][01]?\d[-/. ](?:19|20)\d\d|\d{1,2} [A-Z][a-z]{2,8},? (?:19|20)\d\d|[A-Z][a-z]{2,8} \d{1,2},? (?:19|20)\d\d)\b"#,
-        birth,
-    ),
-    personal(
-        "identity-number",
-        "a number next to the name of a national document or register",
-        &[
-            "passport",
-            "pass-n",
-            "reisepass",
-            "pasaporte",
-            "licen",
-            "nino",
-            "national insurance",
-            "pesel",
-            "personnummer",
-            "identity code",
-            "henkil",
-            "aadhaar",
-            "pan card",
-            "tax file",
-            "social insurance",
-            "resident registration",
-            "nric",
-            "kimlik",
-            "tckn",
-            "citizen id",
-            "tnin",
-            "steuer",
-            "tax id",
-            "itin",
-            "codice fiscale",
-            "curp",
-            "identity number",
-            "identity card",
-            "personalausweis",
-            "national id",
-            "national_id",
-            "id card",
-            "medicare",
-            "personal number",
-            "tax_id",
-            "taxpayer",
-            "voter",
-        ],
-        Window::Around {
-            before: 12,
-            reach: 90,
-        },
-        concat!(
-            r"(?:(?i:\b(?:passport|pass-?nr|pass-?nummer|reisepass|pasaporte|driver'?s?[ _-]?licen[sc]e|driving[ _-]?licen[sc]e|nino|national insurance|pesel|personnummer|personal identity code|henkil\S{1,8}tunnus|aadhaar|pan card|tax file number|social insurance|resident registration|nric|kimlik|tckn|citizen id|tnin|steuer(?:-?id|identifikationsnummer|nummer)|tax[ _-]?id|taxpayer|itin|codice fiscale|curp|identity (?:number|card)|personalausweis|national[ _-]?id|id card|medicare|personal number|voter)))",
-            r#"(?:[ _-]?(?i:number|num|no|nr|nummer|id))?\.?\\?["']?(?:\s{0,3}[:=#]|\s(?i:is|was|of|en mi)|\s)?\s{0,4}\\?["']?([A-Za-z]{0,6}[ -]?\d[A-Za-z0-9 ./+-]{3,22}[A-Za-z0-9])"#
-        ),
-        identity,
-    ),
-    personal(
-        "identity-number-short-name",
-        "a number next to the short name of a national register",
-        &[
-            "nif", "nie", "dni", "pnr", "tfn", "sin", "rrn", "fin", "cpf", "bsn", "hetu",
-        ],
-        at(60),
-        r#"\b(?:NIF|NIE|DNI|SIN|FIN|PNR|BSN|CPF|RRN|TFN|nif|nie|dni|pnr|bsn|cpf|rrn|tfn|HETU|hetu)\b(?i:[ _-]?(?:number|no|nr))?\.?\\?["']?(?:\s{0,3}[:=#]|\s(?i:is|was|of|en mi)|\s)?\s{0,4}\\?["']?([A-Za-z]{0,6}[ -]?\d[A-Za-z0-9 ./+-]{3,22}[A-Za-z0-9])"#,
-        identity,
-    ),
-    personal(
-        "identity-number-named-after",
-        "a number that the words after it call a personal one",
-        &[
-            " pnr",
-            " personnummer",
-            " pesel",
-            "numer pesel",
-            " nhs number",
-            " ssn",
-        ],
-        Window::Around {
-            before: 48,
-            reach: 16,
-        },
-        r"\b(\d[\d -]{7,15}\d)\b[^\r\n\d]{0,24}(?i:pnr|personnummer|pesel|nhs number|ssn)\b",
-        identity,
-    ),
-    personal(
-        "bank-routing",
-        "a US bank routing number next to its name",
-        &["routing", "aba"],
-        at(60),
-        r"(?i)\b(?:routing|aba)[^\r\n\d]{1,24}(\d{9})\b",
-        |hit| accept_if(aba(hit.value())),
-    ),
-    personal(
-        "nhs-number",
-        "an NHS number whose check digit is right",
-        &["nhs"],
-        at(60),
-        r"(?i)\bnhs[^\r\n\d]{1,24}(\d{3}[ -]?\d{3}[ -]?\d{4})\b",
-        |hit| accept_if(nhs(hit.value())),
-    ),
+    Detector {
+        needs: digits::<3>,
+        ..personal(
+            "contact-address-block",
+            "the lines of a postal address",
+            &[
+                " suite ", "\nsuite ", "apt. ", " apt ", "apo a", "fpo a", "dpo a", " flat ",
+            ],
+            Window::Around {
+                before: 80,
+                reach: 60,
+            },
+            r"(?i)(?:\b\d{1,6}(?: \d{1,5})? [^\r\n\d,;(){}=<>]{3,50}(?: \d{1,5})?,?(?:\s{1,4}\S{0,3}){0,2}\s{0,4}(?:suite|apt\.?|flat) \d{2,5}\b|\b[AFD]PO A[AEP] \d{5}\b)",
+            accept,
+        )
+    },
+    Detector {
+        needs: digits::<5>,
+        ..personal(
+            "date-of-birth",
+            "a date next to words that call it a day of birth",
+            &["birth", "dob", "bday", "geboren", "née le"],
+            Window::Around {
+                before: 12,
+                reach: 80,
+            },
+            r#"(?i)\b(?:date[ _-]?of[ _-]?birth|birth[ _-]?date|birthday|birth[ _-]?time|dob|bday|born(?: on)?|geboren am)\b[^\r\n\w]{1,10}((?:19|20)\d\d[-/.]?[01]\d[-/.]?[0-3]\d|[0-3]?\d[-/. ][01]?\d[-/. ](?:19|20)\d\d|\d{1,2} [A-Z][a-z]{2,8},? (?:19|20)\d\d|[A-Z][a-z]{2,8} \d{1,2},? (?:19|20)\d\d)\b"#,
+            birth,
+        )
+    },
+    Detector {
+        needs: digits::<1>,
+        ..personal(
+            "identity-number",
+            "a number next to the name of a national document or register",
+            &[
+                "passport",
+                "pass-n",
+                "reisepass",
+                "pasaporte",
+                "licen",
+                "nino",
+                "national insurance",
+                "pesel",
+                "personnummer",
+                "identity code",
+                "henkil",
+                "aadhaar",
+                "pan card",
+                "tax file",
+                "social insurance",
+                "resident registration",
+                "nric",
+                "kimlik",
+                "tckn",
+                "citizen id",
+                "tnin",
+                "steuer",
+                "tax id",
+                "itin",
+                "codice fiscale",
+                "curp",
+                "identity number",
+                "identity card",
+                "personalausweis",
+                "national id",
+                "national_id",
+                "id card",
+                "medicare",
+                "personal number",
+                "tax_id",
+                "taxpayer",
+                "voter",
+            ],
+            Window::Around {
+                before: 12,
+                reach: 90,
+            },
+            concat!(
+                r"(?:(?i:\b(?:passport|pass-?nr|pass-?nummer|reisepass|pasaporte|driver'?s?[ _-]?licen[sc]e|driving[ _-]?licen[sc]e|nino|national insurance|pesel|personnummer|personal identity code|henkil\S{1,8}tunnus|aadhaar|pan card|tax file number|social insurance|resident registration|nric|kimlik|tckn|citizen id|tnin|steuer(?:-?id|identifikationsnummer|nummer)|tax[ _-]?id|taxpayer|itin|codice fiscale|curp|identity (?:number|card)|personalausweis|national[ _-]?id|id card|medicare|personal number|voter)))",
+                r#"(?:[ _-]?(?i:number|num|no|nr|nummer|id))?\.?\\?["']?(?:\s{0,3}[:=#]|\s(?i:is|was|of|en mi)|\s)?\s{0,4}\\?["']?([A-Za-z]{0,6}[ -]?\d[A-Za-z0-9 ./+-]{3,22}[A-Za-z0-9])"#
+            ),
+            identity,
+        )
+    },
+    Detector {
+        needs: digits::<1>,
+        ..personal(
+            "identity-number-short-name",
+            "a number next to the short name of a national register",
+            &[
+                "nif", "nie", "dni", "pnr", "tfn", "sin", "rrn", "fin", "cpf", "bsn", "hetu",
+            ],
+            at(60),
+            r#"\b(?:NIF|NIE|DNI|SIN|FIN|PNR|BSN|CPF|RRN|TFN|nif|nie|dni|pnr|bsn|cpf|rrn|tfn|HETU|hetu)\b(?i:[ _-]?(?:number|no|nr))?\.?\\?["']?(?:\s{0,3}[:=#]|\s(?i:is|was|of|en mi)|\s)?\s{0,4}\\?["']?([A-Za-z]{0,6}[ -]?\d[A-Za-z0-9 ./+-]{3,22}[A-Za-z0-9])"#,
+            identity,
+        )
+    },
+    Detector {
+        needs: digits::<1>,
+        ..personal(
+            "identity-number-named-after",
+            "a number that the words after it call a personal one",
+            &[
+                " pnr",
+                " personnummer",
+                " pesel",
+                "numer pesel",
+                " nhs number",
+                " ssn",
+            ],
+            Window::Around {
+                before: 48,
+                reach: 16,
+            },
+            r"\b(\d[\d -]{7,15}\d)\b[^\r\n\d]{0,24}(?i:pnr|personnummer|pesel|nhs number|ssn)\b",
+            identity,
+        )
+    },
+    Detector {
+        needs: digits::<9>,
+        ..personal(
+            "bank-routing",
+            "a US bank routing number next to its name",
+            &["routing", "aba"],
+            at(60),
+            r"(?i)\b(?:routing|aba)[^\r\n\d]{1,24}(\d{9})\b",
+            |hit| accept_if(aba(hit.value())),
+        )
+    },
+    Detector {
+        needs: digits::<10>,
+        ..personal(
+            "nhs-number",
+            "an NHS number whose check digit is right",
+            &["nhs"],
+            at(60),
+            r"(?i)\bnhs[^\r\n\d]{1,24}(\d{3}[ -]?\d{3}[ -]?\d{4})\b",
+            |hit| accept_if(nhs(hit.value())),
+        )
+    },
     personal(
         "vehicle-number",
         "a vehicle identification number whose check digit is right",

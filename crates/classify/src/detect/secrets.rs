@@ -4,7 +4,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window,
+    Broken, Detector, Hit, Severity, Verdict, Window, always,
     value::{entropy, is_placeholder, is_varied},
 };
 use crate::Confidence;
@@ -25,6 +25,7 @@ const fn secret(
         pattern,
         check,
         broken: Broken::Rejoin,
+        needs: always,
     }
 }
 
@@ -128,6 +129,7 @@ pub(super) const DETECTORS: &[Detector] = &[
             reach: 400,
         },
         broken: Broken::Leave,
+        needs: |text, window| text.get(window).is_some_and(|w| w.contains(&b'@')),
         ..secret(
             "uri-password",
             "a password inside a connection URI",

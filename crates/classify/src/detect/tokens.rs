@@ -6,7 +6,7 @@ use std::{ops::Range, sync::LazyLock};
 use aho_corasick::AhoCorasick;
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, bytes_of,
+    Broken, Detector, Hit, Severity, Verdict, Window, always, bytes_of,
     line::before_on_line,
     next_run,
     value::{Look, NameKind, entropy, is_placeholder, look},
@@ -22,6 +22,7 @@ pub(super) const DETECTORS: &[Detector] = &[Detector {
     pattern: "",
     check: never,
     broken: Broken::Leave,
+    needs: always,
 }];
 
 fn never(_: &Hit<'_>) -> Verdict {

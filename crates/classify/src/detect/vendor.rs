@@ -1,6 +1,6 @@
 //! Tokens with a vendor's fixed prefix. The prefix is the proof; the check drops placeholders.
 
-use super::{Broken, Detector, Hit, Severity, Verdict, Window, value::is_varied};
+use super::{Broken, Detector, Hit, Severity, Verdict, Window, always, value::is_varied};
 use crate::Confidence;
 
 const fn token(
@@ -18,6 +18,7 @@ const fn token(
         pattern,
         check: varied,
         broken: Broken::Rejoin,
+        needs: always,
     }
 }
 
