@@ -14,7 +14,7 @@ mod tokens;
 mod value;
 mod vendor;
 
-use std::{ops::Range, sync::LazyLock};
+use std::{cell::OnceCell, ops::Range, sync::LazyLock};
 
 use regex_automata::{meta::Regex, util::syntax};
 
@@ -82,6 +82,8 @@ pub(crate) struct Hit<'a> {
     pub(crate) value: Range<usize>,
     /// Number of the group the value is from; 0 for the whole match.
     pub(crate) group: usize,
+    /// What the value looks like, for the next check of the same match.
+    look: OnceCell<value::Look>,
 }
 
 /// What a check says.
@@ -121,7 +123,23 @@ impl Window {
     }
 }
 
-impl Hit<'_> {
+impl<'a> Hit<'a> {
+    pub(crate) const fn new(
+        text: &'a str,
+        span: Range<usize>,
+        value: Range<usize>,
+        group: usize,
+    ) -> Self {
+        let look = OnceCell::new();
+        Self {
+            text,
+            span,
+            value,
+            group,
+            look,
+        }
+    }
+
     pub(crate) fn value(&self) -> &str {
         self.text.get(self.value.clone()).unwrap_or_default()
     }

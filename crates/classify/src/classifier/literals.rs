@@ -18,6 +18,9 @@ struct Entry {
     literal: u32,
     /// From the literal's start to the byte after its announcing gram.
     offset: u32,
+    /// The literal's first bytes as [`folded`], and which of them it has.
+    head: u64,
+    mask: u64,
 }
 
 impl Literals {
@@ -30,9 +33,12 @@ impl Literals {
             };
             for (gram, offset) in announcing(literal.as_bytes()) {
                 if let Some(entries) = by_gram.get_mut(gram) {
+                    let (head, mask) = head(literal.as_bytes());
                     entries.push(Entry {
                         literal: index,
                         offset,
+                        head,
+                        mask,
                     });
                 }
             }
@@ -60,32 +66,14 @@ impl Literals {
     /// the grams that announce them.
     pub(super) fn scan(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
         let mut gram = 0_usize;
-        let mut begin = 0;
-        for block in text.chunks(BLOCK) {
-            let mut grams = [0_usize; BLOCK];
-            let mut any = 0;
-            for (slot, byte) in grams.iter_mut().zip(block) {
-                gram = (gram << CLASS_BITS | usize::from(class(*byte))) & (GRAMS - 1);
-                *slot = gram;
-                any |= self.announces(gram);
+        for (at, byte) in text.iter().enumerate() {
+            gram = (gram << CLASS_BITS | usize::from(class(*byte))) & (GRAMS - 1);
+            // the mask keeps the index inside, so the compiler drops the check
+            let word = self.announced.get(gram >> 6).copied().unwrap_or(0);
+            if word >> (gram & 63) & 1 != 0 {
+                self.compare(gram, text, at + 1, &mut found);
             }
-            if any & 1 != 0 {
-                for (at, gram) in grams.iter().take(block.len()).enumerate() {
-                    if self.announces(*gram) & 1 != 0 {
-                        self.compare(*gram, text, begin + at + 1, &mut found);
-                    }
-                }
-            }
-            begin += block.len();
         }
-    }
-
-    /// Whether the gram announces a literal, in the lowest bit; the others are noise.
-    #[inline]
-    fn announces(&self, gram: usize) -> u64 {
-        // the mask keeps the index inside, so the compiler drops the check
-        let word = self.announced.get((gram >> 6) & (GRAMS / 64 - 1));
-        word.copied().unwrap_or(0) >> (gram & 63)
     }
 
     #[cold]
@@ -103,10 +91,15 @@ impl Literals {
             .unwrap_or_default()
         {
             let (literal, offset) = (entry.literal as usize, entry.offset as usize);
-            let Some(wanted) = self.literals.get(literal) else {
+            let Some(start) = end.checked_sub(offset) else {
                 continue;
             };
-            let Some(start) = end.checked_sub(offset) else {
+            // most announcements are false; this finds out without a look at the literal
+            let first = text.get(start..).and_then(<[u8]>::first_chunk);
+            if first.is_some_and(|first| folded(*first) & entry.mask != entry.head) {
+                continue;
+            }
+            let Some(wanted) = self.literals.get(literal) else {
                 continue;
             };
             let is = text.get(start..start + wanted.len());
@@ -154,6 +147,21 @@ fn announcing(literal: &[u8]) -> Vec<(usize, u32)> {
                 .collect()
         }
     }
+}
+
+/// Eight bytes in which the letters' case, and more, is one.
+const fn folded(bytes: [u8; 8]) -> u64 {
+    u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020
+}
+
+/// The first eight bytes of a literal, folded, and a mask of those it has.
+fn head(literal: &[u8]) -> (u64, u64) {
+    let (mut head, mut mask) = ([0; 8], [0; 8]);
+    for ((byte, head), mask) in literal.iter().zip(&mut head).zip(&mut mask) {
+        (*head, *mask) = (*byte, u8::MAX);
+    }
+    let mask = u64::from_le_bytes(mask);
+    (folded(head) & mask, mask)
 }
 
 fn gram(three: &[u8]) -> usize {
@@ -218,8 +226,6 @@ fn commonness(byte: u8) -> u32 {
 const OTHER: u8 = 31;
 const CLASS_BITS: u32 = 5;
 const GRAMS: usize = 1 << (3 * CLASS_BITS);
-/// Bytes between two branches; more are rarely free of announcements.
-const BLOCK: usize = 4;
 
 #[cfg(test)]
 mod tests {

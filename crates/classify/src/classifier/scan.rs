@@ -292,12 +292,8 @@ impl Rule {
         let span = captures.get_match()?.range();
         let group = (1..captures.group_len()).find(|group| captures.get_group(*group).is_some());
         let value = group.and_then(|group| captures.get_group(group));
-        let hit = Hit {
-            text,
-            span: span.clone(),
-            value: value.map_or(span.clone(), |value| value.range()),
-            group: group.unwrap_or(0),
-        };
+        let value = value.map_or(span.clone(), |value| value.range());
+        let hit = Hit::new(text, span.clone(), value, group.unwrap_or(0));
         for ruling in &self.rulings {
             let (confidence, end) = match ruling.check.decide(&hit) {
                 Verdict::Reject => continue,

@@ -103,25 +103,23 @@ pub(super) fn readings(text: &str) -> Vec<View> {
 
 /// `text` without zero-width characters and with full-width forms folded to ASCII.
 fn without_invisible(text: &str) -> Option<View> {
-    if !foreign(text).any(|c| is_invisible(c) || fold(c) != c) {
-        return None;
-    }
+    let mut changed = foreign(text)
+        .filter(|(_, c)| is_invisible(*c) || fold(*c) != *c)
+        .peekable();
+    changed.peek()?;
     let mut builder = Builder::default();
     builder.at(0);
     let mut copied = 0;
-    for (at, c) in text.char_indices() {
-        let next = at + c.len_utf8();
-        if is_invisible(c) || fold(c) != c {
-            builder
-                .text
-                .push_str(text.get(copied..at).unwrap_or_default());
-            if !is_invisible(c) {
-                builder.at(at);
-                builder.text.push(fold(c));
-            }
-            builder.at(next);
-            copied = next;
+    for (at, c) in changed {
+        builder
+            .text
+            .push_str(text.get(copied..at).unwrap_or_default());
+        if !is_invisible(c) {
+            builder.at(at);
+            builder.text.push(fold(c));
         }
+        copied = at + c.len_utf8();
+        builder.at(copied);
     }
     builder
         .text
@@ -129,8 +127,8 @@ fn without_invisible(text: &str) -> Option<View> {
     Some(builder.finish(ViewKind::Visible))
 }
 
-/// The characters outside ASCII, blocks of ASCII passed over whole.
-fn foreign(text: &str) -> impl Iterator<Item = char> + '_ {
+/// The characters outside ASCII and where they stand, blocks of ASCII passed over whole.
+fn foreign(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let blocks = text.as_bytes().chunks(ASCII_BLOCK).enumerate();
     blocks
         .filter(|(_, block)| !block.is_ascii())
@@ -140,7 +138,7 @@ fn foreign(text: &str) -> impl Iterator<Item = char> + '_ {
             let starts = block.iter().enumerate().filter(|(_, byte)| **byte >= 0xc2);
             starts.map(move |(at, _)| begin + at)
         })
-        .filter_map(|at| text.get(at..)?.chars().next())
+        .filter_map(|at| Some((at, text.get(at..)?.chars().next()?)))
 }
 
 const ASCII_BLOCK: usize = 64;

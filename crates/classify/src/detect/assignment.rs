@@ -176,7 +176,7 @@ fn operator(text: &[u8], window: Range<usize>) -> bool {
 }
 
 fn generated(hit: &Hit<'_>) -> Verdict {
-    if judge(hit) == Look::Generated {
+    if *hit.look.get_or_init(|| judge(hit)) == Look::Generated {
         Verdict::Accept(Confidence::Medium)
     } else {
         Verdict::Reject
@@ -184,7 +184,7 @@ fn generated(hit: &Hit<'_>) -> Verdict {
 }
 
 fn possible(hit: &Hit<'_>) -> Verdict {
-    if judge(hit) == Look::Possible {
+    if *hit.look.get_or_init(|| judge(hit)) == Look::Possible {
         Verdict::Accept(Confidence::Low)
     } else {
         Verdict::Reject

@@ -1,5 +1,9 @@
 //! Does a value look like a secret, a placeholder or a word? Letter statistics, no model.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 /// How much a value looks like a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Look {
@@ -84,12 +88,13 @@ pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let word = lower.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let bytes = value.as_bytes();
-    if word.is_empty() || LEXICON.contains(&word) || DUMMIES.iter().any(|d| lower.contains(d)) {
+    if word.is_empty() || LEXICON.contains(&word) || says_dummy(&lower) {
         return true;
     }
-    let template = ["${", "{{", "}}", "$(", "%(", "<%", "#{", "@{", "%{", "[%"]
-        .iter()
-        .any(|mark| value.contains(mark));
+    let template = bytes.iter().any(|b| b"{}(%".contains(b))
+        && ["${", "{{", "}}", "$(", "%(", "<%", "#{", "@{", "%{", "[%"]
+            .iter()
+            .any(|mark| value.contains(mark));
     let wrapped = matches!(
         (bytes.first(), bytes.last()),
         (Some(b'<'), Some(b'>'))
@@ -106,12 +111,28 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         lower.as_str(),
         "%s" | "%v" | "%d" | "%q" | "{}" | "{0}" | "%@"
     );
-    let distinct = bytes
-        .iter()
-        .collect::<std::collections::BTreeSet<_>>()
-        .len();
+    let distinct = distinct(bytes);
     let row = distinct <= 2 || (distinct <= 3 && value.len() >= 10);
     template || wrapped || variable || format || row
+}
+
+fn says_dummy(lower: &str) -> bool {
+    static WORDS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(DUMMIES).ok());
+    match WORDS.as_ref() {
+        Some(words) => words.is_match(lower),
+        None => DUMMIES.iter().any(|word| lower.contains(word)),
+    }
+}
+
+/// How many different bytes there are.
+fn distinct(bytes: &[u8]) -> usize {
+    let mut seen = [false; 256];
+    for byte in bytes {
+        if let Some(slot) = seen.get_mut(usize::from(*byte)) {
+            *slot = true;
+        }
+    }
+    seen.iter().filter(|seen| **seen).count()
 }
 
 /// Shannon entropy in bits per byte.
