@@ -1,8 +1,22 @@
-//! Throughput of the classifier on clean agent traffic of 24 KB and 1 MB. Not a correctness test.
+//! Speed of the classifier: a text that repeats, texts of which none comes twice, and, where they
+//! lie beside the repository, the development requests. Not a correctness test.
 
 #![allow(missing_docs, reason = "criterion's macro makes undocumented items")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark's figures are its output"
+)]
+
+use std::{
+    env, fs,
+    hint::black_box,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lzma_rust2::XzReader;
 use proofroom_canonical::Timestamp;
 use proofroom_classify::{ClassificationPolicy, Classifier, Context, Origin, Segment};
 
@@ -14,29 +28,123 @@ const SOURCE: &str = concat!(
     include_str!("../src/policy/load.rs")
 );
 
+fn classify(classifier: &Classifier, text: &str) {
+    let segment = Segment {
+        text,
+        origin: Origin::ToolResult,
+        path: None,
+    };
+    let context = Context {
+        repository: "acme/web",
+        now: Timestamp::from_unix_seconds(0),
+    };
+    black_box(classifier.classify(&[segment], &context));
+}
+
 fn requests(criterion: &mut Criterion) {
     let Ok(policy) = ClassificationPolicy::parse(POLICY, "classification.toml") else {
         return;
     };
     let classifier = Classifier::new(&policy);
-    let context = Context {
-        repository: "acme/web",
-        now: Timestamp::from_unix_seconds(0),
-    };
+    cold(&classifier);
     let mut group = criterion.benchmark_group("classify");
     for size in [24_000_usize, 1_000_000] {
         let text: String = SOURCE.chars().cycle().take(size).collect();
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_with_input(BenchmarkId::from_parameter(size), &text, |bencher, text| {
-            let segment = Segment {
-                text,
-                origin: Origin::ToolResult,
-                path: None,
-            };
-            bencher.iter(|| classifier.classify(&[segment], &context));
+            bencher.iter(|| classify(&classifier, text));
         });
     }
+    let different = repository_source(1_000_000);
+    group.throughput(Throughput::Bytes(different.len() as u64));
+    group.bench_function("source of 1 MB, no part twice", |bencher| {
+        bencher.iter(|| classify(&classifier, &different));
+    });
+    match development_requests() {
+        Some(texts) => {
+            let bytes: usize = texts.iter().map(String::len).sum();
+            group.throughput(Throughput::Bytes(bytes as u64));
+            group.bench_function("development requests", |bencher| {
+                bencher.iter(|| texts.iter().for_each(|text| classify(&classifier, text)));
+            });
+        }
+        None => eprintln!("no development requests (PROOFROOM_CLASSIFY_DIR): not measured"),
+    }
     group.finish();
+}
+
+/// The time of 24 kB of source that was not seen before, each text once: criterion repeats, so it
+/// cannot tell.
+fn cold(classifier: &Classifier) {
+    let source = repository_source(usize::MAX);
+    let bytes: Vec<char> = source.chars().collect();
+    let texts: Vec<String> = bytes
+        .chunks_exact(24_000)
+        .map(|part| part.iter().collect())
+        .collect();
+    let mut times: Vec<Duration> = texts
+        .iter()
+        .map(|text| {
+            let begun = Instant::now();
+            classify(classifier, text);
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |share: usize| times.get(times.len().saturating_sub(1) * share / 100);
+    println!(
+        "24 kB of source, {} texts, each once: p50 {:?}, p99 {:?}, most {:?}",
+        times.len(),
+        at(50).copied().unwrap_or_default(),
+        at(99).copied().unwrap_or_default(),
+        at(100).copied().unwrap_or_default(),
+    );
+}
+
+/// The first `limit` characters of all Rust files of the repository's crates, in order of their
+/// paths.
+fn repository_source(limit: usize) -> String {
+    let mut files = Vec::new();
+    rust_files(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+        &mut files,
+    );
+    files.sort();
+    let texts = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    let mut all = String::new();
+    for text in texts {
+        if all.len() >= limit {
+            break;
+        }
+        all.push_str(&text);
+    }
+    all.chars().take(limit).collect()
+}
+
+fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The texts of `dev-requests.jsonl.xz`, where the directory with the labelled data is.
+fn development_requests() -> Option<Vec<String>> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/classify");
+    let directory = env::var_os("PROOFROOM_CLASSIFY_DIR").map_or(beside, PathBuf::from);
+    let file = fs::File::open(directory.join("dev-requests.jsonl.xz")).ok()?;
+    let lines = std::io::read_to_string(XzReader::new(file, true)).ok()?;
+    let text = |line: &str| {
+        let record: serde_json::Value = serde_json::from_str(line).ok()?;
+        record.get("text")?.as_str().map(str::to_owned)
+    };
+    lines.lines().map(text).collect()
 }
 
 criterion_group!(benches, requests);

@@ -277,3 +277,39 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
     };
     tables.into_iter().flatten().map(compile_one).collect()
 });
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{bytes_of, next_run};
+
+    const ALPHABET: [bool; 256] = bytes_of(b"abc");
+
+    /// All runs, by looking at every byte.
+    fn runs_of(text: &[u8], least: usize) -> Vec<std::ops::Range<usize>> {
+        let mut end = 0;
+        let parts = text.chunk_by(|a, b| ALPHABET[usize::from(*a)] == ALPHABET[usize::from(*b)]);
+        parts
+            .map(|part| {
+                end += part.len();
+                end - part.len()..end
+            })
+            .filter(|run| ALPHABET[usize::from(text[run.start])] && run.len() >= least)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_long_run_is_found_and_no_short_one(text in "([abc]{0,25}[ .]{0,2}){0,8}") {
+            let text = text.as_bytes();
+            let mut found = Vec::new();
+            let mut at = 0;
+            while let Some(run) = next_run::<5>(text, at, &ALPHABET) {
+                at = run.end;
+                found.push(run);
+            }
+            prop_assert_eq!(found, runs_of(text, 10));
+        }
+    }
+}

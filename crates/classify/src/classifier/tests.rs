@@ -481,6 +481,37 @@ proptest! {
     }
 }
 
+#[test]
+fn a_patient_is_named_within_the_reach_of_the_document_that_names_one() {
+    let clinical = |gap: usize| {
+        let filler = "x".repeat(gap);
+        format!("<patientRole>{filler}<given>James</given>")
+    };
+    let resource = |kind: &str, key: &str, gap: usize| {
+        let filler = "x".repeat(gap);
+        format!(r#"{{"resourceType":"{kind}"{filler}{key}"#)
+    };
+    let patient = |gap| resource("Patient", r#""family":"Green""#, gap);
+    let subject = r#""subject":{"reference":"81","display":"Brenda Marsh"}"#;
+    let observation = |gap| resource("Observation", subject, gap);
+    for (within, beyond) in [
+        (clinical(2_499), clinical(2_500)),
+        (patient(2_000), patient(2_001)),
+        (observation(3_000), observation(3_001)),
+    ] {
+        assert!(finds_health(&within));
+        assert!(!finds_health(&beyond));
+    }
+}
+
+fn finds_health(text: &str) -> bool {
+    let result = shared().classify(&[user(text)], &NOW);
+    let rules = rules(&result);
+    ["health-cda", "health-fhir"]
+        .iter()
+        .any(|id| rules.contains(id))
+}
+
 fn shared() -> &'static Classifier {
     static SHARED: std::sync::LazyLock<Classifier> = std::sync::LazyLock::new(|| classifier(""));
     &SHARED

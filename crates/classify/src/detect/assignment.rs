@@ -546,3 +546,35 @@ const NOT_LAST: &[&str] = &[
     "location",
     "bypass",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex_automata::{Anchored, Input, meta::Regex};
+
+    use super::{PATTERN, operator};
+    use crate::detect::compile;
+
+    fn shared() -> &'static Regex {
+        static SHARED: LazyLock<Regex> = LazyLock::new(|| compile(PATTERN).unwrap());
+        &SHARED
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// The quick look never keeps the pattern from a match.
+        #[test]
+        fn an_operator_is_seen_wherever_the_pattern_matches(
+            name in "(pass|token|api[_-]?key|secret)[a-z_.-]{0,3}",
+            middle in "[\\\\\"'`)\\] \t]{0,4}(:|:=|=>|::=|==|!=|[+.|?]{1,2}=|\\(|,|>|: &str =|[a-z=]{0,2})[ \n]{0,2}",
+            value in "(\"[a-z]{3,6}\"|'[a-z]{3,6}'|`[a-z]{3,6}`|[a-z]{4,6};?)\n?",
+        ) {
+            let text = format!("{name}{middle}{value}");
+            let input = Input::new(&text).anchored(Anchored::Yes);
+            let matches = shared().is_match(input);
+            prop_assert!(!matches || operator(text.as_bytes(), 0..text.len()), "{text:?}");
+        }
+    }
+}
