@@ -76,6 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "proofroom",
         &[
             "appraise",
+            "attester",
             "authz",
             "canonical",
             "classify",

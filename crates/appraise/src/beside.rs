@@ -1,7 +1,7 @@
 //! What lies beside the evidence: endorsements, and what the relying party itself knows.
 
 use proofroom_canonical::Nonce;
-use proofroom_evidence::{Collateral, REPORT_DATA_BYTES};
+use proofroom_evidence::{Challenge, Collateral, REPORT_DATA_BYTES};
 use proofroom_record::statement::{Binding, Closing};
 use proofroom_verifier::{Freshness, QuoteExpectation};
 
@@ -33,7 +33,8 @@ pub struct Beside {
 pub struct Expected {
     /// The nonce that it sent.
     pub nonce: Option<Nonce>,
-    /// Report data, for evidence without a statement of its own.
+    /// Report data, for evidence without a statement of its own, where it is not that of a [`Challenge`]
+    /// with the nonce.
     pub report_data: Option<[u8; REPORT_DATA_BYTES]>,
     /// When that was made.
     pub made: Made,
@@ -72,8 +73,14 @@ impl Expected {
         }
     }
 
-    pub(crate) const fn of_quote(&self) -> QuoteExpectation {
-        match (self.report_data, self.made) {
+    /// What evidence without a statement of its own must carry.
+    pub(crate) fn report_data(&self) -> Option<[u8; REPORT_DATA_BYTES]> {
+        let challenged = || Some(*Challenge::new(self.nonce?).report_data().as_bytes());
+        self.report_data.or_else(challenged)
+    }
+
+    pub(crate) fn of_quote(&self) -> QuoteExpectation {
+        match (self.report_data(), self.made) {
             (Some(data), Made::ForThisExchange) => QuoteExpectation::Challenge(data),
             (Some(data), Made::Archived) => QuoteExpectation::ArchiveAudit(data),
             (None, _) => QuoteExpectation::NotSupplied,

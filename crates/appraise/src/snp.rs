@@ -79,7 +79,7 @@ impl Given {
         let own = SnpReport::parse(evidence).map_or([0; 64], |report| report.claims().report_data);
         let expected = beside
             .expected
-            .report_data
+            .report_data()
             .map(|data| match beside.expected.made {
                 Made::ForThisExchange => SnpExpectation::Challenge(data),
                 Made::Archived => SnpExpectation::ArchiveAudit(data),

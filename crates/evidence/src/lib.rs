@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod challenge;
 mod document;
 mod error;
 mod event_log;
@@ -19,6 +20,7 @@ pub mod snp;
 mod statement;
 mod tpm;
 
+pub use challenge::{CHALLENGE_PURPOSE, Challenge};
 pub use document::{Collateral, EvidenceDocument, FORMAT, MAX_DOCUMENT_BYTES};
 pub use error::EvidenceError;
 pub use event_log::{EV_NO_ACTION, EventLog, LogEvent, MAX_EVENT_LOG_BYTES};

@@ -4,6 +4,7 @@
 //! do it, 70 our fault.
 
 mod appraise;
+mod attest;
 mod classify;
 mod deployment;
 mod doctor;
@@ -40,6 +41,8 @@ enum Command {
     Layer(layer::Command),
     /// Say what attestation evidence proves, and what it does not: with a policy, or without one.
     Appraise(Box<appraise::Options>),
+    /// Have this confidential machine attest its state, over somebody's nonce.
+    Attest(attest::Options),
     /// Learn what a virtual machine's image must be measured with on this machine.
     #[command(subcommand)]
     Image(image::Command),
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Doctor(options) => doctor::run(options),
         Command::Room(command) => room::run(command),
         Command::Appraise(options) => appraise::run(options),
+        Command::Attest(options) => attest::run(options),
         Command::Image(command) => image::run(command),
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),

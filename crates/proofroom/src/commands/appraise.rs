@@ -38,11 +38,11 @@ pub(crate) struct Options {
     /// With `--at`: judge as of now as well.
     #[arg(long, requires = "at")]
     also_now: bool,
-    /// The nonce that the evidence must answer.
+    /// The nonce that the evidence must answer; a bare quote or report, as `proofroom attest` does.
     #[arg(long, value_name = "NONCE")]
     nonce: Option<Nonce>,
-    /// The report data that a bare quote or report must carry: 128 hex digits.
-    #[arg(long, value_name = "HEX", value_parser = report_data)]
+    /// The report data that a bare quote or report of another protocol must carry: 128 hex digits.
+    #[arg(long, value_name = "HEX", value_parser = report_data, conflicts_with = "nonce")]
     report_data: Option<[u8; REPORT_DATA_BYTES]>,
     /// Nonce and report data are from an archive: they can be compared, but show no freshness.
     #[arg(long)]
