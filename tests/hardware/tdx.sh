@@ -33,7 +33,7 @@ collateral() {
     fmspc=$(grep -oE 'collateral/[0-9a-f]{12}\.json' "$work/session.jsonl" | head -n 1 | cut -c 12-23)
     [ -n "$fmspc" ] || return 1
     say "collateral of platform $fmspc"
-    "$root/tests/hardware/collateral.py" "$work/collateral" "$fmspc" ${PROOFROOM_PCS:+"$PROOFROOM_PCS"}
+    "$programs/proofroom" collateral fetch "$work/collateral" --fmspc "$fmspc" ${PROOFROOM_PCS:+--url "$PROOFROOM_PCS"}
 }
 
 prepare

@@ -1,6 +1,14 @@
 //! What the vendor of TDX platforms says about them, as the host adds it to a room's evidence. A
 //! directory has one file for each platform, named by the FMSPC in its quotes. Nothing of it is
-//! believed here: its signatures and dates are the verifier's to judge.
+//! believed here: its signatures and dates are the verifier's to judge. [`CollateralService`] fetches such files,
+//! [`Lasts`] tells when it is time for newer ones.
+
+mod answer;
+mod service;
+mod state;
+
+pub use service::{CollateralService, FetchError, INTEL, PckAuthority};
+pub use state::{Freshness, Lasts, Part};
 
 use std::{
     fs::File,
@@ -9,7 +17,7 @@ use std::{
 };
 
 use proofroom_canonical::json::{self, JsonError};
-use proofroom_evidence::{Collateral, EvidenceError, Quote};
+use proofroom_evidence::{Collateral, EvidenceError, Fmspc, Quote};
 
 /// The most bytes of one platform's collateral. Revocation lists are its bulk.
 const MAX_COLLATERAL_BYTES: usize = 512 * 1024;
@@ -68,11 +76,21 @@ impl CollateralSource {
             .and_then(|quote| quote.pck_facts())
             .map_err(CollateralError::Quote)?;
         let Self::Directory(directory) = self;
-        read(&directory.join(format!("{}.json", facts.fmspc)))
+        read(&file_of(directory, facts.fmspc))
     }
 }
 
-fn read(path: &Path) -> Result<Collateral, CollateralError> {
+/// Where the collateral of platforms with this FMSPC lies.
+#[must_use]
+pub fn file_of(directory: &Path, fmspc: Fmspc) -> PathBuf {
+    directory.join(format!("{fmspc}.json"))
+}
+
+/// The collateral in a file.
+///
+/// # Errors
+/// `collateral-missing`, `collateral-malformed`.
+pub fn read(path: &Path) -> Result<Collateral, CollateralError> {
     let missing = |source| CollateralError::Missing {
         path: path.to_owned(),
         source,

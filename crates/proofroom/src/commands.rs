@@ -6,6 +6,7 @@
 mod appraise;
 mod attest;
 mod classify;
+mod collateral;
 mod deployment;
 mod doctor;
 mod image;
@@ -43,6 +44,9 @@ enum Command {
     Appraise(Box<appraise::Options>),
     /// Have this confidential machine attest its state, over somebody's nonce.
     Attest(attest::Options),
+    /// Keep what Intel says about TDX platforms: fetch it, see how long it lasts, and refresh it.
+    #[command(subcommand)]
+    Collateral(collateral::Command),
     /// Learn what a virtual machine's image must be measured with on this machine.
     #[command(subcommand)]
     Image(image::Command),
@@ -95,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Room(command) => room::run(command),
         Command::Appraise(options) => appraise::run(options),
         Command::Attest(options) => attest::run(options),
+        Command::Collateral(command) => collateral::run(command),
         Command::Image(command) => image::run(command),
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),
