@@ -409,10 +409,11 @@ pub(super) fn rejoined(text: &str) -> Option<View> {
     let mut builder = Builder::default();
     builder.at(0);
     let (mut at, mut copied) = (0, 0);
-    while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+    while let Some(ahead) = next_seam(text, at) {
+        at += ahead;
         let seam = seam_length(text.get(at..).unwrap_or_default());
         if seam == 0 {
-            at += c.len_utf8();
+            at += 1;
             continue;
         }
         builder
@@ -429,6 +430,13 @@ pub(super) fn rejoined(text: &str) -> Option<View> {
         .text
         .push_str(text.get(copied..).unwrap_or_default());
     Some(builder.finish(ViewKind::Spelling))
+}
+
+/// How far on the next byte is that a seam begins with; all of these are ASCII.
+fn next_seam(text: &str, from: usize) -> Option<usize> {
+    let rest = text.as_bytes().get(from..)?;
+    rest.iter()
+        .position(|b| matches!(b, b'"' | b'\'' | b'\\' | b'\n' | b'\r'))
 }
 
 /// Length of what breaks a value at the start of `text`: `"` `+` line `"`, a backslash and a line
