@@ -65,6 +65,11 @@ pub(crate) enum Window {
     Around { before: usize, reach: usize },
 }
 
+/// A window that starts where the literal starts.
+const fn at(reach: usize) -> Window {
+    Window::At { reach }
+}
+
 /// What to do with a value that a line break or a string concatenation cuts in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {

@@ -19,6 +19,7 @@ mod run;
 use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use proofroom_canonical::Timestamp;
 
 /// Run coding agents in isolated rooms, and keep the evidence.
 #[derive(Debug, Parser)]
@@ -107,6 +108,19 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))
+}
+
+/// Writes the command's answer.
+fn say(words: &str) -> Result<(), Failure> {
+    anstream::stdout()
+        .lock()
+        .write_all(words.as_bytes())
+        .map_err(|error| Failure::new(INTERNAL, "output", error))
+}
+
+/// The machine's clock.
+fn now() -> Timestamp {
+    Timestamp::from_unix_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 /// Says what ended the command.

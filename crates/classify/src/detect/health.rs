@@ -7,7 +7,7 @@ use aho_corasick::AhoCorasick;
 use regex_automata::{Input, meta::Regex};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always, ceil_boundary, compile, digits,
+    Broken, Detector, Hit, Severity, Verdict, Window, always, at, ceil_boundary, compile, digits,
     floor_boundary,
 };
 use crate::Confidence;
@@ -31,10 +31,6 @@ const fn health(
         broken: Broken::Leave,
         needs: always,
     }
-}
-
-const fn at(reach: usize) -> Window {
-    Window::At { reach }
 }
 
 pub(super) const DETECTORS: &[Detector] = &[

@@ -2,7 +2,7 @@
 //! identity numbers. A checksum or a word that names the number decides; a bare number never does.
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always,
+    Broken, Detector, Hit, Severity, Verdict, Window, always, at,
     checksums::{aba, kvnr, luhn, nhs, spanish_letter, vin},
     digits,
     line::{around, before_on_line},
@@ -28,10 +28,6 @@ const fn personal(
         broken: Broken::Leave,
         needs: always,
     }
-}
-
-const fn at(reach: usize) -> Window {
-    Window::At { reach }
 }
 
 pub(super) const DETECTORS: &[Detector] = &[

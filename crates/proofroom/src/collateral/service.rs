@@ -7,8 +7,11 @@ use bytes::Bytes;
 use http::{Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use proofroom_evidence::{Collateral, Fmspc};
 
 use super::answer::{Answer, Answers};
@@ -81,6 +84,7 @@ impl FetchError {
 #[derive(Clone, Debug)]
 pub struct CollateralService {
     base: String,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
 }
 
 impl CollateralService {
@@ -98,8 +102,15 @@ impl CollateralService {
             Some("http") if local.is_ok_and(|ip| ip.is_loopback()) => {}
             _ => return Err(refused()),
         }
-        let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { base })
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        })
     }
 
     /// What is said today about platforms with this FMSPC. Nothing of it is verified.
@@ -119,10 +130,12 @@ impl CollateralService {
         let sgx = format!("{base}/sgx/certification/v4");
         let tdx = format!("{base}/tdx/certification/v4");
         let answers = Answers {
-            pck_crl: get(&format!("{sgx}/pckcrl?ca={authority}&encoding=der")).await?,
+            pck_crl: self
+                .get(&format!("{sgx}/pckcrl?ca={authority}&encoding=der"))
+                .await?,
             root_crl: self.root_crl(&sgx).await?,
-            tcb: get(&format!("{tdx}/tcb?fmspc={fmspc}")).await?,
-            identity: get(&format!("{tdx}/qe/identity")).await?,
+            tcb: self.get(&format!("{tdx}/tcb?fmspc={fmspc}")).await?,
+            identity: self.get(&format!("{tdx}/qe/identity")).await?,
         };
         answers
             .collateral()
@@ -132,9 +145,9 @@ impl CollateralService {
     /// A caching service has the root's list too, in hex.
     async fn root_crl(&self, sgx: &str) -> Result<Vec<u8>, FetchError> {
         if self.base == INTEL {
-            return Ok(get(INTEL_ROOT_CRL).await?.body);
+            return Ok(self.get(INTEL_ROOT_CRL).await?.body);
         }
-        let answer = get(&format!("{sgx}/rootcacrl")).await?;
+        let answer = self.get(&format!("{sgx}/rootcacrl")).await?;
         hex::decode(answer.body.trim_ascii())
             .map_err(|error| self.malformed(format!("the root's revocation list: {error}")))
     }
@@ -143,44 +156,38 @@ impl CollateralService {
         let base = self.base.clone();
         FetchError::Malformed { base, problem }
     }
-}
 
-async fn get(address: &str) -> Result<Answer, FetchError> {
-    let unreachable = |problem: String| FetchError::Unreachable {
-        address: address.to_owned(),
-        problem,
-    };
-    let asked = tokio::time::timeout(ANSWER_TIMEOUT, ask(address)).await;
-    let (status, answer) = asked
-        .map_err(|_| unreachable(format!("not within {} s", ANSWER_TIMEOUT.as_secs())))?
-        .map_err(|error| unreachable(error.to_string()))?;
-    match status {
-        StatusCode::OK => Ok(answer),
-        status => Err(FetchError::Status {
+    async fn get(&self, address: &str) -> Result<Answer, FetchError> {
+        let unreachable = |problem: String| FetchError::Unreachable {
             address: address.to_owned(),
-            status,
-        }),
+            problem,
+        };
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.ask(address)).await;
+        let (status, answer) = asked
+            .map_err(|_| unreachable(format!("not within {} s", ANSWER_TIMEOUT.as_secs())))?
+            .map_err(|error| unreachable(error.to_string()))?;
+        match status {
+            StatusCode::OK => Ok(answer),
+            status => Err(FetchError::Status {
+                address: address.to_owned(),
+                status,
+            }),
+        }
+    }
+
+    async fn ask(&self, address: &str) -> Result<(StatusCode, Answer), Problem> {
+        let response: Response<Incoming> = self.client.get(address.parse()?).await?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+        let answer = Answer {
+            headers: parts.headers,
+            body: body.to_bytes().to_vec(),
+        };
+        Ok((parts.status, answer))
     }
 }
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
-
-async fn ask(address: &str) -> Result<(StatusCode, Answer), Problem> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let response: Response<Incoming> = client.get(address.parse()?).await?;
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
-    let answer = Answer {
-        headers: parts.headers,
-        body: body.to_bytes().to_vec(),
-    };
-    Ok((parts.status, answer))
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,6 @@
 //! not every check could be made, which is the best that there is without a policy, 20 not evidence.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -17,7 +16,7 @@ use proofroom_canonical::{Nonce, Timestamp, json as strict};
 use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES};
 use serde_json::json;
 
-use super::{DIFFERENT, Failure, INTERNAL, NOT_ALL_CHECKS, UNKNOWN, USAGE};
+use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, now, say};
 
 mod text;
 
@@ -111,7 +110,7 @@ fn report_data(text: &str) -> Result<[u8; REPORT_DATA_BYTES], String> {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let now = Timestamp::from_unix_millis(jiff::Timestamp::now().as_millisecond());
+    let now = now();
     let evidence = read(&options.evidence, MAX_EVIDENCE_BYTES)?;
     let kind = Kind::recognise(&evidence).map_err(failure)?;
     let policy = read_policy(options, kind)?;
@@ -129,10 +128,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
         words
     };
-    anstream::stdout()
-        .lock()
-        .write_all(out.as_bytes())
-        .map_err(|error| Failure::new(INTERNAL, "output", error))?;
+    say(&out)?;
     Ok(ended(report.end()))
 }
 

@@ -14,7 +14,7 @@ use proofroom_canonical::Nonce;
 use proofroom_evidence::Challenge;
 use serde_json::json;
 
-use super::{Failure, INTERNAL, UNAVAILABLE, USAGE};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, say};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -55,10 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         true => as_json(options, attester.provider(), &challenge, beside.as_deref()),
         false => told(options, attester.provider(), beside.as_deref()),
     };
-    anstream::stdout()
-        .lock()
-        .write_all(words.as_bytes())
-        .map_err(|error| Failure::new(INTERNAL, "output", error))?;
+    say(&words)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -16,11 +15,11 @@ use proofroom::{
     },
     files,
 };
-use proofroom_canonical::{Timestamp, json};
+use proofroom_canonical::json;
 use proofroom_evidence::{Fmspc, MAX_QUOTE_BYTES, Quote};
 use serde::Serialize;
 
-use super::{DIFFERENT, Failure, INTERNAL, UNAVAILABLE, USAGE};
+use super::{DIFFERENT, Failure, INTERNAL, UNAVAILABLE, USAGE, now, say};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -222,22 +221,16 @@ fn rows(dir: &Path, due: &Due) -> Result<Vec<Row>, Failure> {
     platforms.sort_by_key(|fmspc| *fmspc.as_bytes());
     let margin = Duration::from_secs(due.due_days.saturating_mul(DAY));
     let judged = |fmspc: Fmspc| {
-        let kept = read(&file_of(dir, fmspc)).map_err(|error| {
-            anyhow::Error::new(error)
-                .chain()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(": ")
-        });
+        let kept = read(&file_of(dir, fmspc));
+        let kept = kept.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
         row(fmspc, kept.and_then(|kept| Lasts::of(&kept)), margin)
     };
     Ok(platforms.into_iter().map(judged).collect())
 }
 
 fn row(fmspc: Fmspc, lasts: Result<Lasts, String>, margin: Duration) -> Row {
-    let now = Timestamp::from_unix_millis(jiff::Timestamp::now().as_millisecond());
     let (state, lasts, problem) = match lasts {
-        Ok(lasts) => (State::Dated(lasts.at(now, margin)), Some(lasts), None),
+        Ok(lasts) => (State::Dated(lasts.at(now(), margin)), Some(lasts), None),
         Err(problem) => (State::Unreadable, None, Some(problem)),
     };
     Row {
@@ -266,13 +259,6 @@ fn as_json(rows: &[Row]) -> String {
     let object =
         serde_json::json!({ "format": "proofroom.collateral-state.v1", "platforms": rows });
     format!("{object:#}\n")
-}
-
-fn say(words: &str) -> Result<(), Failure> {
-    anstream::stdout()
-        .lock()
-        .write_all(words.as_bytes())
-        .map_err(|error| Failure::new(INTERNAL, "output", error))
 }
 
 impl Platform {

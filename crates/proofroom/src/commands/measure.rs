@@ -1,7 +1,7 @@
 //! `proofroom measure`: what the measured boot of an image must look like, computed from its files,
 //! or whether a captured boot looks like that.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -15,7 +15,7 @@ use proofroom_verifier::{
     reference::{PREDICTED_PCRS, ReferenceEvent, TdxReference},
 };
 
-use super::{DIFFERENT, Failure, INTERNAL, USAGE};
+use super::{DIFFERENT, Failure, USAGE, say};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     } else {
         words(&manifest)
     };
-    print(&text)?;
+    say(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,13 +80,6 @@ fn absolute(path: &std::path::Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::new(USAGE, "output", error))
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    anstream::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::new(INTERNAL, "output", error))
-}
-
 fn check_log(path: &std::path::Path, manifest: &ReferenceManifest) -> Result<ExitCode, Failure> {
     let bytes = read(path, "event log", MAX_LOG_BYTES).map_err(failure)?;
     let log = BootLog::parse(&bytes).map_err(|source| {
@@ -97,13 +90,13 @@ fn check_log(path: &std::path::Path, manifest: &ReferenceManifest) -> Result<Exi
     match first_difference(predicted, &log) {
         None => {
             let events = predicted.len();
-            print(&format!(
+            say(&format!(
                 "same: all {events} events of the log are as predicted\n"
             ))?;
             Ok(ExitCode::SUCCESS)
         }
         Some(difference) => {
-            print(&told(&difference))?;
+            say(&told(&difference))?;
             Ok(ExitCode::from(DIFFERENT))
         }
     }
