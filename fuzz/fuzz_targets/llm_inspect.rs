@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use proofroom_llm::{Api, inspect, with_model};
 
 fuzz_target!(|body: &[u8]| {
-    for api in [Api::ChatCompletions, Api::Messages] {
+    for api in Api::ALL {
         let Ok(facts) = inspect(api, body) else {
             continue;
         };

@@ -14,7 +14,7 @@ fn meter<'a>(api: Api, framing: Framing, pieces: impl Iterator<Item = &'a [u8]>)
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (size, body) = input;
-    for api in [Api::ChatCompletions, Api::Messages] {
+    for api in Api::ALL {
         for framing in [Framing::EventStream, Framing::Json] {
             let whole = meter(api, framing, std::iter::once(body));
             let cut = meter(api, framing, body.chunks(usize::from(size).max(1)));

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use globset::GlobMatcher;
 use http::Uri;
 use proofroom_canonical::{Digest, Sensitive};
+use proofroom_llm::Api;
 use proofroom_record::statement::ModelSource;
 use serde::Deserialize;
 
@@ -65,8 +66,27 @@ pub struct Upstream {
 pub enum UpstreamApi {
     /// `POST /v1/chat/completions`.
     Chat,
-    /// `POST /v1/messages`.
+    /// `POST /v1/messages`, and `POST /v1/messages/count_tokens`.
     Messages,
+    /// `POST /v1/responses`.
+    Responses,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/rerank`.
+    Rerank,
+}
+
+impl UpstreamApi {
+    /// The wire format of a client's API.
+    pub(crate) const fn of(api: Api) -> Self {
+        match api {
+            Api::ChatCompletions => Self::Chat,
+            Api::Messages | Api::CountTokens => Self::Messages,
+            Api::Responses => Self::Responses,
+            Api::Embeddings => Self::Embeddings,
+            Api::Rerank => Self::Rerank,
+        }
+    }
 }
 
 /// Scheme, authority and path prefix of an upstream, taken apart once.

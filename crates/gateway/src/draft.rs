@@ -260,14 +260,20 @@ fn count(core: &Core, classification: &Classification) -> Vec<FindingCount> {
 /// Tokens as the upstream counted them. Anthropic counts cached input apart, OpenAI within.
 pub(crate) fn tokens(api: Api, usage: Usage) -> Option<TokenCount> {
     let cached = match api {
-        Api::ChatCompletions => 0,
+        Api::ChatCompletions
+        | Api::Responses
+        | Api::Embeddings
+        | Api::Rerank
+        | Api::CountTokens => 0,
         Api::Messages => usage
             .cache_read_tokens
             .unwrap_or(0)
             .saturating_add(usage.cache_write_tokens.unwrap_or(0)),
     };
+    // an answer that is no words has no tokens of its own
+    let output = usage.output_tokens.or((!api.generates()).then_some(0));
     Some(TokenCount {
         input: usage.input_tokens?.saturating_add(cached),
-        output: usage.output_tokens?,
+        output: output?,
     })
 }

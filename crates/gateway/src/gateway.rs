@@ -29,14 +29,14 @@ use crate::{
     answer::AnswerBody,
     caller::{Caller, CallerIdentity},
     channel::Channel,
-    config::UpstreamsConfig,
+    config::{UpstreamApi, UpstreamsConfig},
     draft::Opening,
     evidence::EvidenceStore,
     headers, models,
     observe::{RunEvent, RunObserver},
     prompt,
     refusal::Refusal,
-    run::{self, Incoming, upstream_api},
+    run::{self, Incoming},
     setup::{self, SetupProblem},
     sink::RecordSink,
 };
@@ -274,7 +274,7 @@ impl Core {
     /// The upstreams that speak `api`, as routing sees them. A glob becomes an offer of `model`, the
     /// name asked for, when it matches.
     pub(crate) fn offers_for(&self, api: Api, model: &str) -> Vec<UpstreamOffer> {
-        let api = upstream_api(api);
+        let api = UpstreamApi::of(api);
         let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
         self.upstreams
             .iter()
@@ -298,7 +298,7 @@ impl Core {
 
     /// The upstreams that speak another API only, which routing does not see.
     pub(crate) fn not_speaking(&self, api: Api) -> Vec<RejectedUpstream> {
-        let api = upstream_api(api);
+        let api = UpstreamApi::of(api);
         let silent = self
             .upstreams
             .iter()

@@ -1,5 +1,5 @@
 //! `GET /v1/models`: the models that the caller's next request could reach, in a form that both
-//! APIs' clients read.
+//! vendors' clients read.
 
 use std::collections::BTreeSet;
 
@@ -49,13 +49,11 @@ fn reachable(core: &Core, caller: &Caller, model: &str) -> bool {
         repository: &caller.identity().repository,
         person: &caller.identity().person,
     };
-    [Api::ChatCompletions, Api::Messages]
-        .into_iter()
-        .any(|api| {
-            let offers = core.offers_for(api, model);
-            matches!(
-                core.routing.route(&request, &offers),
-                RouteDecision::Send { .. }
-            )
-        })
+    Api::ALL.into_iter().any(|api| {
+        let offers = core.offers_for(api, model);
+        matches!(
+            core.routing.route(&request, &offers),
+            RouteDecision::Send { .. }
+        )
+    })
 }

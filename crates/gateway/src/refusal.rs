@@ -59,7 +59,7 @@ impl Refusal {
         Self::new(
             StatusCode::NOT_FOUND,
             "no-such-route",
-            "the gateway serves `POST /v1/chat/completions`, `POST /v1/messages` and `GET /v1/models`",
+            "the gateway serves `POST` of `/v1/chat/completions`, `/v1/responses`, `/v1/messages`, `/v1/messages/count_tokens`, `/v1/embeddings` and `/v1/rerank`, and `GET /v1/models`",
         )
     }
 

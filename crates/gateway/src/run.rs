@@ -19,7 +19,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     answer::{AnswerBody, trailers},
     caller::Caller,
-    config::UpstreamApi,
     draft::{Draft, End, Opening},
     gateway::Core,
     headers,
@@ -333,12 +332,4 @@ pub(crate) async fn answer_alone(
     };
     // a client that is gone needs no answer; the record is durable
     drop(reply.send(answer));
-}
-
-/// The wire format of an API, as upstreams are configured with it.
-pub(crate) const fn upstream_api(api: proofroom_llm::Api) -> UpstreamApi {
-    match api {
-        proofroom_llm::Api::ChatCompletions => UpstreamApi::Chat,
-        proofroom_llm::Api::Messages => UpstreamApi::Messages,
-    }
 }

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::{Api, Usage, usage::WireUsage};
 
+mod lists;
+mod responses;
+
 /// Longest model name, stop reason or error kind that is repeated.
 const MAX_WORD_BYTES: usize = 128;
 
@@ -97,14 +100,15 @@ impl Wire {
         match &self.error {
             None | Some(Value::Null) if !named => None,
             None => Some(None),
-            Some(error) => Some(
-                error
-                    .get("code")
-                    .and_then(word)
-                    .or_else(|| error.get("type").and_then(word)),
-            ),
+            Some(error) => Some(error_kind(error)),
         }
     }
+}
+
+/// The `code` or else the `type` of an error object, if it is a plain word.
+fn error_kind(error: &Value) -> Option<String> {
+    let code = error.get("code").and_then(word);
+    code.or_else(|| error.get("type").and_then(word))
 }
 
 /// Reads the data of one server-sent event.
@@ -112,7 +116,10 @@ pub(crate) fn read_event(api: Api, data: &str) -> Step {
     if data.trim() == "[DONE]" {
         return step(Kind::Complete);
     }
-    let wire = match read(data.as_bytes()) {
+    if api == Api::Responses {
+        return responses::read_event(data);
+    }
+    let wire: Wire = match read(data.as_bytes()) {
         Ok(wire) => wire,
         Err(code) => return step(Kind::Unreadable(code)),
     };
@@ -132,9 +139,17 @@ pub(crate) fn read_event(api: Api, data: &str) -> Step {
     }
 }
 
-/// Reads a whole JSON answer. It is complete if it says why it stopped or has no error.
-pub(crate) fn read_whole(bytes: &[u8]) -> Step {
-    let wire = match read(bytes) {
+/// Reads a whole JSON answer. It is complete if it says why it stopped, or holds what was asked for.
+pub(crate) fn read_whole(api: Api, bytes: &[u8]) -> Step {
+    match api {
+        Api::ChatCompletions | Api::Messages => read_said(bytes),
+        Api::Responses => responses::read_whole(bytes),
+        Api::Embeddings | Api::Rerank | Api::CountTokens => lists::read_whole(api, bytes),
+    }
+}
+
+fn read_said(bytes: &[u8]) -> Step {
+    let wire: Wire = match read(bytes) {
         Ok(wire) => wire,
         Err(code) => return step(Kind::Unreadable(code)),
     };
@@ -151,7 +166,7 @@ pub(crate) fn read_whole(bytes: &[u8]) -> Step {
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Wire, &'static str> {
+fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, &'static str> {
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_data() {
             "answer-shape"

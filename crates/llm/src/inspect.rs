@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::{
-    Api, Delivery, RequestError, RequestFacts, UsageReport,
+    Api, Delivery, RequestError, RequestFacts, UsageReport, kept,
     node::{Budget, Node, Read, has_duplicate},
     texts,
 };
@@ -25,19 +25,17 @@ pub const MAX_VALUES: usize = 1 << 20;
 /// The longest model name.
 pub const MAX_MODEL_BYTES: usize = 256;
 
-const DECIDING: [&str; 5] = ["model", "messages", "stream", "system", "tools"];
-
-/// Members by which APIs go on with a conversation, or take up texts, that the provider keeps.
-const KEPT: [&str; 9] = [
-    "previous_response_id",
-    "previous_interaction_id",
-    "conversation",
-    "conversation_id",
-    "thread_id",
-    "container",
-    "prompt",
-    "cached_content",
-    "cachedContent",
+/// Members that decide what a request is.
+const DECIDING: [&str; 9] = [
+    "model",
+    "messages",
+    "stream",
+    "system",
+    "tools",
+    "input",
+    "instructions",
+    "query",
+    "documents",
 ];
 
 /// Reads what `body` says. Nothing of it is kept except in the returned facts.
@@ -47,14 +45,8 @@ const KEPT: [&str; 9] = [
 pub fn inspect(api: Api, body: &[u8]) -> Result<RequestFacts, RequestError> {
     let top = read_top(body)?;
     let (model, model_span) = top.model.ok_or(RequestError::Missing { name: "model" })?;
-    let messages =
-        member(&top.members, "messages").ok_or(RequestError::Missing { name: "messages" })?;
-    let Node::Array(messages) = messages else {
-        return Err(RequestError::WrongType {
-            name: "messages",
-            expected: "an array",
-        });
-    };
+    let messages = asked(api, &top.members)?;
+    kept::refuse_within(api, &top.members)?;
     let delivery = match member(&top.members, "stream") {
         None | Some(Node::Null | Node::Bool(false)) => Delivery::Whole,
         Some(Node::Bool(true)) => Delivery::Stream,
@@ -72,10 +64,37 @@ pub fn inspect(api: Api, body: &[u8]) -> Result<RequestFacts, RequestError> {
         delivery,
         usage: usage_report(api, delivery, &top.members),
         max_tokens: max_tokens(&top.members)?,
-        messages: messages.len(),
+        messages,
         tools: member(&top.members, "tools").map_or(0, |tools| tools.items().len()),
-        segments: texts::collect(&top.members),
+        segments: texts::collect(api, &top.members),
     })
+}
+
+/// How many messages, inputs or documents the request holds in the members that its API requires.
+fn asked(api: Api, members: &[(String, Node)]) -> Result<usize, RequestError> {
+    match api {
+        Api::ChatCompletions | Api::Messages | Api::CountTokens => array(members, "messages"),
+        Api::Responses | Api::Embeddings => match member(members, "input") {
+            Some(Node::Text(_)) => Ok(1),
+            _ => array(members, "input"),
+        },
+        Api::Rerank => {
+            let query = member(members, "query");
+            query.ok_or(RequestError::Missing { name: "query" })?;
+            array(members, "documents")
+        }
+    }
+}
+
+fn array(members: &[(String, Node)], name: &'static str) -> Result<usize, RequestError> {
+    match member(members, name) {
+        Some(Node::Array(items)) => Ok(items.len()),
+        Some(_) => Err(RequestError::WrongType {
+            name,
+            expected: "an array",
+        }),
+        None => Err(RequestError::Missing { name }),
+    }
 }
 
 /// The top level: the model with its place, and all other members.
@@ -99,7 +118,7 @@ pub(crate) fn read_top(body: &[u8]) -> Result<Top, RequestError> {
         .map_err(|error| budget.blame(error))?;
     reader.end().map_err(RequestError::NotJson)?;
     refuse_ambiguous(&parts)?;
-    refuse_kept(&parts)?;
+    kept::refuse_members(&parts.members)?;
     let model = parts.model.map(|raw| locate(text, raw)).transpose()?;
     Ok(Top {
         model,
@@ -160,21 +179,6 @@ fn refuse_ambiguous(parts: &Parts<'_>) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// What is not in the request cannot be classified. A `prompt` that is a text is in it.
-fn refuse_kept(parts: &Parts<'_>) -> Result<(), RequestError> {
-    for (name, value) in &parts.members {
-        let kept = KEPT
-            .into_iter()
-            .find(|kept| name.eq_ignore_ascii_case(kept));
-        let here =
-            matches!(value, Node::Null) || (kept == Some("prompt") && value.text().is_some());
-        if let (Some(name), false) = (kept, here) {
-            return Err(RequestError::RefersToKept { name });
-        }
-    }
-    Ok(())
-}
-
 /// The model's text, and the place of its JSON string in `text`, from which `raw` borrows.
 fn locate(text: &str, raw: &RawValue) -> Result<(Zeroizing<String>, Range<usize>), RequestError> {
     const WRONG: RequestError = RequestError::WrongType {
@@ -217,7 +221,7 @@ fn usage_report(api: Api, delivery: Delivery, members: &[(String, Node)]) -> Usa
 /// The largest limit that the client set: upstreams differ in which name they honour.
 fn max_tokens(members: &[(String, Node)]) -> Result<Option<u64>, RequestError> {
     let mut most = None;
-    for name in ["max_tokens", "max_completion_tokens"] {
+    for name in ["max_tokens", "max_completion_tokens", "max_output_tokens"] {
         match member(members, name) {
             None | Some(Node::Null) => {}
             Some(Node::Unsigned(tokens)) => most = most.max(Some(*tokens)),

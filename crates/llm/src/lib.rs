@@ -11,6 +11,8 @@ mod event;
 mod facts;
 mod flatten;
 mod inspect;
+mod items;
+mod kept;
 mod meter;
 mod node;
 mod refusal;

@@ -167,7 +167,7 @@ impl ResponseMeter {
         match &self.reader {
             Reader::Events(_) => {}
             Reader::Whole(held) => {
-                let step = read_whole(held);
+                let step = read_whole(self.api, held);
                 if let Kind::Unreadable(code) = step.kind {
                     self.seen.ending = Ending::Unreadable { code };
                 }

@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use crate::Api;
+use crate::{Api, api::Family};
 
 /// The JSON body of an error answer. `code` is the stable code, `message` is for a person; neither
 /// may hold text of the conversation. OpenAI: `{"error": {message, type, param, code}}`; Anthropic:
 /// `{"type": "error", "error": {type, message, code}}`.
 #[must_use]
 pub fn error_body(api: Api, status: u16, code: &str, message: &str) -> Vec<u8> {
-    let body = match api {
-        Api::ChatCompletions => json!({
+    let body = match api.family() {
+        Family::OpenAi => json!({
             "error": {
                 "message": message,
                 "type": openai_type(status),
@@ -18,7 +18,7 @@ pub fn error_body(api: Api, status: u16, code: &str, message: &str) -> Vec<u8> {
                 "code": code,
             }
         }),
-        Api::Messages => json!({
+        Family::Anthropic => json!({
             "type": "error",
             "error": {
                 "type": anthropic_type(status),
@@ -33,13 +33,29 @@ pub fn error_body(api: Api, status: u16, code: &str, message: &str) -> Vec<u8> {
 /// The same error as a server-sent event, for an answer whose status has already gone out.
 #[must_use]
 pub fn error_event(api: Api, status: u16, code: &str, message: &str) -> Vec<u8> {
-    let mut event = match api {
-        Api::ChatCompletions => b"data: ".to_vec(),
-        Api::Messages => b"event: error\ndata: ".to_vec(),
+    let (name, body) = match (api, api.family()) {
+        (Api::Responses, _) => ("event: error\n", responses_error(status, code, message)),
+        (_, Family::OpenAi) => ("", error_body(api, status, code, message)),
+        (_, Family::Anthropic) => ("event: error\n", error_body(api, status, code, message)),
     };
-    event.extend_from_slice(&error_body(api, status, code, message));
-    event.extend_from_slice(b"\n\n");
-    event
+    [name.as_bytes(), b"data: ", &body, b"\n\n"].concat()
+}
+
+/// The event of a broken stream of Responses. Its members stand at the top by OpenAI's schema and
+/// below `error` in what its servers send; clients read the one or the other. Nobody here counts
+/// the events before it, so that `sequence_number` says nothing.
+fn responses_error(status: u16, code: &str, message: &str) -> Vec<u8> {
+    let kind = openai_type(status);
+    json!({
+        "type": "error",
+        "code": code,
+        "message": message,
+        "param": null,
+        "sequence_number": 0,
+        "error": {"type": kind, "code": code, "message": message, "param": null},
+    })
+    .to_string()
+    .into_bytes()
 }
 
 const fn openai_type(status: u16) -> &'static str {
@@ -100,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_error_event_is_one_event_whatever_the_message() {
-        for api in [Api::ChatCompletions, Api::Messages] {
+        for api in Api::ALL {
             let event = String::from_utf8(error_event(api, 502, "x", "a\n\nb\rc")).unwrap();
             assert!(event.ends_with("}\n\n"));
             assert_eq!(event.matches("\n\n").count(), 1, "{event}");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proofroom_canonical::Sensitive;
 
 use crate::{
-    Origin, Segment,
+    Api, Origin, Segment,
     flatten::{Take, flatten, flatten_member},
     node::{Budget, Node, read_nested},
 };
@@ -21,10 +21,11 @@ const PATH_MEMBERS: [&str; 6] = [
     "notebook_path",
 ];
 /// Members that the APIs define: only their value is a text.
-const DEFINED: [&str; 20] = [
+const DEFINED: [&str; 24] = [
     "annotations",
     "arguments",
     "cache_control",
+    "call_id",
     "citations",
     "content",
     "function_call",
@@ -33,9 +34,12 @@ const DEFINED: [&str; 20] = [
     "input",
     "is_error",
     "name",
+    "output",
     "reasoning_content",
     "refusal",
     "role",
+    "status",
+    "summary",
     "text",
     "thinking",
     "tool_call_id",
@@ -56,10 +60,14 @@ const ROLES: [&str; 6] = [
 const MAX_PATH_BYTES: usize = 4096;
 
 /// Every text in the top-level `members`, in the order of the document.
-pub(crate) fn collect(members: &[(String, Node)]) -> Vec<Segment> {
+pub(crate) fn collect(api: Api, members: &[(String, Node)]) -> Vec<Segment> {
     let mut found = Collector::default();
     for (name, value) in members {
         match name.as_str() {
+            "input" if api == Api::Responses => found.input(value),
+            "input" if api == Api::Embeddings => found.embedded(value),
+            "query" | "documents" if api == Api::Rerank => found.document_or_query(value),
+            "instructions" if api == Api::Responses => found.content(Origin::System, None, value),
             "messages" => value.items().iter().for_each(|item| found.message(item)),
             "system" => found.content(Origin::System, None, value),
             "tools" | "functions" => {
@@ -70,7 +78,7 @@ pub(crate) fn collect(members: &[(String, Node)]) -> Vec<Segment> {
                     found.flat(Origin::System, None, value, Take::Words);
                 }
             }
-            "stream" | "max_tokens" | "max_completion_tokens" => {}
+            "stream" | "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {}
             _ => found.push(
                 Origin::System,
                 None,
@@ -83,7 +91,7 @@ pub(crate) fn collect(members: &[(String, Node)]) -> Vec<Segment> {
 }
 
 #[derive(Default)]
-struct Collector {
+pub(crate) struct Collector {
     segments: Vec<Segment>,
     /// File of each tool call so far, by the call's id.
     paths: BTreeMap<String, String>,
@@ -98,7 +106,7 @@ impl Collector {
         self.push(Origin::System, None, ids.join("\n"));
     }
 
-    fn id(&mut self, id: &str) {
+    pub(crate) fn id(&mut self, id: &str) {
         self.ids.insert(id.to_owned());
     }
 
@@ -112,12 +120,12 @@ impl Collector {
         }
     }
 
-    fn flat(&mut self, origin: Origin, path: Option<&str>, node: &Node, take: Take) {
+    pub(crate) fn flat(&mut self, origin: Origin, path: Option<&str>, node: &Node, take: Take) {
         self.push(origin, path, flatten(node, take));
     }
 
     /// A member that has no rule of its own. An undefined name is itself a text.
-    fn rest(&mut self, origin: Origin, path: Option<&str>, name: &str, value: &Node) {
+    pub(crate) fn rest(&mut self, origin: Origin, path: Option<&str>, name: &str, value: &Node) {
         if DEFINED.contains(&name) {
             self.flat(origin, path, value, Take::All);
         } else {
@@ -125,7 +133,7 @@ impl Collector {
         }
     }
 
-    fn message(&mut self, message: &Node) {
+    pub(crate) fn message(&mut self, message: &Node) {
         let Node::Object(members) = message else {
             self.flat(Origin::User, None, message, Take::All);
             return;
@@ -140,7 +148,8 @@ impl Collector {
         for (name, value) in members {
             match (name.as_str(), value) {
                 ("role", Node::Text(role)) if ROLES.contains(&role.as_str()) => {}
-                ("tool_call_id", Node::Text(id)) if is_call_id(id) => self.id(id),
+                ("type", Node::Text(kind)) if kind.as_str() == "message" => {}
+                ("tool_call_id" | "id", Node::Text(id)) if is_call_id(id) => self.id(id),
                 ("content", content) => self.content(origin, path.as_deref(), content),
                 ("tool_calls", Node::Array(calls)) => {
                     calls.iter().for_each(|call| self.tool_call(call));
@@ -153,7 +162,7 @@ impl Collector {
         }
     }
 
-    fn content(&mut self, origin: Origin, path: Option<&str>, content: &Node) {
+    pub(crate) fn content(&mut self, origin: Origin, path: Option<&str>, content: &Node) {
         match content {
             Node::Array(parts) => {
                 for part in parts {
@@ -173,9 +182,10 @@ impl Collector {
     fn part(&mut self, origin: Origin, path: Option<&str>, part: &Node) {
         match part.member_text("type") {
             None | Some("search_result") => self.flat(origin, path, part, Take::All),
-            Some("text" | "input_text" | "output_text" | "refusal" | "thinking" | "reasoning") => {
-                self.words(origin, path, part);
-            }
+            Some(
+                "text" | "input_text" | "output_text" | "summary_text" | "reasoning_text"
+                | "refusal" | "thinking" | "reasoning",
+            ) => self.words(origin, path, part),
             Some("tool_use" | "server_tool_use" | "mcp_tool_use") => self.tool_use(part),
             Some("tool_result" | "mcp_tool_result") => self.tool_result(part),
             Some("document") => self.document(origin, path, part),
@@ -228,7 +238,7 @@ impl Collector {
         }
     }
 
-    fn arguments(&mut self, id: Option<&str>, arguments: &Node) {
+    pub(crate) fn arguments(&mut self, id: Option<&str>, arguments: &Node) {
         let nested = arguments
             .text()
             .and_then(|text| read_nested(text, &Budget::new()));
@@ -281,7 +291,11 @@ impl Collector {
         self.flat(origin, path, part, Take::BesideData);
     }
 
-    fn members<'n>(&mut self, node: &'n Node, mut each: impl FnMut(&mut Self, &str, &'n Node)) {
+    pub(crate) fn members<'n>(
+        &mut self,
+        node: &'n Node,
+        mut each: impl FnMut(&mut Self, &str, &'n Node),
+    ) {
         if let Node::Object(members) = node {
             for (name, value) in members {
                 each(self, name, value);
@@ -289,17 +303,17 @@ impl Collector {
         }
     }
 
-    fn unreadable(&mut self, kind: &str) {
+    pub(crate) fn unreadable(&mut self, kind: &str) {
         self.push(Origin::Unreadable, None, kind.to_owned());
     }
 
-    fn path_of(&self, id: Option<&str>) -> Option<String> {
+    pub(crate) fn path_of(&self, id: Option<&str>) -> Option<String> {
         id.and_then(|id| self.paths.get(id)).cloned()
     }
 }
 
 /// A short lower-case word, such as a kind of content.
-fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     text.len() <= 40
         && text
             .bytes()
@@ -307,7 +321,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// An identifier that an API made up for a tool call, as far as its form shows.
-fn is_call_id(text: &str) -> bool {
+pub(crate) fn is_call_id(text: &str) -> bool {
     text.len() <= 64
         && [
             "call_",
@@ -315,6 +329,10 @@ fn is_call_id(text: &str) -> bool {
             "srvtoolu_",
             "mcptoolu_",
             "chatcmpl-tool-",
+            "fc_",
+            "ctc_",
+            "msg_",
+            "rs_",
         ]
         .iter()
         .any(|prefix| text.starts_with(prefix))

@@ -28,13 +28,15 @@ impl Usage {
     }
 }
 
-/// The `usage` object of either API. A member of an unexpected type counts as absent.
+/// The `usage` object of any API. A member of an unexpected type counts as absent.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {
     prompt_tokens: Value,
     completion_tokens: Value,
     prompt_tokens_details: Value,
+    input_tokens_details: Value,
+    total_tokens: Value,
     input_tokens: Value,
     output_tokens: Value,
     cache_read_input_tokens: Value,
@@ -43,7 +45,9 @@ pub(crate) struct WireUsage {
 
 impl WireUsage {
     pub(crate) fn usage(&self) -> Usage {
-        let cached = self.prompt_tokens_details.get("cached_tokens");
+        let cached = [&self.prompt_tokens_details, &self.input_tokens_details]
+            .into_iter()
+            .find_map(|details| details.get("cached_tokens"));
         Usage {
             input_tokens: self.prompt_tokens.as_u64().or(self.input_tokens.as_u64()),
             output_tokens: self
@@ -54,6 +58,14 @@ impl WireUsage {
                 .and_then(Value::as_u64)
                 .or(self.cache_read_input_tokens.as_u64()),
             cache_write_tokens: self.cache_creation_input_tokens.as_u64(),
+        }
+    }
+    /// What an API without a generated answer reports: all its tokens are those of the request.
+    pub(crate) fn of_input(&self) -> Usage {
+        let all = self.total_tokens.as_u64();
+        Usage {
+            input_tokens: self.usage().input_tokens.or(all),
+            ..Usage::default()
         }
     }
 }

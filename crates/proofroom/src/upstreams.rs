@@ -71,7 +71,7 @@ pub fn choose(
                 OPENAI_KEY,
                 "bearer",
                 OPENAI_MODEL,
-                "\"chat\"",
+                "\"chat\", \"responses\", \"embeddings\"",
             ),
         ),
         (
@@ -143,7 +143,7 @@ fn local(url: &str) -> Result<String, UpstreamChoiceError> {
     let base = base.strip_suffix("/v1").unwrap_or(base);
     Ok(format!(
         "[[upstream]]\nname = \"upstream\"\ntier = \"standard\"\nbase_url = \"{base}\"\n\
-         apis = [\"chat\", \"messages\"]\nmodels = [\"*\"]\nregion = \"unknown\"\nsource = \"live\"\n\
+         apis = [\"chat\", \"messages\", \"embeddings\", \"rerank\"]\nmodels = [\"*\"]\nregion = \"unknown\"\nsource = \"live\"\n\
          key = {{ from = \"none\" }}\nretention = {{ mode = \"unknown\", contract = \"none: named on the command line\" }}\n\
          attestation = {{ kind = \"none\" }}\n"
     ))

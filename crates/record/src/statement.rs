@@ -215,7 +215,7 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRequest {
-    /// `/v1/chat/completions` or `/v1/messages`.
+    /// Path of the client's API, such as `/v1/chat/completions`.
     pub endpoint: String,
     /// Model name as asked for.
     pub model: String,

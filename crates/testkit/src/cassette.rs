@@ -8,8 +8,10 @@
 mod anthropic;
 mod attested;
 mod fault;
+mod lists;
 mod openai;
 mod player;
+mod responses;
 mod server;
 
 use serde::Deserialize;

@@ -33,20 +33,26 @@ client = openai.OpenAI(max_retries=0)
 runs = []
 
 
-def note(raw, stream, status, usage):
+def note(raw, stream, status, usage, endpoint="/v1/chat/completions"):
     """What this client knows of one run, to be held against its record."""
     runs.append(
         {
             "run": raw.headers["x-proofroom-run"],
             "label": raw.headers["x-proofroom-label"],
             "tier": raw.headers.get("x-proofroom-tier"),
-            "endpoint": "/v1/chat/completions",
+            "endpoint": endpoint,
             "stream": stream,
             "http_status": status,
-            "tokens": usage
-            and {"input": usage.prompt_tokens, "output": usage.completion_tokens},
+            "tokens": usage and counted(usage),
         }
     )
+
+
+def counted(usage):
+    """Tokens as each API names them; embeddings have none of their own."""
+    if hasattr(usage, "input_tokens"):
+        return {"input": usage.input_tokens, "output": usage.output_tokens}
+    return {"input": usage.prompt_tokens, "output": getattr(usage, "completion_tokens", 0)}
 
 
 def user(text):
@@ -178,11 +184,34 @@ def refused(kind, status, code, model, text, **options):
         raise AssertionError(f"{model} was answered")
 
 
+def responses():
+    """The newer API: whole, as events, and with what it is told to forget."""
+    ask = {"model": "default", "input": "Good morning", "store": False}
+    raw = client.responses.with_raw_response.create(**ask)
+    answer = raw.parse()
+    assert answer.output_text == HELLO, answer
+    note(raw, False, 200, answer.usage, "/v1/responses")
+    raw = client.responses.with_raw_response.create(stream=True, **ask)
+    events = list(raw.parse())
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(pieces) == HELLO and len(pieces) > 1, pieces
+    assert events[-1].type == "response.completed", events[-1]
+    note(raw, True, 200, events[-1].response.usage, "/v1/responses")
+
+
+def embeddings():
+    raw = client.embeddings.with_raw_response.create(model="default", input=["one", "two", "one"])
+    answer = raw.parse()
+    first, second, third = (one.embedding for one in answer.data)
+    assert first == third != second, answer
+    note(raw, False, 200, answer.usage, "/v1/embeddings")
+
+
 def not_allowed():
     """The access policy names the endpoints that there are; others are refused in the SDK's terms."""
     for ask in (
-        lambda: client.responses.create(model="default", input="Good morning"),
-        lambda: client.embeddings.create(model="default", input="Good morning"),
+        lambda: client.moderations.create(model="default", input="Good morning"),
+        lambda: client.completions.create(model="default", prompt="Good morning"),
     ):
         try:
             ask()
@@ -198,6 +227,8 @@ answers()
 tools()
 streamed_tools()
 asyncio.run(together())
+responses()
+embeddings()
 refused(openai.NotFoundError, 404, "model-not-served", "gpt-nobody", "Good morning")
 not_allowed()
 secret = f"Use these:\n{SECRET}"

@@ -207,7 +207,7 @@ fn check_words(raw: &RawUpstream, problems: &mut Problems) {
     if raw.apis.is_empty() {
         problems.add(
             "upstream-apis-empty",
-            "`apis` is empty; write `chat`, `messages` or both",
+            "`apis` is empty; write `chat`, `messages`, `responses`, `embeddings` or `rerank`",
         );
     }
     if raw.models.is_empty() {

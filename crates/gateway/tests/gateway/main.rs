@@ -6,6 +6,8 @@
 )]
 
 #[cfg(test)]
+mod apis;
+#[cfg(test)]
 mod attested;
 #[cfg(test)]
 mod faults;

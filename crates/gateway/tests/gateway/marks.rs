@@ -201,8 +201,8 @@ async fn a_request_that_refers_to_a_kept_conversation_is_refused() {
         "\"thread_id\":\"thread_1\"",
         "\"Previous_Response_Id\":\"resp_1\"",
     ] {
-        for path in [CHAT, MESSAGES] {
-            let body = format!("{{\"model\":\"std-model\",\"messages\":[],{member}}}");
+        for path in [CHAT, MESSAGES, "/v1/responses"] {
+            let body = format!("{{\"model\":\"std-model\",\"messages\":[],\"input\":[],{member}}}");
             let caller = world.caller(1);
             let got = Got::of(world.post(&caller, path, body).await).await;
             assert_eq!(got.status, 400, "{member}");
@@ -216,8 +216,8 @@ async fn a_request_that_refers_to_a_kept_conversation_is_refused() {
     upstream.seen.recv().await.unwrap();
     // the APIs whose conversations live at the provider are not served at all
     for path in [
-        "/v1/responses",
-        "/v1/embeddings",
+        "/v1/responses/resp_1",
+        "/v1/conversations",
         "/v1/threads",
         "/v1/files",
     ] {

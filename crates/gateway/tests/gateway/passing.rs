@@ -186,8 +186,9 @@ async fn other_routes_are_a_clear_404_in_the_clients_format() {
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(standard(upstream.address));
     for (path, kind) in [
-        ("/v1/responses", None),
-        ("/v1/messages/count_tokens", Some("error")),
+        ("/v1/files", None),
+        ("/v1/responses/resp_1", None),
+        ("/v1/messages/batches", Some("error")),
         ("/", None),
     ] {
         let got = Got::of(world.post(&world.caller(1), path, "{}").await).await;

@@ -85,7 +85,7 @@ pub fn standard(address: impl std::fmt::Display) -> String {
 name = "std"
 tier = "standard"
 base_url = "http://{address}"
-apis = ["chat", "messages"]
+apis = ["chat", "messages", "responses", "embeddings", "rerank"]
 models = ["std-model", "both-model"]
 aliases = {{ "nickname" = "std-model" }}
 region = "eu"

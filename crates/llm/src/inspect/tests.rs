@@ -88,6 +88,98 @@ fn what_two_readers_could_read_differently_is_refused() {
 }
 
 #[test]
+fn each_api_requires_its_own_members() {
+    for (api, body, expected) in [
+        (
+            Api::Responses,
+            r#"{"model":"m"}"#,
+            Some("request-member-missing"),
+        ),
+        (
+            Api::Responses,
+            r#"{"model":"m","input":{}}"#,
+            Some("request-member-type"),
+        ),
+        (Api::Responses, r#"{"model":"m","input":"x"}"#, None),
+        (Api::Responses, r#"{"model":"m","input":[]}"#, None),
+        (
+            Api::Embeddings,
+            r#"{"model":"m","input":5}"#,
+            Some("request-member-type"),
+        ),
+        (Api::Embeddings, r#"{"model":"m","input":["x"]}"#, None),
+        (
+            Api::Rerank,
+            r#"{"model":"m","documents":[]}"#,
+            Some("request-member-missing"),
+        ),
+        (
+            Api::Rerank,
+            r#"{"model":"m","query":"q"}"#,
+            Some("request-member-missing"),
+        ),
+        (
+            Api::Rerank,
+            r#"{"model":"m","query":"q","documents":{}}"#,
+            Some("request-member-type"),
+        ),
+        (
+            Api::Rerank,
+            r#"{"model":"m","query":"q","documents":["a"]}"#,
+            None,
+        ),
+        (
+            Api::CountTokens,
+            r#"{"model":"m"}"#,
+            Some("request-member-missing"),
+        ),
+        (Api::CountTokens, r#"{"model":"m","messages":[]}"#, None),
+        (
+            Api::Rerank,
+            r#"{"model":"m","Query":"q","documents":["a"]}"#,
+            Some("request-ambiguous-member"),
+        ),
+        (
+            Api::Embeddings,
+            r#"{"model":"m","input":["x"],"input":["y"]}"#,
+            Some("request-duplicate-member"),
+        ),
+    ] {
+        let refused = inspect(api, body.as_bytes()).err();
+        assert_eq!(refused.map(|error| error.code()), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_response_that_goes_on_with_what_is_kept_is_refused() {
+    for more in [
+        r#""previous_response_id":"resp_1""#,
+        r#""conversation":"conv_1""#,
+        r#""prompt":{"id":"pmpt_1"}"#,
+        r#""background":true"#,
+        r#""tools":[{"type":"file_search","vector_store_ids":["vs_1"]}]"#,
+        r#""tools":[{"type":"code_interpreter","container":"cntr_1"}]"#,
+        r#""tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["f"]}}]"#,
+    ] {
+        let body = format!(r#"{{"model":"m","input":"x",{more}}}"#);
+        let refused = inspect(Api::Responses, body.as_bytes()).unwrap_err();
+        assert_eq!(refused.code(), "request-refers-to-kept", "{more}");
+    }
+    for item in [
+        r#"{"type":"item_reference","id":"msg_1"}"#,
+        r#"{"id":"msg_1"}"#,
+        r#"{"type":null,"id":"msg_1"}"#,
+    ] {
+        let body = format!(r#"{{"model":"m","input":[{item}]}}"#);
+        let refused = inspect(Api::Responses, body.as_bytes()).unwrap_err();
+        assert_eq!(refused.code(), "request-refers-to-kept", "{item}");
+    }
+    let fresh = br#"{"model":"m","input":"x","background":false,"conversation":null,
+        "tools":[{"type":"code_interpreter","container":{"type":"auto"}}]}"#;
+    assert!(inspect(Api::Responses, fresh).is_ok());
+}
+
+#[test]
 fn size_depth_and_number_of_values_are_bounded() {
     let large = vec![b' '; MAX_REQUEST_BYTES + 1];
     let refused = inspect(Api::Messages, &large).unwrap_err();
@@ -151,7 +243,7 @@ proptest! {
             *place = byte;
         }
         body.truncate(body.len().min(cut));
-        for api in [Api::ChatCompletions, Api::Messages] {
+        for api in Api::ALL {
             if let Err(error) = inspect(api, &body) {
                 prop_assert!(error.status() == 400);
             }

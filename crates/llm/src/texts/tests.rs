@@ -161,7 +161,7 @@ fn no_string_escapes_wherever_it_stands() {
             {"type": "content", "content": [{"type": "text", "text": "MARK"}]}}]}]}),
     ];
     for request in places {
-        for api in [Api::ChatCompletions, Api::Messages] {
+        for api in [Api::ChatCompletions, Api::Messages, Api::CountTokens] {
             let all = texts(api, &request);
             assert!(
                 all.iter().any(|(_, text, _)| text.contains("MARK")),
@@ -223,7 +223,36 @@ fn full_requests() -> Vec<(Api, Value)> {
             {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
             {"role": "function", "name": "f", "content": "r"},
             {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "r"}]}]});
-    let messages = json!({"model": "m", "max_tokens": 10, "metadata": {"user_id": "u"}, "stop_sequences": ["s"],
+    let messages = full_messages();
+    let counted = messages.clone();
+    vec![
+        (Api::ChatCompletions, chat),
+        (Api::Messages, messages),
+        (Api::CountTokens, counted),
+        (Api::Responses, full_responses()),
+        (
+            Api::Embeddings,
+            json!({"model": "m", "input": ["a", "b"], "dimensions": 256,
+            "encoding_format": "float", "user": "u"}),
+        ),
+        (
+            Api::Embeddings,
+            json!({"model": "m", "input": [[1, 2], [3]], "input_type": "query"}),
+        ),
+        (
+            Api::Embeddings,
+            json!({"model": "m", "input": [{"text": "t"}, {"image": "AAAA"}]}),
+        ),
+        (
+            Api::Rerank,
+            json!({"model": "m", "query": "q", "top_n": 3, "return_documents": true,
+            "rank_fields": ["title"], "documents": ["a", {"text": "t", "title": "x"}, {"image": "AAAA"}]}),
+        ),
+    ]
+}
+
+fn full_messages() -> Value {
+    json!({"model": "m", "max_tokens": 10, "metadata": {"user_id": "u"}, "stop_sequences": ["s"],
         "service_tier": "auto", "thinking": {"type": "enabled", "budget_tokens": 1}, "betas": ["b"],
         "mcp_servers": [{"type": "url", "url": "https://m.example", "name": "n", "authorization_token": "t"}],
         "context_management": {"edits": [{"type": "clear"}]}, "output_config": {"format": {"schema": {"title": "t"}}},
@@ -247,8 +276,48 @@ fn full_requests() -> Vec<(Api, Value)> {
                 {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"type": "web_search_result",
                     "url": "u", "title": "t", "encrypted_content": "e"}]}]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "is_error": false,
-                "content": [{"type": "text", "text": "r"}, {"type": "image", "source": {"type": "url", "url": "u"}}]}]}]});
-    vec![(Api::ChatCompletions, chat), (Api::Messages, messages)]
+                "content": [{"type": "text", "text": "r"}, {"type": "image", "source": {"type": "url", "url": "u"}}]}]}]})
+}
+
+/// As Codex and the SDKs send it, with every kind of item.
+fn full_responses() -> Value {
+    json!({"model": "m", "instructions": "i", "stream": true, "store": false, "user": "u",
+        "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "service_tier": "auto",
+        "reasoning": {"effort": "low", "summary": "auto"}, "max_output_tokens": 10, "top_logprobs": 2,
+        "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "n", "schema": {"title": "t"}}},
+        "metadata": {"k": "v"}, "client_metadata": {"x": "y"}, "truncation": "auto", "background": false,
+        "previous_response_id": null, "parallel_tool_calls": true, "tool_choice": {"type": "function", "name": "f"},
+        "tools": [{"type": "function", "name": "f", "description": "d", "strict": true,
+                "parameters": {"type": "object", "properties": {"a": {"description": "p"}}}},
+            {"type": "custom", "name": "c", "format": {"type": "grammar", "definition": "g"}},
+            {"type": "web_search", "filters": {"allowed_domains": ["x.example"]}},
+            {"type": "code_interpreter", "container": {"type": "auto"}},
+            {"type": "mcp", "server_label": "l", "server_url": "https://m.example", "headers": {"a": "b"}}],
+        "input": full_items()})
+}
+
+/// Every kind of item.
+fn full_items() -> Value {
+    json!([
+            {"role": "developer", "content": "d"},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "t"},
+                {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"},
+                {"type": "input_file", "filename": "f.pdf", "file_data": "AAAA"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "s"}],
+                "content": [{"type": "reasoning_text", "text": "r"}], "encrypted_content": "e"},
+            {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [
+                {"type": "output_text", "text": "t", "annotations": [{"type": "url_citation", "url": "u", "title": "t"}]},
+                {"type": "refusal", "refusal": "r"}]},
+            {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{\"path\":\"p\"}", "status": "completed"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "r"},
+            {"type": "custom_tool_call", "id": "ctc_1", "call_id": "call_2", "name": "c", "input": "i"},
+            {"type": "custom_tool_call_output", "call_id": "call_2", "output": [{"type": "input_text", "text": "t"}]},
+            {"type": "local_shell_call", "call_id": "call_3", "action": {"type": "exec", "command": ["ls"], "env": {"A": "b"}}},
+            {"type": "local_shell_call_output", "id": "call_3", "output": "o"},
+            {"type": "web_search_call", "id": "ws_1", "action": {"type": "search", "query": "q"}},
+            {"type": "computer_call_output", "call_id": "call_4", "output": {"type": "computer_screenshot", "image_url": "u"}},
+            {"type": "image_generation_call", "id": "ig_1", "result": "AAAA"},
+            {"type": "a_kind_of_tomorrow", "words": "w"}])
 }
 
 /// Every place of `value`, as a JSON pointer.
@@ -322,7 +391,7 @@ fn a_canary_in_any_place_of_a_request_is_seen() {
             }
         }
     }
-    assert!(planted > 700, "{planted}");
+    assert!(planted > 1800, "{planted}");
 }
 
 #[test]
@@ -338,5 +407,61 @@ fn members_twice_in_nested_json_hide_nothing() {
         let texts = facts.segments.iter();
         let seen = texts.filter(|segment| segment.text.expose().contains("CANARY"));
         assert_eq!(seen.count(), 2, "{twice}");
+    }
+}
+
+#[test]
+fn the_items_of_a_response_have_their_origins() {
+    let request = json!({"instructions": "rules", "input": [
+        {"role": "user", "content": "task"},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "thought"}]},
+        {"type": "function_call", "call_id": "call_1", "name": "read", "arguments": "{\"path\":\"a.py\"}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "x = 1"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "done"}]}]});
+    let all = texts(Api::Responses, &request);
+    for expected in [
+        found(Origin::System, "rules"),
+        found(Origin::User, "task"),
+        found(Origin::Assistant, "thought"),
+        found(Origin::ToolArguments, "read"),
+        about(Origin::ToolArguments, "path: a.py", "a.py"),
+        about(Origin::ToolResult, "x = 1", "a.py"),
+        found(Origin::Assistant, "done"),
+    ] {
+        assert!(all.contains(&expected), "{expected:?} not in {all:?}");
+    }
+    assert!(all.iter().all(|(origin, ..)| *origin != Origin::Unreadable));
+    let text = texts(Api::Responses, &json!({"input": "task"}));
+    assert_eq!(text, [found(Origin::User, "task")]);
+}
+
+#[test]
+fn what_no_reader_here_understands_is_unreadable_in_every_api() {
+    for (api, request, kind) in [
+        (
+            Api::Responses,
+            json!({"input": [{"type": "reasoning", "encrypted_content": "QUJD"}]}),
+            "reasoning",
+        ),
+        (
+            Api::Responses,
+            json!({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}),
+            "input_image",
+        ),
+        (
+            Api::Responses,
+            json!({"input": [{"type": "tomorrow"}]}),
+            "tomorrow",
+        ),
+        (Api::Embeddings, json!({"input": [[1, 2]]}), "tokens"),
+        (Api::Embeddings, json!({"input": [1, 2]}), "tokens"),
+        (
+            Api::Rerank,
+            json!({"query": "q", "documents": [{"image": "QUJD"}]}),
+            "image",
+        ),
+    ] {
+        let all = texts(api, &request);
+        assert!(all.contains(&found(Origin::Unreadable, kind)), "{all:?}");
     }
 }

@@ -11,7 +11,8 @@ use proofroom_canonical::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Attested, Cassette, Fault, HEADER, MODEL_WORD, MODELS, Turn, anthropic, choose, openai,
+    Attested, Cassette, Fault, HEADER, MODEL_WORD, MODELS, Turn, anthropic, choose, lists, openai,
+    responses,
 };
 
 /// The largest request that is read.
@@ -41,6 +42,7 @@ pub(super) struct Asked {
 #[derive(Clone, Copy)]
 enum Dialect {
     OpenAi,
+    Responses,
     Anthropic,
 }
 
@@ -94,6 +96,9 @@ impl Player {
             (&Method::POST, "/v1/messages/count_tokens") => {
                 json_response(&json!({"input_tokens": estimate(body.len())}))
             }
+            (&Method::POST, "/v1/embeddings") => answered(lists::embeddings(&body)),
+            (&Method::POST, "/v1/rerank") => answered(lists::ranks(&body)),
+            (&Method::POST, "/v1/responses") => self.play(Dialect::Responses, &body).await,
             (&Method::POST, "/v1/chat/completions") => self.play(Dialect::OpenAi, &body).await,
             (&Method::POST, "/v1/messages") => self.play(Dialect::Anthropic, &body).await,
             _ => error(StatusCode::NOT_FOUND, "not-found", "no such path"),
@@ -123,6 +128,8 @@ impl Player {
         };
         match (dialect, asked.stream) {
             (Dialect::OpenAi, false) => json_response(&openai::answer(&asked, number, turn)),
+            (Dialect::Responses, false) => json_response(&responses::answer(&asked, number, turn)),
+            (Dialect::Responses, true) => streamed(responses::events(&asked, number, turn)),
             (Dialect::Anthropic, false) => json_response(&anthropic::answer(&asked, number, turn)),
             (Dialect::OpenAi, true) => streamed(openai::events(&asked, number, turn)),
             (Dialect::Anthropic, true) => streamed(anthropic::events(&asked, number, turn)),
@@ -152,11 +159,14 @@ impl Asked {
     fn read(body: &[u8]) -> Result<Self, &'static str> {
         let request: Value = serde_json::from_slice(body).map_err(|_| "the request is not json")?;
         let model = request.get("model").and_then(Value::as_str);
-        let messages = request.get("messages").and_then(Value::as_array);
+        let messages = match request.get("input") {
+            Some(input) => Some(responses::messages(input)),
+            None => request.get("messages").and_then(Value::as_array).cloned(),
+        };
         let usage = request.pointer("/stream_options/include_usage");
         Ok(Self {
             model: model.ok_or("`model` is missing")?.to_owned(),
-            messages: messages.ok_or("`messages` is missing")?.clone(),
+            messages: messages.ok_or("`messages` is missing")?,
             stream: request.get("stream").and_then(Value::as_bool) == Some(true),
             include_usage: usage.and_then(Value::as_bool) == Some(true),
             tokens: estimate(body.len()),
@@ -173,7 +183,7 @@ pub(super) fn tokens_of(turn: &Turn) -> u64 {
     estimate(turn.text.len() + called)
 }
 
-fn estimate(bytes: usize) -> u64 {
+pub(super) fn estimate(bytes: usize) -> u64 {
     u64::try_from(bytes / 4 + 1).unwrap_or(u64::MAX)
 }
 
@@ -202,6 +212,13 @@ fn model_list() -> Value {
         .map(|id| json!({"id": id, "object": "model", "created": 0, "owned_by": "cassette"}))
         .collect();
     json!({"object": "list", "data": data})
+}
+
+fn answered(answer: Result<Value, &'static str>) -> Response<Body> {
+    match answer {
+        Ok(answer) => json_response(&answer),
+        Err(why) => error(StatusCode::BAD_REQUEST, "request-invalid", why),
+    }
 }
 
 fn json_response(body: &Value) -> Response<Body> {

@@ -148,6 +148,62 @@ fn streams_of_both_dialects_carry_the_same_turn() {
 }
 
 #[test]
+fn responses_carry_the_same_turn_whole_and_streamed() {
+    let call = |number: u8| {
+        json!({"type": "function_call", "call_id": format!("call_{number}"), "name": "weather",
+            "arguments": "{}"})
+    };
+    let result = |number: u8, sky: &str| {
+        json!({"type": "function_call_output", "call_id": format!("call_{number}"),
+            "output": format!("{{\"sky\":\"{sky}\"}}")})
+    };
+    let mut ask = json!({"model": "cassette-tee", "input": "weather"});
+    let first = json_of(post("/v1/responses", &ask).1);
+    let arguments = first["output"][2]["arguments"].as_str().unwrap();
+    assert_eq!(arguments, r#"{"city":"São Paulo \"sul\""}"#);
+    assert_eq!(first["status"], "completed");
+    ask["stream"] = json!(true);
+    let text = String::from_utf8(post("/v1/responses", &ask).1.unwrap()).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = lines.map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(
+        events.last().unwrap()["response"]["output"],
+        first["output"]
+    );
+    let streamed: String = events
+        .iter()
+        .filter(|event| event["output_index"] == 2)
+        .filter_map(|event| event["delta"].as_str())
+        .collect();
+    assert_eq!(streamed, arguments);
+    // two calls and their text are one answer, so the next is the second
+    ask["stream"] = json!(false);
+    ask["input"] = json!([{"role": "user", "content": "weather"},
+        {"type": "message", "role": "assistant", "content": []},
+        call(1), call(2), result(1, "rain"), result(2, "sun")]);
+    let second = json_of(post("/v1/responses", &ask).1);
+    assert_eq!(second["id"], "resp_cassette_1", "{second}");
+}
+
+#[test]
+fn vectors_and_ranks_follow_the_texts() {
+    let ask = json!({"model": "cassette-standard", "input": ["a", "b", "a"]});
+    let embedded = json_of(post("/v1/embeddings", &ask).1);
+    let vector = |n: usize| embedded["data"][n]["embedding"].clone();
+    assert_eq!(vector(0), vector(2));
+    assert_ne!(vector(0), vector(1));
+    let ask = json!({"model": "cassette-standard", "query": "red fox",
+        "documents": ["a blue whale", "the red fox", "a fox"]});
+    let ranked = json_of(post("/v1/rerank", &ask).1);
+    let order: Vec<_> = (0..3)
+        .map(|n| ranked["results"][n]["index"].clone())
+        .collect();
+    assert_eq!(order, [1, 2, 0]);
+    let nobody = json!({"model": "gpt-5", "input": "a"});
+    assert_eq!(post("/v1/embeddings", &nobody).0, StatusCode::BAD_REQUEST);
+}
+
+#[test]
 fn only_models_named_cassette_are_played() {
     let ask = json!({"model": "gpt-5", "messages": []});
     let (status, body) = post("/v1/chat/completions", &ask);
