@@ -10,6 +10,7 @@ mod markings;
 mod numbers;
 mod personal;
 mod secrets;
+mod shape;
 mod tokens;
 mod value;
 mod vendor;
@@ -19,7 +20,8 @@ use std::{cell::OnceCell, ops::Range, sync::LazyLock};
 use regex_automata::{meta::Regex, util::syntax};
 
 pub(crate) use digits::scan_digits;
-pub(crate) use tokens::scan_tokens;
+pub(crate) use shape::Shape;
+pub(crate) use tokens::{long_runs, scan_tokens};
 
 use crate::{Confidence, Label, Levels};
 
@@ -43,10 +45,13 @@ pub(crate) struct Detector {
     pub(crate) check: fn(&Hit<'_>) -> Verdict,
     /// Whether a value broken over lines is put together and tried again.
     pub(crate) broken: Broken,
-    /// Looked at before the pattern, which costs more: false only where nothing that `check`
-    /// accepts can stand in that window of the text.
-    pub(crate) needs: fn(&[u8], Range<usize>) -> bool,
+    /// Looked at before the pattern, which costs more.
+    pub(crate) needs: QuickLook,
 }
+
+/// A look at a text, the window of a pattern in it and the place of its literal: false only where
+/// nothing in the window is accepted, or only what another literal announces too.
+pub(crate) type QuickLook = fn(&[u8], Range<usize>, usize) -> bool;
 
 /// The label a detector has unless the policy says otherwise, counted from the highest level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +110,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Compiled {
     pub(crate) detector: &'static Detector,
     pub(crate) regex: Regex,
+    /// Per literal what may follow it, where the pattern begins with it.
+    pub(crate) shapes: Vec<Option<Shape>>,
 }
 
 impl Severity {
@@ -192,12 +199,12 @@ pub(crate) fn compile(pattern: &str) -> Option<Regex> {
 }
 
 /// For patterns that announce themselves well enough.
-pub(crate) const fn always(_: &[u8], _: Range<usize>) -> bool {
+pub(crate) const fn always(_: &[u8], _: Range<usize>, _: usize) -> bool {
     true
 }
 
 /// For patterns whose value has at least this many digits.
-pub(crate) fn digits<const LEAST: usize>(text: &[u8], window: Range<usize>) -> bool {
+pub(crate) fn digits<const LEAST: usize>(text: &[u8], window: Range<usize>, _: usize) -> bool {
     let window = text.get(window).unwrap_or_default();
     window.iter().filter(|b| b.is_ascii_digit()).count() >= LEAST
 }
@@ -219,31 +226,42 @@ pub(crate) const fn bytes_of(alphabet: &[u8]) -> [bool; 256] {
     table
 }
 
-/// The next run of at least twice `HALF` bytes of `alphabet`. Wherever it begins it holds one of the
-/// blocks of `HALF` bytes whole, so only these are looked at.
-pub(crate) fn next_run<const HALF: usize>(
+/// The next run of at least `LEAST` bytes of `alphabet`. As with a long word that is searched for
+/// from its end, most bytes of a text are not looked at.
+pub(crate) fn next_run<const LEAST: usize>(
     bytes: &[u8],
     from: usize,
     alphabet: &[bool; 256],
 ) -> Option<Range<usize>> {
     let is_in = |byte: &u8| alphabet.get(usize::from(*byte)).copied().unwrap_or(false);
-    let (mut begin, mut at) = (from, from);
-    while let Some(block) = bytes.get(at..at.checked_add(HALF)?) {
-        // without an early end there is no branch to guess wrong
-        if !block.iter().fold(true, |all, byte| all & is_in(byte)) {
-            at += HALF;
-            continue;
+    let mut begin = from;
+    loop {
+        let window = bytes.get(begin..begin.checked_add(LEAST)?)?;
+        match last_outside(window, is_in) {
+            Some(outside) => begin += outside + 1,
+            None => {
+                let end = begin + LEAST;
+                let ahead = bytes.get(end..).unwrap_or_default();
+                return Some(begin..end + ahead.iter().take_while(|b| is_in(b)).count());
+            }
         }
-        let before = bytes.get(begin..at).unwrap_or_default();
-        let ahead = bytes.get(at..).unwrap_or_default();
-        let start = at - before.iter().rev().take_while(|b| is_in(b)).count();
-        let end = at + ahead.iter().take_while(|b| is_in(b)).count();
-        if end - start >= 2 * HALF {
-            return Some(start..end);
-        }
-        (begin, at) = (end, end);
     }
-    None
+}
+
+/// The last byte of `window` that is not in the alphabet; eight at a time, as one look at eight
+/// costs less than a branch that is guessed wrong.
+fn last_outside(window: &[u8], is_in: impl Fn(&u8) -> bool) -> Option<usize> {
+    let mut end = window.len();
+    while let Some(block) = window.get(..end)?.last_chunk::<8>() {
+        let outside = block.iter().enumerate().fold(0_u32, |mask, (at, byte)| {
+            mask | u32::from(!is_in(byte)) << at
+        });
+        if let Some(last) = outside.checked_ilog2() {
+            return Some(end - 8 + last as usize);
+        }
+        end -= 8;
+    }
+    window.get(..end)?.iter().rposition(|byte| !is_in(byte))
 }
 
 /// The greatest character boundary that is not after `at`.
@@ -264,6 +282,17 @@ pub(crate) fn ceil_boundary(text: &str, at: usize) -> usize {
     at
 }
 
+fn shapes(detector: &Detector) -> Vec<Option<Shape>> {
+    let begins = matches!(detector.window, Window::At { .. });
+    let automaton = Some(detector.pattern)
+        .filter(|_| begins)
+        .and_then(shape::automaton);
+    let literals = detector.literals.iter();
+    literals
+        .map(|literal| Shape::of(automaton.as_ref()?, literal))
+        .collect()
+}
+
 static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(|| {
     let tables = [
         secrets::DETECTORS,
@@ -278,7 +307,12 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
     ];
     let compile_one = |detector: &'static Detector| {
         let regex = compile(detector.pattern).ok_or(detector.id)?;
-        Ok(Compiled { detector, regex })
+        let shapes = shapes(detector);
+        Ok(Compiled {
+            detector,
+            regex,
+            shapes,
+        })
     };
     tables.into_iter().flatten().map(compile_one).collect()
 });
@@ -310,7 +344,7 @@ mod tests {
             let text = text.as_bytes();
             let mut found = Vec::new();
             let mut at = 0;
-            while let Some(run) = next_run::<5>(text, at, &ALPHABET) {
+            while let Some(run) = next_run::<10>(text, at, &ALPHABET) {
                 at = run.end;
                 found.push(run);
             }

@@ -1,13 +1,31 @@
 //! One pass over a text for all literals at once, in any ASCII letter case. Each literal is
-//! announced by its rarest three characters: a bitmap of 4 KiB that stays in the first-level cache
+//! announced by its rarest three characters: a bitmap of 32 KiB, of which text uses little,
 //! answers for nearly all of a text, and only where it says yes is a literal compared.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
+
+/// What finds literals. The rules above it do not care how, so a second engine can be its oracle.
+pub(super) trait Engine: std::fmt::Debug + Send + Sync {
+    /// Calls `found(literal, start)` for every occurrence of every literal in any ASCII letter case,
+    /// overlapping ones too.
+    fn scan(&self, text: &[u8], found: &mut dyn FnMut(usize, usize));
+
+    /// Bytes of all tables.
+    #[cfg(test)]
+    fn table_bytes(&self) -> usize;
+}
 
 /// Literals made ready.
 #[derive(Debug)]
 pub(super) struct Literals {
     /// A bit per [`gram`].
-    announced: Box<[u64; GRAMS / 64]>,
-    /// Per gram where its entries begin in `entries`, and one more.
+    announced: Box<[u64; WORDS]>,
+    /// Per word of `announced`, how many bits are set before it.
+    ranks: Box<[u16; WORDS]>,
+    /// Per announced gram where its entries begin in `entries`, and one more.
     begins: Vec<u32>,
     entries: Vec<Entry>,
     literals: Vec<Vec<u8>>,
@@ -26,72 +44,50 @@ struct Entry {
 impl Literals {
     /// Takes lower-case literals. An empty one matches nowhere.
     pub(super) fn new(literals: &[String]) -> Self {
-        let mut by_gram: Vec<Vec<Entry>> = vec![Vec::new(); GRAMS];
+        let mut by_gram: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
         for (index, literal) in literals.iter().enumerate() {
             let Ok(index) = u32::try_from(index) else {
                 break;
             };
+            let (head, mask) = head(literal.as_bytes());
             for (gram, offset) in announcing(literal.as_bytes()) {
-                if let Some(entries) = by_gram.get_mut(gram) {
-                    let (head, mask) = head(literal.as_bytes());
-                    entries.push(Entry {
-                        literal: index,
-                        offset,
-                        head,
-                        mask,
-                    });
-                }
+                by_gram.entry(gram).or_default().push(Entry {
+                    literal: index,
+                    offset,
+                    head,
+                    mask,
+                });
             }
         }
-        let mut announced = Box::new([0_u64; GRAMS / 64]);
-        let mut begins = Vec::with_capacity(GRAMS + 1);
+        let (mut announced, mut ranks) = (Box::new([0_u64; WORDS]), Box::new([0_u16; WORDS]));
+        let mut begins = vec![0];
         let mut entries = Vec::new();
-        for (gram, of) in by_gram.iter().enumerate() {
+        for (gram, of) in by_gram {
+            entries.extend(of);
             begins.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
-            entries.extend_from_slice(of);
-            if let Some(word) = announced.get_mut(gram / 64).filter(|_| !of.is_empty()) {
+            if let Some(word) = announced.get_mut(gram / 64) {
                 *word |= 1 << (gram % 64);
             }
         }
-        begins.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        let mut before = 0_u16;
+        for (rank, word) in ranks.iter_mut().zip(announced.iter()) {
+            *rank = before;
+            before += u16::try_from(word.count_ones()).unwrap_or(0);
+        }
         Self {
             announced,
+            ranks,
             begins,
             entries,
             literals: literals.iter().map(|l| l.as_bytes().to_vec()).collect(),
         }
     }
 
-    /// Calls `found(literal, start)` for every occurrence, overlapping ones too, in the order of
-    /// the grams that announce them.
-    pub(super) fn scan(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
-        let mut gram = 0_usize;
-        for (at, byte) in text.iter().enumerate() {
-            gram = (gram << CLASS_BITS | usize::from(class(*byte))) & (GRAMS - 1);
-            // the mask keeps the index inside, so the compiler drops the check
-            let word = self.announced.get(gram >> 6).copied().unwrap_or(0);
-            if word >> (gram & 63) & 1 != 0 {
-                self.compare(gram, text, at + 1, &mut found);
-            }
-        }
-    }
-
     #[cold]
     #[inline(never)]
-    fn compare(&self, gram: usize, text: &[u8], end: usize, found: &mut impl FnMut(usize, usize)) {
-        let bound = |at: usize| {
-            self.begins
-                .get(at)
-                .and_then(|b| usize::try_from(*b).ok())
-                .unwrap_or(0)
-        };
-        for entry in self
-            .entries
-            .get(bound(gram)..bound(gram + 1))
-            .unwrap_or_default()
-        {
-            let (literal, offset) = (entry.literal as usize, entry.offset as usize);
-            let Some(start) = end.checked_sub(offset) else {
+    fn compare(&self, gram: usize, text: &[u8], end: usize, found: &mut dyn FnMut(usize, usize)) {
+        for entry in self.entries_of(gram) {
+            let Some(start) = end.checked_sub(entry.offset as usize) else {
                 continue;
             };
             // most announcements are false; this finds out without a look at the literal
@@ -99,6 +95,7 @@ impl Literals {
             if first.is_some_and(|first| folded(*first) & entry.mask != entry.head) {
                 continue;
             }
+            let literal = entry.literal as usize;
             let Some(wanted) = self.literals.get(literal) else {
                 continue;
             };
@@ -109,10 +106,43 @@ impl Literals {
         }
     }
 
-    /// Bytes of all tables.
+    fn entries_of(&self, gram: usize) -> &[Entry] {
+        let (word, bit) = (gram / 64, gram % 64);
+        let bits = self.announced.get(word).copied().unwrap_or(0);
+        let below = (bits & ((1 << bit) - 1)).count_ones() as usize;
+        let at = usize::from(self.ranks.get(word).copied().unwrap_or(0)) + below;
+        let bound = |at: usize| self.begins.get(at).map_or(0, |begin| *begin as usize);
+        self.entries
+            .get(bound(at)..bound(at + 1))
+            .unwrap_or_default()
+    }
+}
+
+impl Engine for Literals {
+    /// In the order of the grams that announce them.
+    fn scan(&self, text: &[u8], found: &mut dyn FnMut(usize, usize)) {
+        let (mut before, mut last) = (0_usize, 0_usize);
+        for (at, byte) in text.iter().enumerate() {
+            // no step waits for more than the one before it: the classes are looked up apart
+            let class = usize::from(class(*byte));
+            let gram = before | last << CLASS_BITS | class;
+            (before, last) = (last << (2 * CLASS_BITS), class);
+            // the mask keeps the index inside, so the compiler drops the check
+            let word = self
+                .announced
+                .get((gram & (GRAMS - 1)) >> 6)
+                .copied()
+                .unwrap_or(0);
+            if word >> (gram & 63) & 1 != 0 {
+                self.compare(gram, text, at + 1, found);
+            }
+        }
+    }
+
     #[cfg(test)]
-    pub(super) fn table_bytes(&self) -> usize {
+    fn table_bytes(&self) -> usize {
         size_of_val(&*self.announced)
+            + size_of_val(&*self.ranks)
             + self.begins.len() * size_of::<u32>()
             + self.entries.len() * size_of::<Entry>()
             + self
@@ -136,11 +166,10 @@ fn announcing(literal: &[u8]) -> Vec<(usize, u32)> {
             .map(|before| (before << (2 * CLASS_BITS) | gram(&[*a, *b]), 2))
             .collect(),
         _ => {
-            let weight = |three: &[u8]| three.iter().map(|b| commonness(*b)).sum::<u32>();
             let rarest = literal
                 .windows(3)
                 .enumerate()
-                .min_by_key(|(_, three)| weight(three));
+                .min_by_key(|(_, three)| commonness(three));
             rarest
                 .map(|(at, three)| (gram(three), offset(at + 3)))
                 .into_iter()
@@ -148,6 +177,22 @@ fn announcing(literal: &[u8]) -> Vec<(usize, u32)> {
         }
     }
 }
+
+/// How often three bytes stand in source code and prose: those of the list by their place in it,
+/// the others by the letters they are of.
+fn commonness(three: &[u8]) -> usize {
+    static PLACES: LazyLock<HashMap<&[u8], usize>> = LazyLock::new(|| {
+        let listed = COMMON_GRAMS.split(['\t', '\n']);
+        listed.map(str::as_bytes).zip(0..).collect()
+    });
+    match PLACES.get(three) {
+        Some(place) => 2_000 - place,
+        None => three.iter().map(|b| commonness_of(*b)).sum(),
+    }
+}
+
+/// The 1,536 most frequent groups of three characters of source code and prose, the first the most.
+const COMMON_GRAMS: &str = include_str!("common_grams.txt");
 
 /// Eight bytes in which the letters' case, and more, is one.
 const fn folded(bytes: [u8; 8]) -> u64 {
@@ -170,69 +215,60 @@ fn gram(three: &[u8]) -> usize {
     })
 }
 
-/// 32 classes: letters without case, digits, and what tokens and text are joined with.
+/// 64 classes: letters without case, digits, and what tokens and text are joined with.
 fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER)
 }
 
 const CLASSES: [u8; 256] = {
     let mut classes = [OTHER; 256];
-    let mut byte = 0_u8;
-    loop {
+    let mut class = 0;
+    while class < OTHER {
         #[expect(
             clippy::indexing_slicing,
             reason = "evaluated when compiled; a byte is below 256"
         )]
         {
-            classes[byte as usize] = match byte {
-                b'a'..=b'z' => byte - b'a',
-                b'A'..=b'Z' => byte - b'A',
-                b'0'..=b'9' => 26,
-                b'_' => 27,
-                b'-' => 28,
-                b'@' => 29,
-                b'.' | b':' | b'/' | b'=' => 30,
-                _ => OTHER,
-            };
+            let byte = CLASSED[class as usize];
+            classes[byte as usize] = class;
+            classes[byte.to_ascii_uppercase() as usize] = class;
         }
-        if byte == u8::MAX {
-            break;
-        }
-        byte += 1;
+        class += 1;
     }
     classes
 };
 
-/// Roughly 10 times the logarithm of a class's share in source code and prose.
-fn commonness(byte: u8) -> u32 {
-    match byte.to_ascii_lowercase() {
-        b'e' | b't' => 40,
+/// The bytes that have a class of their own, in the order of the classes.
+const CLASSED: &[u8; OTHER as usize] =
+    b"abcdefghijklmnopqrstuvwxyz0123456789_-@.:/= *|<>'\"~!()+,#;$%&\\\n";
+
+/// Roughly 10 times the logarithm of a byte's share in source code and prose.
+const fn commonness_of(byte: u8) -> usize {
+    match byte {
+        b'e' | b't' | b' ' => 40,
         b'a' | b'i' | b'n' | b'o' | b'r' | b's' => 37,
-        b'c' | b'd' | b'l' => 32,
-        b'f' | b'h' | b'm' | b'p' | b'u' => 28,
-        b'b' | b'g' | b'w' | b'y' => 24,
-        b'v' | b'k' => 18,
-        b'x' => 14,
+        b'c' | b'd' | b'l' | b'/' => 32,
+        b'f' | b'h' | b'm' | b'p' | b'u' | b'.' | b':' | b'=' => 28,
+        b'b' | b'g' | b'w' | b'y' | b'0' | b'1' | b'_' => 24,
+        b'v' | b'k' | b'-' => 18,
+        b'x' | b'2'..=b'9' => 16,
         b'j' | b'q' | b'z' => 5,
-        b'0'..=b'9' => 36,
-        b'_' => 26,
-        b'-' => 22,
-        b'@' => 1,
-        b'.' | b':' | b'/' | b'=' => 34,
-        _ => 50,
+        b'@' | b'|' | b'~' | b'$' => 1,
+        _ => 30,
     }
 }
 
-const OTHER: u8 = 31;
-const CLASS_BITS: u32 = 5;
+const OTHER: u8 = 63;
+const CLASS_BITS: u32 = 6;
 const GRAMS: usize = 1 << (3 * CLASS_BITS);
+const WORDS: usize = GRAMS / 64;
 
 #[cfg(test)]
 mod tests {
     use aho_corasick::AhoCorasick;
     use proptest::prelude::*;
 
-    use super::Literals;
+    use super::{Engine as _, Literals};
 
     const SAMPLES: &[&str] = &[
         "pass",
@@ -272,7 +308,8 @@ mod tests {
                 .map(|m| (m.pattern().as_usize(), m.start()))
                 .collect();
             let mut found = Vec::new();
-            Literals::new(&samples).scan(text.as_bytes(), |literal, start| found.push((literal, start)));
+            let mut keep = |literal, start| found.push((literal, start));
+            Literals::new(&samples).scan(text.as_bytes(), &mut keep);
             wanted.sort_unstable();
             found.sort_unstable();
             prop_assert_eq!(found, wanted);

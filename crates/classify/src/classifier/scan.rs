@@ -1,20 +1,20 @@
 //! One pass of literals over a text, the rules' patterns where a literal occurs, then the checks;
 //! again over every other reading of the text within a budget.
 
-use std::{collections::HashMap, ops::Range, sync::LazyLock};
+use std::{collections::HashMap, mem, ops::Range, sync::LazyLock};
 
 use regex_automata::{Anchored, Input, meta::Regex};
 
 use super::{
     MAX_REQUEST_BYTES, OVER_BUDGET, REDACTED,
-    literals::Literals,
-    view::{View, ViewKind, readings, rejoined},
+    literals::{Engine, Literals},
+    view::{View, ViewKind, readings, rejoined, seam_length},
 };
 use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
-        self, Broken, Compiled, Detector, Hit, Verdict, Window, ceil_boundary, floor_boundary,
-        scan_digits, scan_tokens,
+        self, Broken, Compiled, Detector, Hit, QuickLook, Shape, Verdict, Window, ceil_boundary,
+        floor_boundary, long_runs, scan_digits, scan_tokens,
     },
     finding::MAX_FINDINGS,
 };
@@ -32,12 +32,21 @@ pub(super) struct Found<'a> {
 #[derive(Debug)]
 pub(super) struct Scanner {
     /// Absent only if it could not be built; then every text counts as unread.
-    literals: Option<Literals>,
+    literals: Option<Box<dyn Engine>>,
     /// Per literal, the rules to try.
-    rules_of: Vec<Vec<usize>>,
+    tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
     unreadable: Label,
+}
+
+/// A rule to try where a literal stands.
+#[derive(Debug)]
+struct Try {
+    rule: usize,
+    /// Length of the literal.
+    length: usize,
+    shape: Option<Shape>,
 }
 
 /// A pattern and what it can mean.
@@ -47,7 +56,7 @@ struct Rule {
     pattern: String,
     window: Window,
     broken: Broken,
-    needs: fn(&[u8], Range<usize>) -> bool,
+    needs: QuickLook,
     /// The pattern starts at the literal and there must be a word's edge.
     begins_word: bool,
     rulings: Vec<Ruling>,
@@ -108,11 +117,29 @@ impl Scanner {
         BUILTIN.as_ref()
     }
 
+    /// The same with another engine, given the literals.
+    #[cfg(test)]
+    pub(super) fn with_engine(
+        policy: &ClassificationPolicy,
+        engine: impl FnOnce(&[String]) -> Box<dyn Engine>,
+    ) -> Self {
+        let mut building = Building::default();
+        building.add_builtin(|index, _| policy.detectors.get(index).copied().flatten());
+        let engine = engine(&building.literals);
+        Self {
+            literals: Some(engine),
+            ..building.finish(policy.unreadable, true)
+        }
+    }
+
     /// Bytes of the literals' tables and of the compiled patterns.
     #[cfg(test)]
     pub(super) fn table_bytes(&self) -> usize {
         let patterns = self.rules.iter().map(|rule| rule.regex.memory_usage());
-        self.literals.as_ref().map_or(0, Literals::table_bytes) + patterns.sum::<usize>()
+        self.literals
+            .as_ref()
+            .map_or(0, |engine| engine.table_bytes())
+            + patterns.sum::<usize>()
     }
 
     /// Reports everything found in `text` and in its other readings.
@@ -147,11 +174,11 @@ impl Scanner {
         let tail = first.get(from..).unwrap_or_default();
         let joined = tail.to_owned() + second.get(..to).unwrap_or_default();
         let mut apart: Vec<(&str, usize)> = Vec::new();
-        self.scan_text(tail, &mut |ruling, span, _| {
+        self.scan_text(tail, &long_runs(tail), &mut |ruling, span, _| {
             apart.push((&ruling.id, span.start))
         });
         let head = joined.get(tail.len()..).unwrap_or_default();
-        self.scan_text(head, &mut |ruling, span, _| {
+        self.scan_text(head, &long_runs(head), &mut |ruling, span, _| {
             apart.push((&ruling.id, tail.len() + span.start));
         });
         // what one of the two shows by itself is reported there
@@ -163,7 +190,7 @@ impl Scanner {
                 report(ruling.found(start..end, confidence));
             }
         };
-        self.scan_text(&joined, &mut together);
+        self.scan_text(&joined, &long_runs(&joined), &mut together);
     }
 
     /// `text` with the values of all rulings on secrets replaced.
@@ -203,7 +230,7 @@ impl Scanner {
                 .any(|ruling| ruling.redact == Redact::Value)
     }
 
-    fn scan_text<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
+    fn scan_text<'s>(&'s self, text: &str, runs: &[Range<usize>], report: &mut Report<'s, '_>) {
         self.scan_literals(text, report);
         let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
@@ -211,7 +238,7 @@ impl Scanner {
             }
         };
         scan_digits(text, &mut numbered);
-        scan_tokens(text, &mut numbered);
+        scan_tokens(text, runs, &mut numbered);
     }
 
     /// Tries the rules whose literals occur.
@@ -219,14 +246,14 @@ impl Scanner {
         let Some(literals) = &self.literals else {
             return;
         };
-        literals.scan(text.as_bytes(), |literal, start| {
+        literals.scan(text.as_bytes(), &mut |literal, start| {
             let within = start.checked_sub(1).and_then(|at| text.as_bytes().get(at));
             let within = within.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
-            for index in self.rules_of.get(literal).into_iter().flatten() {
-                if let Some(rule) = self.rules.get(*index)
+            for attempt in self.tries_of.get(literal).into_iter().flatten() {
+                if let Some(rule) = self.rules.get(attempt.rule)
                     && !(within && rule.begins_word)
                 {
-                    rule.apply(text, start, report);
+                    rule.apply(text, start, attempt, report);
                 }
             }
         });
@@ -234,15 +261,22 @@ impl Scanner {
 }
 
 impl Rule {
-    fn apply<'s>(&'s self, text: &str, literal: usize, report: &mut Report<'s, '_>) {
-        if !(self.needs)(text.as_bytes(), self.window.range(literal, text.len())) {
+    fn apply<'s>(&'s self, text: &str, literal: usize, attempt: &Try, report: &mut Report<'s, '_>) {
+        let window = self.window.range(literal, text.len());
+        if !(self.needs)(text.as_bytes(), window, literal) {
             return;
         }
         match self.window {
             Window::At { reach } => {
+                let fits = attempt.fits(text, literal, self.broken);
                 let end = literal.saturating_add(reach).min(text.len());
                 let input = Input::new(text).range(literal..end).anchored(Anchored::Yes);
-                if self.judge(text, &input, report).is_none() && self.broken == Broken::Rejoin {
+                let found = match fits {
+                    Fit::Whole => self.judge(text, &input, report),
+                    Fit::Broken => None,
+                    Fit::Not => return,
+                };
+                if found.is_none() && self.broken == Broken::Rejoin {
                     self.apply_rejoined(text, literal, report);
                 }
             }
@@ -307,6 +341,35 @@ impl Rule {
     }
 }
 
+/// How what follows a literal goes with a pattern.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It may match.
+    Whole,
+    /// It may, once a break is taken out.
+    Broken,
+    /// It cannot.
+    Not,
+}
+
+impl Try {
+    fn fits(&self, text: &str, literal: usize, broken: Broken) -> Fit {
+        let after = literal + self.length;
+        let Some(shape) = &self.shape else {
+            return Fit::Whole;
+        };
+        let Some(misfit) = shape.misfit(text.as_bytes(), after) else {
+            return Fit::Whole;
+        };
+        let seam = |at: usize| text.get(at..).is_some_and(|rest| seam_length(rest) > 0);
+        if broken == Broken::Rejoin && (after..=misfit).any(seam) {
+            Fit::Broken
+        } else {
+            Fit::Not
+        }
+    }
+}
+
 impl Check {
     fn decide(self, hit: &Hit<'_>) -> Verdict {
         match self {
@@ -358,35 +421,41 @@ impl<'s> Descent<'s, '_> {
     /// Scans `text`, which `path` leads to from `original`, then its other readings.
     fn read(&mut self, text: &str, path: &mut Vec<View>, original: &str) {
         let scanner = self.scanner;
-        scanner.scan_text(text, &mut |ruling, span, confidence| {
+        let runs = long_runs(text);
+        scanner.scan_text(text, &runs, &mut |ruling, span, confidence| {
             let span = to_original(path, span, original);
             self.report_once(ruling, span, confidence);
         });
         let decoded = path.iter().filter(|view| view.kind != ViewKind::Visible);
         let depth = decoded.count();
-        for view in readings(text) {
+        let visible = path.iter().any(|view| view.kind == ViewKind::Visible);
+        readings(text, &runs, &mut |mut view| {
             // a visible text has no other visible reading, and none is longer than its original
             let plain = view.kind == ViewKind::Visible;
+            if plain && visible {
+                return true;
+            }
             if depth >= MAX_DEPTH && !plain {
                 // spellings nest harmlessly, as escapes in escapes do; an encoding hides something
                 if view.kind == ViewKind::Base64 {
                     let span = to_original(path, 0..text.len(), original);
                     self.undecoded(span, "text encoded more often than is decoded");
                 }
-                continue;
+                return true;
             }
             let cost = if plain { 0 } else { view.text.len() };
             let Some(left) = self.budget.checked_sub(cost) else {
                 let span = to_original(path, 0..text.len(), original);
                 self.undecoded(span, "text that decodes to more than is read");
-                return;
+                return false;
             };
             self.budget = left;
-            let inner = view.text.clone();
+            let inner = mem::take(&mut view.text);
             path.push(view);
             self.read(&inner, path, original);
             path.pop();
-        }
+            true
+        });
     }
 
     fn report_once(&mut self, ruling: &'s Ruling, span: Range<usize>, confidence: Confidence) {
@@ -433,7 +502,7 @@ enum Anchor {
 struct Building {
     literals: Vec<String>,
     index_of: HashMap<String, usize>,
-    rules_of: Vec<Vec<usize>>,
+    tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
 }
@@ -477,7 +546,8 @@ impl Building {
                         begins_word: begins_word(detector),
                         rulings: vec![ruling],
                     };
-                    self.add_rule(rule, detector.literals.iter().map(|l| (*l).to_owned()));
+                    let literals = detector.literals.iter().map(|l| (*l).to_owned());
+                    self.add_rule(rule, literals.zip(compiled.shapes.iter().cloned()));
                 }
             }
         }
@@ -523,32 +593,41 @@ impl Building {
         } else {
             vec![first.to_owned(), first.to_lowercase(), first.to_uppercase()]
         };
-        self.add_rule(rule, cases);
+        self.add_rule(rule, cases.into_iter().map(|literal| (literal, None)));
         !first.is_empty()
     }
 
-    fn add_rule(&mut self, rule: Rule, literals: impl IntoIterator<Item = String>) {
+    fn add_rule(
+        &mut self,
+        rule: Rule,
+        literals: impl IntoIterator<Item = (String, Option<Shape>)>,
+    ) {
         let index = self.rules.len();
         self.rules.push(rule);
-        for mut literal in literals {
+        for (mut literal, shape) in literals {
             literal.make_ascii_lowercase();
+            let attempt = Try {
+                rule: index,
+                length: literal.len(),
+                shape,
+            };
             let at = *self.index_of.entry(literal.clone()).or_insert_with(|| {
                 self.literals.push(literal);
-                self.rules_of.push(Vec::new());
-                self.rules_of.len().saturating_sub(1)
+                self.tries_of.push(Vec::new());
+                self.tries_of.len().saturating_sub(1)
             });
-            if let Some(rules) = self.rules_of.get_mut(at)
-                && !rules.contains(&index)
+            if let Some(tries) = self.tries_of.get_mut(at)
+                && tries.iter().all(|known| known.rule != index)
             {
-                rules.push(index);
+                tries.push(attempt);
             }
         }
     }
 
     fn finish(self, unreadable: Label, complete: bool) -> Scanner {
         Scanner {
-            literals: complete.then(|| Literals::new(&self.literals)),
-            rules_of: self.rules_of,
+            literals: complete.then(|| Box::new(Literals::new(&self.literals)) as Box<dyn Engine>),
+            tries_of: self.tries_of,
             rules: self.rules,
             digits: self.digits,
             unreadable,

@@ -8,7 +8,9 @@
 use proofroom_canonical::Timestamp;
 use proptest::prelude::*;
 
-use super::{Classifier, Context, OVER_BUDGET, OVERSIZE, UNREADABLE, redact};
+use super::{
+    Classifier, Context, OVER_BUDGET, OVERSIZE, UNREADABLE, literals::Engine, redact, scan::Scanner,
+};
 use crate::{Classification, ClassificationPolicy, Confidence, Origin, Segment};
 
 const HEAD: &str = "version = 1\nlevels = [\"public\", \"internal\", \"confidential\", \"restricted\"]\ndefault = \"public\"\nunreadable = \"restricted\"\n";
@@ -470,6 +472,13 @@ proptest! {
         prop_assert!(split.label >= alone, "{cut} {first:?} {second:?}");
     }
 
+    /// The library's automaton in place of the literals' own engine finds the same.
+    #[test]
+    fn another_engine_finds_the_same(text in pieces(), more in pieces()) {
+        let text = text + &more;
+        prop_assert_eq!(found_by(&shared().scanner, &text), found_by(&ORACLE, &text));
+    }
+
     #[test]
     fn spans_are_slices_of_their_segment(text in pieces(), more in pieces()) {
         let text = text + &more;
@@ -479,6 +488,34 @@ proptest! {
         }
         let _redacted = redact(&text);
     }
+}
+
+static ORACLE: std::sync::LazyLock<Scanner> = std::sync::LazyLock::new(|| {
+    Scanner::with_engine(shared().policy(), |literals| {
+        let mut library = aho_corasick::AhoCorasick::builder();
+        let built = library.ascii_case_insensitive(true).build(literals);
+        Box::new(built.unwrap())
+    })
+});
+
+impl Engine for aho_corasick::AhoCorasick {
+    fn scan(&self, text: &[u8], found: &mut dyn FnMut(usize, usize)) {
+        let hits = self.find_overlapping_iter(text);
+        hits.for_each(|hit| found(hit.pattern().as_usize(), hit.start()));
+    }
+
+    fn table_bytes(&self) -> usize {
+        self.memory_usage()
+    }
+}
+
+/// The rules that hit; which of overlapping hits is reported depends on the order.
+fn found_by(scanner: &Scanner, text: &str) -> std::collections::BTreeSet<String> {
+    let mut found = std::collections::BTreeSet::new();
+    scanner.scan(text, &mut |hit| {
+        found.insert(hit.rule.to_owned());
+    });
+    found
 }
 
 #[test]

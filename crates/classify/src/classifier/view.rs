@@ -79,6 +79,10 @@ impl Builder {
         self.pieces.push((self.text.len(), parent));
     }
 
+    fn copy(&mut self, text: &str, range: Range<usize>) {
+        self.text.push_str(text.get(range).unwrap_or_default());
+    }
+
     fn finish(self, kind: ViewKind) -> View {
         View {
             text: self.text,
@@ -88,32 +92,45 @@ impl Builder {
     }
 }
 
-/// Every reading of `text` that differs from it. Where there are invisible characters it is read
-/// without them, and decoded from there on.
-pub(super) fn readings(text: &str) -> Vec<View> {
-    if let Some(visible) = without_invisible(text) {
-        return vec![visible];
-    }
-    let mut views = Vec::new();
-    views.extend(unescaped(text));
-    percent_decoded(text, &mut views);
-    base64_decoded(text, &mut views);
-    views
+/// Gives every reading of `text` that differs from it, one at a time, until `give` says no. `runs`
+/// are the long runs of the text, of which encoded text is one.
+pub(super) fn readings(text: &str, runs: &[Range<usize>], give: &mut dyn FnMut(View) -> bool) {
+    let (visible, seen) = visible(text);
+    // what is read without its invisible characters is decoded from there on
+    let _ = visible
+        .into_iter()
+        .chain(unescaped(text, &seen))
+        .all(&mut *give)
+        && percent_decoded(text, &seen, give)
+        && base64_decoded(text, runs, &seen, give);
 }
 
-/// `text` without zero-width characters and with full-width forms folded to ASCII.
-fn without_invisible(text: &str) -> Option<View> {
-    let mut changed = foreign(text)
-        .filter(|(_, c)| is_invisible(*c) || fold(*c) != *c)
-        .peekable();
-    changed.peek()?;
+/// The end of the part of `seen`, which is in order, that holds `at`.
+fn past(seen: &[Range<usize>], at: usize) -> Option<usize> {
+    let next = seen.get(seen.partition_point(|part| part.end <= at))?;
+    (next.start <= at).then_some(next.end)
+}
+
+/// `text` without zero-width characters and with full-width forms folded to ASCII: the lines that
+/// have any, with so much around them as one detector looks at. And which parts of it these are.
+fn visible(text: &str) -> (Option<View>, Vec<Range<usize>>) {
+    let changed = foreign(text).filter(|(_, c)| is_invisible(*c) || fold(*c) != *c);
     let mut builder = Builder::default();
-    builder.at(0);
+    let mut parts: Vec<Range<usize>> = Vec::new();
     let mut copied = 0;
     for (at, c) in changed {
-        builder
-            .text
-            .push_str(text.get(copied..at).unwrap_or_default());
+        let end = line_end(text, at.saturating_add(VISIBLE_AFTER));
+        match parts.last_mut() {
+            Some(part) if at < part.end => part.end = end,
+            last => {
+                let before = last.map_or(0, |part| part.end);
+                builder.copy(text, copied..before);
+                copied = line_start(text, at.saturating_sub(VISIBLE_BEFORE)).max(before);
+                builder.at(copied);
+                parts.push(copied..end);
+            }
+        }
+        builder.copy(text, copied..at);
         if !is_invisible(c) {
             builder.at(at);
             builder.text.push(fold(c));
@@ -121,10 +138,20 @@ fn without_invisible(text: &str) -> Option<View> {
         copied = at + c.len_utf8();
         builder.at(copied);
     }
-    builder
-        .text
-        .push_str(text.get(copied..).unwrap_or_default());
-    Some(builder.finish(ViewKind::Visible))
+    let end = parts.last().map_or(0, |part| part.end);
+    builder.copy(text, copied..end);
+    let view = (!parts.is_empty()).then(|| builder.finish(ViewKind::Visible));
+    (view, parts)
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or_default();
+    memrchr(b'\n', before).map_or(0, |line_break| line_break + 1)
+}
+
+fn line_end(text: &str, at: usize) -> usize {
+    let after = text.as_bytes().get(at..).unwrap_or_default();
+    memchr(b'\n', after).map_or(text.len(), |line_break| at + line_break + 1)
 }
 
 /// The characters outside ASCII and where they stand, blocks of ASCII passed over whole.
@@ -178,7 +205,7 @@ const LOOK_ALIKES: (&str, &str) = (
 );
 
 /// The lines that hold JSON or source code escapes, with these undone.
-fn unescaped(text: &str) -> Option<View> {
+fn unescaped(text: &str, seen: &[Range<usize>]) -> Option<View> {
     let bytes = text.as_bytes();
     let rest = |from: usize| bytes.get(from..).unwrap_or_default();
     let mut builder = Builder::default();
@@ -189,9 +216,11 @@ fn unescaped(text: &str) -> Option<View> {
         let before = bytes.get(from..slash).unwrap_or_default();
         let start = memrchr(b'\n', before).map_or(from, |at| from + at + 1);
         let end = memchr(b'\n', rest(slash)).map_or(bytes.len(), |at| slash + at + 1);
-        let line = text.get(start..end).unwrap_or_default();
-        unescape_line(line, start, &mut builder);
-        from = end;
+        from = past(seen, start).unwrap_or_else(|| {
+            let line = text.get(start..end).unwrap_or_default();
+            unescape_line(line, start, &mut builder);
+            end
+        });
     }
     (!builder.text.is_empty()).then(|| builder.finish(ViewKind::Spelling))
 }
@@ -255,13 +284,17 @@ fn hex(digits: &str) -> Option<u32> {
 }
 
 /// Every run without white space that holds a percent escape, decoded.
-fn percent_decoded(text: &str, views: &mut Vec<View>) {
+fn percent_decoded(text: &str, seen: &[Range<usize>], give: &mut dyn FnMut(View) -> bool) -> bool {
     let bytes = text.as_bytes();
     let mut from = 0;
     while let Some(at) = bytes.get(from..).and_then(|rest| memchr(b'%', rest)) {
         let at = from + at;
         from = at + 1;
         if percent_byte(bytes, at).is_none() {
+            continue;
+        }
+        if let Some(end) = past(seen, at) {
+            from = end;
             continue;
         }
         let inside = |b: &u8| !b.is_ascii_whitespace();
@@ -278,12 +311,16 @@ fn percent_decoded(text: &str, views: &mut Vec<View>) {
             next += if byte.is_some() { 3 } else { 1 };
         }
         from = run.end;
-        views.push(View {
+        let view = View {
             text: String::from_utf8_lossy(&decoded).into_owned(),
             kind: ViewKind::Spelling,
             map: Map::Whole(run),
-        });
+        };
+        if !give(view) {
+            return false;
+        }
     }
+    true
 }
 
 fn percent_byte(bytes: &[u8], at: usize) -> Option<u8> {
@@ -295,42 +332,58 @@ fn percent_byte(bytes: &[u8], at: usize) -> Option<u8> {
 }
 
 /// Every run of base64 that decodes to text, runs over several lines put together.
-fn base64_decoded(text: &str, views: &mut Vec<View>) {
+fn base64_decoded(
+    text: &str,
+    runs: &[Range<usize>],
+    seen: &[Range<usize>],
+    give: &mut dyn FnMut(View) -> bool,
+) -> bool {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(run) = next_run::<HALF_RUN>(bytes, at, &BASE64) {
-        at = run.end.max(at + 1);
-        if let Some(decoded) = hex_decoded(bytes.get(run.clone()).unwrap_or_default()) {
-            views.push(View {
-                text: decoded,
-                kind: ViewKind::Base64,
-                map: Map::Whole(run),
-            });
-            continue;
-        }
-        let Some(shift) = (0..4).find(|shift| reads_as_text(bytes, &run, *shift)) else {
-            continue;
-        };
-        let start = run.start + shift;
-        let mut encoded = bytes.get(start..run.end).unwrap_or_default().to_vec();
-        let mut end = run.end;
-        let mut line = run.end - run.start;
-        while line >= MIN_WRAPPED_LINE
-            && let Some(next) = wrapped(bytes, end)
-        {
-            encoded.extend_from_slice(bytes.get(next.clone()).unwrap_or_default());
-            end = next.end;
-            line = next.end - next.start;
-        }
-        at = end;
-        if let Some(decoded) = decode(&encoded) {
-            views.push(View {
-                text: as_text(&decoded),
-                kind: ViewKind::Base64,
-                map: Map::Whole(start..end),
-            });
+    let long = |run: &&Range<usize>| run.len() >= MIN_RUN && past(seen, run.start).is_none();
+    for long in runs.iter().filter(long) {
+        at = at.max(long.start);
+        let within = bytes.get(..long.end).unwrap_or_default();
+        while let Some(run) = next_run::<MIN_RUN>(within, at, &BASE64) {
+            let (view, end) = decoded_run(bytes, run);
+            at = end;
+            if view.is_some_and(|view| !give(view)) {
+                return false;
+            }
         }
     }
+    true
+}
+
+/// What a run is in plain text, if it is, and where what was read of it ends.
+fn decoded_run(bytes: &[u8], run: Range<usize>) -> (Option<View>, usize) {
+    let view = |text, whole| View {
+        text,
+        kind: ViewKind::Base64,
+        map: Map::Whole(whole),
+    };
+    let mut end = run.end;
+    if let Some(decoded) = hex_decoded(bytes.get(run.clone()).unwrap_or_default()) {
+        return (Some(view(decoded, run)), end);
+    }
+    let Some(shift) = (0..4).find(|shift| reads_as_text(bytes, &run, *shift)) else {
+        return (None, end);
+    };
+    let start = run.start + shift;
+    let mut encoded = bytes.get(start..run.end).unwrap_or_default().to_vec();
+    let mut line = run.len();
+    while line >= MIN_WRAPPED_LINE
+        && let Some(next) = wrapped(bytes, end)
+    {
+        encoded.extend_from_slice(bytes.get(next.clone()).unwrap_or_default());
+        end = next.end;
+        line = next.len();
+    }
+    let decoded = decode(&encoded);
+    (
+        decoded.map(|decoded| view(as_text(&decoded), start..end)),
+        end,
+    )
 }
 
 /// The text that a run of hexadecimal digits is, if it is one.
@@ -441,7 +494,7 @@ fn next_seam(text: &str, from: usize) -> Option<usize> {
 
 /// Length of what breaks a value at the start of `text`: `"` `+` line `"`, a backslash and a line
 /// break, or a line break and indentation. Zero where nothing does.
-fn seam_length(text: &str) -> usize {
+pub(super) fn seam_length(text: &str) -> usize {
     let bytes = text.as_bytes();
     let Some(first) = bytes.first() else { return 0 };
     let quote = matches!(first, b'"' | b'\'');
@@ -466,9 +519,11 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Half the shortest run taken for base64: all of it is 24 bytes of text, the shortest token worth
-/// hiding.
-const HALF_RUN: usize = 16;
+/// The shortest run taken for base64: 24 bytes of text, the shortest token worth hiding.
+const MIN_RUN: usize = 32;
+/// What a detector that looks at much text looks at, a FHIR resource.
+const VISIBLE_BEFORE: usize = 512;
+const VISIBLE_AFTER: usize = 4_352;
 /// Encoders wrap at 64 or 76.
 const MIN_WRAPPED_LINE: usize = 60;
 const MAX_RUN_BEFORE: usize = 512;
@@ -481,10 +536,20 @@ const MAX_SEAM: usize = 64;
     reason = "the samples are ASCII where they are cut"
 )]
 mod tests {
-    use super::{readings, rejoined};
+    use super::{View, readings, rejoined};
+    use crate::detect::long_runs;
+
+    fn all(text: &str) -> Vec<View> {
+        let mut views = Vec::new();
+        readings(text, &long_runs(text), &mut |view| {
+            views.push(view);
+            true
+        });
+        views
+    }
 
     fn texts(text: &str) -> Vec<String> {
-        readings(text).into_iter().map(|view| view.text).collect()
+        all(text).into_iter().map(|view| view.text).collect()
     }
 
     #[test]
@@ -495,14 +560,14 @@ mod tests {
     #[test]
     fn zero_width_characters_and_full_width_letters_are_undone() {
         assert_eq!(texts("a\u{200b}b\u{ff21}"), ["abA"]);
-        let view = &readings("a\u{200b}b")[0];
+        let view = &all("a\u{200b}b")[0];
         assert_eq!(view.to_parent(&(1..2)), 4..5);
     }
 
     #[test]
     fn escapes_are_undone_and_map_back() {
         let text = r#"first\u0041 \"x\" \d"#;
-        let views = readings(text);
+        let views = all(text);
         assert_eq!(views[0].text, "firstA \"x\" \\d\n");
         assert_eq!(views[0].to_parent(&(5..6)), 5..11);
         assert_eq!(&text[views[0].to_parent(&(8..9))], "x");

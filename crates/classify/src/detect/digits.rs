@@ -52,6 +52,11 @@ pub(crate) fn scan_digits(
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(start) = next_digit(bytes, at) {
+        let group = first_group(bytes, start);
+        if group - start < MIN_DIGITS && !goes_on(bytes, group) {
+            at = group;
+            continue;
+        }
         let run = DigitRun::read(bytes, start);
         if run.count < MIN_DIGITS && !goes_on(bytes, run.end) {
             at = run.end.max(start + 1);

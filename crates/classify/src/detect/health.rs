@@ -236,14 +236,21 @@ static TERMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
 });
 
 /// Whether a condition, drug or finding stands near enough to count for anything in `window`.
-fn clinical(text: &[u8], window: Range<usize>) -> bool {
+fn clinical(text: &[u8], window: Range<usize>, _: usize) -> bool {
     let Some(terms) = STRONG_TERMS.as_ref() else {
         return true;
     };
     let reach = WINDOW + MAX_CHARACTER;
     let start = window.start.saturating_sub(reach);
     let end = window.end.saturating_add(reach).min(text.len());
-    terms.is_match(text.get(start..end).unwrap_or_default())
+    let near = text.get(start..end).unwrap_or_default();
+    // as in `clinical_weight`: no part of a word but its beginning
+    let begins = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| near.get(at));
+        !before.is_some_and(u8::is_ascii_alphabetic)
+    };
+    let mut found = terms.find_overlapping_iter(near);
+    found.any(|term| begins(term.start()))
 }
 
 static STRONG_TERMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {

@@ -55,7 +55,7 @@ pub(super) fn number_at(
 ) -> Option<usize> {
     let bytes = text.as_bytes();
     let from = with_letters(bytes, start)?;
-    if let Some((rule, span)) = formed(text, from) {
+    if let Some((rule, span)) = formed(text, from, start) {
         let end = span.end;
         report(rule, span, Confidence::High);
         return Some(end);
@@ -112,7 +112,10 @@ fn with_letters(bytes: &[u8], start: usize) -> Option<usize> {
     Some(start)
 }
 
-fn formed(text: &str, from: usize) -> Option<(&'static str, Range<usize>)> {
+fn formed(text: &str, from: usize, start: usize) -> Option<(&'static str, Range<usize>)> {
+    if !may_be_formed(text.as_bytes(), from, start) {
+        return None;
+    }
     let regex = FORMS.as_ref()?;
     let end = floor_boundary(text, from + MAX_FORM);
     let input = Input::new(text).range(from..end).anchored(Anchored::Yes);
@@ -149,6 +152,23 @@ fn formed(text: &str, from: usize) -> Option<(&'static str, Range<usize>)> {
         _ => (NATIONAL, luhn(&compact)),
     };
     right.then_some((rule, span))
+}
+
+/// Whether any of [`FORMS`] can begin at `from`, whose first digits are at `start`: how many there
+/// are and what follows them rules most out.
+fn may_be_formed(bytes: &[u8], from: usize, start: usize) -> bool {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let next = rest.get(digits).copied().unwrap_or(b' ');
+    match (start - from, digits) {
+        (0, 1) => next == b'-' || next.is_ascii_uppercase(),
+        (0, 3 | 4) => matches!(next, b' ' | b'-'),
+        (0, 6..=8) => matches!(next, b'-' | b'+') || next.is_ascii_uppercase(),
+        // the least lengths of letters with digits right behind them
+        (1, 0..=6) | (2, 0..=1) => false,
+        (1 | 2 | 3 | 5 | 6, _) => bytes.get(from).is_some_and(u8::is_ascii_uppercase),
+        _ => false,
+    }
 }
 
 /// The longest start of the match that is a right IBAN: what follows may look like more of it.
@@ -190,6 +210,9 @@ fn phone(text: &str, start: usize) -> Option<Range<usize>> {
         return Some(span);
     }
     let dated = matches!(groups.as_slice(), [4, 2, 2, ..] | [2, 2, 4] | [1, 2, 4]);
+    if dated || digits.len() < 7 {
+        return None;
+    }
     let head = before_on_line(text.get(..from)?, 28).to_ascii_lowercase();
     let tail = around(text, &(end..end), 12);
     let said = CUES.iter().any(|cue| says(&head, cue))
@@ -198,7 +221,7 @@ fn phone(text: &str, start: usize) -> Option<Range<usize>> {
                 .trim_start_matches(['-', ' ', '('])
                 .starts_with(cue)
         });
-    (said && !dated && digits.len() >= 7).then_some(span)
+    said.then_some(span)
 }
 
 /// The cue, with at most a few marks and small words after it.

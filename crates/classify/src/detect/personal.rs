@@ -1,6 +1,8 @@
 //! Personal data: addresses of mail and post, contact cards, dates of birth, account numbers and
 //! identity numbers. A checksum or a word that names the number decides; a bare number never does.
 
+use std::ops::Range;
+
 use super::{
     Broken, Detector, Hit, Severity, Verdict, Window, always, at,
     checksums::{aba, kvnr, luhn, nhs, spanish_letter, vin},
@@ -31,17 +33,20 @@ const fn personal(
 }
 
 pub(super) const DETECTORS: &[Detector] = &[
-    personal(
-        "contact-email",
-        "a mail address outside the domains reserved for examples",
-        &["@"],
-        Window::Around {
-            before: 64,
-            reach: 120,
-        },
-        r"[A-Za-z0-9][A-Za-z0-9._%+'-]{0,63}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,5}[A-Za-z]{2,24}",
-        email,
-    ),
+    Detector {
+        needs: between_names,
+        ..personal(
+            "contact-email",
+            "a mail address outside the domains reserved for examples",
+            &["@"],
+            Window::Around {
+                before: 64,
+                reach: 120,
+            },
+            r"[A-Za-z0-9][A-Za-z0-9._%+'-]{0,63}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,5}[A-Za-z]{2,24}",
+            email,
+        )
+    },
     personal(
         "contact-card",
         "a vCard with a name and a way to reach it",
@@ -50,24 +55,27 @@ pub(super) const DETECTORS: &[Detector] = &[
         r"(?is)BEGIN:VCARD.{1,1500}?\b(?:TEL|EMAIL|ADR)[^:\r\n]{0,60}:[^\r\n]{5,}",
         accept,
     ),
-    personal(
-        "contact-address",
-        "a postal address where the text says that it is one",
-        &[
-            "address",
-            "lives at",
-            "lives on",
-            "living at",
-            "resides at",
-            "ship to",
-            "deliver to",
-            "adresse",
-            "street",
-        ],
-        at(220),
-        r#"(?i)(?:(?:home |postal |billing |shipping |mailing |street |full)?address(?:[_ ]?line)?(?:[_ ]?1)?\\?["']?(?:\s{0,3}[:=>]\s{0,4}|\s(?:is|with|to)\s)|lives (?:at|on)\s|living at\s|resides at\s|ship to:?\s|deliver to:?\s|adresse\s{0,2}:\s{0,3}|street(?:address(?:line)?)?\\?["']?\s{0,2}[:>]\s{0,3})\\?["']?([^\r\n"'<>{}]{6,100})"#,
-        address,
-    ),
+    Detector {
+        needs: digits::<1>,
+        ..personal(
+            "contact-address",
+            "a postal address where the text says that it is one",
+            &[
+                "address",
+                "lives at",
+                "lives on",
+                "living at",
+                "resides at",
+                "ship to",
+                "deliver to",
+                "adresse",
+                "street",
+            ],
+            at(220),
+            r#"(?i)(?:(?:home |postal |billing |shipping |mailing |street |full)?address(?:[_ ]?line)?(?:[_ ]?1)?\\?["']?(?:\s{0,3}[:=>]\s{0,4}|\s(?:is|with|to)\s)|lives (?:at|on)\s|living at\s|resides at\s|ship to:?\s|deliver to:?\s|adresse\s{0,2}:\s{0,3}|street(?:address(?:line)?)?\\?["']?\s{0,2}[:>]\s{0,3})\\?["']?([^\r\n"'<>{}]{6,100})"#,
+            address,
+        )
+    },
     Detector {
         needs: digits::<3>,
         ..personal(
@@ -99,7 +107,7 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
     Detector {
-        needs: digits::<1>,
+        needs: named,
         ..personal(
             "identity-number",
             "a number next to the name of a national document or register",
@@ -234,6 +242,40 @@ pub(super) const DETECTORS: &[Detector] = &[
     },
 ];
 
+/// Whether an address can stand around the `@` at `at`.
+fn between_names(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| text.get(at));
+    let after = text.get(at + 1..window.end).unwrap_or_default();
+    let label = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'-';
+    let domain = after.iter().take_while(label).count();
+    before.is_some_and(|b| b.is_ascii_alphanumeric() || b"._%+'-".contains(b))
+        && after.first().is_some_and(u8::is_ascii_alphanumeric)
+        && after.get(domain) == Some(&b'.')
+}
+
+/// Whether the name of a document begins at `at`, and a digit is near. `licen` and `identity` stand
+/// within a name, the others begin one.
+fn named(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    let begins = |word: &[u8]| {
+        let head = text.get(at..at + word.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(word))
+    };
+    let before = text.get(window.start..at).unwrap_or_default();
+    let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let drives = || {
+        before
+            .to_ascii_lowercase()
+            .windows(4)
+            .any(|part| part == b"driv")
+    };
+    let fits = if begins(b"licen") {
+        drives()
+    } else {
+        begins(b"identity") || !before.last().is_some_and(word)
+    };
+    fits && digits::<1>(text, window, at)
+}
+
 fn chip_number(digits: &str) -> bool {
     // the tag's value is padded to whole bytes, so the next tag may follow without a gap
     [16, 15, 14, 19, 18]
@@ -268,9 +310,12 @@ fn email(hit: &Hit<'_>) -> Verdict {
             .iter()
             .any(|d| domain == *d || domain.ends_with(&format!(".{d}")));
     let before = hit.text.get(..hit.span.start).unwrap_or_default();
-    let glued = before.ends_with([':', '/', '@', '\\', '='])
-        && !before.to_ascii_lowercase().ends_with("mailto:")
-        && !is_field(before);
+    let mailto = before
+        .len()
+        .checked_sub(MAILTO.len())
+        .and_then(|at| before.get(at..))
+        .is_some_and(|last| last.eq_ignore_ascii_case(MAILTO));
+    let glued = before.ends_with([':', '/', '@', '\\', '=']) && !mailto && !is_field(before);
     let host = hit.after(2).starts_with(':')
         && !hit.after(2).ends_with([' ', '\n', '"'])
         && hit.after(2).len() > 1;
@@ -282,6 +327,8 @@ fn email(hit: &Hit<'_>) -> Verdict {
         Verdict::Accept(Confidence::Medium)
     }
 }
+
+const MAILTO: &str = "mailto:";
 
 /// `// - Name <mail>`, `"Name <mail>",`: how comments and manifests name who wrote something.
 fn is_credit(hit: &Hit<'_>) -> bool {

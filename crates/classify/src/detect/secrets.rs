@@ -129,7 +129,7 @@ pub(super) const DETECTORS: &[Detector] = &[
             reach: 400,
         },
         broken: Broken::Leave,
-        needs: |text, window| text.get(window).is_some_and(|w| w.contains(&b'@')),
+        needs: has_user,
         ..secret(
             "uri-password",
             "a password inside a connection URI",
@@ -156,6 +156,14 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
 ];
+
+/// Whether what follows the `://` at `at` is a user, a colon and, somewhere, an `@`.
+fn has_user(text: &[u8], window: std::ops::Range<usize>, at: usize) -> bool {
+    let after = text.get(at + "://".len()..window.end).unwrap_or_default();
+    let mut ends = after.iter();
+    let end = ends.find(|b| b.is_ascii_whitespace() || b":/@\"'`<>?#".contains(b));
+    end == Some(&b':') && ends.any(|b| *b == b'@')
+}
 
 fn accept_high(_: &Hit<'_>) -> Verdict {
     Verdict::Accept(Confidence::High)

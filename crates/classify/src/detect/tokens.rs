@@ -1,7 +1,7 @@
 //! Long generated values near a word that says credential, whatever stands between: calls, JSON
 //! arrays, prose, tables. Found from the value's side: long unbroken runs are rare, words are not.
 
-use std::{ops::Range, sync::LazyLock};
+use std::{iter, ops::Range, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 
@@ -29,17 +29,26 @@ fn never(_: &Hit<'_>) -> Verdict {
     Verdict::Reject
 }
 
-/// Reports every such value in `text`.
+/// The long unbroken runs of `text`, in which generated values and encoded texts stand.
+pub(crate) fn long_runs(text: &str) -> Vec<Range<usize>> {
+    let mut at = 0;
+    let next = || {
+        let run = next_run::<MIN_RUN>(text.as_bytes(), at, &TOKEN)?;
+        at = run.end;
+        Some(run)
+    };
+    iter::from_fn(next).collect()
+}
+
+/// Reports every such value among the [`long_runs`] of `text`.
 pub(crate) fn scan_tokens(
     text: &str,
+    runs: &[Range<usize>],
     report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
 ) {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(run) = next_run::<HALF>(bytes, at, &TOKEN) {
-        at = run.end + 1;
-        if run.len() <= MAX_RUN && is_credential(text, &run) {
-            report(NEARBY, run, Confidence::Low);
+    for run in runs.iter().filter(|run| run.len() <= MAX_RUN) {
+        if is_credential(text, run) {
+            report(NEARBY, run.clone(), Confidence::Low);
         }
     }
 }
@@ -52,8 +61,11 @@ fn is_credential(text: &str, run: &Range<usize>) -> bool {
         return false;
     };
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    if digits < 2 {
+        return false;
+    }
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
-    if digits < 2 || letters < 4 || value.bytes().filter(|b| matches!(b, b'.' | b'/')).count() > 2 {
+    if letters < 4 || value.bytes().filter(|b| matches!(b, b'.' | b'/')).count() > 2 {
         return false;
     }
     // a call, a member of something, a constant of a program
@@ -154,8 +166,8 @@ fn automaton(words: &[&str]) -> Option<AhoCorasick> {
 }
 
 pub(crate) const NEARBY: &str = "credential-nearby";
-/// Half the shortest value.
-const HALF: usize = 10;
+/// The shortest value.
+const MIN_RUN: usize = 20;
 /// Longer ones are files.
 const MAX_RUN: usize = 200;
 const REACH: usize = 72;

@@ -184,13 +184,21 @@ pub(super) const DETECTORS: &[Detector] = &[
         &["key-", "pubkey-"],
         r"\b(?:pub)?key-[0-9a-f]{32}\b",
     ),
-    inner(
-        33,
-        "mailchimp-key",
-        "a Mailchimp key",
-        &["-us"],
-        r"\b[0-9a-f]{32}-us\d{1,2}\b",
-    ),
+    Detector {
+        needs: |text, window, at| {
+            let before = text.get(window.start..at).unwrap_or_default();
+            let region = text.get(at + "-us".len());
+            before.last().is_some_and(u8::is_ascii_hexdigit)
+                && region.is_some_and(u8::is_ascii_digit)
+        },
+        ..inner(
+            33,
+            "mailchimp-key",
+            "a Mailchimp key",
+            &["-us"],
+            r"\b[0-9a-f]{32}-us\d{1,2}\b",
+        )
+    },
     token(
         "pypi-token",
         "a PyPI token",
@@ -406,13 +414,15 @@ pub(super) const DETECTORS: &[Detector] = &[
         &["sbp_", "sb_secret_"],
         r"\b(?:sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{31})\b",
     ),
-    inner(
-        15,
-        "airtable-token",
-        "an Airtable personal token",
-        &["pat"],
-        r"\bpat[A-Za-z0-9]{14}\.[a-f0-9]{64}\b",
-    ),
+    Detector {
+        broken: Broken::Leave,
+        ..token(
+            "airtable-token",
+            "an Airtable personal token",
+            &["pat"],
+            r"\bpat[A-Za-z0-9]{14}\.[a-f0-9]{64}\b",
+        )
+    },
     token(
         "buildkite-token",
         "a Buildkite token",
