@@ -224,8 +224,23 @@ impl Upstream {
             .then_some(model)
     }
 
-    pub(crate) fn speaks(&self, api: UpstreamApi) -> bool {
-        self.apis.contains(&api)
+    fn speaks(&self, api: Api) -> bool {
+        self.apis.contains(&UpstreamApi::of(api))
+    }
+
+    /// The API in which this upstream is asked for what a client asks in `api`: the same, or else the
+    /// first that it speaks of those into which that is translated.
+    pub(crate) fn spoken(&self, api: Api) -> Option<Api> {
+        let others: &[Api] = match api {
+            Api::ChatCompletions => &[Api::Responses, Api::Messages],
+            Api::Responses => &[Api::ChatCompletions, Api::Messages],
+            Api::Messages => &[Api::Responses, Api::ChatCompletions],
+            Api::Embeddings | Api::Rerank | Api::CountTokens => &[],
+        };
+        std::iter::once(&api)
+            .chain(others)
+            .copied()
+            .find(|api| self.speaks(*api))
     }
 
     /// Names that a client can ask for: globs are left out, because nobody can ask for a glob.

@@ -23,6 +23,7 @@ use crate::{
     observe::RunEvent,
     prompt::Arrival,
     sink::{MODEL_RUN, SinkError, Submission},
+    translated::Translating,
 };
 
 /// What a record says about a request that could not be read: it has no label of its own.
@@ -50,6 +51,7 @@ pub(crate) struct Draft {
     findings: Vec<FindingCount>,
     pub(crate) routing: RoutingResult,
     pub(crate) upstream: Option<UpstreamFacts>,
+    pub(crate) translating: Option<Translating>,
 }
 
 /// How a run ended.
@@ -121,7 +123,14 @@ impl Draft {
             findings,
             routing,
             upstream: None,
+            translating: None,
         }
+    }
+
+    /// The API in which the upstream answers.
+    pub(crate) fn spoken(&self) -> Api {
+        let translating = self.translating.as_ref();
+        translating.map_or(self.opening.api, |found| found.translation.upstream())
     }
 
     /// The session's label by which this run is routed.
@@ -214,6 +223,7 @@ impl Draft {
             routing: self.routing,
             upstream: self.upstream,
             response: end.response,
+            translated: self.translating.map(Translating::record),
             status: end.status,
             failure: end.failure,
             started: self.opening.started,

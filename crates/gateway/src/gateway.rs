@@ -29,7 +29,7 @@ use crate::{
     answer::AnswerBody,
     caller::{Caller, CallerIdentity},
     channel::Channel,
-    config::{UpstreamApi, UpstreamsConfig},
+    config::{Upstream, UpstreamsConfig},
     draft::Opening,
     evidence::EvidenceStore,
     headers, models,
@@ -271,15 +271,19 @@ impl Core {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// The upstreams that speak `api`, as routing sees them. A glob becomes an offer of `model`, the
-    /// name asked for, when it matches.
+    /// The upstreams that can be asked in `api` or by a translation of it, as routing sees them: those
+    /// that speak it before the others. A glob becomes an offer of `model`, the name asked for, when
+    /// it matches.
     pub(crate) fn offers_for(&self, api: Api, model: &str) -> Vec<UpstreamOffer> {
-        let api = UpstreamApi::of(api);
-        let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
-        self.upstreams
+        let mut able: Vec<(bool, &Upstream)> = self
+            .upstreams
             .iter()
-            .filter(|upstream| upstream.speaks(api))
-            .map(|upstream| UpstreamOffer {
+            .filter_map(|upstream| Some((upstream.spoken(api)? != api, upstream)))
+            .collect();
+        able.sort_by_key(|(translated, _)| *translated);
+        let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
+        able.into_iter()
+            .map(|(_, upstream)| UpstreamOffer {
                 name: upstream.name.clone(),
                 tier: upstream.tier.clone(),
                 models: upstream
@@ -296,13 +300,12 @@ impl Core {
             .collect()
     }
 
-    /// The upstreams that speak another API only, which routing does not see.
+    /// The upstreams that speak only APIs into which `api` is not translated; routing does not see them.
     pub(crate) fn not_speaking(&self, api: Api) -> Vec<RejectedUpstream> {
-        let api = UpstreamApi::of(api);
         let silent = self
             .upstreams
             .iter()
-            .filter(|upstream| !upstream.speaks(api));
+            .filter(|upstream| upstream.spoken(api).is_none());
         silent
             .map(|upstream| RejectedUpstream {
                 upstream: upstream.name.clone(),

@@ -26,6 +26,7 @@ mod served;
 mod setup;
 mod sink;
 mod tls;
+mod translated;
 mod transport;
 
 pub use ambient::{Clock, Entropy, NoEntropy, SystemClock, SystemEntropy};

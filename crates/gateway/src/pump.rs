@@ -24,7 +24,7 @@ use crate::{
 
 /// Why the flow of chunks ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+pub(crate) enum Stop {
     /// The upstream ended its body.
     End,
     ClientGone,
@@ -32,10 +32,11 @@ enum Stop {
 }
 
 /// Everything that went to the client so far.
-struct Passed {
-    hasher: Hasher,
-    meter: ResponseMeter,
-    bytes: u64,
+pub(crate) struct Passed {
+    pub(crate) hasher: Hasher,
+    /// Reads what the upstream sent.
+    pub(crate) meter: ResponseMeter,
+    pub(crate) bytes: u64,
 }
 
 impl Passed {
@@ -132,7 +133,7 @@ async fn pass(
     }
 }
 
-async fn end(
+pub(crate) async fn end(
     draft: Draft,
     http_status: StatusCode,
     passed: Passed,
@@ -180,7 +181,7 @@ fn response(
         http_status: http_status.as_u16(),
         digest: hasher.finish(),
         bytes,
-        tokens: tokens(draft.opening.api, usage),
+        tokens: tokens(draft.spoken(), usage),
     }
 }
 

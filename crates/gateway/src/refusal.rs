@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use proofroom_llm::{Api, RequestError, error_body};
+use proofroom_llm::{Api, RequestError, error_body, translate::TranslateError};
 use proofroom_record::statement::Failure;
 
 use crate::answer::AnswerBody;
@@ -122,6 +122,10 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn untranslatable(error: &TranslateError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+    }
+
     pub(crate) fn unfinished() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -145,6 +149,7 @@ pub(crate) enum UpstreamFault {
     Incomplete,
     ReportedError,
     Unreadable,
+    NotTranslatable,
     Status,
 }
 
@@ -162,6 +167,7 @@ impl UpstreamFault {
             Self::Incomplete => "upstream-answer-incomplete",
             Self::ReportedError => "upstream-reported-error",
             Self::Unreadable => "upstream-answer-unreadable",
+            Self::NotTranslatable => "upstream-answer-not-translatable",
             Self::Status => "upstream-status",
         }
     }
@@ -187,6 +193,9 @@ impl UpstreamFault {
             Self::Incomplete => "the upstream's answer ended before it was complete",
             Self::ReportedError => "the upstream reported an error inside its answer",
             Self::Unreadable => "the upstream's answer cannot be read",
+            Self::NotTranslatable => {
+                "the upstream's answer cannot be said in the format of the client's api"
+            }
             Self::Status => "the upstream answered with an error status",
         }
     }

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use proofroom_canonical::Digest;
 use proofroom_classify::{Assurance, Candidate};
-use proofroom_llm::RequestFacts;
+use proofroom_llm::{Api, RequestFacts};
 use proofroom_record::{event::RunStatus, statement::RejectedUpstream};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     pump,
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
+    translated::{self, Translating},
     transport::UpstreamResponse,
 };
 
@@ -62,6 +63,7 @@ pub(crate) async fn try_candidates(
                 draft.routing.tier = None;
                 draft.routing.upstream = None;
                 draft.upstream = None;
+                draft.translating = None;
                 draft.request.forwarded = None;
                 last = failed;
             }
@@ -112,7 +114,15 @@ async fn attempt(
         () = reply.closed() => return Ok(Sent::ClientGone),
         open = channel.open(core, model, chosen.assurance) => open.map_err(|error| Attempt::refused(error.refusal()))?,
     };
-    let prompt = if model == outgoing.facts.model {
+    let spoken = upstream
+        .spoken(draft.opening.api)
+        .ok_or_else(|| Attempt::refused(UpstreamFault::Unreachable.refusal()))?;
+    let translating = Translating::between(draft.opening.api, spoken, outgoing.facts.usage);
+    let prompt = if let Some(translating) = &translating {
+        translating
+            .prompt(&outgoing.prompt, model)
+            .map_err(Attempt::refused)?
+    } else if model == outgoing.facts.model {
         outgoing.prompt.clone()
     } else {
         let spliced = outgoing
@@ -121,13 +131,14 @@ async fn attempt(
             .map_err(|error| Attempt::refused(Refusal::unread(&error)))?;
         Prompt::new(spliced)
     };
-    let request = build(draft, outgoing, &upstream, &prompt)?;
+    let request = build(draft, outgoing, &upstream, spoken, &prompt)?;
     core.sink
         .ready()
         .map_err(|_| Attempt::refused(Refusal::closed()))?;
     draft.routing.tier = Some(chosen.tier.clone());
     draft.routing.upstream = Some(upstream.name.clone());
     draft.request.forwarded = Some(Digest::of(prompt.as_slice()));
+    draft.translating = translating;
     draft.upstream = Some(open.facts(&upstream, core.clock.now()));
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,
@@ -144,13 +155,19 @@ fn build(
     draft: &Draft,
     outgoing: &Outgoing,
     upstream: &Upstream,
+    spoken: Api,
     prompt: &Prompt,
 ) -> Result<Request<Full<Bytes>>, Attempt> {
     let unsendable = || Attempt::refused(UpstreamFault::Unreachable.refusal());
-    let path = format!("{}{}", draft.opening.api.path(), outgoing.query);
+    let same = spoken == draft.opening.api;
+    let query = if same { outgoing.query } else { "" };
+    let path = format!("{}{query}", spoken.path());
     let uri = upstream.base_url.join(&path).map_err(|_| unsendable())?;
-    let forwarded =
+    let mut forwarded =
         headers::to_upstream(&outgoing.headers, &upstream.credential).map_err(|_| unsendable())?;
+    if !same {
+        translated::adjust(&mut forwarded, spoken);
+    }
     let mut request = Request::new(Full::new(prompt.to_bytes()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
@@ -194,14 +211,17 @@ async fn finish_sent(draft: Draft, sent: Sent, reply: Reply) {
             let status = RunStatus::UpstreamError;
             answer_alone(draft, &fault.refusal(), status, None, reply).await;
         }
-        Sent::Answered(response) => match unusable(&response) {
-            Some(fault) => {
+        Sent::Answered(response) => match (unusable(&response), draft.translating) {
+            (Some(fault), _) => {
                 let http_status = response.status().as_u16();
                 drop(response);
                 let status = RunStatus::UpstreamError;
                 answer_alone(draft, &fault.refusal(), status, Some(http_status), reply).await;
             }
-            None => pump::stream(draft, response, reply).await,
+            (None, Some(translating)) => {
+                translated::stream(draft, translating, response, reply).await;
+            }
+            (None, None) => pump::stream(draft, response, reply).await,
         },
     }
 }

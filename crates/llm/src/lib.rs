@@ -18,6 +18,7 @@ mod node;
 mod refusal;
 mod splice;
 mod texts;
+pub mod translate;
 mod usage;
 
 pub use api::Api;

@@ -203,6 +203,7 @@ impl Predicate for ModelRun {
             RunStatus::Complete if !(sent && answered && self.upstream.is_some()) => {
                 Some("complete, yet request, upstream or answer is missing")
             }
+            _ if self.translated.is_some() && !sent => Some("translated, yet nothing was sent"),
             RunStatus::Refused | RunStatus::UpstreamError if self.failure.is_none() => {
                 Some("refused or failed without a reason")
             }

@@ -188,6 +188,10 @@ pub struct ModelRun {
     /// What came back; absent when nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<ModelResponse>,
+    /// Present when the upstream does not speak the client's API, so that `request.forwarded` and
+    /// `response` are not what was received but what was said in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translated: Option<Translated>,
     /// How the run ended.
     pub status: RunStatus,
     /// Stable code and words of a refusal or failure.
@@ -199,6 +203,17 @@ pub struct ModelRun {
     pub finished: Timestamp,
     /// 32 random bytes in hex, so that the record's digest in the log says nothing about it.
     pub blinding: Nonce,
+}
+
+/// How a run was said in another API's format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Translated {
+    /// Path of the upstream's API, such as `/v1/messages`.
+    pub endpoint: String,
+    /// Digest of the answer's bytes as the upstream sent them; absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Digest>,
 }
 
 /// A stable code with words for a person.

@@ -20,6 +20,8 @@ mod policy;
 #[cfg(test)]
 mod tee;
 #[cfg(test)]
+mod translated;
+#[cfg(test)]
 mod upstream;
 #[cfg(test)]
 mod world;

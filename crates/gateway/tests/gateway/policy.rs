@@ -114,10 +114,11 @@ async fn a_secret_beside_the_body_counts_as_one_within() {
 #[tokio::test]
 async fn an_upstream_of_another_api_is_rejected_by_name() {
     let upstream = FakeUpstream::plain().await;
-    let one_api = standard(upstream.address).replace("\"chat\", \"messages\"", "\"chat\"");
+    let one_api = standard(upstream.address).replace(", \"embeddings\", \"rerank\"", "");
     let mut world = World::new(one_api);
     let caller = world.caller(1);
-    let got = Got::of(world.post(&caller, MESSAGES, chat("std-model", "hi")).await).await;
+    let ask = "{\"model\":\"std-model\",\"input\":\"hi\"}";
+    let got = Got::of(world.post(&caller, "/v1/embeddings", ask).await).await;
     assert_eq!(
         (got.status.as_u16(), got.code().as_str()),
         (404, "model-not-served")

@@ -452,6 +452,7 @@ fn served(
                 output: 50,
             }),
         }),
+        translated: None,
         status: RunStatus::Complete,
         failure: None,
         started: at(seconds),

@@ -1,0 +1,351 @@
+//! Runs whose upstream does not speak the client's API: the request is said in the upstream's format,
+//! and each event of the answer in the client's as soon as it is there. The record has the digests of
+//! both, in both directions.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use proofroom_canonical::{Digest, Hasher};
+use proofroom_llm::{
+    Api, Framing, MAX_ANSWER_BYTES, ResponseMeter, UsageReport, error_event,
+    translate::{StreamTranslator, TranslateError, Translation, UsageEvent},
+};
+use proofroom_record::{event::RunStatus, statement::Translated};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::{
+    answer::{AnswerBody, AnswerFrame, FRAMES_AHEAD},
+    draft::Draft,
+    headers,
+    prompt::Prompt,
+    pump::{self, Passed, Stop},
+    refusal::{Refusal, UpstreamFault},
+    run::{Reply, answer_alone},
+    transport::UpstreamResponse,
+};
+
+/// The version of Messages that the translation speaks.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+/// Headers that speak of a client's API and mean nothing in another.
+const OF_AN_API: [&str; 4] = [
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "openai-beta",
+];
+
+/// How a run is translated, and what its record says of that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translating {
+    pub(crate) translation: Translation,
+    usage: UsageEvent,
+    answer: Option<Digest>,
+}
+
+impl Translating {
+    /// How a request in `client` is said in `spoken`, unless they are the same.
+    pub(crate) fn between(client: Api, spoken: Api, usage: UsageReport) -> Option<Self> {
+        Some(Self {
+            translation: Translation::between(client, spoken)?,
+            usage: match usage {
+                UsageReport::Expected => UsageEvent::Asked,
+                UsageReport::NotRequested => UsageEvent::NotAsked,
+            },
+            answer: None,
+        })
+    }
+
+    /// The request in the upstream's format, for the model that it serves.
+    pub(crate) fn prompt(&self, received: &Prompt, model: &str) -> Result<Prompt, Refusal> {
+        let said = self.translation.request(received.as_slice(), model);
+        let mut said = said.map_err(|error| Refusal::untranslatable(&error))?;
+        Ok(Prompt::new(std::mem::take(&mut *said)))
+    }
+
+    pub(crate) fn record(self) -> Translated {
+        Translated {
+            endpoint: self.translation.upstream().path().to_owned(),
+            answer: self.answer,
+        }
+    }
+}
+
+/// Makes the headers of a request into those of `spoken`.
+pub(crate) fn adjust(headers: &mut HeaderMap, spoken: Api) {
+    for name in OF_AN_API {
+        headers.remove(name);
+    }
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if spoken == Api::Messages {
+        let name = HeaderName::from_static("anthropic-version");
+        headers.insert(name, ANTHROPIC_VERSION);
+    }
+}
+
+/// Says `response` in the client's format and closes the run's record at its end.
+pub(crate) async fn stream(
+    draft: Draft,
+    translating: Translating,
+    response: UpstreamResponse,
+    reply: Reply,
+) {
+    let (parts, body) = response.into_parts();
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    let framing = kind
+        .and_then(|value| value.to_str().ok())
+        .map_or(Framing::Json, Framing::of_content_type);
+    let exchange = Exchange {
+        draft,
+        translating,
+        parts,
+    };
+    match framing {
+        Framing::EventStream if exchange.parts.status.is_success() => {
+            events(exchange, body, reply).await;
+        }
+        _ => whole(exchange, body, reply).await,
+    }
+}
+
+/// A run that is being answered.
+struct Exchange {
+    draft: Draft,
+    translating: Translating,
+    parts: Parts,
+}
+
+impl Exchange {
+    fn head(&self, kind: &'static str, body: AnswerBody) -> Response<AnswerBody> {
+        let mut head = Response::new(body);
+        *head.status_mut() = self.parts.status;
+        *head.headers_mut() = headers::to_client(&self.parts.headers);
+        head.headers_mut().extend(self.draft.headers());
+        let kind = HeaderValue::from_static(kind);
+        head.headers_mut().insert(header::CONTENT_TYPE, kind);
+        head
+    }
+
+    /// Notes what the upstream sent.
+    fn note(&mut self, hasher: Hasher) {
+        self.translating.answer = Some(hasher.finish());
+        self.draft.translating = Some(self.translating);
+    }
+}
+
+/// What the upstream sent so far.
+struct Received {
+    hasher: Hasher,
+    meter: ResponseMeter,
+    bytes: u64,
+}
+
+impl Received {
+    fn new(api: Api, framing: Framing) -> Self {
+        Self {
+            hasher: Hasher::new(),
+            meter: ResponseMeter::new(api, framing),
+            bytes: 0,
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8]) {
+        self.hasher.update(chunk);
+        self.bytes = self.bytes.saturating_add(chunk.len() as u64);
+        self.meter.push(chunk);
+    }
+}
+
+/// What went to the client so far.
+struct Given<'a> {
+    frames: &'a mpsc::Sender<AnswerFrame>,
+    hasher: Hasher,
+    bytes: u64,
+    idle: Duration,
+}
+
+impl<'a> Given<'a> {
+    fn new(frames: &'a mpsc::Sender<AnswerFrame>, idle: Duration) -> Self {
+        Self {
+            frames,
+            hasher: Hasher::new(),
+            bytes: 0,
+            idle,
+        }
+    }
+
+    /// Whether the client took it.
+    async fn give(&mut self, bytes: Vec<u8>) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        let bytes = Bytes::from(bytes);
+        let frame = Ok(Frame::data(bytes.clone()));
+        if self.frames.send_timeout(frame, self.idle).await.is_err() {
+            return false;
+        }
+        self.hasher.update(&bytes);
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        true
+    }
+
+    fn passed(self, meter: ResponseMeter) -> Passed {
+        Passed {
+            hasher: self.hasher,
+            meter,
+            bytes: self.bytes,
+        }
+    }
+}
+
+async fn events(mut exchange: Exchange, body: Incoming, reply: Reply) {
+    let limits = exchange.draft.core.limits;
+    let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
+    let body_of_answer = AnswerBody::stream(receiver);
+    let head = exchange.head("text/event-stream; charset=utf-8", body_of_answer);
+    let translating = exchange.translating;
+    let translator = translating.translation.stream(translating.usage);
+    let mut received = Received::new(translating.translation.upstream(), Framing::EventStream);
+    let mut given = Given::new(&frames, limits.idle);
+    let most = limits.answer_bytes;
+    let stop = match reply.send(head) {
+        Err(_) => Stop::ClientGone,
+        Ok(()) => pass(body, translator, &mut received, &mut given, most).await,
+    };
+    if let Stop::Fault(fault) = stop {
+        let refusal = fault.refusal();
+        let (status, api) = (refusal.status.as_u16(), exchange.draft.opening.api);
+        let event = error_event(api, status, &refusal.code, &refusal.message);
+        given.give(event).await;
+    }
+    let Received { hasher, meter, .. } = received;
+    exchange.note(hasher);
+    let (status, passed) = (exchange.parts.status, given.passed(meter));
+    pump::end(exchange.draft, status, passed, stop, &frames).await;
+}
+
+/// Says events on until something ends it. Dropping `body` on return ends the upstream's stream.
+async fn pass(
+    mut body: Incoming,
+    mut translator: StreamTranslator,
+    received: &mut Received,
+    given: &mut Given<'_>,
+    most: u64,
+) -> Stop {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = given.frames.closed() => return Stop::ClientGone,
+            next = tokio::time::timeout(given.idle, body.frame()) => next,
+        };
+        let (said, last) = match next {
+            Err(_) => return Stop::Fault(UpstreamFault::Stalled),
+            Ok(Some(Err(_))) => return Stop::Fault(UpstreamFault::Broken),
+            Ok(None) => (translator.finish(), true),
+            Ok(Some(Ok(frame))) => {
+                let Ok(chunk) = frame.into_data() else {
+                    continue;
+                };
+                if received.bytes.saturating_add(chunk.len() as u64) > most {
+                    return Stop::Fault(UpstreamFault::TooLarge);
+                }
+                received.take(&chunk);
+                (translator.push(&chunk), false)
+            }
+        };
+        let Ok(said) = said else {
+            return Stop::Fault(UpstreamFault::NotTranslatable);
+        };
+        if !given.give(said).await {
+            return Stop::ClientGone;
+        }
+        if last {
+            return Stop::End;
+        }
+    }
+}
+
+/// An answer of one document: read to its end, then said again.
+async fn whole(mut exchange: Exchange, body: Incoming, mut reply: Reply) {
+    let limits = exchange.draft.core.limits;
+    let most = limits.answer_bytes.min(MAX_ANSWER_BYTES as u64);
+    let translation = exchange.translating.translation;
+    let mut received = Received::new(translation.upstream(), Framing::Json);
+    let collected = tokio::select! {
+        biased;
+        () = reply.closed() => None,
+        collected = collect(body, &mut received, limits.idle, most) => Some(collected),
+    };
+    let Received { hasher, meter, .. } = received;
+    exchange.note(hasher);
+    let status = exchange.parts.status;
+    let said = match collected {
+        None => {
+            let (draft, refusal) = (exchange.draft, Refusal::broken());
+            return answer_alone(draft, &refusal, RunStatus::Cancelled, None, reply).await;
+        }
+        Some(Err(fault)) => Err(fault),
+        Some(Ok(held)) if status.is_success() => said_again(translation, &held),
+        Some(Ok(held)) => Ok(translation.error(status.as_u16(), &held)),
+    };
+    match said {
+        Ok(said) => answer(exchange, meter, said, reply).await,
+        Err(fault) => fail(exchange.draft, status, fault, reply).await,
+    }
+}
+
+fn said_again(translation: Translation, held: &[u8]) -> Result<Vec<u8>, UpstreamFault> {
+    match translation.answer(held) {
+        Ok(mut said) => Ok(std::mem::take(&mut *said)),
+        Err(TranslateError::Reported) => Err(UpstreamFault::ReportedError),
+        Err(_) => Err(UpstreamFault::NotTranslatable),
+    }
+}
+
+async fn fail(draft: Draft, status: StatusCode, fault: UpstreamFault, reply: Reply) {
+    let refusal = fault.refusal();
+    let status = Some(status.as_u16());
+    answer_alone(draft, &refusal, RunStatus::UpstreamError, status, reply).await;
+}
+
+async fn answer(exchange: Exchange, meter: ResponseMeter, said: Vec<u8>, reply: Reply) {
+    let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
+    let head = exchange.head("application/json", AnswerBody::stream(receiver));
+    let mut given = Given::new(&frames, exchange.draft.core.limits.idle);
+    let taken = reply.send(head).is_ok() && given.give(said).await;
+    let stop = if taken { Stop::End } else { Stop::ClientGone };
+    let (status, passed) = (exchange.parts.status, given.passed(meter));
+    pump::end(exchange.draft, status, passed, stop, &frames).await;
+}
+
+async fn collect(
+    mut body: Incoming,
+    received: &mut Received,
+    idle: Duration,
+    most: u64,
+) -> Result<Zeroizing<Vec<u8>>, UpstreamFault> {
+    let mut held = Zeroizing::new(Vec::new());
+    loop {
+        let frame = match tokio::time::timeout(idle, body.frame()).await {
+            Err(_) => return Err(UpstreamFault::Stalled),
+            Ok(None) => return Ok(held),
+            Ok(Some(Err(_))) => return Err(UpstreamFault::Broken),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(chunk) = frame.into_data() else {
+            continue;
+        };
+        if received.bytes.saturating_add(chunk.len() as u64) > most {
+            return Err(UpstreamFault::TooLarge);
+        }
+        received.take(&chunk);
+        held.extend_from_slice(&chunk);
+    }
+}
