@@ -35,9 +35,24 @@ pub struct SimulatedTee {
     pki: SimulatedPki,
 }
 
-/// What a TD is measured as.
+/// Version and body of a quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuoteLayout {
+    /// Version 4: a report of TDX 1.0, which nothing announces.
+    V4,
+    /// Version 5, body type 2: a report of TDX 1.0.
+    V5Td10,
+    /// Version 5, body type 3: a report of TDX 1.5, with its current TCB and `MRSERVICETD`.
+    V5Td15,
+}
+
+/// What a TD is measured as, and how its quote says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatedTd {
+    /// Version and body of its quote.
+    pub layout: QuoteLayout,
+    /// `MRSERVICETD`; a report of TDX 1.0 has none.
+    pub mr_service_td: Measurement,
     /// `TEETCBSVN`.
     pub tee_tcb_svn: [u8; 16],
     /// `MRSEAM`.
@@ -59,6 +74,8 @@ pub struct SimulatedTd {
 impl Default for SimulatedTd {
     fn default() -> Self {
         Self {
+            layout: QuoteLayout::V4,
+            mr_service_td: Measurement::from_bytes([0; 48]),
             tee_tcb_svn: [5, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             mr_seam: simulated_measurement("mr_seam"),
             mr_td: simulated_measurement("mr_td"),
@@ -210,7 +227,7 @@ impl SimulatedTee {
         self.document(&self.plan(nonce, tls_spki, model, now))
     }
 
-    /// A version 4 quote of `td` carrying `report_data`.
+    /// A quote of `td` carrying `report_data`, laid out as `td` says.
     #[must_use]
     pub fn quote(&self, td: &SimulatedTd, report_data: [u8; 64]) -> Vec<u8> {
         quote::sign(&self.pki, td, &report_data)

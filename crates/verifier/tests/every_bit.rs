@@ -8,12 +8,15 @@
 use std::thread;
 
 use p256::ecdsa::signature::Verifier as _;
-use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_canonical::Nonce;
 use proofroom_evidence::{
-    EvidenceDocument, Quote,
+    Quote,
     gpu::{DeviceReport, certificate_chain},
 };
-use proofroom_testkit::{gpu::SimulatedGpus, tee::SimulatedTee};
+use proofroom_testkit::{
+    gpu::SimulatedGpus,
+    tee::{QuoteLayout, SimulatedTd, SimulatedTee},
+};
 use x509_cert::{Certificate, der::Decode as _};
 
 const NONCE: Nonce = Nonce::from_random([0x5a; 32]);
@@ -59,27 +62,31 @@ fn no_bit_of_a_device_report_is_free() {
     });
 }
 
-/// Where a quote of version 4 has its signature and its attestation key.
-const SIGNED: usize = 48 + 584;
-const SIGNATURE: usize = SIGNED + 4;
-const KEY: usize = SIGNATURE + 64;
-
 #[test]
 fn no_bit_of_header_body_and_signature_of_a_quote_is_free() {
-    let tee = SimulatedTee::demo();
-    let now = Timestamp::from_unix_seconds(1_795_435_200);
-    let document = tee.document(&tee.plan(NONCE, Digest::of("tls key"), "glm-5", now));
-    let document = EvidenceDocument::parse(&document).unwrap();
-    let whole = document.quote_bytes();
-    let identity = Quote::parse(whole).unwrap().identity();
-    let point = [&[4][..], &whole[KEY..KEY + 64]].concat();
-    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
-    no_bit_is_free(whole, KEY * 8, |bytes| {
-        let signature = p256::ecdsa::Signature::from_slice(&bytes[SIGNATURE..KEY]);
-        Quote::parse(bytes).is_ok()
-            && signature.is_ok_and(|signature| key.verify(&bytes[..SIGNED], &signature).is_ok())
+    for layout in [QuoteLayout::V4, QuoteLayout::V5Td10, QuoteLayout::V5Td15] {
+        let tee = SimulatedTee::demo();
+        let td = SimulatedTd {
+            layout,
+            ..SimulatedTd::default()
+        };
+        no_bit_of_a_quote_is_free(&tee.quote(&td, [0x5a; 64]));
+    }
+}
+
+fn no_bit_of_a_quote_is_free(whole: &[u8]) {
+    let honest = Quote::parse(whole).unwrap();
+    let signed = honest.signed_length();
+    // behind the length of the signature data: signature, then attestation key
+    let (signature, key) = (signed + 4, signed + 4 + 64);
+    let point = [&[4][..], &whole[key..key + 64]].concat();
+    let attestation = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).unwrap();
+    no_bit_is_free(whole, key * 8, |bytes| {
+        Quote::parse(bytes).is_ok_and(|quote| quote.signed_length() == signed)
+            && p256::ecdsa::Signature::from_slice(&bytes[signature..key])
+                .is_ok_and(|made| attestation.verify(&bytes[..signed], &made).is_ok())
     });
-    no_bit_is_free(whole, SIGNED * 8, |bytes| {
-        Quote::parse(bytes).is_ok_and(|quote| quote.identity() == identity)
+    no_bit_is_free(whole, signed * 8, |bytes| {
+        Quote::parse(bytes).is_ok_and(|quote| quote.identity() == honest.identity())
     });
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{EvidenceDocument, Measurement};
-use proofroom_testkit::tee::{Plan, Revoked, SimulatedTee, TcbAnswer};
+use proofroom_testkit::tee::{Plan, QuoteLayout, Revoked, SimulatedTee, TcbAnswer};
 use proofroom_verifier::{
     Appraisal, AppraisalPolicy, Assurance, CheckName, Freshness, Outcome,
     PRODUCTION_UPSTREAM as PRODUCTION, Reason, SIMULATED_UPSTREAM as SIMULATED, Verdict, appraise,
@@ -113,6 +113,26 @@ fn honest_simulated_evidence_is_accepted_and_marked() {
     );
     assert!(verified.holds_at(now()));
     assert!(!verified.holds_at(verified.expires()));
+}
+
+#[test]
+fn quotes_of_every_layout_are_accepted_and_a_service_td_is_not() {
+    let tee = SimulatedTee::demo();
+    let mut plan = plan(&tee);
+    for layout in [QuoteLayout::V4, QuoteLayout::V5Td10, QuoteLayout::V5Td15] {
+        plan.td.layout = layout;
+        let appraisal = judge(&tee.document(&plan));
+        assert_eq!(
+            appraisal.verdict(),
+            Verdict::Accept,
+            "{:#?}",
+            appraisal.checks()
+        );
+    }
+    refused("td-attributes", "td-service-td", |plan| {
+        plan.td.layout = QuoteLayout::V5Td15;
+        plan.td.mr_service_td = Measurement::from_bytes([7; 48]);
+    });
 }
 
 #[test]

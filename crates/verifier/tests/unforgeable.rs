@@ -1,6 +1,7 @@
-//! What the compiler must refuse: a verified upstream or room made by anybody but the verifier.
+//! What the compiler must refuse: a proof of an acceptance made, put together or read by anybody but the
+//! verifier, and a policy without its pins.
 
 #[test]
-fn neither_a_verified_upstream_nor_a_verified_room_can_be_forged() {
+fn no_proof_can_be_forged_and_no_policy_unpinned() {
     trybuild::TestCases::new().compile_fail("tests/fail/*.rs");
 }

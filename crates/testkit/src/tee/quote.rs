@@ -1,9 +1,9 @@
-//! Format-true TDX quotes, version 4 (Intel DCAP quoting library API, appendix A.3), signed with
-//! simulated keys.
+//! Format-true TDX quotes, versions 4 and 5 (Intel DCAP quoting library API, appendices A.3 and A.4), signed
+//! with simulated keys.
 
 use sha2::{Digest as _, Sha256};
 
-use super::{SimulatedTd, pki::SimulatedPki, written};
+use super::{QuoteLayout, SimulatedTd, pki::SimulatedPki, written};
 
 /// Intel's QE vendor id, which every DCAP quote carries.
 const QE_VENDOR: [u8; 16] = [
@@ -22,7 +22,8 @@ const QE_AUTH_DATA: [u8; 32] = *b"SIMULATED QE authentication data";
 
 /// Signs a quote of `td`.
 pub(super) fn sign(pki: &SimulatedPki, td: &SimulatedTd, report_data: &[u8; 64]) -> Vec<u8> {
-    let mut quote = header();
+    let mut quote = header(td.layout);
+    quote.extend(body_descriptor(td.layout));
     quote.extend(td_report(td, report_data));
     let signature = pki.attestation.sign_raw(&quote);
     let qe = qe_certification(pki);
@@ -36,15 +37,28 @@ pub(super) fn sign(pki: &SimulatedPki, td: &SimulatedTd, report_data: &[u8; 64])
     quote
 }
 
-fn header() -> Vec<u8> {
-    let mut header = Vec::new();
-    header.extend_from_slice(&4_u16.to_le_bytes()); // version
+fn header(layout: QuoteLayout) -> Vec<u8> {
+    let version: u16 = match layout {
+        QuoteLayout::V4 => 4,
+        QuoteLayout::V5Td10 | QuoteLayout::V5Td15 => 5,
+    };
+    let mut header = version.to_le_bytes().to_vec();
     header.extend_from_slice(&2_u16.to_le_bytes()); // ECDSA P-256
     header.extend_from_slice(&0x81_u32.to_le_bytes()); // TDX
-    header.extend_from_slice(&[0; 4]); // QE SVN, PCE SVN: reserved in version 4
+    header.extend_from_slice(&[0; 4]); // QE SVN, PCE SVN: reserved
     header.extend_from_slice(&QE_VENDOR);
     header.extend_from_slice(b"SIMULATED, no proof.");
     header
+}
+
+/// Type and size of the body, which version 4 does not have.
+fn body_descriptor(layout: QuoteLayout) -> Vec<u8> {
+    let (kind, size): (u16, u32) = match layout {
+        QuoteLayout::V4 => return Vec::new(),
+        QuoteLayout::V5Td10 => (2, 584),
+        QuoteLayout::V5Td15 => (3, 648),
+    };
+    [&kind.to_le_bytes()[..], &size.to_le_bytes()].concat()
 }
 
 fn td_report(td: &SimulatedTd, report_data: &[u8; 64]) -> Vec<u8> {
@@ -63,6 +77,10 @@ fn td_report(td: &SimulatedTd, report_data: &[u8; 64]) -> Vec<u8> {
         report.extend_from_slice(register.as_bytes());
     }
     report.extend_from_slice(report_data);
+    if td.layout == QuoteLayout::V5Td15 {
+        report.extend_from_slice(&td.tee_tcb_svn); // TEETCBSVN2: no update since the TD was made
+        report.extend_from_slice(td.mr_service_td.as_bytes());
+    }
     report
 }
 
