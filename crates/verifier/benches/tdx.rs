@@ -16,8 +16,8 @@ use criterion::{
 use dcap_qvl::{
     QuoteCollateralV3, QuotePolicy,
     config::{Config, CryptoProvider},
-    configs::RustCryptoConfig,
-    crypto::RustCryptoCrypto,
+    configs::RingConfig,
+    crypto::RingCrypto,
     signature::DerSigEncoder,
     verify::QuoteVerifier,
     x509::X509CertBackend,
@@ -98,7 +98,7 @@ fn parts(
         .unwrap();
     let collateral = to_qvl(collateral);
     group.bench_function("dcap-qvl-alone", |bencher| {
-        bencher.iter(|| verify::<RustCryptoConfig>(quote, &collateral, &root, at));
+        bencher.iter(|| verify::<RingConfig>(quote, &collateral, &root, at));
     });
     let all = signatures(quote, &collateral, &root, at);
     let (kept, of_quote): (Vec<_>, Vec<_>) =
@@ -190,7 +190,7 @@ fn signatures(
 static SEEN: Mutex<Vec<Signature>> = Mutex::new(Vec::new());
 
 fn p256() -> &'static dyn SignatureVerificationAlgorithm {
-    RustCryptoCrypto::sig_algo()
+    RingCrypto::sig_algo()
 }
 
 /// Checks as ever, and notes what it was asked.
@@ -253,11 +253,11 @@ macro_rules! with_algorithm {
             }
 
             fn sha256(data: &[u8]) -> [u8; 32] {
-                RustCryptoCrypto::sha256(data)
+                RingCrypto::sha256(data)
             }
 
             fn sha384(data: &[u8]) -> [u8; 48] {
-                RustCryptoCrypto::sha384(data)
+                RingCrypto::sha384(data)
             }
         }
     };

@@ -2,7 +2,7 @@
 //! its answers and error texts into our checks and codes. Judges no TCB status and no measurement.
 
 use dcap_qvl::{
-    QuoteCollateralV3, QuotePolicy, TcbStatus as QvlStatus, configs::RustCryptoConfig,
+    QuoteCollateralV3, QuotePolicy, TcbStatus as QvlStatus, configs::RingConfig,
     verify::QuoteVerifier,
 };
 use proofroom_canonical::Timestamp;
@@ -33,7 +33,7 @@ pub(crate) fn verify(
     now: Timestamp,
 ) -> Result<Platform, Refusal> {
     let now = u64::try_from(now.unix_seconds()).unwrap_or(0);
-    let claims = QuoteVerifier::<RustCryptoConfig>::new_with_config(root)
+    let claims = QuoteVerifier::<RingConfig>::new_with_config(root)
         .verify_with_policy(
             quote,
             to_qvl(collateral),
