@@ -44,6 +44,8 @@ pub struct AgentCommand {
     pub file_audit: FileAudit,
     /// Directories that the agent may write to (owned by the agent); missing ones are an error.
     pub writable: Vec<PathBuf>,
+    /// What the kernel ends first when the room's memory is used up.
+    pub expendable: Expendable,
 }
 
 impl AgentCommand {
@@ -62,7 +64,39 @@ impl AgentCommand {
             writable: ["/workspace", "/tmp", "/home/agent", "/dev/shm"]
                 .map(PathBuf::from)
                 .to_vec(),
+            expendable: Expendable::First,
         }
+    }
+}
+
+/// Which commands of a room the kernel ends first when its memory is used up. The supervisor comes last in
+/// any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expendable {
+    /// What runs beneath the session's own command, or beside it.
+    First,
+    /// The session's own command, with which the session ends.
+    Later,
+}
+
+impl Expendable {
+    /// `oom_score_adj`: a thousandth of the room's memory each, added to what the process has itself. So a
+    /// command that comes first is ended before one that comes later, unless that one has more than half of
+    /// the room's memory.
+    pub(crate) const fn score(self) -> &'static str {
+        match self {
+            Self::First => "1000",
+            Self::Later => "500",
+        }
+    }
+
+    /// Where its memory group is, in rooms that have one.
+    pub(crate) fn group(self) -> PathBuf {
+        PathBuf::from("/proofroom").join(match self {
+            Self::First => crate::FURTHER_GROUP,
+            Self::Later => crate::OWN_GROUP,
+        })
     }
 }
 

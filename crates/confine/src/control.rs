@@ -95,6 +95,16 @@ impl Control {
         message: &Message,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ConfineError> {
+        self.send_marked(message, fds, SendFlags::empty())
+    }
+
+    /// As [`Self::send`], with a mark that the kernel does not know and a filter sees.
+    pub(crate) fn send_marked(
+        &self,
+        message: &Message,
+        fds: &[BorrowedFd<'_>],
+        mark: SendFlags,
+    ) -> Result<(), ConfineError> {
         let text = serde_json::to_vec(message).map_err(|e| ConfineError::Protocol {
             reason: e.to_string(),
         })?;
@@ -109,7 +119,7 @@ impl Control {
             &self.0,
             &[IoSlice::new(&text)],
             &mut beside,
-            SendFlags::NOSIGNAL,
+            SendFlags::NOSIGNAL | mark,
         )
         .doing("send a control message")?;
         Ok(())

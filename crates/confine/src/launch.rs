@@ -7,13 +7,17 @@ use std::{
     path::PathBuf,
 };
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::{
+    mount::{MountPropagationFlags, mount_change},
+    process::{Signal, pidfd_send_signal},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ConfineError,
     command::{end_tree, reap},
     error::Doing as _,
+    sys,
 };
 
 mod start;
@@ -219,10 +223,21 @@ fn search(ids: IdMap, most: usize) -> io::Result<Vec<i32>> {
     Ok(found)
 }
 
-/// Whether this process runs under these host ids now.
-#[must_use]
-pub fn runs_under(pid: i32, ids: IdMap) -> bool {
-    status_has(pid, ids)
+/// Does `work` on a thread of its own, in a mount namespace of its own: what is mounted in it is seen by
+/// nobody else, and is gone with the thread, or with this process when it is killed meanwhile, but for
+/// what `work` detached and returned.
+///
+/// # Errors
+/// Those of `work`, and when this process may not have another mount namespace.
+pub fn in_own_mounts<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let apart = || {
+        sys::unshare(libc::CLONE_NEWNS)?;
+        let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", all)?;
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(apart).join())
+        .unwrap_or_else(|_| Err(io::Error::other("the thread with the mounts ended")))
 }
 
 /// Non-dumpable processes show root as the owner of their directory, so the status counts too.

@@ -47,8 +47,8 @@ pub mod stages;
 mod sys;
 
 pub use command::{
-    AddressSpace, AgentCommand, CommandLimits, ConfinedCommand, Ended, FileAudit, Loopback,
-    NameService, StageProgram, Stdio,
+    AddressSpace, AgentCommand, CommandLimits, ConfinedCommand, Ended, Expendable, FileAudit,
+    Loopback, NameService, StageProgram, Stdio,
 };
 pub use error::ConfineError;
 pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
@@ -70,5 +70,9 @@ pub const RESOLVER_PORT: u16 = 53;
 pub const NAME_SWITCH: &str = "/run/proofroom/nsswitch.conf";
 /// Where the supervisor names the room's resolver; `/etc/resolv.conf` leads here.
 pub const RESOLVER_FILE: &str = "/run/proofroom/resolv.conf";
+/// Name of the memory group of a session's own command, a directory below `/proofroom` where there is one.
+pub const OWN_GROUP: &str = "own";
+/// Name of the memory group of all other commands, likewise.
+pub const FURTHER_GROUP: &str = "further";
 /// The file descriptor on which the supervisor finds its end of the channel.
 pub const CHANNEL_FD: i32 = 3;

@@ -58,9 +58,12 @@ impl Notification {
                 Suggestion::Deny(Errno(libc::ENOSYS))
             }
             Call::Refused { .. } | Call::Identity => Suggestion::Deny(REFUSED_ERRNO),
-            Call::Connect { address } | Call::Bind { address, .. } | Call::SendTo { address } => {
-                address.suggestion()
-            }
+            Call::Connect { address } | Call::Bind { address, .. } => address.suggestion(),
+            Call::SendTo { addresses } => addresses
+                .iter()
+                .map(SocketAddress::suggestion)
+                .find(|one| *one != Suggestion::Allow)
+                .unwrap_or(Suggestion::Allow),
             _ => Suggestion::Allow,
         }
     }

@@ -29,6 +29,8 @@ const NO_SUID: u64 = 0x2;
 const NO_DEVICES: u64 = 0x4;
 const NO_EXECUTE: u64 = 0x8;
 
+/// What `shmall` counts in: also where pages are larger this is the stricter reading.
+const PAGE_BYTES: u64 = 4096;
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Where the new root is put together; hidden by the pivot, so any directory does.
 const SCAFFOLD: &str = "/tmp";
@@ -160,16 +162,22 @@ pub(crate) fn build(sources: &Sources, spec: &RoomSpec) -> Result<(), StageFailu
                  container, or with an unmasked /proc",
         )
     })?;
-    limit_system_v()?;
+    limit_system_v(spec.limits.shm_bytes)?;
     pivot()
 }
 
-/// Segments go with the last process that has them, and queues and semaphores, which stay, are few:
-/// memory that is still there when its users have been killed would starve the supervisor. The
-/// settings are those of the room's own IPC namespace (Linux 6.11 lets its root make them).
-fn limit_system_v() -> Result<(), StageFailure> {
+/// Segments go with the last process that has them, and are no more together than `/dev/shm` may hold:
+/// when the kernel ends a process for lack of memory, what it shared is freed after the process counts as
+/// gone, and until then the kernel goes on to the next one (`exit_mmap`, `__oom_reap_task_mm` of mm/).
+/// Queues and semaphores, which stay, are few: memory that is still there when its users have been killed
+/// would starve the supervisor. The settings are those of the room's own IPC namespace (Linux 6.11 lets
+/// its root make them).
+fn limit_system_v(bytes: u64) -> Result<(), StageFailure> {
+    let pages = (bytes / PAGE_BYTES).max(1);
     for (name, value) in [
         ("shm_rmid_forced", "1"),
+        ("shmall", &pages.to_string()),
+        ("shmmax", &bytes.to_string()),
         ("msgmni", "64"),
         ("sem", "250 16000 100 64"),
     ] {

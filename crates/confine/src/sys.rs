@@ -272,6 +272,11 @@ pub(crate) fn install_filter(program: &mut [sock_filter]) -> io::Result<OwnedFd>
     descriptor(install(program, NEW_LISTENER | WAIT_KILLABLE_RECV)?)
 }
 
+/// Installs a further seccomp program on this thread.
+pub(crate) fn install_further_filter(program: &mut [sock_filter]) -> io::Result<()> {
+    install(program, 0).map(drop)
+}
+
 /// Installs a seccomp program on this thread; what it refuses is in the kernel's audit log.
 pub(crate) fn install_logged_filter(program: &mut [sock_filter]) -> io::Result<()> {
     install(program, LOG).map(drop)

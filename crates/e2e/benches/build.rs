@@ -8,6 +8,9 @@
 //! is offline: the packages are vendored into the repository. `PROOFROOM_BENCH_ROUNDS` (5),
 //! `PROOFROOM_BENCH_TOOLCHAIN` (that of `rustc`), `PROOFROOM_BENCH_EXAMPLE` (a directory with the example, its
 //! packages vendored; made with `cargo vendor` where it is not given). Prints and judges nothing.
+//!
+//! With the argument `machines` a smaller example is built in rooms in virtual machines, against a bare
+//! machine of the same kernel: `machines/build.rs`.
 
 #![allow(
     clippy::expect_used,
@@ -15,6 +18,12 @@
     clippy::print_stdout,
     reason = "a bench"
 )]
+
+#[expect(dead_code, reason = "this bench boots with a first process of its own")]
+#[path = "../../room/benches/machine/bare.rs"]
+mod bare;
+#[path = "machines/build.rs"]
+mod machines;
 
 use std::{
     env, fs,
@@ -44,6 +53,9 @@ const PLACES: [Place; 3] = [
 
 fn main() {
     let rounds = env::var("PROOFROOM_BENCH_ROUNDS").map_or(5, |n| n.parse().expect("a number"));
+    if env::args().any(|argument| argument == "machines") {
+        return machines::run(rounds);
+    }
     let deployment = Deployment::empty_with_hello();
     let toolchain = Toolchain::new();
     let repository = example(&deployment);

@@ -55,6 +55,7 @@ fn the_demos_session_runs_in_a_virtual_machine_and_is_accepted() {
         "guest-modules-locked",
         "guest-no-swap",
         "guest-cgroup-v2-memory-pids",
+        "guest-cgroup-v2-command-memory",
     ] {
         assert!(
             mechanisms.contains(&mechanism),

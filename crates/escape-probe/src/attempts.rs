@@ -81,8 +81,12 @@ pub(crate) const GROUPS: &[Group] = &[
         attempts: exhaust::MEMORY,
     },
     Group {
-        name: "segments",
-        attempts: exhaust::SEGMENTS,
+        name: "shared",
+        attempts: exhaust::SHARED,
+    },
+    Group {
+        name: "nameless",
+        attempts: exhaust::NAMELESS,
     },
     Group {
         name: "orphans",

@@ -259,8 +259,8 @@ pub(crate) fn adopt(number: usize) -> io::Result<std::fs::File> {
 pub(crate) fn touch(address: usize, bytes: usize) {
     for offset in (0..bytes).step_by(4096) {
         let page = std::ptr::with_exposed_provenance_mut::<u8>(address.wrapping_add(offset));
-        #[expect(unsafe_code, reason = "the segment is not a Rust object")]
-        // SAFETY: the caller just attached a writable segment of this size there.
+        #[expect(unsafe_code, reason = "this memory is not a Rust object")]
+        // SAFETY: the caller just attached or mapped writable memory of this size there.
         unsafe {
             page.write_volatile(1);
         }

@@ -144,6 +144,7 @@ fn confinement(command: &AgentCommand) -> Confinement {
             OpenAudit::EveryOpen => FileAudit::EveryOpen,
             OpenAudit::Writes => FileAudit::Writes,
         },
+        expendable: command.expendable,
         ..Confinement::new(argv, env, command.cwd.clone())
     }
 }
@@ -244,7 +245,12 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
                 .map(|one| one.to_string_lossy().into_owned())
                 .collect(),
         },
-        Call::Connect { address } | Call::SendTo { address } => match reach.connecting(address) {
+        Call::Connect { address } => match reach.connecting(address) {
+            None => Seen::Ordinary,
+            Some(target) => refused(Attempt::Network { target }),
+        },
+        // Nothing is sent when one of them is refused, so that one is what there is to tell.
+        Call::SendTo { addresses } => match addresses.iter().find_map(|to| reach.connecting(to)) {
             None => Seen::Ordinary,
             Some(target) => refused(Attempt::Network { target }),
         },

@@ -4,6 +4,7 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
+use proofroom_confine::Expendable;
 use proofroom_record::{event::Exit, room_api::CommandRules};
 
 use crate::{
@@ -102,6 +103,8 @@ impl Git {
                 cwd: self.root.clone(),
                 rules: self.rules.clone(),
                 names: None,
+                // Without it nothing comes in, and nothing is delivered.
+                expendable: Expendable::Later,
             },
             input,
             time: TIME,

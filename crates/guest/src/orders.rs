@@ -11,6 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proofroom_authz::Operation;
 use proofroom_canonical::json;
+use proofroom_confine::Expendable;
 use proofroom_record::{
     event::{Action, Exit, Observation, Outcome},
     room_api::{
@@ -166,7 +167,7 @@ async fn run(
     let program = argv.first().cloned().unwrap_or_default();
     let argv = argv.into_iter().map(Into::into).collect();
     let job = Job {
-        command: process::in_workspace(session, argv),
+        command: process::in_workspace(session, argv, Expendable::First),
         input: vec![],
         time: Duration::from_secs(session.assignment.limits.command_seconds),
         keep: 0,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use proofroom_canonical::{Digest, Hasher};
+use proofroom_confine::Expendable;
 use proofroom_record::event::Exit;
 use tokio::sync::{mpsc, watch};
 
@@ -345,7 +346,11 @@ fn exit_of(ended: Ended, program: &OsStr) -> Result<Exit, ProcessError> {
 
 /// A command in a session's workspace, with the agent's environment, confined as the session says.
 #[must_use]
-pub fn in_workspace(session: &Session, argv: Vec<OsString>) -> AgentCommand {
+pub fn in_workspace(
+    session: &Session,
+    argv: Vec<OsString>,
+    expendable: Expendable,
+) -> AgentCommand {
     AgentCommand {
         argv,
         env: session_environment(session),
@@ -355,6 +360,7 @@ pub fn in_workspace(session: &Session, argv: Vec<OsString>) -> AgentCommand {
             .resolver
             .as_ref()
             .map(|resolver| Arc::clone(&resolver.directory)),
+        expendable,
     }
 }
 

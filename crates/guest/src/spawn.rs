@@ -3,6 +3,7 @@
 
 use std::{ffi::OsString, fmt, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
+use proofroom_confine::Expendable;
 use proofroom_record::room_api::CommandRules;
 
 use crate::{names::Directory, observe::Watch};
@@ -20,6 +21,8 @@ pub struct AgentCommand {
     pub rules: CommandRules,
     /// Where names lead that it looks up; none where nobody answers for them.
     pub names: Option<Arc<Directory>>,
+    /// Whether it is ended first when the room's memory is used up.
+    pub expendable: Expendable,
 }
 
 /// Standard streams of a command.

@@ -11,7 +11,7 @@ use std::{
 
 use proofroom_authz::{Access, AccessPolicy, PolicyProblem, TaskGrant};
 use proofroom_canonical::Digest;
-use proofroom_confine::{CHANNEL_PORT, RESOLVER_PORT};
+use proofroom_confine::{CHANNEL_PORT, Expendable, RESOLVER_PORT};
 use proofroom_egress::EgressPolicy;
 use proofroom_record::{
     attest_api::{ASSIGNMENT_EVENT, RuntimeEvent},
@@ -486,7 +486,7 @@ async fn run_agent(session: &Arc<Session>, places: &Places) {
         None => vec![places.agent.clone().into()],
     };
     let job = Job {
-        command: process::in_workspace(session, argv),
+        command: process::in_workspace(session, argv, Expendable::Later),
         input: vec![],
         // The session's own limit ends it, in `work`.
         time: Duration::from_secs(session.assignment.limits.seconds.saturating_add(60)),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use proofroom_canonical::IsolationLevel;
-use proofroom_confine::{FileAudit, Loopback};
-use proofroom_room::{Diagnostics, Limits, Programs, Room, RoomConfig};
+use proofroom_confine::{FURTHER_GROUP, FileAudit, Loopback, OWN_GROUP};
+use proofroom_room::{CommandGroups, Diagnostics, Limits, Programs, Room, RoomConfig};
 use proofroom_vmm::boot::RoomLimits;
 
 use crate::{InitError, error::On as _};
@@ -61,14 +61,19 @@ pub(crate) fn start(
             idle_seconds: u64::from(u32::MAX),
             output_bytes: u64::MAX,
         },
+        command_groups: CommandGroups::OfTheirOwn,
     };
+    let group = Path::new(GROUPS).join(format!("proofroom-{NAME}"));
     let programs = Programs {
         guest: "/proofroom/proofroom-guest".into(),
         others: vec![
             "/proofroom/proofroom-agent".into(),
             socket_directory.join("attest.sock"),
             // The kernel's count of those that it killed for lack of memory, for the supervisor.
-            Path::new(GROUPS).join(format!("proofroom-{NAME}/memory.events")),
+            group.join("memory.events"),
+            // Where it puts commands.
+            group.join(OWN_GROUP),
+            group.join(FURTHER_GROUP),
         ],
         supervisor_arguments: vec!["supervise".into()],
         environment: Vec::new(),

@@ -17,18 +17,19 @@
     reason = "a bench"
 )]
 
+#[path = "machine/bare.rs"]
+mod bare;
+
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use proofroom_room::{
     Accelerator, Attestation, DEFAULT_ROOM, Diagnostics, Image, MachineConfig, MachineShape, Pool,
-    Programs, QEMU, Recall, Room, RoomConfig, Shape, missing_program,
+    Programs, Recall, Room, RoomConfig, Shape, missing_program,
 };
-use proofroom_vmm::{Inherited, Machine, Tpm, boot};
 
 fn main() {
     let image = std::env::var_os("PROOFROOM_IMAGE_DIR").map_or_else(
@@ -86,7 +87,7 @@ fn measure(shape: &MachineShape, rounds: usize) {
     let (mut bare, mut room, mut pooled) = (Vec::new(), Vec::new(), Vec::new());
     let mut memory = (0, 0);
     for _ in 0..rounds {
-        let (took, bytes) = bare_boot(&shape.machine);
+        let (took, bytes) = bare::boot(&shape.machine);
         memory.0 = bytes.max(memory.0);
         bare.push(took);
         let began = Instant::now();
@@ -170,61 +171,7 @@ fn resident_of(room: &Room) -> u64 {
     pids.push(room.pid());
     pids.sort_unstable();
     pids.dedup();
-    pids.into_iter().map(resident).sum()
-}
-
-fn resident(pid: i32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
-/// Until the first process speaks on the boot port, which is QEMU's standard output; and QEMU's
-/// resident bytes then.
-fn bare_boot(machine: &MachineConfig) -> (Duration, u64) {
-    let arguments = Machine {
-        accelerator: machine.accelerator,
-        shape: machine.shape,
-        firmware: "unused".into(),
-        kernel: machine.image.directory.join("vmlinuz"),
-        initrd: machine.image.directory.join("initrd"),
-        command_line: machine.image.command_line.clone(),
-        disks: Vec::new(),
-        tpm: Tpm::Absent,
-        boot_port: Inherited(1),
-        channel: Inherited(2),
-        monitor: Inherited(3),
-    }
-    .arguments();
-    let mut command = Command::new(QEMU);
-    let mut skip = false;
-    for argument in &arguments {
-        let text = argument.to_str().unwrap();
-        match text {
-            // QEMU's own firmware boots a kernel faster than UEFI does.
-            "-bios" => skip = true,
-            _ if skip => skip = false,
-            "socket,id=boot,fd=1" => drop(command.arg("stdio,id=boot")),
-            "socket,id=channel,fd=2" => drop(command.arg("null,id=channel")),
-            "socket,id=monitor,fd=3" => drop(command.arg("null,id=monitor")),
-            "kvm,device=/dev/fdset/1" => drop(command.arg("kvm")),
-            _ => drop(command.arg(text)),
-        }
-    }
-    let began = Instant::now();
-    let mut qemu = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    boot::read_frame(qemu.stdout.as_mut().unwrap()).unwrap();
-    let took = began.elapsed();
-    let bytes = resident(i32::try_from(qemu.id()).unwrap());
-    qemu.kill().unwrap();
-    qemu.wait().unwrap();
-    (took, bytes)
+    pids.into_iter().map(bare::resident).sum()
 }
 
 fn report(name: &str, mut took: Vec<Duration>) -> Duration {

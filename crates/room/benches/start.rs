@@ -10,6 +10,9 @@
 //! The supervisor is the small test program, so its own set-up is not in it. Between two rooms the
 //! bench waits until the kernel has taken the last one apart (`PROOFROOM_BENCH_PAUSE_MS`, 20), which
 //! is no part of a start; `Room::destroy` is measured on its own. `PROOFROOM_BENCH_ROUNDS` is 100.
+//!
+//! Then `PROOFROOM_BENCH_TOGETHER` (20) rooms at once, each started by a thread of its own: when all of them
+//! had spoken, and that each still runs then.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,6 +29,7 @@ use std::{
 };
 
 use proofroom_room::{Diagnostics, Programs, Room, RoomConfig, Spare};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 #[derive(Default)]
 struct Times {
@@ -69,6 +73,50 @@ fn main() {
     println!("{rounds} rooms of each kind; {}", mechanisms.join(" "));
     spare_times.print("spare");
     cold_times.print("cold");
+    together(number("PROOFROOM_BENCH_TOGETHER", 20), &config, &programs);
+}
+
+fn together(count: u64, config: &RoomConfig, programs: &Programs) {
+    let begin = Instant::now();
+    let start = |number| {
+        let name = format!("bench-{}-together-{number}", std::process::id());
+        let mut room = Room::start(&name, config, programs).unwrap();
+        let mut channel = room.take_channel().unwrap();
+        channel.read_exact(&mut [0]).unwrap();
+        (room, channel, begin.elapsed())
+    };
+    let rooms: Vec<_> = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..count).map(|n| scope.spawn(move || start(n))).collect();
+        started
+            .into_iter()
+            .map(|room| room.join().unwrap())
+            .collect()
+    });
+    let last = rooms.iter().map(|(_, _, spoke)| *spoke).max().unwrap();
+    let alive = rooms.iter().filter(|(room, ..)| runs(room)).count();
+    println!(
+        "{count} at once: the last spoke after {:.1} ms; {alive} run together",
+        last.as_secs_f64() * 1e3
+    );
+    assert_eq!(alive, rooms.len());
+    let begin = Instant::now();
+    for (room, channel, _) in rooms {
+        drop(channel);
+        room.destroy().unwrap();
+    }
+    println!(
+        "{count} destroyed after {:.1} ms",
+        begin.elapsed().as_secs_f64() * 1e3
+    );
+}
+
+fn runs(room: &Room) -> bool {
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut ended = [PollFd::from_borrowed_fd(room.pidfd(), PollFlags::IN)];
+    poll(&mut ended, Some(&at_once)).unwrap() == 0
 }
 
 impl Times {

@@ -60,6 +60,18 @@ pub struct RoomConfig {
     pub file_audit: FileAudit,
     /// Caps.
     pub limits: Limits,
+    /// Whether commands have memory groups of their own.
+    pub command_groups: CommandGroups,
+}
+
+/// Whether a room's commands have memory groups of their own, which leave memory to the supervisor. They
+/// need version 2 groups that only this room's starter divides: those of a machine of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandGroups {
+    /// One group holds the whole room.
+    OneForAll,
+    /// The supervisor, the session's own command, and the commands beside it have one each.
+    OfTheirOwn,
 }
 
 /// The caps of a room.
@@ -196,6 +208,7 @@ impl RoomConfig {
             loopback: raw.loopback,
             file_audit: raw.file_audit,
             limits: raw.limits,
+            command_groups: CommandGroups::OneForAll,
         })
     }
 }

@@ -2,21 +2,30 @@
 //! writable the room still has its rlimits and file system sizes, and its mechanisms say so.
 
 use std::{
-    fs::{self, File},
+    collections::BTreeSet,
+    fs::{self, File, Permissions},
     io,
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use proofroom_confine::launch::Group;
+use proofroom_confine::{FURTHER_GROUP, OWN_GROUP, launch::Group};
+use rustix::process::Signal;
 
-use crate::{Limits, RoomError, error::On as _};
+use crate::{Limits, RoomError, config::SUPERVISOR_HEADROOM_BYTES, error::On as _, signals};
 
 /// Processes of the supervisor's side on top of the agent's.
 const SUPERVISOR_PROCESSES: u64 = 64;
 /// How often an ended group is tried to be removed, 1 ms apart: the kernel lets go of the last
 /// process a little after it was reaped.
 const REMOVE_TRIES: u32 = 2000;
+/// A group's list of members.
+const MEMBERS: &str = "cgroup.procs";
+/// What commands leave to the supervisor, and those that run beside a session's own command to that one.
+const RESERVE_BYTES: u64 = SUPERVISOR_HEADROOM_BYTES / 4;
+/// How often the members of a group are looked for and killed, 1 ms apart.
+const KILL_TRIES: u32 = 2000;
 
 /// In which hierarchies a room may have groups; the empty name is version 2.
 const CONTROLLERS: [&str; 5] = ["memory", "pids", "cpu", "freezer", ""];
@@ -32,9 +41,14 @@ pub(crate) struct Groups {
 struct Made {
     directory: PathBuf,
     version: Version,
+    /// Where the room's first process is, below the directory.
+    entrance: &'static str,
     /// How `/proc/<pid>/cgroup` ends its line for a member.
     line: String,
 }
+
+/// Where the supervisor of a divided room is.
+const SUPERVISOR: &str = "supervisor";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
@@ -73,6 +87,7 @@ impl Groups {
             groups.made.push(Made {
                 directory: directory.clone(),
                 version: controller.version,
+                entrance: "",
                 line: format!("{own}/proofroom-{name}"),
             });
             for (file, value, setting) in &controller.settings {
@@ -100,6 +115,44 @@ impl Groups {
         Ok(groups)
     }
 
+    /// Divides the version 2 group: the supervisor into one of its own, and commands into two whose memory is
+    /// less than the room's. So what a command uses up is lacking in its own group, where the kernel then
+    /// looks for somebody to end, and the supervisor finds memory meanwhile. The supervisor may put commands
+    /// there and change nothing else.
+    pub(crate) fn divide(&mut self, memory: u64, supervisor: u32) -> Result<(), RoomError> {
+        let Some(made) = self.made.iter_mut().find(|one| one.version == Version::Two) else {
+            return Err(RoomError::LimitNotEnforceable {
+                limit: "memory",
+                why: "the room has no version 2 group to divide".to_owned(),
+                what_to_do: "let its starter make version 2 groups with the memory controller",
+            });
+        };
+        let group = made.directory.clone();
+        let enable = group.join("cgroup.subtree_control");
+        fs::write(&enable, "+memory").on("write", &enable)?;
+        let entrance = group.join(SUPERVISOR);
+        fs::create_dir(&entrance).on("create", &entrance)?;
+        made.entrance = SUPERVISOR;
+        made.line = format!("{}/{SUPERVISOR}", made.line);
+        for (name, reserve) in [
+            (OWN_GROUP, RESERVE_BYTES),
+            (FURTHER_GROUP, 2 * RESERVE_BYTES),
+        ] {
+            let part = group.join(name);
+            fs::create_dir(&part).on("create", &part)?;
+            let most = part.join("memory.max");
+            fs::write(&most, memory.saturating_sub(reserve).to_string()).on("write", &most)?;
+            // Nobody else looks into it.
+            fs::set_permissions(&part, Permissions::from_mode(0o700)).on("protect", &part)?;
+            give(&part, supervisor)?;
+            give(&part.join(MEMBERS), supervisor)?;
+        }
+        // Moving from one part into another takes the right to both and to what they have in common.
+        give(&group.join(MEMBERS), supervisor)?;
+        self.mechanisms.push("cgroup-v2-command-memory".to_owned());
+        Ok(())
+    }
+
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         self.made
             .iter()
@@ -116,7 +169,8 @@ impl Groups {
                 Ok(Group::Tasks(file.on("open", &tasks)?.into()))
             }
             Version::Two => {
-                let directory = File::open(&made.directory).on("open", &made.directory)?;
+                let entrance = made.directory.join(made.entrance);
+                let directory = File::open(&entrance).on("open", &entrance)?;
                 Ok(Group::Directory(directory.into()))
             }
         };
@@ -156,8 +210,9 @@ impl Groups {
         directories.retain(|directory| directory.ends_with(&own) && directory.is_dir());
         let made = |directory| Made {
             directory,
-            // Neither counts for what is only killed and removed.
+            // None of these counts for what is only killed and removed.
             version: Version::One,
+            entrance: "",
             line: String::new(),
         };
         Self {
@@ -185,24 +240,18 @@ impl Groups {
         found
     }
 
-    /// Kills every process in the groups; returns how many it found.
+    /// Kills every process in the groups; returns how many there were. One that stays is seen when its
+    /// group cannot be removed.
     pub(crate) fn kill(&self) -> Result<usize, RoomError> {
         self.thaw();
-        let mut killed = 0;
-        for Made { directory, .. } in &self.made {
-            let path = directory.join("cgroup.procs");
-            let members = fs::read_to_string(&path).on("read", &path)?;
-            for pid in members.lines().filter_map(|line| line.parse().ok()) {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    // One that has ended meanwhile is what is wanted; one that stays is seen below,
-                    // because its group cannot be removed.
-                    killed += usize::from(
-                        rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok(),
-                    );
-                }
+        let mut killed = BTreeSet::new();
+        for made in &self.made {
+            for part in made.parts() {
+                let path = part.join(MEMBERS);
+                killed.extend(kill_members(&path).on("read", &path)?);
             }
         }
-        Ok(killed)
+        Ok(killed.len())
     }
 
     /// Lets processes run that a pause had stopped: a stopped process does not even die everywhere.
@@ -223,6 +272,7 @@ impl Groups {
             self.made.push(Made {
                 directory,
                 version: Version::One,
+                entrance: "",
                 line: String::new(),
             });
         }
@@ -245,18 +295,40 @@ impl Groups {
     /// many there were.
     pub(crate) fn remove(&mut self) -> Result<usize, RoomError> {
         let count = self.made.len();
-        for Made { directory, .. } in self.made.drain(..) {
-            let mut tries = 0;
-            while let Err(error) = fs::remove_dir(&directory) {
-                tries += 1;
-                if error.raw_os_error() != Some(EBUSY) || tries > REMOVE_TRIES {
-                    return Err(error).on("remove", &directory);
-                }
-                std::thread::sleep(Duration::from_millis(1));
+        for made in self.made.drain(..) {
+            for part in made.parts() {
+                remove(&part)?;
             }
         }
         Ok(count)
     }
+}
+
+impl Made {
+    /// The groups below it, then itself.
+    fn parts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten();
+        let paths = entries.flatten().map(|entry| entry.path());
+        let mut parts: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
+        parts.push(self.directory.clone());
+        parts
+    }
+}
+
+fn remove(group: &Path) -> Result<(), RoomError> {
+    let mut tries = 0;
+    while let Err(error) = fs::remove_dir(group) {
+        tries += 1;
+        if error.raw_os_error() != Some(EBUSY) || tries > REMOVE_TRIES {
+            return Err(error).on("remove", group);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn give(path: &Path, owner: u32) -> Result<(), RoomError> {
+    chown(path, Some(owner), None).on("give away", path)
 }
 
 impl Drop for Groups {
@@ -264,6 +336,26 @@ impl Drop for Groups {
         // a room that failed to start: nothing is in them
         drop(self.remove());
     }
+}
+
+/// Kills until there are none: a member may have made another between two looks.
+fn kill_members(list: &Path) -> io::Result<BTreeSet<i32>> {
+    let look = || Ok(members(&fs::read_to_string(list)?));
+    let mut killed = BTreeSet::new();
+    for _ in 0..KILL_TRIES {
+        if look()?.is_empty() {
+            break;
+        }
+        killed.extend(signals::send(Signal::KILL, look)?);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(killed)
+}
+
+/// Members of a group. Those of other pid namespaces have the number 0, which is nobody's here.
+fn members(list: &str) -> Vec<i32> {
+    let numbers = list.lines().filter_map(|line| line.parse().ok());
+    numbers.filter(|pid| *pid > 0).collect()
 }
 
 const EBUSY: i32 = 16;
@@ -452,6 +544,7 @@ mod tests {
             made: vec![Made {
                 directory: "/nowhere".into(),
                 version: Version::One,
+                entrance: "",
                 line: "memory:/proofroom-of-nobody".to_owned(),
             }],
             mechanisms: Vec::new(),
@@ -463,6 +556,12 @@ mod tests {
         );
         assert_eq!(error.code(), "not-in-its-group");
         std::mem::forget(groups);
+    }
+
+    #[test]
+    fn members_of_other_namespaces_are_nobody() {
+        assert_eq!(super::members("12\n0\n7\n\n"), [12, 7]);
+        assert_eq!(super::members(""), [0; 0]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     Fact, Observed, RoomError,
     error::On as _,
     groups::Groups,
-    machine,
+    machine, signals,
     slots::{self, Slot},
 };
 
@@ -155,29 +155,49 @@ pub fn sweep(name: &str, trace: Option<&Trace>) -> Result<Vec<Observed>, RoomErr
     Ok(seen)
 }
 
+/// What a sweep did, and what it could not do. The next one tries that again; it holds nothing else up.
+#[derive(Debug)]
+#[must_use]
+pub struct Swept<T> {
+    /// What was ended or removed.
+    pub done: T,
+    /// Why something is still there: `file-operation-failed`, `room-remains`.
+    pub remaining: Vec<RoomError>,
+}
+
 /// Ends rooms of which nothing is known but that their pair of host ids was not given back and has
-/// no owner; returns the pairs under which processes ran. Blocking.
-///
-/// # Errors
-/// `file-operation-failed`, `room-remains`.
-pub fn sweep_slots() -> Result<Vec<IdMap>, RoomError> {
-    let mut ended = Vec::new();
-    for slot in slots::abandoned()? {
-        let mut left = launch::processes_of(slot.ids).on("list", Path::new("/proc"))?;
-        // A user's range of subordinate ids is shared with other programs: theirs is not ours to end.
-        if !left.is_empty() && slot.ids.writer == MapWriter::Root {
-            kill_all(slot.ids)?;
-            ended.push(slot.ids);
-            left.clear();
-        }
-        if left.is_empty() {
-            // One that cannot be cleaned stays taken, and holds nothing else up.
-            if machine::forget(slot.ids).is_ok() {
-                slot.give_back()?;
-            }
+/// no owner; tells the pairs under which processes ran. Blocking.
+pub fn sweep_slots() -> Swept<Vec<IdMap>> {
+    let mut swept = Swept {
+        done: Vec::new(),
+        remaining: Vec::new(),
+    };
+    let slots = slots::abandoned().unwrap_or_else(|error| {
+        swept.remaining.push(error);
+        Vec::new()
+    });
+    for slot in slots {
+        match sweep_slot(slot) {
+            Ok(ended) => swept.done.extend(ended),
+            Err(error) => swept.remaining.push(error),
         }
     }
-    Ok(ended)
+    swept
+}
+
+/// Ends what runs under a pair of ids without an owner; the pair, when something did. What cannot be ended
+/// or cleaned stays taken.
+fn sweep_slot(slot: Slot) -> Result<Option<IdMap>, RoomError> {
+    let ids = slot.ids;
+    let left = launch::processes_of(ids).on("list", Path::new("/proc"))?;
+    // A user's range of subordinate ids is shared with other programs: theirs is not ours to end.
+    if !left.is_empty() && ids.writer != MapWriter::Root {
+        return Ok(None);
+    }
+    kill_all(ids)?;
+    machine::forget(ids)?;
+    slot.give_back()?;
+    Ok((!left.is_empty()).then_some(ids))
 }
 
 /// A name for a room that is no session's: it says which process owns it, so that whoever finds its
@@ -223,37 +243,50 @@ fn is_orphan(name: &str) -> bool {
 
 /// Ends what is in the groups of a room that was started for no session and whose owner is gone;
 /// returns how many groups were removed.
-fn sweep_orphan(name: &str) -> usize {
+fn sweep_orphan(name: &str) -> Result<usize, RoomError> {
     let mut groups = Groups::left_by(name, &[]);
-    // One that cannot be ended is seen again by the next sweep.
-    groups.kill().and_then(|_| groups.remove()).unwrap_or(0)
+    groups.kill()?;
+    groups.remove()
+}
+
+/// Removes a group that nobody is in: those with members the kernel keeps, and they are no error.
+fn remove_empty(group: &Path) -> Result<usize, RoomError> {
+    match fs::remove_dir(group) {
+        Ok(()) => Ok(1),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::ENOENT)) => Ok(0),
+        Err(error) => Err(error).on("remove", group),
+    }
 }
 
 /// Removes empty resource groups of sessions that `lives` does not know, when they are older than
 /// `age`: a group that is being filled is younger. Ends rooms that were started ahead of any session, or
-/// to try something, whose owner is gone, and removes their groups. Returns how many groups.
-pub fn sweep_groups(age: Duration, lives: impl Fn(&str) -> bool) -> usize {
+/// to try something, whose owner is gone, and removes their groups. Tells how many groups.
+pub fn sweep_groups(age: Duration, lives: impl Fn(&str) -> bool) -> Swept<usize> {
     let old = |path: &Path| {
         let made = fs::metadata(path).and_then(|found| found.modified());
         made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
     };
-    let mut removed = 0;
+    let mut swept = Swept {
+        done: 0,
+        remaining: Vec::new(),
+    };
     for path in Groups::all() {
         let name = path.file_name().map(|name| name.to_string_lossy());
         let name = name.as_deref().and_then(|n| n.strip_prefix("proofroom-"));
         let no_sessions = ["ahead-", "canary-", "capture-"];
         let of_none = |name: &&str| no_sessions.iter().any(|kind| name.starts_with(kind));
-        if let Some(orphan) = name.filter(of_none).filter(|name| is_orphan(name)) {
-            removed += sweep_orphan(orphan);
-            continue;
-        }
         let ours = name.is_some_and(|name| name.starts_with("ses_") && !lives(name));
-        // The kernel removes none that a process is in.
-        if ours && old(&path) && fs::remove_dir(&path).is_ok() {
-            removed += 1;
+        let removed = match name.filter(of_none).filter(|name| is_orphan(name)) {
+            Some(orphan) => sweep_orphan(orphan),
+            None if ours && old(&path) => remove_empty(&path),
+            None => Ok(0),
+        };
+        match removed {
+            Ok(removed) => swept.done += removed,
+            Err(error) => swept.remaining.push(error),
         }
     }
-    removed
+    swept
 }
 
 pub(crate) fn ids(ids: IdMap) -> String {
@@ -275,21 +308,13 @@ fn kill_first(first: ProcessTrace) -> usize {
 
 fn kill_all(ids: IdMap) -> Result<usize, RoomError> {
     let mut killed = 0;
+    let look = || launch::processes_of(ids);
     for _ in 0..GONE_TRIES {
-        let left = launch::processes_of(ids).on("list", Path::new("/proc"))?;
-        if left.is_empty() {
+        if look().on("list", Path::new("/proc"))?.is_empty() {
             return Ok(killed);
         }
-        for pid in left.into_iter().filter_map(Pid::from_raw) {
-            let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
-                continue;
-            };
-            // Looked at again through the handle's lifetime.
-            let still = launch::runs_under(pid.as_raw_nonzero().get(), ids);
-            if still && pidfd_send_signal(&handle, Signal::KILL).is_ok() {
-                killed += 1;
-            }
-        }
+        let sent = signals::send(Signal::KILL, look).on("list", Path::new("/proc"))?;
+        killed += sent.len();
         std::thread::sleep(Duration::from_millis(1));
     }
     let remains = format!("processes run under its ids {}", self::ids(ids));
@@ -344,7 +369,11 @@ mod tests {
         let place = groups.directories().remove(0);
         let mut left = Command::new("sleep").arg("60").spawn().unwrap();
         fs::write(place.join("cgroup.procs"), left.id().to_string()).unwrap();
-        let sweep = || super::sweep_groups(Duration::from_secs(3600), |_| true);
+        // Other tests' groups may be swept beside these, so only what remains is looked at.
+        let sweep = || {
+            let swept = super::sweep_groups(Duration::from_secs(3600), |_| true);
+            assert!(swept.remaining.is_empty(), "{:?}", swept.remaining);
+        };
         sweep();
         assert_eq!(left.try_wait().unwrap(), None);
         owner.kill().unwrap();

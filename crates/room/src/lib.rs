@@ -16,14 +16,17 @@ mod pool;
 mod programs;
 mod recall;
 mod room;
+mod signals;
 mod slots;
 mod usage;
 
-pub use config::{ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
+pub use config::{CommandGroups, ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
 pub use error::RoomError;
 pub use facts::{DestructionObserved, Fact, Observed};
 pub use image::{IMAGE_FILE, Image, Part, Simulated};
-pub use janitor::{ProcessTrace, Trace, boot_id, own_name, sweep, sweep_groups, sweep_slots};
+pub use janitor::{
+    ProcessTrace, Swept, Trace, boot_id, own_name, sweep, sweep_groups, sweep_slots,
+};
 pub use machine::{Attestation, LayerFile, MachineConfig, MachineShape, Words, canary, capture};
 pub use pause::Pause;
 pub use pool::{Pool, Stock};

@@ -392,7 +392,6 @@ fn nothing() -> Result<OwnedFd, RoomError> {
 
 /// Removes what the host of a machine of these ids left, when it died. Nobody may run under them.
 pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
-    tpm::forget(ids)?;
     quotes::forget(ids)
 }
 

@@ -7,9 +7,9 @@ use std::{
 };
 
 use proofroom_confine::{IdMap, launch};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::{RoomError, error::On as _};
+use crate::{RoomError, error::On as _, signals};
 
 /// How often the processes of a room are looked for, 1 ms apart.
 const TRIES: u32 = 5000;
@@ -134,11 +134,10 @@ impl StopSignals {
     }
 
     fn send(&self, signal: Signal) -> Result<(), RoomError> {
-        for pid in self.all()?.into_iter().filter_map(Pid::from_raw) {
-            // One that has ended meanwhile needs no signal.
-            kill_process(pid, signal).unwrap_or(());
-        }
-        Ok(())
+        let look = || launch::processes_of(self.0);
+        signals::send(signal, look)
+            .map(drop)
+            .on("list", Path::new("/proc"))
     }
 }
 

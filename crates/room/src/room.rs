@@ -18,7 +18,8 @@ use proofroom_confine::{
 };
 
 use crate::{
-    DestructionObserved, Fact, MachineConfig, Observed, Recall, RoomConfig, RoomError,
+    CommandGroups, DestructionObserved, Fact, MachineConfig, Observed, Recall, RoomConfig,
+    RoomError,
     error::On as _,
     groups::Groups,
     janitor::{ProcessTrace, Trace, boot_id, ids},
@@ -102,10 +103,16 @@ impl Spare {
             let required = config.minimum_isolation.to_string();
             return Err(RoomError::LevelNotOffered { required });
         }
-        let groups = Groups::make(name, &config.limits)?;
+        let mut groups = Groups::make(name, &config.limits)?;
+        let mut taken = None;
+        if config.command_groups == CommandGroups::OfTheirOwn {
+            let slot = taken.insert(Slot::take()?);
+            groups.divide(config.limits.memory_bytes, slot.ids.supervisor)?;
+        }
         let launcher = launcher.enter(&groups.entrances()?)?;
+        // Beside the launcher's entering.
         let spec = specification(config, &programs)?;
-        let slot = Slot::take()?;
+        let slot = taken.map_or_else(Slot::take, Ok)?;
         let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
         let launched = launcher.start(&spec, slot.ids, &[OwnedFd::from(theirs)])?;
         groups.hold(launched.pid())?;

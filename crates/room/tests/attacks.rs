@@ -87,7 +87,7 @@ impl Session {
         self.next += 1;
         let mut request = json!({
             "id": self.next, "argv": argv, "answer": "suggested", "loopback": "channel-only",
-            "file_audit": "every-open", "processes": 64, "open_files": 256,
+            "file_audit": "every-open", "processes": 64, "open_files": 256, "expendable": "first",
         });
         for (key, value) in more.as_object().unwrap() {
             request[key] = value.clone();
@@ -531,18 +531,65 @@ fn a47_fork_bomb_disk_inodes_descriptors_end_at_their_caps_and_the_supervisor_li
     assert_eq!(s.shell("rm /workspace/big; echo alive").output(), "alive\n");
 }
 
+/// Whether memory is capped; said aloud where it is not.
+fn has_memory_limit(s: &Session) -> bool {
+    let mut mechanisms = s.room.mechanisms().iter();
+    let capped = mechanisms.any(|m| m.starts_with("cgroup") && m.contains("memory"));
+    if !capped {
+        eprintln!("SKIPPED: no writable memory controller, only file system sizes are capped");
+    }
+    capped
+}
+
+#[test]
+fn what_runs_beside_a_sessions_own_command_is_ended_before_it() {
+    let Some(mut s) = Session::start() else {
+        return;
+    };
+    if !has_memory_limit(&s) {
+        return;
+    }
+    // The larger of the two: by its size alone the kernel would choose it.
+    let own = [PROBE, "attack", "hold", "80", "release"];
+    let own = s.ask(&own, &json!({ "expendable": "later" }));
+    s.shell("until test -e held; do sleep 0.1; done");
+    let score = s.run_with(
+        &["/bin/cat", "/proc/self/oom_score_adj"],
+        &json!({ "expendable": "later" }),
+    );
+    assert_eq!(score.output(), "500\n");
+    let out = s.attack(&["nameless", "600"]);
+    assert!(!out.output().contains("SUCCEEDED"), "{}", out.output());
+    assert_eq!(out.ended(), "Killed(9)");
+    s.ask(&["/bin/touch", "release"], &json!({}));
+    let ended = [s.answer(), s.answer()];
+    let held = ended.iter().find(|one| one.0["id"] == own).unwrap();
+    held.says("hold: SUCCEEDED");
+}
+
+#[test]
+fn segments_of_system_v_hold_no_more_than_the_shared_memory_file_system() {
+    let Some(mut s) = Session::start() else {
+        return;
+    };
+    let out = s.attack(&["segments", "262144", "5"]);
+    for number in 1..=4 {
+        out.says(&format!("segment {number}: SUCCEEDED"));
+    }
+    out.says(&format!("segment 5: blocked {}", libc::ENOSPC));
+    // They went with their process; and one alone has the same bound.
+    let out = s.attack(&["segments", "1048576", "1"]);
+    out.says("segment 1: SUCCEEDED");
+    let out = s.attack(&["segments", "1048577", "1"]);
+    out.says(&format!("segment 1: blocked {}", libc::EINVAL));
+}
+
 #[test]
 fn a47_memory_exhaustion_kills_the_agent_and_not_the_supervisor() {
     let Some(mut s) = Session::start() else {
         return;
     };
-    if !s
-        .room
-        .mechanisms()
-        .iter()
-        .any(|m| m.starts_with("cgroup") && m.contains("memory"))
-    {
-        eprintln!("SKIPPED: no writable memory controller, only file system sizes are capped");
+    if !has_memory_limit(&s) {
         return;
     }
     let out = s.attack(&["memory", "600"]);

@@ -2,7 +2,7 @@
 
 use libc::sock_filter;
 
-use super::{ALLOW, ERRNO_ENOSYS, NATIVE_ARCH, NOTIFY, jail, program, table};
+use super::{ALLOW, ERRNO_ENOSYS, NATIVE_ARCH, NOTIFY, handed_over, jail, program, table};
 use crate::{FileAudit, NameService};
 
 fn run(audit: FileAudit, arch: u32, number: libc::c_long, args: [u64; 6]) -> u32 {
@@ -145,7 +145,9 @@ fn a_resolver_brings_internet_datagrams_and_nothing_else() {
             }
         }
     }
-    for number in (0..600).filter(|number| *number != libc::SYS_socket) {
+    // What is sent to an address in memory is looked at, which is stricter.
+    let judged = [libc::SYS_socket, libc::SYS_sendmsg, libc::SYS_sendmmsg];
+    for number in (0..600).filter(|number| !judged.contains(number)) {
         assert_eq!(with(number, [0; 6]), native(number, [0; 6]), "{number}");
     }
 }
@@ -174,6 +176,7 @@ fn arguments_decide_where_a_call_is_judged() {
         NOTIFY
     );
     assert_eq!(native(libc::SYS_sendmsg, [3, 1, 0x4000, 0, 0, 0]), ALLOW);
+    assert_eq!(native(libc::SYS_sendmmsg, [3, 1, 1, 0x4000, 0, 0]), ALLOW);
     assert_eq!(native(libc::SYS_ioctl, [0, 0x5412, 0, 0, 0, 0]), NOTIFY);
     assert_eq!(
         native(libc::SYS_ioctl, [0, 0xffff_ffff_0000_5412, 0, 0, 0, 0]),
@@ -191,6 +194,31 @@ fn arguments_decide_where_a_call_is_judged() {
         native(libc::SYS_personality, [0x0040_0000, 0, 0, 0, 0, 0]),
         NOTIFY
     );
+}
+
+#[test]
+fn where_there_are_datagrams_every_message_is_looked_at() {
+    let names = NameService::Present { ports: vec![443] };
+    let judged = |number, args| run_with(&names, FileAudit::Writes, NATIVE_ARCH, number, args);
+    assert_eq!(judged(libc::SYS_socket, [2, 2, 17, 0, 0, 0]), ALLOW);
+    assert_eq!(judged(libc::SYS_sendmsg, [3, 1, 0x4000, 0, 0, 0]), NOTIFY);
+    // But for the one that hands the descriptor over, which a second filter ends.
+    let marked = [3, 1, 0x5000, 0, 0, 0];
+    assert_eq!(judged(libc::SYS_sendmsg, marked), ALLOW);
+    let after = handed_over().unwrap();
+    let then = |arch, number, args| interpret(&after, arch, number, args);
+    assert_eq!(then(NATIVE_ARCH, libc::SYS_sendmsg, marked), EPERM);
+    assert_eq!(
+        then(NATIVE_ARCH, libc::SYS_sendmsg, [3, 1, 0x4000, 0, 0, 0]),
+        ALLOW
+    );
+    assert_eq!(
+        then(NATIVE_ARCH, libc::SYS_sendmmsg, [3, 1, 1, 0x1000, 0, 0]),
+        ALLOW
+    );
+    assert_eq!(then(0x4000_0003, libc::SYS_sendmsg, marked), ALLOW);
+    assert_eq!(judged(libc::SYS_sendmmsg, [3, 1, 1, 0, 0, 0]), NOTIFY);
+    assert_eq!(native(libc::SYS_socket, [2, 2, 17, 0, 0, 0]), NOTIFY);
 }
 
 #[test]

@@ -108,10 +108,11 @@ pub enum Call {
         /// What.
         socket: SocketKind,
     },
-    /// `sendto` with an address.
+    /// `sendto`, `sendmsg`, `sendmmsg`.
     SendTo {
-        /// To.
-        address: SocketAddress,
+        /// To whom: none for what goes where the socket is connected to, several where several messages
+        /// are sent at once. They are sent together or not at all.
+        addresses: Vec<SocketAddress>,
     },
     /// `unlink`, `unlinkat`, `rmdir`.
     Remove {

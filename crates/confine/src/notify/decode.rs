@@ -27,6 +27,12 @@ const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
 /// `AT_SYMLINK_FOLLOW`.
 const FOLLOWS: u64 = 0x400;
 const FASTOPEN: u64 = 0x2000_0000;
+/// `sizeof(struct msghdr)`, the same where pointers have 64 bits.
+const MESSAGE_BYTES: u64 = 56;
+/// `sizeof(struct mmsghdr)`: a message and how much of it was sent.
+const COUNTED_MESSAGE_BYTES: u64 = 64;
+/// `UIO_MAXIOV`: the kernel sends no more messages at once either.
+const MAX_MESSAGES: u64 = 1024;
 
 pub(crate) fn decode(raw: &RawNotification) -> Notification {
     let pid = i32::try_from(raw.pid).unwrap_or(-1);
@@ -101,9 +107,15 @@ impl Arguments {
             "sendto" if d & FASTOPEN == 0 => {
                 let [_, _, _, _, _, length] = self.args;
                 Call::SendTo {
-                    address: self.address(e, length)?,
+                    addresses: vec![self.address(e, length)?],
                 }
             }
+            "sendmsg" if c & FASTOPEN == 0 => Call::SendTo {
+                addresses: self.messages(b, MESSAGE_BYTES, 1)?,
+            },
+            "sendmmsg" if d & FASTOPEN == 0 => Call::SendTo {
+                addresses: self.messages(b, COUNTED_MESSAGE_BYTES, c & 0xFFFF_FFFF)?,
+            },
             "unlink" | "rmdir" => Call::Remove {
                 path: self.cwd_path(a)?,
             },
@@ -260,6 +272,30 @@ impl Arguments {
         let base = std::fs::read_link(Path::new(&link))
             .map_err(|e| Unreadable(format!("the directory `{link}`: {e}")))?;
         Ok(PathArgument { given, base })
+    }
+
+    /// To whom messages are addressed: `struct msghdr` begins with a pointer to the address and its length,
+    /// and without a pointer there is none.
+    fn messages(&self, at: u64, size: u64, count: u64) -> Result<Vec<SocketAddress>, Unreadable> {
+        let mut addresses = Vec::new();
+        for number in 0..count.min(MAX_MESSAGES) {
+            let (name, length) = self.message(at.wrapping_add(number * size))?;
+            if name == 0 {
+                continue;
+            }
+            let address = self.address(name, length)?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn message(&self, at: u64) -> Result<(u64, u64), Unreadable> {
+        let name = memory::bytes::<8>(self.pid, at)?;
+        let length = memory::bytes::<4>(self.pid, at.wrapping_add(8))?;
+        let length = u64::from(u32::from_ne_bytes(length));
+        Ok((u64::from_ne_bytes(name), length))
     }
 
     fn address(&self, address: u64, length: u64) -> Result<SocketAddress, Unreadable> {

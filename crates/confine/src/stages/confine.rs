@@ -10,8 +10,10 @@ use std::{
 };
 
 use rustix::{
+    fs::{Mode, OFlags, open},
     io::fcntl_dupfd_cloexec,
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    net::SendFlags,
     process::{
         DumpableBehavior, Gid, Resource, Rlimit, Uid, WaitOptions, set_dumpable_behavior,
         setrlimit, wait,
@@ -25,7 +27,7 @@ use rustix::{
 
 use super::{Copied, first_of_namespace, report, start};
 use crate::{
-    AGENT_ID, AddressSpace, AgentCommand, CommandLimits,
+    AGENT_ID, AddressSpace, AgentCommand, CommandLimits, NameService,
     control::{Control, Message},
     error::{AtStep as _, StageFailure},
     filter, landlock_rules,
@@ -37,14 +39,36 @@ const NOT_EXECUTED: u8 = 127;
 pub(super) fn run(control: &Control) -> Result<(), ()> {
     let (command, stdio) = report(control, start::<AgentCommand>(control))?;
     let flags = libc::CLONE_PARENT | libc::CLONE_NEWPID | libc::CLONE_NEWNS;
-    let copied = first_of_namespace(control, flags, None);
+    let group = report(control, memory_group(&command))?;
+    let copied = first_of_namespace(control, flags, group.as_ref().map(OwnedFd::as_fd));
     match report(control, copied)? {
         Copied::Original(opener) => report(control, opener.open(&[])),
         Copied::First(gate) => {
             drop(gate.pass());
+            if group.is_some() {
+                report(control, hide_the_other_groups())?;
+            }
+            drop(group);
             first_process(control, &command, stdio)
         }
     }
+}
+
+/// The group into which the command is born; none in rooms that have one for everything. One that is there
+/// and cannot be opened, or entered, is an error.
+fn memory_group(command: &AgentCommand) -> Result<Option<OwnedFd>, StageFailure> {
+    let path = command.expendable.group();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match open(&path, flags, Mode::empty()) {
+        Ok(group) => Ok(Some(group)),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error).at("open the command's memory group"),
+    }
+}
+
+/// Seen from now on, the command's group is the root of all.
+fn hide_the_other_groups() -> Result<(), StageFailure> {
+    sys::unshare(libc::CLONE_NEWCGROUP).at("hide the other commands' groups")
 }
 
 /// The first process of the command's pid namespace: starts the command, reaps orphans, and by its
@@ -118,7 +142,8 @@ fn become_agent(
     rustix::process::setsid().at("start a session")?;
     let control = place_descriptors(control, stdio)?;
     // Under memory pressure the agent goes first, the supervisor's audit last.
-    std::fs::write("/proc/self/oom_score_adj", "1000").at("mark the agent for the OOM killer")?;
+    std::fs::write("/proc/self/oom_score_adj", command.expendable.score())
+        .at("mark the agent for the OOM killer")?;
     limit(&command.limits)?;
     become_unprivileged()?;
     std::env::set_current_dir(&command.cwd).at("enter the working directory")?;
@@ -134,10 +159,15 @@ fn become_agent(
             "use Linux 5.19 or newer with CONFIG_SECCOMP",
         )
     })?;
+    let mark = SendFlags::from_bits_retain(filter::HANDING_OVER);
     control
-        .send(&Message::Confined { mechanisms }, &[listener.as_fd()])
+        .send_marked(&Message::Confined { mechanisms }, &[listener.as_fd()], mark)
         .at("report")?;
     drop(listener);
+    if command.names != NameService::Absent {
+        let mut handed_over = filter::handed_over().at("assemble the filter")?;
+        sys::install_further_filter(&mut handed_over).at("close the filter")?;
+    }
     let Some((name, arguments)) = command.argv.split_first() else {
         return Err(StageFailure::step("execute", "`argv` is empty"));
     };

@@ -1,4 +1,5 @@
 # What the names' test does in its room, without a proxy variable; the rest is in inside.py.
+import ctypes
 import shutil
 import struct
 import subprocess
@@ -46,6 +47,33 @@ def ask(message):
     return bound.recv(4096)
 
 
+def ask_by_message(message):
+    bound.sendmsg([message], [], 0, RESOLVER)
+    return bound.recv(4096)
+
+
+class Part(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+class Message(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("name_length", ctypes.c_uint), ("parts", ctypes.POINTER(Part)),
+                ("count", ctypes.c_size_t), ("control", ctypes.c_void_p), ("control_length", ctypes.c_size_t),
+                ("flags", ctypes.c_long), ("sent", ctypes.c_ulong)]
+
+
+def send_many(message, *receivers):
+    kept = [ctypes.create_string_buffer(struct.pack("=H", socket.AF_INET) + struct.pack(">H", port)
+                                        + socket.inet_aton(host) + bytes(8), 16) for host, port in receivers]
+    text = ctypes.create_string_buffer(message, len(message))
+    part = Part(ctypes.addressof(text), len(message))
+    all = (Message * len(kept))(*[Message(ctypes.addressof(one), 16, ctypes.pointer(part), 1) for one in kept])
+    sent = ctypes.CDLL(None, use_errno=True).sendmmsg(bound.fileno(), all, len(all), 0)
+    if sent < 0:
+        raise OSError(ctypes.get_errno(), "sendmmsg")
+    return sent
+
+
 def over_a_connection(*messages):
     with socket.create_connection(RESOLVER, timeout=10) as stream:
         answers = []
@@ -61,6 +89,8 @@ connected = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 connected.settimeout(10)
 connected.connect(RESOLVER)
 connected.send(question("API.rooms.example"))
+say("messages", one=code(ask_by_message(question("api.rooms.example"))),
+    many=send_many(question("api.rooms.example"), RESOLVER, RESOLVER), answers=[len(bound.recv(4096)) > 12 for _ in range(2)])
 say("resolvers", bound=code(known), address=socket.inet_ntoa(known[-4:]),
     connected=socket.inet_ntoa(connected.recv(4096)[-4:]),
     stream=[code(one) for one in over_a_connection(question("api.rooms.example"), question("evil.example"))],
@@ -96,6 +126,14 @@ attempt("other port", lambda: socket.create_connection((api, 22), timeout=5))
 attempt("no name's", lambda: socket.create_connection(("127.64.200.1", 443), timeout=5))
 attempt("not the supervisor's", lambda: socket.create_connection(("127.0.0.1", 443), timeout=5))
 attempt("resolver outside", lambda: bound.sendto(question("evil.example"), ("8.8.8.8", 53)))
+attempt("message outside", lambda: bound.sendmsg([question("evil.example")], [], 0, ("8.8.4.4", 53)))
+attempt("messages outside", lambda: send_many(question("evil.example"), RESOLVER, ("9.9.9.9", 53)))
+bound.settimeout(0.5)
+try:
+    say("nothing of them", got=len(bound.recv(4096)))
+except TimeoutError:
+    say("nothing of them", got=0)
+bound.settimeout(10)
 other = socket.create_connection((api, 80), timeout=5)
 other.sendall(b"GET / HTTP/1.1\r\nHost: api.rooms.example\r\n\r\n")
 try:

@@ -190,10 +190,18 @@ fn refused(played: &Played) {
         "no name's",
         "not the supervisor's",
         "resolver outside",
+        "message outside",
+        "messages outside",
     ];
     for step in steps {
         assert_eq!(played.of(step)["ok"], false, "{step}");
     }
+    // Several messages are sent together or not at all.
+    assert_eq!(played.of("nothing of them")["got"], 0);
+    let messages = played.of("messages");
+    assert_eq!(messages["one"], json!([0, 1]));
+    assert_eq!(messages["many"], 2);
+    assert_eq!(messages["answers"], json!([true, true]));
     let blocked = blocked(played);
     for told in [
         "dns evil.example",
@@ -201,6 +209,8 @@ fn refused(played: &Played) {
         "ip 127.64.200.1:443",
         "ip 127.0.0.1:443",
         "ip 8.8.8.8:53",
+        "ip 8.8.4.4:53",
+        "ip 9.9.9.9:53",
         "bind ip 0.0.0.0:443",
         "bind ip 127.0.0.1:53",
     ] {

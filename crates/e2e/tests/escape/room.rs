@@ -333,7 +333,7 @@ impl Played {
         let alone = groups.len() == 1
             && self.events.last().expect("events")["body"]["end"] == "limit-reached";
         let killed = |group: &&str| alone || self.killed.iter().any(|one| one == *group);
-        let of_memory = |group: &&str| ["memory", "segments"].contains(group);
+        let of_memory = |group: &&str| ["memory", "shared", "nameless"].contains(group);
         groups
             .iter()
             .copied()

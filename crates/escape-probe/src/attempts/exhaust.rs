@@ -34,13 +34,22 @@ pub(super) const MEMORY: &[Attempt] = &[row(
     memory,
 )];
 
-/// The same in segments of System V.
-pub(super) const SEGMENTS: &[Attempt] = &[row(
+/// The same in mappings that a process shares with its children.
+pub(super) const SHARED: &[Attempt] = &[row(
     "A47",
-    "memory-in-segments",
+    "memory-in-shared-mappings",
     GROUPS,
     &[Trace::Limit("memory")],
-    segments,
+    shared,
+)];
+
+/// The same in a file of no file system: it is no process's own, so the kernel has nobody to name.
+pub(super) const NAMELESS: &[Attempt] = &[row(
+    "A47",
+    "memory-in-a-nameless-file",
+    GROUPS,
+    &[Trace::Limit("memory")],
+    nameless,
 )];
 
 const GROUPS: &str = "resource group of the room";
@@ -110,6 +119,20 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "limits of the room's own IPC namespace",
         &[Trace::Untold("own-limit")],
         queues,
+    ),
+    row(
+        "A47",
+        "memory-in-segments",
+        "limits of the room's own IPC namespace",
+        &[Trace::Untold("own-limit")],
+        segments,
+    ),
+    row(
+        "A47",
+        "one-large-segment",
+        "limits of the room's own IPC namespace",
+        &[Trace::Untold("own-limit")],
+        || failed_call(call(libc::SYS_shmget, &[0, 1 << 30, 0o1600])),
     ),
     row(
         "A47",
@@ -271,21 +294,50 @@ fn memory() -> Tried {
     held(!matches!(ended, Ended::Code(_)), format!("{ended:?}"))
 }
 
-/// The same in segments that outlive the process that made them, until the room ends. They are
-/// removed as soon as they are attached: then they end with the copy.
-fn segments() -> Tried {
+fn shared() -> Tried {
     let ended = sys::in_copy(|| {
         for _ in 0..160 {
-            let made = call(libc::SYS_shmget, &[0, PIECE, 0o1600]);
-            let Ok(segment) = made else { return 1 };
-            let attached = call(libc::SYS_shmat, &[segment, 0, 0]);
-            call(libc::SYS_shmctl, &[segment, 0, 0]).ok();
-            let Ok(address) = attached else { return 1 };
+            // readable and writable, shared and anonymous
+            let mapped = call(libc::SYS_mmap, &[0, PIECE, 3, 0x21, usize::MAX, 0]);
+            let Ok(address) = mapped else { return 1 };
             sys::touch(address, PIECE);
         }
         0
     });
+    held(!matches!(ended, Ended::Code(_)), format!("{ended:?}"))
+}
+
+fn nameless() -> Tried {
+    let ended = sys::in_copy(|| {
+        let piece = vec![b'x'; PIECE];
+        let Ok(file) = call(libc::SYS_memfd_create, &[at(c"x"), 0]) else {
+            return 2;
+        };
+        for _ in 0..160 {
+            if call(libc::SYS_write, &[file, at(&*piece), PIECE]).is_err() {
+                return 1;
+            }
+        }
+        0
+    });
     held(ended != Ended::Code(0), format!("{ended:?}"))
+}
+
+/// The same in segments, of a size that fits by itself. They end with the copy, as all segments here.
+fn segments() -> Tried {
+    const ONE: usize = 1 << 20;
+    let ended = sys::in_copy(|| {
+        for _ in 0..MOST_BYTES / (1 << 20) {
+            let made = call(libc::SYS_shmget, &[0, ONE, 0o1600]);
+            let Ok(segment) = made else { return 1 };
+            let Ok(address) = call(libc::SYS_shmat, &[segment, 0, 0]) else {
+                return 2;
+            };
+            sys::touch(address, ONE);
+        }
+        0
+    });
+    held(ended == Ended::Code(1), format!("{ended:?}"))
 }
 
 /// What a message queue holds is the kernel's memory, and stays when every process has ended.

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use proofroom_authz::Operation;
 use proofroom_canonical::Digest;
+use proofroom_confine::Expendable;
 use proofroom_record::event::{Action, Exit, Outcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ async fn execute(session: &Session, argv: Vec<String>, time: Duration) -> Result
     let keep = usize::try_from(session.assignment.limits.output_bytes).unwrap_or(usize::MAX);
     let argv = argv.into_iter().map(Into::into).collect();
     let job = Job {
-        command: process::in_workspace(session, argv),
+        command: process::in_workspace(session, argv, Expendable::First),
         input: vec![],
         time,
         keep,

@@ -81,23 +81,23 @@ async fn sweep_the_machine(deployment: &Deployment, progress: &Progress) -> anyh
         let lives = |name: &str| known.iter().any(|known| known == name);
         (ended, proofroom_room::sweep_groups(GROUP_AGE, lives))
     });
-    let (ended, groups) = swept.await?;
-    match ended {
-        Ok(ended) => {
-            for ids in ended {
-                progress.warning(&format!(
-                    "a room without an owner ran under the host ids {} and {}; it was ended",
-                    ids.supervisor, ids.agent
-                ));
-            }
-        }
-        Err(error) => progress.warning(&format!(
-            "what rooms without an owner left cannot be ended: {}",
-            crate::causes::chain(&error)
-        )),
+    let (rooms, groups) = swept.await?;
+    for ids in rooms.done {
+        progress.warning(&format!(
+            "a room without an owner ran under the host ids {} and {}; it was ended",
+            ids.supervisor, ids.agent
+        ));
     }
-    if groups > 0 {
-        progress.note(&format!("{groups} empty resource groups were removed"));
+    if groups.done > 0 {
+        let removed = groups.done;
+        progress.note(&format!("{removed} empty resource groups were removed"));
+    }
+    for error in rooms.remaining.iter().chain(&groups.remaining) {
+        progress.warning(&format!(
+            "something that rooms without an owner left is still there ({}): {}",
+            error.code(),
+            crate::causes::chain(error)
+        ));
     }
     Ok(())
 }

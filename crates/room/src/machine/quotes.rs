@@ -16,7 +16,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proofroom_confine::IdMap;
@@ -29,6 +29,8 @@ const SOCKET: &str = "qgs.sock";
 const MAX_EXCHANGE_BYTES: u64 = 1 << 20;
 /// How long the service or QEMU may be silent within an exchange.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an exchange may last, however much is said in it.
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(120);
 
 /// A jail's socket and what serves it; both end with this value.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ impl Drop for QuoteRelay {
 impl QuoteRelay {
     /// Listens for the user that the jail's programs are.
     pub(super) fn start(service: PathBuf, ids: IdMap) -> Result<Self, RoomError> {
+        Self::within(service, ids, LONGEST_EXCHANGE)
+    }
+
+    fn within(service: PathBuf, ids: IdMap, longest: Duration) -> Result<Self, RoomError> {
         let directory = place(ids);
         forget(ids)?;
         let mut builder = fs::DirBuilder::new();
@@ -68,7 +74,7 @@ impl QuoteRelay {
         chown(&socket, owner, owner).on("give away", &socket)?;
         thread::Builder::new()
             .name("quotes".to_owned())
-            .spawn(move || serve(&listener, &service, &over))
+            .spawn(move || serve(&listener, &service, &over, longest))
             .on("start", Path::new("a thread for quotes"))?;
         Ok(relay)
     }
@@ -99,46 +105,58 @@ pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
 }
 
 /// One exchange after the other, until it is over.
-fn serve(listener: &UnixListener, service: &Path, over: &AtomicBool) {
+fn serve(listener: &UnixListener, service: &Path, over: &AtomicBool, longest: Duration) {
     for connection in listener.incoming() {
         if over.load(Ordering::SeqCst) {
             return;
         }
         // An exchange that breaks is the guest's loss: its attester says so.
         if let Ok(connection) = connection {
-            drop(exchange(&connection, service));
+            drop(exchange(&connection, service, Instant::now() + longest));
         }
     }
 }
 
-fn exchange(jail: &UnixStream, service: &Path) -> io::Result<()> {
+fn exchange(jail: &UnixStream, service: &Path, until: Instant) -> io::Result<()> {
     let service = UnixStream::connect(service)?;
-    for stream in [jail, &service] {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-    }
     let (request, answer) = (jail.try_clone()?, service.try_clone()?);
     let asking = thread::Builder::new()
         .name("quote-request".to_owned())
-        .spawn(move || carry(&request, &answer))?;
-    let answered = carry(&service, jail);
+        .spawn(move || carry(&request, &answer, until))?;
+    let answered = carry(&service, jail, until);
     // QEMU closes when it has its answer; what it may still say goes nowhere.
     drop(jail.shutdown(Shutdown::Both));
     drop(asking.join());
     answered
 }
 
-/// Bytes of one direction, piece by piece, up to the cap.
-fn carry(mut from: &UnixStream, mut to: &UnixStream) -> io::Result<()> {
-    let mut from = Read::by_ref(&mut from).take(MAX_EXCHANGE_BYTES);
+/// Bytes of one direction, piece by piece, up to the cap and until the exchange must be over.
+fn carry(mut from: &UnixStream, mut to: &UnixStream, until: Instant) -> io::Result<()> {
+    let mut left = MAX_EXCHANGE_BYTES;
     let mut piece = [0; 4096];
-    loop {
-        match from.read(&mut piece)? {
-            0 => break,
-            count => to.write_all(piece.get(..count).unwrap_or_default())?,
+    while left > 0 {
+        from.set_read_timeout(Some(patience(until)?))?;
+        let most = piece
+            .len()
+            .min(usize::try_from(left).unwrap_or(piece.len()));
+        let count = from.read(piece.get_mut(..most).unwrap_or_default())?;
+        if count == 0 {
+            break;
         }
+        to.set_write_timeout(Some(patience(until)?))?;
+        to.write_all(piece.get(..count).unwrap_or_default())?;
+        left = left.saturating_sub(count as u64);
     }
     to.shutdown(Shutdown::Write)
+}
+
+/// How long one side may now be silent.
+fn patience(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(left.min(PATIENCE))
 }
 
 #[cfg(test)]
@@ -153,6 +171,7 @@ mod tests {
         },
         path::Path,
         thread,
+        time::{Duration, Instant},
     };
 
     use proofroom_confine::{IdMap, launch::MapWriter};
@@ -210,6 +229,30 @@ mod tests {
         running.join().unwrap();
         drop(relay);
         assert!(!socket.exists() && !socket.parent().unwrap().exists());
+    }
+
+    #[test]
+    fn an_exchange_ends_in_time_however_much_is_said_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("qgs.socket");
+        let listener = UnixListener::bind(&at).unwrap();
+        let talking = thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            while connection.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let relay = QuoteRelay::within(at, own(), Duration::from_millis(300)).unwrap();
+        let began = Instant::now();
+        let mut jail = UnixStream::connect(relay.socket()).unwrap();
+        let mut answer = Vec::new();
+        drop(jail.read_to_end(&mut answer));
+        assert!(!answer.is_empty());
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(250), "{took:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
+        // The service is hung up on as well.
+        talking.join().unwrap();
     }
 
     #[test]

@@ -16,7 +16,6 @@ use proofroom_confine::{
     launch::{self, Launched},
 };
 
-pub(crate) use self::state::forget;
 use super::jail;
 use crate::{RoomError, SWTPM, error::On as _, groups::Groups, room::Spare, slots::Slot};
 

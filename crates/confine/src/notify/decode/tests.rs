@@ -170,3 +170,68 @@ fn a_change_of_a_link_itself_is_not_one_of_what_it_says() {
         assert_eq!(link, expected, "{number}");
     }
 }
+
+/// `struct msghdr` with an address of this length; a null pointer for none.
+fn message(address: Option<&[u8]>, length: u32) -> [u8; 56] {
+    let mut header = [0; 56];
+    let at = address.map_or(0, |bytes| bytes.as_ptr() as u64);
+    header[..8].copy_from_slice(&at.to_ne_bytes());
+    header[8..12].copy_from_slice(&length.to_ne_bytes());
+    header
+}
+
+fn receivers(number: libc::c_long, args: [u64; 6]) -> Vec<SocketAddress> {
+    match decode(&raw(number, args)).call {
+        Call::SendTo { addresses } => addresses,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_message_is_sent_to_the_address_in_its_header_or_where_its_socket_is_connected() {
+    let address = [2, 0, 0, 53, 8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let expected = SocketAddress::Internet("8.8.8.8:53".parse().unwrap());
+    let sent = |header: &[u8]| {
+        receivers(
+            libc::SYS_sendmsg,
+            [3, header.as_ptr() as u64, 0x4000, 0, 0, 0],
+        )
+    };
+    assert_eq!(sent(&message(Some(&address), 16)), [expected]);
+    assert_eq!(sent(&message(None, 16)), []);
+    // Too short for its family is not guessed.
+    let short = SocketAddress::Other { family: 2 };
+    assert_eq!(sent(&message(Some(&address), 7)), [short]);
+    for (number, args) in [
+        (libc::SYS_sendmsg, [3, 8, 0, 0, 0, 0]),
+        (libc::SYS_sendmmsg, [3, 8, 1, 0, 0, 0]),
+    ] {
+        let call = decode(&raw(number, args)).call;
+        assert!(matches!(call, Call::Unreadable { .. }), "{call:?}");
+    }
+    let header = message(Some(&address), 16);
+    let at = header.as_ptr() as u64;
+    let fast_open = decode(&raw(libc::SYS_sendmsg, [3, at, 0x2000_0000, 0, 0, 0]));
+    assert!(!fast_open.call.is_allowable());
+}
+
+#[test]
+fn of_many_messages_every_receiver_is_told_once() {
+    let one = [2, 0, 0, 53, 8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let other = [2, 0, 0, 53, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut headers = Vec::new();
+    for address in [None, Some(&one), Some(&one), Some(&other)] {
+        headers.extend(message(address.map(<[u8; 16]>::as_slice), 16));
+        headers.extend([0; 8]);
+    }
+    let at = headers.as_ptr() as u64;
+    let told = |count| receivers(libc::SYS_sendmmsg, [3, at, count, 0, 0, 0]);
+    let named = |text: &str| SocketAddress::Internet(text.parse().unwrap());
+    assert_eq!(told(0), []);
+    assert_eq!(told(1), []);
+    assert_eq!(told(3), [named("8.8.8.8:53")]);
+    let all = [named("8.8.8.8:53"), named("9.9.9.9:53")];
+    assert_eq!(told(4), all);
+    // The kernel looks at 32 bits of the count.
+    assert_eq!(told(4 | 1 << 32), all);
+}

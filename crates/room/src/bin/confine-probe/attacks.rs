@@ -36,6 +36,9 @@ pub(crate) fn run(name: &str, rest: &[&str]) -> ExitCode {
         ("inodes", [path]) => inodes(path),
         ("descriptors", []) => descriptors(),
         ("memory", [mebibytes]) => memory(mebibytes),
+        ("hold", [mebibytes, until]) => hold(mebibytes, until),
+        ("nameless", [mebibytes]) => nameless(mebibytes),
+        ("segments", [bytes, count]) => segments(bytes, count),
         ("orphan", []) => orphan(),
         ("exec-memfd", [program]) => exec_memfd(program),
         ("garbage", []) => garbage(),
@@ -237,6 +240,42 @@ fn orphan() {
 }
 
 /// Runs a program from a memory file, by its descriptor.
+/// Memory that is used until there is a file of this name; another one says that it is used.
+fn hold(mebibytes: &str, until: &str) {
+    let size = mebibytes.parse::<usize>().unwrap_or(0) << 20;
+    let kept = vec![1_u8; size];
+    let held = fs::write("held", "");
+    while held.is_ok() && !std::path::Path::new(until).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    say("hold", held.map(|()| drop(kept)));
+}
+
+/// Memory of a file without a name, which counts as no process's own.
+fn nameless(mebibytes: &str) {
+    let made = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::empty());
+    let filled = made.map_err(io::Error::from).and_then(|fd| {
+        let mut file = File::from(fd);
+        let piece = [1; 1 << 16];
+        for _ in 0..mebibytes.parse().unwrap_or(0) * 16 {
+            file.write_all(&piece)?;
+        }
+        Ok(())
+    });
+    say("nameless", filled);
+}
+
+/// Segments that stay as long as this process.
+fn segments(bytes: &str, count: &str) {
+    for number in 1..=count.parse().unwrap_or(0) {
+        let size = bytes.parse::<c_long>().unwrap_or(0);
+        #[expect(unsafe_code, reason = "an attack is a raw system call")]
+        // SAFETY: a number, a size and flags: private, created, and its owner's alone.
+        let made = unsafe { libc::syscall(libc::SYS_shmget, 0_i64, size, 0o1600_i64) };
+        say(&format!("segment {number}"), returned(made));
+    }
+}
+
 fn exec_memfd(program: &str) {
     let run = || {
         let fd = rustix::fs::memfd_create("hidden", rustix::fs::MemfdFlags::empty())?;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use proofroom_confine::{
-    AgentCommand, ConfinedCommand, FileAudit, Loopback, StageProgram, Stdio, Suggestion, stages,
+    AgentCommand, ConfinedCommand, Expendable, FileAudit, Loopback, StageProgram, Stdio,
+    Suggestion, stages,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ struct Request {
     file_audit: FileAudit,
     processes: u64,
     open_files: u64,
+    expendable: Expendable,
 }
 
 #[derive(Deserialize, Serialize, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,7 @@ fn command(request: &Request) -> Result<Value, String> {
     let mut command = AgentCommand::new(argv, vec![path], PathBuf::from("/workspace"));
     command.loopback = request.loopback;
     command.file_audit = request.file_audit;
+    command.expendable = request.expendable;
     command.limits.processes = request.processes;
     command.limits.open_files = request.open_files;
     let (output, stdout) = io::pipe().map_err(|e| text(&e))?;

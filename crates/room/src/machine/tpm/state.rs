@@ -1,85 +1,44 @@
-//! The file system of a TPM's state: in memory, of its own size, with a name on the host for as long as
-//! it takes to make it. After that only the jails hold it, so it is gone when they are, also when the
-//! host process was killed.
+//! The file system of a TPM's state: in memory, of its own size, and without a name on the host at any time.
+//! It is made in a mount namespace that nobody else sees and that ends with its making; after that only the
+//! jails hold it, so it is gone when they are, also when the host process was killed.
 
-use std::{
-    ffi::CString,
-    fs,
-    io::ErrorKind,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt as _},
-    path::{Path, PathBuf},
-};
+use std::{ffi::CString, io, os::fd::OwnedFd, path::Path};
 
-use proofroom_confine::IdMap;
+use proofroom_confine::{IdMap, launch};
 use rustix::{
     fs::CWD,
-    io::Errno,
-    mount::{
-        MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
-        open_tree, unmount,
-    },
+    mount::{MountFlags, OpenTreeFlags, mount, open_tree},
 };
 
 use crate::{RoomError, error::On as _};
 
-/// In memory: the seeds of a TPM have no business on a disk.
-const PLACE: &str = "/dev/shm";
-/// `swtpm` keeps some 10 KiB: the permanent state and, for a moment, its successor.
+/// Any directory: it is covered in the namespace alone in which the file system is made.
+const COVERED: &str = "/tmp";
+/// `swtpm` keeps some 10 KiB: the permanent state and, for a moment, its successor. In memory: the seeds
+/// of a TPM have no business on a disk.
 const BYTES: u64 = 4 << 20;
 const INODES: u64 = 64;
 
-fn place(ids: IdMap) -> PathBuf {
-    Path::new(PLACE).join(format!("proofroom-tpm-{}", ids.agent))
-}
-
 /// Makes a file system for the TPM of these ids, as one detached mount for each of its two lives.
 pub(super) fn make(ids: IdMap) -> Result<[OwnedFd; 2], RoomError> {
-    // Left by a host that died: its ids were seen to be unused.
-    forget(ids)?;
-    let place = place(ids);
-    let mut builder = fs::DirBuilder::new();
-    builder.mode(0o700).create(&place).on("make", &place)?;
-    let made = mounted(ids, &place).and_then(|()| Ok([detached(&place)?, detached(&place)?]));
-    forget(ids)?;
-    made
+    let made = launch::in_own_mounts(|| {
+        mounted(ids)?;
+        Ok([detached()?, detached()?])
+    });
+    made.on("mount a TPM's file system over", Path::new(COVERED))
 }
 
-fn mounted(ids: IdMap, place: &Path) -> Result<(), RoomError> {
+fn mounted(ids: IdMap) -> io::Result<()> {
     let owner = ids.agent;
     let options = format!("size={BYTES},nr_inodes={INODES},mode=0700,uid={owner},gid={owner}");
-    let options = CString::new(options).on("mount", place)?;
+    let options = CString::new(options)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("tmpfs", place, "tmpfs", flags, options.as_c_str()).on("mount", place)?;
-    // What is mounted or removed here is no business of other mount namespaces.
-    mount_change(place, MountPropagationFlags::PRIVATE).on("make private", place)
+    Ok(mount("tmpfs", COVERED, "tmpfs", flags, options.as_c_str())?)
 }
 
-fn detached(place: &Path) -> Result<OwnedFd, RoomError> {
+fn detached() -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, place, flags).on("detach", place)
-}
-
-/// Removes the name of a TPM's file system, and what a host that died left under it. Nobody may run
-/// under these ids.
-pub(crate) fn forget(ids: IdMap) -> Result<(), RoomError> {
-    let place = place(ids);
-    // Anybody may make a file of this name here; it must not stop a room.
-    let removed = match fs::symlink_metadata(&place) {
-        Ok(found) if found.is_dir() => {
-            match unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                // Nothing is mounted there.
-                Ok(()) | Err(Errno::INVAL) => {}
-                Err(error) => return Err(error).on("unmount", &place),
-            }
-            fs::remove_dir_all(&place)
-        }
-        Ok(_) => fs::remove_file(&place),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).on("remove", &place),
-        _ => Ok(()),
-    }
+    Ok(open_tree(CWD, COVERED, flags)?)
 }
 
 #[cfg(test)]
@@ -88,7 +47,7 @@ mod tests {
 
     use proofroom_confine::{IdMap, MapWriter};
 
-    use super::{BYTES, make, place};
+    use super::{BYTES, make};
 
     #[test]
     fn a_tpms_state_has_a_size_and_no_name_and_both_lives_see_the_same() {
@@ -101,10 +60,10 @@ mod tests {
             agent: 1_980_001,
             writer: MapWriter::Root,
         };
+        let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let before = mounts();
         let [one, other] = make(ids).unwrap();
-        assert!(fs::symlink_metadata(place(ids)).is_err());
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains("proofroom-tpm-1980001"), "{mounts}");
+        assert_eq!(before, mounts());
         let inside = |fd: i32| PathBuf::from(format!("/proc/self/fd/{fd}/state"));
         let (one, other) = (inside(one.as_raw_fd()), inside(other.as_raw_fd()));
         fs::write(&one, "seeds").unwrap();
