@@ -47,6 +47,12 @@ impl Timestamp {
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
+
+    /// The time `seconds` later, or the last that can be written.
+    #[must_use]
+    pub fn after_seconds(self, seconds: u32) -> Self {
+        Self::from_unix_millis(self.0.saturating_add(i64::from(seconds) * 1000))
+    }
 }
 
 impl fmt::Display for Timestamp {

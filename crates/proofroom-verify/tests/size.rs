@@ -24,7 +24,7 @@ type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 type Unit<'a> = gimli::Unit<Bytes<'a>>;
 
 /// No more than this; the aim is 8,000.
-const MAX_LINES: usize = 8_800;
+const MAX_LINES: usize = 8_600;
 /// Crates without which nothing is verified: their absence would mean that nothing was counted.
 const NEVER_ABSENT: [&str; 6] = [
     "canonical",
@@ -43,7 +43,11 @@ fn what_an_auditor_runs_of_our_code_is_small() {
         let Some(name) = crate_of(&file) else {
             continue;
         };
-        *per_crate.entry(name).or_default() += code_lines(&file, &lines);
+        let count = code_lines(&file, &lines);
+        if std::env::var_os("PROOFROOM_SIZE_BY_FILE").is_some() {
+            println!("{count:6} {}", file.display());
+        }
+        *per_crate.entry(name).or_default() += count;
     }
     let total: usize = per_crate.values().sum();
     for (name, lines) in &per_crate {

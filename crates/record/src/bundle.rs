@@ -228,27 +228,43 @@ impl BundleParts {
     }
 }
 
+/// A policy's file in a bundle.
+pub(crate) struct PolicyFile<'a> {
+    /// As a sentence calls it.
+    pub(crate) title: &'static str,
+    /// Its name in the bundle.
+    pub(crate) path: &'static str,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl PolicyFiles {
+    /// Every file, in the order of [`PolicyDigests::each`](crate::statement::PolicyDigests::each).
+    pub(crate) fn each(&self) -> [PolicyFile<'_>; 7] {
+        #[rustfmt::skip]
+        let files = [
+            ("access policy", "trust/policies/access.cedar", &self.access),
+            ("classification policy", "trust/policies/classification.toml", &self.classification),
+            ("routing policy", "trust/policies/routing.toml", &self.routing),
+            ("room policy", "trust/policies/room.toml", &self.room),
+            ("appraisal policy", "trust/policies/appraisal.toml", &self.appraisal),
+            ("egress policy", "trust/policies/egress.toml", &self.egress),
+            ("room appraisal policy", "trust/policies/room-appraisal.toml", &self.room_appraisal),
+        ];
+        files.map(|(title, path, bytes)| PolicyFile { title, path, bytes })
+    }
+}
+
 impl TrustMaterial {
-    fn files(&self) -> [(&'static str, &[u8]); 11] {
-        [
+    fn files(&self) -> Vec<(&'static str, &[u8])> {
+        let mut files: Vec<(_, &[u8])> = vec![
             ("trust/ca.pem", &self.ca),
             ("trust/gateway.pem", &self.gateway),
             ("trust/session.pem", &self.session),
             ("trust/log.vkey", &self.log_key),
-            ("trust/policies/access.cedar", &self.policies.access),
-            (
-                "trust/policies/classification.toml",
-                &self.policies.classification,
-            ),
-            ("trust/policies/routing.toml", &self.policies.routing),
-            ("trust/policies/room.toml", &self.policies.room),
-            ("trust/policies/appraisal.toml", &self.policies.appraisal),
-            ("trust/policies/egress.toml", &self.policies.egress),
-            (
-                "trust/policies/room-appraisal.toml",
-                &self.policies.room_appraisal,
-            ),
-        ]
+        ];
+        let policies = self.policies.each();
+        files.extend(policies.map(|policy| (policy.path, policy.bytes)));
+        files
     }
 
     fn take_from(files: &mut Files) -> Result<Self, BundleError> {

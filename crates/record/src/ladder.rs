@@ -206,14 +206,10 @@ fn blocked<T>(rungs: &mut Rungs, name: &'static str, by: &str) -> Option<T> {
 
 fn check_anchors(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors) {
     let trust = &parts.trust;
+    let (ca, log_key) = (&anchors.ca, &anchors.log_key);
     let pins = [
-        ("CA", "ca-differs", &anchors.ca, &trust.ca),
-        (
-            "log key",
-            "log-key-differs",
-            &anchors.log_key,
-            &trust.log_key,
-        ),
+        ("CA", "ca-differs", ca, &trust.ca),
+        ("log key", "log-key-differs", log_key, &trust.log_key),
     ];
     let loose: Vec<&str> = (pins.iter())
         .filter(|(_, _, anchor, _)| **anchor == Anchor::FromBundle)
@@ -223,16 +219,10 @@ fn check_anchors(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors) {
         .iter()
         .find(|(_, _, anchor, own)| anchor.bytes(own) != own.as_slice());
     if let Some((name, code, ..)) = differing {
-        rungs.require("trust-anchors", || {
-            Err::<(String, ()), _>(Failure::refused(
-                code,
-                format!("the bundle's {name} is not the pinned one"),
-            ))
-        });
+        let cause = format!("the bundle's {name} is not the pinned one");
+        rungs.refuse("trust-anchors", Failure::refused(code, cause));
     } else if loose.is_empty() {
-        rungs.require("trust-anchors", || {
-            Ok(("CA and log key are the pinned ones".to_owned(), ()))
-        });
+        rungs.pass("trust-anchors", "CA and log key are the pinned ones");
     } else {
         let reason = format!(
             "{} taken from the bundle itself; pin with --ca and --log-key",
@@ -372,9 +362,7 @@ fn check_binding(
     chain: Option<&VerifiedChain>,
 ) {
     match (binding, records, keys, chain) {
-        (Err(failure), ..) => {
-            rungs.require("binding", || Err::<(String, ()), _>(failure.clone()));
-        }
+        (Err(failure), ..) => rungs.refuse("binding", failure.clone()),
         (Ok(binding), Some(records), Some(keys), Some(chain)) => {
             rungs.require("binding", || {
                 binding::verify_certificate_name(binding, &keys.session.spiffe_id().to_string())?;
@@ -402,9 +390,7 @@ fn check_evidence(
                 Requirement::Advisory,
                 "no model run used an attested upstream",
             ),
-            Err(failure) => {
-                rungs.require("evidence", || Err::<(String, ()), _>(failure));
-            }
+            Err(failure) => rungs.refuse("evidence", failure),
         }
         return;
     }
@@ -442,12 +428,8 @@ fn check_room(rungs: &mut Rungs, records: &Records) {
         ),
     }
     match binding::appraise_isolation(records.session.predicate()) {
-        Ok(found) => {
-            rungs.require("isolation", || Ok((found, ())));
-        }
-        Err(Isolation::Refuted(failure)) => {
-            rungs.require("isolation", || Err::<(String, ()), _>(failure));
-        }
+        Ok(found) => rungs.pass("isolation", found),
+        Err(Isolation::Refuted(failure)) => rungs.refuse("isolation", failure),
         Err(Isolation::Unshown(reason)) => {
             rungs.not_evaluated("isolation", Requirement::Required, reason);
         }

@@ -114,6 +114,14 @@ impl PolicyDigests {
     /// The digests by the policies' names, as a room measures them.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, Digest> {
+        let named = self.each().into_iter();
+        named
+            .map(|(name, digest)| (name.to_owned(), digest))
+            .collect()
+    }
+
+    /// The policies' names, each with its digest.
+    pub(crate) const fn each(&self) -> [(&'static str, Digest); 7] {
         [
             ("access", self.access),
             ("classification", self.classification),
@@ -123,9 +131,6 @@ impl PolicyDigests {
             ("egress", self.egress),
             ("room_appraisal", self.room_appraisal),
         ]
-        .into_iter()
-        .map(|(name, digest)| (name.to_owned(), digest))
-        .collect()
     }
 }
 

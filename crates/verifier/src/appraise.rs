@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::{
     AppraisalPolicy, Assurance, CauseCode, Check, CheckName, Outcome, Reason, TcbStatus, Verdict,
-    VerifiedUpstream, platform,
+    VerifiedUpstream,
+    check::{self, Made, all_passed, find, verdict_of},
+    platform,
 };
 
 mod claims;
@@ -73,10 +75,7 @@ impl Appraisal {
     #[must_use]
     pub fn outcome(&self, name: CheckName) -> &Outcome {
         const UNANSWERED: Outcome = Outcome::NotEvaluated(Reason::After(CheckName::DocumentParse));
-        self.checks
-            .iter()
-            .find(|check| check.name == name)
-            .map_or(&UNANSWERED, |check| &check.outcome)
+        find(&self.checks, name).map_or(&UNANSWERED, |check| &check.outcome)
     }
 
     /// The worst outcome of all checks.
@@ -100,10 +99,7 @@ impl Appraisal {
     /// The first check that failed, with its cause.
     #[must_use]
     pub fn first_failure(&self) -> Option<(CheckName, CauseCode)> {
-        self.checks.iter().find_map(|check| match check.outcome {
-            Outcome::Fail { cause, .. } => Some((check.name, cause)),
-            Outcome::Pass | Outcome::NotEvaluated(_) => None,
-        })
+        check::first_failure(&self.checks).map(|(name, cause, _)| (name, cause))
     }
 
     /// The name of the policy.
@@ -159,9 +155,7 @@ impl Appraisal {
     /// # Errors
     /// The appraisal itself, unless every check passed.
     pub fn into_verified(self) -> Result<VerifiedUpstream, Box<Self>> {
-        let answered = self.checks.iter().map(|check| &check.name);
-        let passed = answered.eq(CheckName::ALL)
-            && Verdict::fold(self.checks.iter().map(|check| &check.outcome)) == Verdict::Accept;
+        let passed = all_passed(&self.checks, CheckName::ALL);
         let (true, Some(statement), Some(quote), Some(expires)) =
             (passed, &self.statement, self.quote, self.expires)
         else {
@@ -191,7 +185,7 @@ pub fn appraise(
     let mut work = Work {
         policy,
         now,
-        outcomes: Vec::new(),
+        made: Made::none(),
         quote: None,
         statement: None,
         tcb: None,
@@ -199,12 +193,12 @@ pub fn appraise(
     };
     match EvidenceDocument::parse(document) {
         Ok(parsed) => {
-            work.set(CheckName::DocumentParse, Outcome::Pass);
+            work.made.set(CheckName::DocumentParse, Outcome::Pass);
             work.read(&parsed);
             work.judge_platform(&parsed);
             claims::check(&mut work, &parsed, freshness);
         }
-        Err(error) => work.set(
+        Err(error) => work.made.set(
             CheckName::DocumentParse,
             Outcome::malformed(CauseCode::DocumentMalformed, &error),
         ),
@@ -216,7 +210,7 @@ pub fn appraise(
 struct Work<'a> {
     policy: &'a AppraisalPolicy,
     now: Timestamp,
-    outcomes: Vec<Check>,
+    made: Made<CheckName>,
     quote: Option<Quote>,
     statement: Option<KeysetStatement>,
     tcb: Option<TcbFacts>,
@@ -224,41 +218,20 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn set(&mut self, name: CheckName, outcome: Outcome) {
-        self.outcomes.push(Check { name, outcome });
-    }
-
-    fn passed(&self, name: CheckName) -> bool {
-        self.outcomes
-            .iter()
-            .any(|check| check.name == name && check.outcome == Outcome::Pass)
-    }
-
-    /// `outcome`, unless it is a pass that rests on something that did not pass.
-    fn set_if_proved(&mut self, name: CheckName, rests_on: &[CheckName], outcome: Outcome) {
-        let missing = rests_on.iter().find(|needed| !self.passed(**needed));
-        match (missing, &outcome) {
-            (Some(needed), Outcome::Pass) => {
-                self.set(name, Outcome::NotEvaluated(Reason::Unproved(*needed)));
-            }
-            _ => self.set(name, outcome),
-        }
-    }
-
     fn read(&mut self, document: &EvidenceDocument) {
         match document.quote() {
             Ok(quote) => {
-                self.set(CheckName::QuoteParse, Outcome::Pass);
+                self.made.set(CheckName::QuoteParse, Outcome::Pass);
                 self.quote = Some(quote);
             }
-            Err(error) => self.set(
+            Err(error) => self.made.set(
                 CheckName::QuoteParse,
                 Outcome::malformed(CauseCode::QuoteMalformed, &error),
             ),
         }
         match document.statement() {
             Ok(statement) => {
-                self.set(CheckName::StatementParse, Outcome::Pass);
+                self.made.set(CheckName::StatementParse, Outcome::Pass);
                 self.statement = Some(statement);
             }
             Err(error) => {
@@ -266,7 +239,8 @@ impl Work<'_> {
                     EvidenceError::StatementPurpose(_) => CauseCode::StatementPurpose,
                     _ => CauseCode::StatementMalformed,
                 };
-                self.set(CheckName::StatementParse, Outcome::malformed(cause, &error));
+                self.made
+                    .set(CheckName::StatementParse, Outcome::malformed(cause, &error));
             }
         }
     }
@@ -286,18 +260,14 @@ impl Work<'_> {
             now: self.now,
         };
         let found = platform::judge(quoted, by);
-        self.outcomes.extend(found.outcomes);
+        self.made.extend(found.made);
         self.tcb = found.tcb;
         self.tolerated_until = found.tolerated_until;
     }
 
     /// The earliest end of everything that the appraisal rests on.
     fn expires(&self) -> Option<Timestamp> {
-        let own_limit = Timestamp::from_unix_millis(
-            self.now
-                .unix_millis()
-                .saturating_add(i64::from(self.policy.max_age_seconds()).saturating_mul(1000)),
-        );
+        let own_limit = self.now.after_seconds(self.policy.max_age_seconds());
         let collateral = self.tcb.as_ref()?.collateral_expires;
         let keyset = self.statement.as_ref()?.not_after;
         let tolerated = self.tolerated_until.unwrap_or(own_limit);
@@ -305,30 +275,13 @@ impl Work<'_> {
     }
 
     fn finish(self, evidence: Digest) -> Appraisal {
-        let stopped = self
-            .outcomes
-            .iter()
-            .find(|check| matches!(check.outcome, Outcome::Fail { .. }))
-            .map_or(CheckName::DocumentParse, |check| check.name);
-        let checks: Vec<Check> = CheckName::ALL
-            .iter()
-            .map(|name| {
-                self.outcomes
-                    .iter()
-                    .find(|check| check.name == *name)
-                    .cloned()
-                    .unwrap_or(Check {
-                        name: *name,
-                        outcome: Outcome::NotEvaluated(Reason::After(stopped)),
-                    })
-            })
-            .collect();
+        let checks = self.made.complete(CheckName::ALL, CheckName::DocumentParse);
         Appraisal {
             policy: self.policy.name().to_owned(),
             policy_digest: self.policy.digest(),
             assurance: self.policy.assurance(),
             at: self.now,
-            verdict: Verdict::fold(checks.iter().map(|check| &check.outcome)),
+            verdict: verdict_of(&checks),
             evidence,
             quote: self.quote.as_ref().map(Quote::identity),
             expires: self.expires(),

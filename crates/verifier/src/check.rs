@@ -258,6 +258,18 @@ impl<C, R> CheckOutcome<C, R> {
         }
     }
 
+    /// A pass if it `holds`; else a failure with what `words` say.
+    pub(crate) fn when<W: Into<String>>(
+        holds: bool,
+        cause: impl Into<C>,
+        words: impl FnOnce() -> W,
+    ) -> Self {
+        if holds {
+            return Self::Pass;
+        }
+        Self::fail(cause, words())
+    }
+
     /// A failure because something could not be read, with every cause of `error` in its words.
     pub(crate) fn malformed(cause: impl Into<C>, error: &dyn Error) -> Self {
         let mut words = error.to_string();
@@ -319,22 +331,136 @@ pub(crate) fn write_outcome<C: Serialize, R: NotMade, M: SerializeMap>(
     }
 }
 
-/// A check with its outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// Which check.
-    pub name: CheckName,
-    /// What it answered.
-    pub outcome: Outcome,
+/// The names of the checks of one kind of appraisal.
+pub trait CheckKind: Copy + PartialEq + Serialize + 'static {
+    /// Why one failed.
+    type Cause: Clone + Copy + Serialize;
+    /// Why one was not made.
+    type Reason: Clone + NotMade;
+
+    /// What JSON calls the name.
+    const MEMBER: &'static str = "check";
+
+    /// Not reached after `stopped`, which failed.
+    fn after(stopped: Self) -> Self::Reason;
+
+    /// In order, but `needed`, which it rests on, did not pass.
+    fn unproved(needed: Self) -> Self::Reason;
 }
 
-impl Serialize for Check {
+impl CheckKind for CheckName {
+    type Cause = CauseCode;
+    type Reason = Reason;
+
+    fn after(stopped: Self) -> Reason {
+        Reason::After(stopped)
+    }
+
+    fn unproved(needed: Self) -> Reason {
+        Reason::Unproved(needed)
+    }
+}
+
+/// What a check of one kind answers.
+pub(crate) type OutcomeOf<N> = CheckOutcome<<N as CheckKind>::Cause, <N as CheckKind>::Reason>;
+
+/// A check with its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedCheck<N: CheckKind> {
+    /// Which check.
+    pub name: N,
+    /// What it answered.
+    pub outcome: CheckOutcome<N::Cause, N::Reason>,
+}
+
+/// A check on a platform or an upstream with its outcome.
+pub type Check = NamedCheck<CheckName>;
+
+impl<N: CheckKind> Serialize for NamedCheck<N> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let mut map = s.serialize_map(None)?;
-        map.serialize_entry("check", &self.name)?;
+        map.serialize_entry(N::MEMBER, &self.name)?;
         write_outcome(&self.outcome, &mut map)?;
         map.end()
     }
+}
+
+/// The checks that an appraisal under way has made, in the order in which it made them.
+pub(crate) struct Made<N: CheckKind>(Vec<NamedCheck<N>>);
+
+impl<N: CheckKind> Made<N> {
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn set(&mut self, name: N, outcome: OutcomeOf<N>) {
+        self.0.push(NamedCheck { name, outcome });
+    }
+
+    pub(crate) fn passed(&self, name: N) -> bool {
+        find(&self.0, name).is_some_and(|check| matches!(check.outcome, CheckOutcome::Pass))
+    }
+
+    pub(crate) fn answered(&self, name: N) -> bool {
+        find(&self.0, name).is_some()
+    }
+
+    /// `outcome`, unless it is a pass that rests on something that did not pass.
+    pub(crate) fn set_if_proved(&mut self, name: N, rests_on: &[N], outcome: OutcomeOf<N>) {
+        let missing = rests_on.iter().find(|needed| !self.passed(**needed));
+        let outcome = match (missing, outcome) {
+            (Some(needed), CheckOutcome::Pass) => CheckOutcome::NotEvaluated(N::unproved(*needed)),
+            (_, outcome) => outcome,
+        };
+        self.set(name, outcome);
+    }
+
+    /// Takes over what another part of the appraisal made.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    pub(crate) fn into_checks(self) -> Vec<NamedCheck<N>> {
+        self.0
+    }
+
+    /// Every check of `names`, once and in that order. One without an answer was not reached after the first
+    /// failure, or after `first`.
+    pub(crate) fn complete(&self, names: &[N], first: N) -> Vec<NamedCheck<N>> {
+        let failed = first_failure(&self.0);
+        let stopped = failed.map_or(first, |(name, ..)| name);
+        let not_reached = |name| NamedCheck {
+            name,
+            outcome: CheckOutcome::NotEvaluated(N::after(stopped)),
+        };
+        let answer = |name: &N| find(&self.0, *name).cloned();
+        names
+            .iter()
+            .map(|name| answer(name).unwrap_or_else(|| not_reached(*name)))
+            .collect()
+    }
+}
+
+pub(crate) fn find<N: CheckKind>(checks: &[NamedCheck<N>], name: N) -> Option<&NamedCheck<N>> {
+    checks.iter().find(|check| check.name == name)
+}
+
+/// The first check that failed, with its cause and words.
+pub(crate) fn first_failure<N: CheckKind>(checks: &[NamedCheck<N>]) -> Option<(N, N::Cause, &str)> {
+    checks.iter().find_map(|check| match &check.outcome {
+        CheckOutcome::Fail { cause, words } => Some((check.name, *cause, words.as_str())),
+        CheckOutcome::Pass | CheckOutcome::NotEvaluated(_) => None,
+    })
+}
+
+/// The worst outcome of `checks`.
+pub(crate) fn verdict_of<N: CheckKind>(checks: &[NamedCheck<N>]) -> Verdict {
+    Verdict::worst(checks.iter().map(|check| check.outcome.verdict()))
+}
+
+/// Whether every check of `names` was answered, in that order, and all of them passed.
+pub(crate) fn all_passed<N: CheckKind>(checks: &[NamedCheck<N>], names: &[N]) -> bool {
+    checks.iter().map(|check| &check.name).eq(names) && verdict_of(checks) == Verdict::Accept
 }
 
 spelled! {

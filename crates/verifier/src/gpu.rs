@@ -248,15 +248,12 @@ impl<'a> Work<'a> {
     }
 
     fn finish(self, devices: Vec<Device>, tokens_expire: Option<Timestamp>) -> GpuAppraisal {
-        let own_limit = self
-            .now
-            .unix_millis()
-            .saturating_add(i64::from(self.policy.max_age_seconds()).saturating_mul(1000));
+        let own_limit = self.now.after_seconds(self.policy.max_age_seconds());
         let expires = devices
             .iter()
             .filter_map(Device::expires)
             .chain(tokens_expire)
-            .chain([Timestamp::from_unix_millis(own_limit)])
+            .chain([own_limit])
             .min();
         let devices: Vec<DeviceAppraisal> = devices
             .into_iter()

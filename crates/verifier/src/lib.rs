@@ -19,7 +19,10 @@ mod snp_policy;
 mod verified;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
-pub use check::{CauseCode, Check, CheckName, CheckOutcome, NotMade, Outcome, Reason, Verdict};
+pub use check::{
+    CauseCode, Check, CheckKind, CheckName, CheckOutcome, NamedCheck, NotMade, Outcome, Reason,
+    Verdict,
+};
 pub use policy::{
     AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
     SIMULATED_UPSTREAM, TcbStatus,

@@ -6,7 +6,10 @@ use proofroom_evidence::{
     Collateral, MAX_DOCUMENT_BYTES, PckFacts, Quote, Register, TdClaims, TdFlaw,
 };
 
-use crate::{CauseCode, Check, CheckName, Outcome, Reason, TcbFacts, dcap, policy::PlatformRule};
+use crate::{CauseCode, CheckName, Outcome, TcbFacts, check::Made, dcap, policy::PlatformRule};
+
+const SIGNED: &[CheckName] = &[CheckName::QuoteSignature];
+const ABOUT_IT: &[CheckName] = &[CheckName::CollateralSignature];
 
 /// A quote with the vendor's word on its platform.
 #[derive(Clone, Copy)]
@@ -28,43 +31,28 @@ pub(crate) struct JudgedBy<'a> {
 
 /// What came of it. A check that was not reached has no outcome here.
 pub(crate) struct Findings {
-    pub(crate) outcomes: Vec<Check>,
+    pub(crate) made: Made<CheckName>,
     pub(crate) tcb: Option<TcbFacts>,
     /// The end of a tolerance that was used.
     pub(crate) tolerated_until: Option<Timestamp>,
 }
 
-impl Findings {
-    pub(crate) fn set(&mut self, name: CheckName, outcome: Outcome) {
-        self.outcomes.push(Check { name, outcome });
-    }
-
-    /// `outcome`, unless it is a pass and `needed` did not pass.
-    pub(crate) fn set_if_proved(&mut self, name: CheckName, needed: CheckName, outcome: Outcome) {
-        let passed = |check: &Check| check.name == needed && check.outcome == Outcome::Pass;
-        if outcome == Outcome::Pass && !self.outcomes.iter().any(passed) {
-            self.set(name, Outcome::NotEvaluated(Reason::Unproved(needed)));
-        } else {
-            self.set(name, outcome);
-        }
-    }
-}
-
 /// Makes the checks `pck-chain-root` to `td-attributes`.
 pub(crate) fn judge(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Findings {
     let mut found = Findings {
-        outcomes: Vec::new(),
+        made: Made::none(),
         tcb: None,
         tolerated_until: None,
     };
     match chain(quoted, by) {
         Ok((root, pck)) => vendor(&mut found, quoted, by, root, &pck),
-        Err(outcome) => found.set(CheckName::PckChainRoot, outcome),
+        Err(outcome) => found.made.set(CheckName::PckChainRoot, outcome),
     }
-    let answered = |check: &Check| check.name == CheckName::TdAttributes;
-    if !found.outcomes.iter().any(answered) {
+    if !found.made.answered(CheckName::TdAttributes) {
         let outcome = attributes(by.rule, quoted.quote.claims());
-        found.set_if_proved(CheckName::TdAttributes, CheckName::QuoteSignature, outcome);
+        found
+            .made
+            .set_if_proved(CheckName::TdAttributes, SIGNED, outcome);
     }
     found
 }
@@ -89,9 +77,9 @@ fn vendor(
         Ok(platform) => accept(found, quoted.collateral, by, platform, pck),
         Err(refusal) => {
             for name in refusal.passed {
-                found.set(*name, Outcome::Pass);
+                found.made.set(*name, Outcome::Pass);
             }
-            found.set(
+            found.made.set(
                 refusal.check,
                 Outcome::Fail {
                     cause: refusal.cause,
@@ -115,10 +103,10 @@ fn accept(
         CheckName::CollateralTime,
         CheckName::QuoteSignature,
     ] {
-        found.set(name, Outcome::Pass);
+        found.made.set(name, Outcome::Pass);
     }
     let about = about_this_pce(collateral, pck.pce_id);
-    found.set(CheckName::CollateralSignature, about);
+    found.made.set(CheckName::CollateralSignature, about);
     let tcb = TcbFacts {
         status: platform.status,
         advisories: platform.advisories,
@@ -134,11 +122,9 @@ fn accept(
         Err(outcome) => outcome,
     };
     found.tcb = Some(tcb);
-    found.set_if_proved(
-        CheckName::TcbStatus,
-        CheckName::CollateralSignature,
-        outcome,
-    );
+    found
+        .made
+        .set_if_proved(CheckName::TcbStatus, ABOUT_IT, outcome);
 }
 
 /// TCB info is published per FMSPC and PCEID. `dcap-qvl` compares the first alone.
@@ -147,12 +133,11 @@ fn about_this_pce(collateral: &Collateral, pce_id: [u8; 2]) -> Outcome {
     let found = json::parse_value(text.as_bytes(), MAX_DOCUMENT_BYTES)
         .ok()
         .and_then(|info| info.get("pceId")?.as_str().map(str::to_ascii_lowercase));
-    if found.as_deref() == Some(hex::encode(pce_id).as_str()) {
-        return Outcome::Pass;
-    }
-    Outcome::fail(
+    let about_it = found.as_deref() == Some(hex::encode(pce_id).as_str());
+    Outcome::when(
+        about_it,
         CauseCode::PceIdMismatch,
-        "TCB info is not about the PCEID of the PCK certificate",
+        || "TCB info is not about the PCEID of the PCK certificate",
     )
 }
 
@@ -231,11 +216,8 @@ pub(crate) fn placeholders(claims: &TdClaims, unused: &[Register]) -> Outcome {
             Some(_) => true,
         }
     });
-    match placeholder {
-        None => Outcome::Pass,
-        Some(register) => Outcome::fail(
-            CauseCode::PlaceholderRegister,
-            format!("`{register}` repeats one byte, which no measurement does"),
-        ),
-    }
+    placeholder.map_or(Outcome::Pass, |register| {
+        let words = format!("`{register}` repeats one byte, which no measurement does");
+        Outcome::fail(CauseCode::PlaceholderRegister, words)
+    })
 }

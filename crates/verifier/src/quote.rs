@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     AppraisalPolicy, Assurance, CauseCode, Check, CheckName, Outcome, Reason, TcbFacts, Verdict,
     VerifiedQuote,
+    check::{Made, all_passed, verdict_of},
     platform::{Findings, JudgedBy, Quoted, judge, placeholders},
 };
 
@@ -85,9 +86,7 @@ impl QuoteAppraisal {
     /// # Errors
     /// The appraisal itself, unless every check passed.
     pub fn into_verified(self) -> Result<VerifiedQuote, Box<Self>> {
-        let answered = self.checks.iter().map(|check| &check.name);
-        let passed = answered.eq(Self::CHECKS)
-            && Verdict::fold(self.checks.iter().map(|check| &check.outcome)) == Verdict::Accept;
+        let passed = all_passed(&self.checks, Self::CHECKS);
         let (true, Some(quote), Some(report_data), Some(expires)) =
             (passed, self.quote, self.report_data, self.expires)
         else {
@@ -116,19 +115,19 @@ pub fn appraise_quote(
 ) -> QuoteAppraisal {
     let parsed = Quote::parse(bytes);
     let mut found = Findings {
-        outcomes: Vec::new(),
+        made: Made::none(),
         tcb: None,
         tolerated_until: None,
     };
     match &parsed {
         Ok(quote) => {
             platform(&mut found, (quote, bytes), collateral, policy, now);
-            found.set(CheckName::QuoteParse, Outcome::Pass);
+            found.made.set(CheckName::QuoteParse, Outcome::Pass);
             claims(&mut found, policy, quote.claims(), expected);
         }
         Err(error) => {
             let outcome = Outcome::malformed(CauseCode::QuoteMalformed, error);
-            found.set(CheckName::QuoteParse, outcome);
+            found.made.set(CheckName::QuoteParse, outcome);
         }
     }
     finish(found, parsed.ok().as_ref(), policy, now)
@@ -149,14 +148,16 @@ fn platform(
             CheckName::QuoteSignature,
             CheckName::TcbStatus,
         ] {
-            found.set(name, Outcome::NotEvaluated(Reason::NotSupplied));
+            found
+                .made
+                .set(name, Outcome::NotEvaluated(Reason::NotSupplied));
         }
         let unproved = Reason::Unproved(CheckName::QuoteSignature);
         let outcome = match crate::platform::attributes(policy.platform(), quote.claims()) {
             Outcome::Pass => Outcome::NotEvaluated(unproved),
             other => other,
         };
-        return found.set(CheckName::TdAttributes, outcome);
+        return found.made.set(CheckName::TdAttributes, outcome);
     };
     let quoted = Quoted {
         quote,
@@ -177,11 +178,15 @@ fn claims(
     claims: &TdClaims,
     expected: QuoteExpectation,
 ) {
-    let signed = CheckName::QuoteSignature;
+    let signed = &[CheckName::QuoteSignature];
     let references = policy.judge_measurements(claims);
-    found.set_if_proved(CheckName::ReferenceValues, signed, references);
+    found
+        .made
+        .set_if_proved(CheckName::ReferenceValues, signed, references);
     let registers = placeholders(claims, UNUSED);
-    found.set_if_proved(CheckName::PlaceholderRegisters, signed, registers);
+    found
+        .made
+        .set_if_proved(CheckName::PlaceholderRegisters, signed, registers);
     let (binding, fresh) = match expected {
         QuoteExpectation::Challenge(data) => (bound(claims, &data), Outcome::Pass),
         QuoteExpectation::ArchiveAudit(data) => (
@@ -193,16 +198,21 @@ fn claims(
             Outcome::NotEvaluated(Reason::NotSupplied),
         ),
     };
-    found.set_if_proved(CheckName::ReportDataBinding, signed, binding);
-    found.set_if_proved(CheckName::Nonce, CheckName::ReportDataBinding, fresh);
+    found
+        .made
+        .set_if_proved(CheckName::ReportDataBinding, signed, binding);
+    found
+        .made
+        .set_if_proved(CheckName::Nonce, &[CheckName::ReportDataBinding], fresh);
 }
 
 fn bound(claims: &TdClaims, expected: &[u8; REPORT_DATA_BYTES]) -> Outcome {
-    if claims.report_data == *expected {
-        return Outcome::Pass;
-    }
-    let words = "the quote's report data is not the expected one";
-    Outcome::fail(CauseCode::ReportDataMismatch, words)
+    let same = claims.report_data == *expected;
+    Outcome::when(
+        same,
+        CauseCode::ReportDataMismatch,
+        || "the quote's report data is not the expected one",
+    )
 }
 
 fn finish(
@@ -211,27 +221,15 @@ fn finish(
     policy: &AppraisalPolicy,
     now: Timestamp,
 ) -> QuoteAppraisal {
-    let order = |name: CheckName| found.outcomes.iter().find(|check| check.name == name);
-    let stopped = QuoteAppraisal::CHECKS
-        .iter()
-        .filter_map(|name| order(*name))
-        .find(|check| matches!(check.outcome, Outcome::Fail { .. }))
-        .map_or(CheckName::QuoteParse, |check| check.name);
-    let checks: Vec<Check> = QuoteAppraisal::CHECKS
-        .iter()
-        .map(|name| {
-            order(*name).cloned().unwrap_or(Check {
-                name: *name,
-                outcome: Outcome::NotEvaluated(Reason::After(stopped)),
-            })
-        })
-        .collect();
+    let checks = found
+        .made
+        .complete(QuoteAppraisal::CHECKS, CheckName::QuoteParse);
     QuoteAppraisal {
         policy: policy.name().to_owned(),
         policy_digest: policy.digest(),
         assurance: policy.assurance(),
         at: now,
-        verdict: Verdict::fold(checks.iter().map(|check| &check.outcome)),
+        verdict: verdict_of(&checks),
         quote: quote.map(Quote::identity),
         report_data: quote.map(|quote| quote.claims().report_data),
         expires: expires(&found, policy, now),
@@ -242,8 +240,7 @@ fn finish(
 
 /// The earliest end of everything that the appraisal rests on.
 fn expires(found: &Findings, policy: &AppraisalPolicy, now: Timestamp) -> Option<Timestamp> {
-    let longest = i64::from(policy.max_age_seconds()).saturating_mul(1000);
-    let own_limit = Timestamp::from_unix_millis(now.unix_millis().saturating_add(longest));
+    let own_limit = now.after_seconds(policy.max_age_seconds());
     let collateral = found.tcb.as_ref()?.collateral_expires;
     let tolerated = found.tolerated_until.unwrap_or(own_limit);
     [own_limit, collateral, tolerated].into_iter().min()

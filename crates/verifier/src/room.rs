@@ -7,7 +7,10 @@ use proofroom_canonical::{Digest, Nonce, SessionId, Timestamp};
 use proofroom_evidence::{EvidenceType, Moment, RoomDocument, RoomError, RoomEvidence};
 use serde::Serialize;
 
-use crate::{Assurance, PinnedRoomPolicy, TcbFacts, Verdict, VerifiedRoom};
+use crate::{
+    Assurance, PinnedRoomPolicy, TcbFacts, Verdict, VerifiedRoom,
+    check::{Made, all_passed, first_failure, verdict_of},
+};
 
 mod ak;
 mod boot_log;
@@ -87,10 +90,7 @@ impl RoomAppraisal {
     /// The first check that failed, with its cause and words.
     #[must_use]
     pub fn first_failure(&self) -> Option<(RoomCheckName, RoomCause, &str)> {
-        self.checks.iter().find_map(|check| match &check.outcome {
-            RoomOutcome::Fail { cause, words } => Some((check.name, *cause, words.as_str())),
-            RoomOutcome::Pass | RoomOutcome::NotEvaluated(_) => None,
-        })
+        first_failure(&self.checks)
     }
 
     /// The moment that it is about.
@@ -126,12 +126,8 @@ impl RoomAppraisal {
     /// # Errors
     /// The appraisal itself, unless every check of its type passed.
     pub fn into_verified(self) -> Result<VerifiedRoom, Box<Self>> {
-        let names = self.checks.iter().map(|check| &check.name);
-        let passed = self.verdict == Verdict::Accept
-            && self
-                .kind
-                .is_some_and(|kind| names.eq(RoomCheckName::of(kind)));
-        let (true, Some(kind), Some(evidence)) = (passed, self.kind, self.evidence) else {
+        let passed = |kind: &EvidenceType| all_passed(&self.checks, RoomCheckName::of(*kind));
+        let (Some(kind), Some(evidence)) = (self.kind.filter(passed), self.evidence) else {
             return Err(Box::new(self));
         };
         Ok(VerifiedRoom {
@@ -160,16 +156,18 @@ pub fn appraise_room(
         trust,
         expected,
         now,
-        outcomes: Vec::new(),
+        made: Made::none(),
         tcb: None,
     };
     let parsed = match RoomDocument::parse(document) {
         Ok(parsed) => {
-            work.set(RoomCheckName::DocumentParse, RoomOutcome::Pass);
+            work.made
+                .set(RoomCheckName::DocumentParse, RoomOutcome::Pass);
             Some(parsed)
         }
         Err(error) => {
-            work.set(RoomCheckName::DocumentParse, unreadable(&error));
+            work.made
+                .set(RoomCheckName::DocumentParse, unreadable(&error));
             None
         }
     };
@@ -184,25 +182,18 @@ pub fn appraise_room(
 fn read(work: &mut Work<'_>, document: &RoomDocument) {
     let evidence = document.evidence();
     let accepted = work.trust.policy.policy().kind();
-    let fits = if accepted == Some(evidence.kind) {
-        RoomOutcome::Pass
-    } else {
-        let words = format!(
-            "policy `{}` does not accept evidence of type `{}`",
-            work.trust.policy.policy().name(),
-            evidence.kind.as_str()
-        );
-        RoomOutcome::fail(RoomCode::EvidenceTypeRefused, words)
-    };
-    work.set(RoomCheckName::EvidenceType, fits);
-    let moment = if evidence.moment == work.expected.moment {
-        RoomOutcome::Pass
-    } else {
-        let (found, wanted) = (evidence.moment.as_str(), work.expected.moment.as_str());
-        let words = format!("the evidence was made for `{found}`, not for `{wanted}`");
-        RoomOutcome::fail(RoomCode::MomentMismatch, words)
-    };
-    work.set(RoomCheckName::Moment, moment);
+    let fits = accepted == Some(evidence.kind);
+    let fits = RoomOutcome::when(fits, RoomCode::EvidenceTypeRefused, || {
+        let (policy, kind) = (work.trust.policy.policy().name(), evidence.kind.as_str());
+        format!("policy `{policy}` does not accept evidence of type `{kind}`")
+    });
+    work.made.set(RoomCheckName::EvidenceType, fits);
+    let (found, wanted) = (evidence.moment, work.expected.moment);
+    let moment = RoomOutcome::when(found == wanted, RoomCode::MomentMismatch, || {
+        let (found, wanted) = (found.as_str(), wanted.as_str());
+        format!("the evidence was made for `{found}`, not for `{wanted}`")
+    });
+    work.made.set(RoomCheckName::Moment, moment);
     match evidence.kind {
         EvidenceType::Tpm2 => tpm2::check(work, document),
         EvidenceType::Tdx => tdx::check(work, document),
@@ -216,58 +207,18 @@ struct Work<'a> {
     trust: RoomTrust<'a>,
     expected: &'a RoomExpectation,
     now: Timestamp,
-    outcomes: Vec<RoomCheck>,
+    made: Made<RoomCheckName>,
     tcb: Option<TcbFacts>,
 }
 
 impl Work<'_> {
-    fn set(&mut self, name: RoomCheckName, outcome: RoomOutcome) {
-        self.outcomes.push(RoomCheck { name, outcome });
-    }
-
-    fn passed(&self, name: RoomCheckName) -> bool {
-        self.outcomes
-            .iter()
-            .any(|check| check.name == name && check.outcome == RoomOutcome::Pass)
-    }
-
-    /// `outcome`, unless it is a pass that rests on something that did not pass.
-    fn set_if_proved(
-        &mut self,
-        name: RoomCheckName,
-        rests_on: &[RoomCheckName],
-        outcome: RoomOutcome,
-    ) {
-        let missing = rests_on.iter().find(|needed| !self.passed(**needed));
-        match (missing, &outcome) {
-            (Some(needed), RoomOutcome::Pass) => {
-                self.set(name, RoomOutcome::NotEvaluated(*needed));
-            }
-            _ => self.set(name, outcome),
-        }
-    }
-
     fn finish(self, kind: Option<EvidenceType>, evidence: Option<Digest>) -> RoomAppraisal {
-        let stopped = self
-            .outcomes
-            .iter()
-            .find(|check| matches!(check.outcome, RoomOutcome::Fail { .. }))
-            .map_or(RoomCheckName::DocumentParse, |check| check.name);
         let pinned = self.trust.policy;
         // Of a document that could not be read, the checks that the policy would have made.
         let names = kind
             .or_else(|| pinned.policy().kind())
             .map_or(RoomCheckName::ALL, RoomCheckName::of);
-        let checks: Vec<RoomCheck> = names
-            .iter()
-            .map(|name| {
-                let made = self.outcomes.iter().find(|check| check.name == *name);
-                made.cloned().unwrap_or(RoomCheck {
-                    name: *name,
-                    outcome: RoomOutcome::NotEvaluated(stopped),
-                })
-            })
-            .collect();
+        let checks = self.made.complete(names, RoomCheckName::DocumentParse);
         RoomAppraisal {
             policy: pinned.policy().name().to_owned(),
             policy_digest: pinned.policy().digest(),
@@ -275,7 +226,7 @@ impl Work<'_> {
             reference: pinned.reference().digest(),
             image: pinned.reference().contents().image,
             at: self.now,
-            verdict: Verdict::worst(checks.iter().map(|check| check.outcome.verdict())),
+            verdict: verdict_of(&checks),
             evidence,
             kind,
             tcb: self.tcb,
@@ -288,11 +239,12 @@ impl Work<'_> {
 
 /// The evidence's statement is the session's.
 fn statement(work: &Work<'_>, evidence: &RoomEvidence) -> RoomOutcome {
-    if evidence.statement.as_bytes() == work.expected.statement {
-        return RoomOutcome::Pass;
-    }
-    let words = "the evidence is about another statement than this session's";
-    RoomOutcome::fail(RoomCode::StatementMismatch, words)
+    let same = evidence.statement.as_bytes() == work.expected.statement;
+    RoomOutcome::when(
+        same,
+        RoomCode::StatementMismatch,
+        || "the evidence is about another statement than this session's",
+    )
 }
 
 /// What a part that could not be read makes of its check.

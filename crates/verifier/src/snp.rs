@@ -9,7 +9,10 @@ use proofroom_evidence::{
 };
 use serde::Serialize;
 
-use crate::{Assurance, SnpAppraisalPolicy, Verdict, VerifiedSnp};
+use crate::{
+    Assurance, SnpAppraisalPolicy, Verdict, VerifiedSnp,
+    check::{Made, all_passed, find, first_failure, verdict_of},
+};
 
 mod chain;
 mod check;
@@ -111,10 +114,7 @@ impl SnpAppraisal {
     pub fn outcome(&self, name: SnpCheckName) -> &SnpOutcome {
         const UNANSWERED: SnpOutcome =
             SnpOutcome::NotEvaluated(SnpReason::After(SnpCheckName::ReportParse));
-        self.checks
-            .iter()
-            .find(|check| check.name == name)
-            .map_or(&UNANSWERED, |check| &check.outcome)
+        find(&self.checks, name).map_or(&UNANSWERED, |check| &check.outcome)
     }
 
     /// The worst outcome of all checks.
@@ -126,10 +126,7 @@ impl SnpAppraisal {
     /// The first check that failed, with its cause and words.
     #[must_use]
     pub fn first_failure(&self) -> Option<(SnpCheckName, SnpCause, &str)> {
-        self.checks.iter().find_map(|check| match &check.outcome {
-            SnpOutcome::Fail { cause, words } => Some((check.name, *cause, words.as_str())),
-            SnpOutcome::Pass | SnpOutcome::NotEvaluated(_) => None,
-        })
+        first_failure(&self.checks)
     }
 
     /// Whether an acceptance under the policy speaks about hardware. Print it with the verdict.
@@ -161,10 +158,7 @@ impl SnpAppraisal {
     /// # Errors
     /// The appraisal itself, unless every check passed.
     pub fn into_verified(self) -> Result<VerifiedSnp, Box<Self>> {
-        let answered = self.checks.iter().map(|check| &check.name);
-        let passed = answered.eq(SnpCheckName::ALL)
-            && Verdict::worst(self.checks.iter().map(|check| check.outcome.verdict()))
-                == Verdict::Accept;
+        let passed = all_passed(&self.checks, SnpCheckName::ALL);
         let (true, Some(platform), Some(report), Some(measurement), Some(expires)) = (
             passed,
             &self.platform,
@@ -199,7 +193,7 @@ pub fn appraise_snp(
     let mut work = Work {
         policy,
         now,
-        outcomes: Vec::new(),
+        made: Made::none(),
         expires: Vec::new(),
     };
     let report = work.read_report(report);
@@ -217,20 +211,14 @@ type Refusal = (SnpCause, String);
 struct Work<'a> {
     policy: &'a SnpAppraisalPolicy,
     now: Timestamp,
-    outcomes: Vec<SnpCheck>,
+    made: Made<SnpCheckName>,
     /// The ends of everything that the appraisal rests on.
     expires: Vec<Timestamp>,
 }
 
 impl Work<'_> {
     fn set(&mut self, name: SnpCheckName, outcome: SnpOutcome) {
-        self.outcomes.push(SnpCheck { name, outcome });
-    }
-
-    fn passed(&self, name: SnpCheckName) -> bool {
-        self.outcomes
-            .iter()
-            .any(|check| check.name == name && check.outcome == SnpOutcome::Pass)
+        self.made.set(name, outcome);
     }
 
     /// The outcome of `judged`, unless it is a pass that rests on something that did not pass.
@@ -240,13 +228,11 @@ impl Work<'_> {
         rests_on: &[SnpCheckName],
         judged: Result<(), Refusal>,
     ) {
-        let missing = rests_on.iter().find(|needed| !self.passed(**needed));
-        let outcome = match (judged, missing) {
-            (Err((cause, words)), _) => SnpOutcome::fail(cause, words),
-            (Ok(()), Some(needed)) => SnpOutcome::NotEvaluated(SnpReason::Unproved(*needed)),
-            (Ok(()), None) => SnpOutcome::Pass,
+        let outcome = match judged {
+            Ok(()) => SnpOutcome::Pass,
+            Err((cause, words)) => SnpOutcome::fail(cause, words),
         };
-        self.set(name, outcome);
+        self.made.set_if_proved(name, rests_on, outcome);
     }
 
     fn read_report(&mut self, report: &[u8]) -> Option<SnpReport> {
@@ -265,11 +251,7 @@ impl Work<'_> {
 
     /// The earliest end of everything that the appraisal rests on.
     fn expires(&self) -> Option<Timestamp> {
-        let own_limit = Timestamp::from_unix_millis(
-            self.now
-                .unix_millis()
-                .saturating_add(i64::from(self.policy.max_age_seconds()).saturating_mul(1000)),
-        );
+        let own_limit = self.now.after_seconds(self.policy.max_age_seconds());
         self.expires.iter().copied().chain([own_limit]).min()
     }
 
@@ -280,7 +262,7 @@ impl Work<'_> {
             SnpCheckName::Product,
             SnpCheckName::ReportedTcb,
         ];
-        if !agreed.into_iter().all(|name| self.passed(name)) {
+        if !agreed.into_iter().all(|name| self.made.passed(name)) {
             return None;
         }
         let claims = report.claims();
@@ -299,27 +281,15 @@ impl Work<'_> {
         vek: Option<&VekFacts>,
         expected: SnpExpectation,
     ) -> SnpAppraisal {
-        let stopped = self
-            .outcomes
-            .iter()
-            .find(|check| matches!(check.outcome, SnpOutcome::Fail { .. }))
-            .map_or(SnpCheckName::ReportParse, |check| check.name);
-        let checks: Vec<SnpCheck> = SnpCheckName::ALL
-            .iter()
-            .map(|name| {
-                let made = self.outcomes.iter().find(|check| check.name == *name);
-                made.cloned().unwrap_or(SnpCheck {
-                    name: *name,
-                    outcome: SnpOutcome::NotEvaluated(SnpReason::After(stopped)),
-                })
-            })
-            .collect();
+        let checks = self
+            .made
+            .complete(SnpCheckName::ALL, SnpCheckName::ReportParse);
         SnpAppraisal {
             policy: self.policy.name().to_owned(),
             policy_digest: self.policy.digest(),
             assurance: self.policy.assurance(),
             at: self.now,
-            verdict: Verdict::worst(checks.iter().map(|check| check.outcome.verdict())),
+            verdict: verdict_of(&checks),
             report: report.map(SnpReport::identity),
             platform: report
                 .zip(vek)

@@ -13,10 +13,7 @@ use crate::{
     chain::VerifiedChain,
     event::EventBody,
     predicate::VerifiedRecord,
-    statement::{
-        AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, PolicyDigests,
-        RoomEvidenceClaim,
-    },
+    statement::{AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, RoomEvidenceClaim},
 };
 
 /// The most bytes that `binding.json` may have.
@@ -35,17 +32,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Binding, Failure> {
 /// Two statements that must be equal, and what it means when they are not.
 struct Pair<'a>(&'static str, &'a str, String, String);
 
-fn all_equal(code: &'static str, pairs: Vec<Pair<'_>>) -> Result<(), Failure> {
-    match pairs
-        .into_iter()
-        .find(|Pair(_, _, one, other)| one != other)
-    {
-        None => Ok(()),
-        Some(Pair(what, place, one, other)) => {
-            let cause = format!("{what}: binding.json says `{one}`, {place} says `{other}`");
-            Err(Failure::refused(code, cause))
-        }
-    }
+fn all_equal<'a>(
+    code: &'static str,
+    pairs: impl IntoIterator<Item = Pair<'a>>,
+) -> Result<(), Failure> {
+    let mut pairs = pairs.into_iter();
+    let Some(Pair(what, place, one, other)) = pairs.find(|Pair(_, _, one, other)| one != other)
+    else {
+        return Ok(());
+    };
+    let cause = format!("{what}: binding.json says `{one}`, {place} says `{other}`");
+    Err(Failure::refused(code, cause))
 }
 
 pub(super) fn verify(
@@ -61,20 +58,11 @@ pub(super) fn verify(
         session_pairs(binding, digest, records.session.predicate(), chain),
     )?;
     let key = key_digest(&records.session_certificate);
-    all_equal(
-        "binding-certificate",
-        vec![pair(
-            "session key",
-            "trust/session.pem",
-            binding.session_key,
-            key,
-        )],
-    )?;
+    let key = pair("session key", "trust/session.pem", binding.session_key, key);
+    all_equal("binding-certificate", [key])?;
     for run in &records.runs {
-        all_equal(
-            "binding-model-run",
-            run_pairs(binding, digest, run.predicate()),
-        )?;
+        let pairs = run_pairs(binding, digest, run.predicate());
+        all_equal("binding-model-run", pairs)?;
     }
     let found = format!(
         "binding, event 0, session record, certificate and {} model runs name one session and one key",
@@ -141,9 +129,9 @@ fn session_pairs(
     ]
 }
 
-fn run_pairs(binding: &Binding, digest: Digest, run: &ModelRun) -> Vec<Pair<'static>> {
+fn run_pairs(binding: &Binding, digest: Digest, run: &ModelRun) -> [Pair<'static>; 3] {
     let place = "a model-run record";
-    vec![
+    [
         pair("session", place, binding.session, run.session),
         pair("binding digest", place, digest, run.session_binding),
         pair("agent identity", place, &binding.spiffe_id, &run.caller),
@@ -151,96 +139,40 @@ fn run_pairs(binding: &Binding, digest: Digest, run: &ModelRun) -> Vec<Pair<'sta
 }
 
 pub(super) fn verify_certificate_name(binding: &Binding, name: &str) -> Result<(), Failure> {
-    let pairs = vec![pair(
+    let named = pair(
         "agent identity",
         "trust/session.pem",
         &binding.spiffe_id,
         name,
-    )];
-    all_equal("binding-certificate", pairs)
+    );
+    all_equal("binding-certificate", [named])
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one line for each policy, broken by the formatter"
-)]
 pub(super) fn verify_policies(
     parts: &BundleParts,
     binding: &Binding,
     records: &Records,
 ) -> Result<(String, ()), Failure> {
-    let files = &parts.trust.policies;
-    let found = PolicyDigests {
-        access: Digest::of(&files.access),
-        classification: Digest::of(&files.classification),
-        routing: Digest::of(&files.routing),
-        room: Digest::of(&files.room),
-        appraisal: Digest::of(&files.appraisal),
-        egress: Digest::of(&files.egress),
-        room_appraisal: Digest::of(&files.room_appraisal),
-    };
     let bound = &binding.policies;
-    all_equal(
-        "policy-differs",
-        vec![
-            pair(
-                "access policy",
-                "trust/policies/access.cedar",
-                bound.access,
-                found.access,
-            ),
-            pair(
-                "classification policy",
-                "trust/policies/classification.toml",
-                bound.classification,
-                found.classification,
-            ),
-            pair(
-                "routing policy",
-                "trust/policies/routing.toml",
-                bound.routing,
-                found.routing,
-            ),
-            pair(
-                "room policy",
-                "trust/policies/room.toml",
-                bound.room,
-                found.room,
-            ),
-            pair(
-                "appraisal policy",
-                "trust/policies/appraisal.toml",
-                bound.appraisal,
-                found.appraisal,
-            ),
-            pair(
-                "egress policy",
-                "trust/policies/egress.toml",
-                bound.egress,
-                found.egress,
-            ),
-            pair(
-                "room appraisal policy",
-                "trust/policies/room-appraisal.toml",
-                bound.room_appraisal,
-                found.room_appraisal,
-            ),
-        ],
-    )?;
+    let held = parts.trust.policies.each().into_iter();
+    let pairs = held.zip(bound.each()).map(|(file, (_, bound))| {
+        let found = Digest::of(file.bytes);
+        pair(file.title, file.path, bound, found)
+    });
+    all_equal("policy-differs", pairs)?;
     for run in &records.runs {
         let (run, place) = (run.predicate(), "a model-run record");
-        all_equal(
-            "policy-of-run-differs",
-            vec![
-                pair(
-                    "classification policy",
-                    place,
-                    bound.classification,
-                    run.classification.policy,
-                ),
-                pair("routing policy", place, bound.routing, run.routing.policy),
-            ],
-        )?;
+        let (classified, routed) = (run.classification.policy, run.routing.policy);
+        let pairs = [
+            pair(
+                "classification policy",
+                place,
+                bound.classification,
+                classified,
+            ),
+            pair("routing policy", place, bound.routing, routed),
+        ];
+        all_equal("policy-of-run-differs", pairs)?;
     }
     Ok((
         "seven policy files are the ones the session was bound to".to_owned(),

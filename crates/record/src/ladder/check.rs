@@ -204,6 +204,17 @@ impl Rungs {
         proved
     }
 
+    /// A required check that holds, with what was found.
+    pub(super) fn pass(&mut self, name: &'static str, found: impl Into<String>) {
+        let found = found.into();
+        self.require(name, || Ok((found, ())));
+    }
+
+    /// A required check that does not hold.
+    pub(super) fn refuse(&mut self, name: &'static str, failure: Failure) {
+        self.require(name, || Err::<(String, ()), _>(failure));
+    }
+
     pub(super) fn not_evaluated(
         &mut self,
         name: &'static str,

@@ -1,7 +1,7 @@
 //! Rung `completeness`: that nothing between the session's first and last event is missing, counted
 //! three ways: by the events, by the session record, by the model-run records. Also rung `times`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use proofroom_canonical::{Digest, RunId, Timestamp};
 
@@ -42,38 +42,25 @@ pub(super) fn verify(records: &Records, chain: &VerifiedChain) -> Result<(String
 
 fn check_summary(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
     let (stated, counted) = (&session.events, chain.summary());
-    let differ = |code, what: &str, stated: &dyn std::fmt::Debug, counted: &dyn std::fmt::Debug| {
-        let cause = format!("{what}: session record states {stated:?}, events give {counted:?}");
-        Err(Failure::refused(code, cause))
-    };
-    if stated.count != counted.count {
-        return differ(
-            "event-count",
-            "number of events",
-            &stated.count,
-            &counted.count,
-        );
+    let (count, stopped) = ("number of events", "stopped attempts");
+    let types = "events by type";
+    same("event-count", count, &stated.count, &counted.count)?;
+    same("event-head", "last event", &stated.head, &counted.head)?;
+    same("event-types", types, &stated.by_type, &counted.by_type)?;
+    same("stopped-count", stopped, &stated.stopped, &counted.stopped)
+}
+
+fn same<T: PartialEq + fmt::Debug>(
+    code: &'static str,
+    what: &str,
+    stated: &T,
+    counted: &T,
+) -> Result<(), Failure> {
+    if stated == counted {
+        return Ok(());
     }
-    if stated.head != counted.head {
-        return differ("event-head", "last event", &stated.head, &counted.head);
-    }
-    if stated.by_type != counted.by_type {
-        return differ(
-            "event-types",
-            "events by type",
-            &stated.by_type,
-            &counted.by_type,
-        );
-    }
-    if stated.stopped != counted.stopped {
-        return differ(
-            "stopped-count",
-            "stopped attempts",
-            &stated.stopped,
-            &counted.stopped,
-        );
-    }
-    Ok(())
+    let cause = format!("{what}: session record states {stated:?}, events give {counted:?}");
+    Err(Failure::refused(code, cause))
 }
 
 fn check_end(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {

@@ -100,9 +100,10 @@ fn without(rungs: &mut Rungs, rung: &Rung<'_>, session: &AgentSession, reason: &
         }
         (Moment::End, Signer::Session) if attested => {
             let cause = format!("the room attested its start and not its end: {reason}");
-            rungs.require(rung.name, || {
-                Err::<(String, ()), _>(Failure::refused("room-evidence-end-missing", cause))
-            });
+            rungs.refuse(
+                rung.name,
+                Failure::refused("room-evidence-end-missing", cause),
+            );
         }
         _ => {
             let requirement = match session.isolation {

@@ -37,45 +37,35 @@ fn subject(out: &mut String, report: &Report) {
         return;
     };
     let session = &facts.session;
-    line(
-        out,
-        &format!(
-            "Session {} of agent {}",
-            session.session,
-            printable(&session.agent)
-        ),
-    );
-    line(
-        out,
-        &format!("  identity   {}", printable(&session.spiffe_id)),
-    );
-    line(
-        out,
-        &format!("  commit     {}", printable(&facts.binding.commit)),
-    );
-    line(out, &format!("  isolation  {}", session.isolation));
-    line(
-        out,
-        &format!(
-            "  time       {} to {} (the deployment's clocks)",
-            session.started, session.ended
-        ),
-    );
-    line(out, &format!("  end        {}", end_words(session.end)));
     let result = session.result.as_ref();
     let result = result.map_or("nothing delivered".to_owned(), |r| {
         format!("{} at {}", r.commit, r.reference)
     });
-    line(out, &format!("  result     {}", printable(&result)));
-    line(
-        out,
-        &format!(
-            "  {} events, {} model runs, {} attempts stopped\n",
-            session.events.count,
-            facts.runs.len(),
-            session.events.stopped
+    let (id, agent) = (session.session, printable(&session.agent));
+    let (events, runs) = (&session.events, facts.runs.len());
+    line(out, &format!("Session {id} of agent {agent}"));
+    let rows = [
+        ("identity", printable(&session.spiffe_id)),
+        ("commit", printable(&facts.binding.commit)),
+        ("isolation", session.isolation.to_string()),
+        (
+            "time",
+            format!(
+                "{} to {} (the deployment's clocks)",
+                session.started, session.ended
+            ),
         ),
+        ("end", end_words(session.end).to_owned()),
+        ("result", printable(&result)),
+    ];
+    for (name, words) in rows {
+        line(out, &format!("  {name:<10} {words}"));
+    }
+    let counts = format!(
+        "  {} events, {runs} model runs, {} attempts stopped\n",
+        events.count, events.stopped
     );
+    line(out, &counts);
 }
 
 /// Every check on the room's evidence, under the rungs that they add up to.
@@ -117,14 +107,9 @@ fn check_line(check: &Check) -> String {
 }
 
 fn verdict_words(report: &Report) -> String {
-    let pinned = matches!(
-        report
-            .checks
-            .iter()
-            .find(|check| check.name == "trust-anchors")
-            .map(|check| &check.outcome),
-        Some(Outcome::Pass { .. })
-    );
+    let pinned = report.checks.iter().any(|check| {
+        check.name == "trust-anchors" && matches!(check.outcome, Outcome::Pass { .. })
+    });
     let interrupted =
         (report.facts.as_ref()).is_some_and(|facts| facts.session.signer == Signer::Gateway);
     match (report.verdict, pinned) {

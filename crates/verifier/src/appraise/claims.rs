@@ -15,22 +15,24 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument, freshness:
     if let Some(quote) = work.quote.clone() {
         let claims = quote.claims();
         let outcome = work.policy.judge_measurements(claims);
-        work.set_if_proved(CheckName::ReferenceValues, SIGNED, outcome);
+        work.made
+            .set_if_proved(CheckName::ReferenceValues, SIGNED, outcome);
         let outcome = placeholders(claims, UNUSED);
-        work.set_if_proved(CheckName::PlaceholderRegisters, SIGNED, outcome);
+        work.made
+            .set_if_proved(CheckName::PlaceholderRegisters, SIGNED, outcome);
         let outcome = binding(document, claims);
-        work.set_if_proved(CheckName::ReportDataBinding, SIGNED, outcome);
+        work.made
+            .set_if_proved(CheckName::ReportDataBinding, SIGNED, outcome);
     }
     statement(work, freshness);
 }
 
 fn binding(document: &EvidenceDocument, claims: &TdClaims) -> Outcome {
-    if claims.report_data == *document.bound_report_data().as_bytes() {
-        return Outcome::Pass;
-    }
-    Outcome::fail(
+    let bound = claims.report_data == *document.bound_report_data().as_bytes();
+    Outcome::when(
+        bound,
         CauseCode::ReportDataMismatch,
-        "the quote's report data is not the SHA-512 of the statement",
+        || "the quote's report data is not the SHA-512 of the statement",
     )
 }
 
@@ -49,7 +51,7 @@ fn statement(work: &mut Work<'_>, freshness: Freshness) {
             ),
         ),
     };
-    work.set_if_proved(CheckName::Nonce, BOUND, nonce);
+    work.made.set_if_proved(CheckName::Nonce, BOUND, nonce);
 
     let left = statement
         .not_after
@@ -72,15 +74,12 @@ fn statement(work: &mut Work<'_>, freshness: Freshness) {
     } else {
         Outcome::Pass
     };
-    work.set_if_proved(CheckName::KeysetExpiry, BOUND, expiry);
+    work.made
+        .set_if_proved(CheckName::KeysetExpiry, BOUND, expiry);
 
-    let model = if work.policy.allows_model(&statement.model) {
-        Outcome::Pass
-    } else {
-        Outcome::fail(
-            CauseCode::ModelNotAllowed,
-            format!("the policy does not allow model `{}`", statement.model),
-        )
-    };
-    work.set_if_proved(CheckName::Model, BOUND, model);
+    let allowed = work.policy.allows_model(&statement.model);
+    let model = Outcome::when(allowed, CauseCode::ModelNotAllowed, || {
+        format!("the policy does not allow model `{}`", statement.model)
+    });
+    work.made.set_if_proved(CheckName::Model, BOUND, model);
 }

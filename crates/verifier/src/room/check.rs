@@ -3,11 +3,11 @@
 use std::fmt;
 
 use proofroom_evidence::EvidenceType;
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Serialize, Serializer};
 
 use crate::{
     CauseCode, CheckName, Outcome, Reason,
-    check::{CheckOutcome, NotMade, spelled, write_outcome},
+    check::{CheckKind, CheckOutcome, NamedCheck, NotMade, spelled},
 };
 
 spelled! {
@@ -359,20 +359,20 @@ impl RoomOutcome {
     }
 }
 
-/// A named check and its outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomCheck {
-    /// Which check.
-    pub name: RoomCheckName,
-    /// What it answered.
-    pub outcome: RoomOutcome,
-}
+/// A check on a room with its outcome.
+pub type RoomCheck = NamedCheck<RoomCheckName>;
 
-impl Serialize for RoomCheck {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = s.serialize_map(None)?;
-        map.serialize_entry("name", &self.name)?;
-        write_outcome(&self.outcome, &mut map)?;
-        map.end()
+impl CheckKind for RoomCheckName {
+    type Cause = RoomCause;
+    type Reason = Self;
+
+    const MEMBER: &'static str = "name";
+
+    fn after(stopped: Self) -> Self {
+        stopped
+    }
+
+    fn unproved(needed: Self) -> Self {
+        needed
     }
 }

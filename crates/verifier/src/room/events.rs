@@ -20,20 +20,23 @@ pub(super) fn replay(evidence: &RoomEvidence) -> [u8; 48] {
 /// Judges the events; a pass counts only when `replayed` passed.
 pub(super) fn check(work: &mut Work<'_>, evidence: &RoomEvidence, replayed: &[Name]) {
     let boot = boot_config(&evidence.runtime, work.trust.policy.reference());
-    work.set_if_proved(Name::RuntimeBootConfig, replayed, boot);
+    work.made
+        .set_if_proved(Name::RuntimeBootConfig, replayed, boot);
     match assignment(&evidence.runtime) {
         Ok(event) => {
             let agrees = agrees(work, &event);
-            work.set_if_proved(Name::RuntimeAssignment, replayed, agrees);
-            let nonce = if event.nonce == work.expected.nonce {
-                RoomOutcome::Pass
-            } else {
-                let words = "the room was told another nonce than this session's";
-                RoomOutcome::fail(RoomCode::NonceMismatch, words)
-            };
-            work.set_if_proved(Name::Nonce, &[Name::RuntimeAssignment], nonce);
+            work.made
+                .set_if_proved(Name::RuntimeAssignment, replayed, agrees);
+            let told = event.nonce == work.expected.nonce;
+            let nonce = RoomOutcome::when(
+                told,
+                RoomCode::NonceMismatch,
+                || "the room was told another nonce than this session's",
+            );
+            work.made
+                .set_if_proved(Name::Nonce, &[Name::RuntimeAssignment], nonce);
         }
-        Err(outcome) => work.set(Name::RuntimeAssignment, outcome),
+        Err(outcome) => work.made.set(Name::RuntimeAssignment, outcome),
     }
 }
 
@@ -149,11 +152,8 @@ fn agrees(work: &Work<'_>, event: &AssignmentEvent) -> RoomOutcome {
     ]
     .into_iter()
     .find_map(|(what, differs)| differs.then_some(what));
-    match differs {
-        None => RoomOutcome::Pass,
-        Some(what) => RoomOutcome::fail(
-            RoomCode::AssignmentMismatch,
-            format!("the room measured another {what} than the session's"),
-        ),
-    }
+    differs.map_or(RoomOutcome::Pass, |what| {
+        let words = format!("the room measured another {what} than the session's");
+        RoomOutcome::fail(RoomCode::AssignmentMismatch, words)
+    })
 }

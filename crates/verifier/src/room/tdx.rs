@@ -38,11 +38,11 @@ pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
     };
     let evidence = document.evidence();
     let outcome = statement(work, evidence);
-    work.set(Name::Statement, outcome);
+    work.made.set(Name::Statement, outcome);
     let log = read_log(work, evidence);
     match Quote::parse(&evidence.quote) {
         Ok(quote) => {
-            work.set(Name::QuoteParse, RoomOutcome::Pass);
+            work.made.set(Name::QuoteParse, RoomOutcome::Pass);
             vendor(work, rule, evidence, &quote, collateral);
             let claims = quote.claims();
             of_td(work, rule, evidence, claims);
@@ -51,7 +51,8 @@ pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
         }
         Err(error) => {
             let outcome = Outcome::malformed(CauseCode::QuoteMalformed, &error);
-            work.set(Name::QuoteParse, RoomOutcome::of_platform(outcome));
+            work.made
+                .set(Name::QuoteParse, RoomOutcome::of_platform(outcome));
         }
     }
     events::check(work, evidence, REPLAYED);
@@ -77,14 +78,15 @@ fn vendor(
     };
     let found = platform::judge(quoted, by);
     work.tcb = found.tcb;
-    for check in found.outcomes {
+    for check in found.made.into_checks() {
         if let Some(name) = Name::of_platform(check.name) {
-            work.set(name, RoomOutcome::of_platform(check.outcome));
+            work.made.set(name, RoomOutcome::of_platform(check.outcome));
         }
     }
     let outcome = platform::placeholders(quote.claims(), &[]);
     let outcome = RoomOutcome::of_platform(outcome);
-    work.set_if_proved(Name::PlaceholderRegisters, SIGNED, outcome);
+    work.made
+        .set_if_proved(Name::PlaceholderRegisters, SIGNED, outcome);
 }
 
 /// What the quote says of the TD itself.
@@ -101,27 +103,24 @@ fn of_td(work: &mut Work<'_>, rule: &TdxRule, evidence: &RoomEvidence, claims: &
             Name::MrSeam => &[Name::QuoteSignature, Name::TcbStatus],
             _ => SIGNED,
         };
-        work.set_if_proved(name, rests_on, outcome);
+        work.made.set_if_proved(name, rests_on, outcome);
     }
 }
 
 fn mr_seam(rule: &TdxRule, claims: &TdClaims) -> RoomOutcome {
-    if rule.mr_seam.fits(&claims.mr_seam) {
-        return RoomOutcome::Pass;
-    }
-    let words = format!(
-        "the TDX module measures {}, which the policy does not list",
-        claims.mr_seam
-    );
-    RoomOutcome::fail(RoomCode::MrSeamMismatch, words)
+    let found = &claims.mr_seam;
+    RoomOutcome::when(rule.mr_seam.fits(found), RoomCode::MrSeamMismatch, || {
+        format!("the TDX module measures {found}, which the policy does not list")
+    })
 }
 
 fn report_data(evidence: &RoomEvidence, claims: &TdClaims) -> RoomOutcome {
-    if claims.report_data == *evidence.bound_report_data().as_bytes() {
-        return RoomOutcome::Pass;
-    }
-    let words = "the quote's report data is not the SHA-512 of the statement";
-    RoomOutcome::fail(RoomCode::ReportDataMismatch, words)
+    let bound = claims.report_data == *evidence.bound_report_data().as_bytes();
+    RoomOutcome::when(
+        bound,
+        RoomCode::ReportDataMismatch,
+        || "the quote's report data is not the SHA-512 of the statement",
+    )
 }
 
 /// The host puts SHA-384 of the exact text that it gives to the first process into MRCONFIGID, before
@@ -130,30 +129,32 @@ fn mr_config_id(evidence: &RoomEvidence, claims: &TdClaims) -> RoomOutcome {
     let first = evidence.runtime.first();
     let config = first.filter(|event| event.name == BOOT_CONFIG_EVENT);
     let digest = config.map(|event| <[u8; 48]>::from(Sha384::digest(&event.content)));
-    if digest.as_ref() == Some(claims.mr_config_id.as_bytes()) {
-        return RoomOutcome::Pass;
-    }
-    let words = "MRCONFIGID is not the SHA-384 of the boot configuration that the room measured";
-    RoomOutcome::fail(RoomCode::MrConfigIdMismatch, words)
+    let promised = digest.as_ref() == Some(claims.mr_config_id.as_bytes());
+    RoomOutcome::when(
+        promised,
+        RoomCode::MrConfigIdMismatch,
+        || "MRCONFIGID is not the SHA-384 of the boot configuration that the room measured",
+    )
 }
 
 fn mr_owner(claims: &TdClaims) -> RoomOutcome {
     let unset = |register: &Measurement| register.repeated_byte() == Some(0);
-    if unset(&claims.mr_owner) && unset(&claims.mr_owner_config) {
-        return RoomOutcome::Pass;
-    }
-    let words = "MROWNER or MROWNERCONFIG is set, which hosts of rooms leave zero";
-    RoomOutcome::fail(RoomCode::MrOwnerSet, words)
+    let both = unset(&claims.mr_owner) && unset(&claims.mr_owner_config);
+    RoomOutcome::when(
+        both,
+        RoomCode::MrOwnerSet,
+        || "MROWNER or MROWNERCONFIG is set, which hosts of rooms leave zero",
+    )
 }
 
 fn read_log(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<Log> {
     match Log::read(&evidence.boot_log) {
         Ok(log) => {
-            work.set(Name::BootLog, RoomOutcome::Pass);
+            work.made.set(Name::BootLog, RoomOutcome::Pass);
             Some(log)
         }
         Err(outcome) => {
-            work.set(Name::BootLog, outcome);
+            work.made.set(Name::BootLog, outcome);
             None
         }
     }
@@ -197,16 +198,18 @@ fn replay(work: &mut Work<'_>, evidence: &RoomEvidence, log: Option<&Log>, claim
             let words = format!("the boot log does not add up to the quoted RTMR{number}");
             RoomOutcome::fail(RoomCode::BootLogMismatch, words)
         });
-        work.set_if_proved(Name::BootLogReplay, SIGNED, outcome);
+        work.made
+            .set_if_proved(Name::BootLogReplay, SIGNED, outcome);
     }
     let quoted = claims.register(Register::Rtmr3);
-    let outcome = if events::replay(evidence) == *quoted.as_bytes() {
-        RoomOutcome::Pass
-    } else {
-        let words = "the runtime events do not add up to the quoted RTMR3";
-        RoomOutcome::fail(RoomCode::RuntimeEventsMismatch, words)
-    };
-    work.set_if_proved(Name::RuntimeReplay, SIGNED, outcome);
+    let adds_up = events::replay(evidence) == *quoted.as_bytes();
+    let outcome = RoomOutcome::when(
+        adds_up,
+        RoomCode::RuntimeEventsMismatch,
+        || "the runtime events do not add up to the quoted RTMR3",
+    );
+    work.made
+        .set_if_proved(Name::RuntimeReplay, SIGNED, outcome);
 }
 
 /// What a boot must leave in the registers.
@@ -253,7 +256,7 @@ fn references(work: &mut Work<'_>, rule: &TdxRule, log: Option<&Log>, claims: &T
         Ok(wanted) => wanted,
         Err(outcome) => {
             for name in [&[Name::ReferenceMrTd][..], &REFERENCES].concat() {
-                work.set(name, outcome.clone());
+                work.made.set(name, outcome.clone());
             }
             return;
         }
@@ -261,20 +264,21 @@ fn references(work: &mut Work<'_>, rule: &TdxRule, log: Option<&Log>, claims: &T
     let outcome = compared(claims.mr_td, &wanted.mrtd, || {
         "MRTD does not have its reference value".to_owned()
     });
-    work.set_if_proved(Name::ReferenceMrTd, SIGNED, outcome);
+    work.made
+        .set_if_proved(Name::ReferenceMrTd, SIGNED, outcome);
     let registers = claims.rtmr.into_iter().zip(&wanted.rtmr);
     for ((number, name), (quoted, value)) in (0..).zip(REFERENCES).zip(registers) {
         let outcome = compared(quoted, value, || difference(number, &wanted, log));
-        work.set_if_proved(name, SIGNED, outcome);
+        work.made.set_if_proved(name, SIGNED, outcome);
     }
 }
 
 fn compared(quoted: Measurement, wanted: &[u8; 48], words: impl Fn() -> String) -> RoomOutcome {
-    if quoted.as_bytes() == wanted {
-        RoomOutcome::Pass
-    } else {
-        RoomOutcome::fail(RoomCode::ReferenceMismatch, words())
-    }
+    RoomOutcome::when(
+        quoted.as_bytes() == wanted,
+        RoomCode::ReferenceMismatch,
+        words,
+    )
 }
 
 /// The first event of an RTMR that is not the one that the reference has there.

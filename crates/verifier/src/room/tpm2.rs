@@ -48,11 +48,11 @@ pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
     let evidence = document.evidence();
     let quote = match TpmQuote::parse(&evidence.quote) {
         Ok(quote) => {
-            work.set(Name::QuoteParse, RoomOutcome::Pass);
+            work.made.set(Name::QuoteParse, RoomOutcome::Pass);
             Some(quote)
         }
         Err(error) => {
-            work.set(Name::QuoteParse, unreadable(&error));
+            work.made.set(Name::QuoteParse, unreadable(&error));
             None
         }
     };
@@ -61,21 +61,23 @@ pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
             return;
         };
         let certificate = ak::check(work, ak_certificate, &key);
-        work.set(Name::AkCertificate, certificate);
+        work.made.set(Name::AkCertificate, certificate);
         let signed = signature(evidence, &key);
-        work.set_if_proved(Name::QuoteSignature, CERTIFIED, signed);
+        work.made
+            .set_if_proved(Name::QuoteSignature, CERTIFIED, signed);
         if let Some(quote) = &quote {
             let signer = signer(quote, &public);
-            work.set_if_proved(Name::QuoteSigner, SIGNED, signer);
+            work.made.set_if_proved(Name::QuoteSigner, SIGNED, signer);
         }
     }
     let statement = statement(work, evidence);
-    work.set(Name::Statement, statement);
+    work.made.set(Name::Statement, statement);
     if let Some(quote) = &quote {
         let bound = qualifying_data(quote, evidence);
-        work.set_if_proved(Name::QualifyingData, SIGNED, bound);
+        work.made.set_if_proved(Name::QualifyingData, SIGNED, bound);
         let selected = selection(quote);
-        work.set_if_proved(Name::PcrSelection, SIGNED, selected);
+        work.made
+            .set_if_proved(Name::PcrSelection, SIGNED, selected);
         registers(work, quote, evidence);
     }
     events::check(work, evidence, REPLAYED);
@@ -85,28 +87,30 @@ fn attestation_key(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<(Veri
     let public = match TpmKey::parse(&evidence.key) {
         Ok(public) => public,
         Err(error) => {
-            work.set(Name::AttestationKey, unreadable(&error));
+            work.made.set(Name::AttestationKey, unreadable(&error));
             return None;
         }
     };
     let Ok(key) = VerifyingKey::from_sec1_bytes(public.point()) else {
         let words = "the attestation key is not a point of P-256";
-        work.set(
+        work.made.set(
             Name::AttestationKey,
             RoomOutcome::fail(RoomCode::AkKey, words),
         );
         return None;
     };
-    let outcome = if public.attributes().is_attestation_key() {
-        RoomOutcome::Pass
-    } else {
-        let bits = public.attributes().bits();
-        let words = format!(
-            "attributes {bits:#010x}: not a restricted signing key that its TPM made and keeps"
-        );
-        RoomOutcome::fail(RoomCode::AkAttributes, words)
-    };
-    work.set(Name::AttestationKey, outcome);
+    let attributes = public.attributes();
+    let outcome = RoomOutcome::when(
+        attributes.is_attestation_key(),
+        RoomCode::AkAttributes,
+        || {
+            let bits = attributes.bits();
+            format!(
+                "attributes {bits:#010x}: not a restricted signing key that its TPM made and keeps"
+            )
+        },
+    );
+    work.made.set(Name::AttestationKey, outcome);
     Some((key, public))
 }
 
@@ -117,31 +121,33 @@ fn signature(evidence: &RoomEvidence, key: &VerifyingKey) -> RoomOutcome {
     };
     let holds = Signature::from_slice(&signature.r_s)
         .is_ok_and(|signature| key.verify(&evidence.quote, &signature).is_ok());
-    if holds {
-        return RoomOutcome::Pass;
-    }
-    let words = "the attestation key did not sign these bytes";
-    RoomOutcome::fail(RoomCode::QuoteSignatureInvalid, words)
+    RoomOutcome::when(
+        holds,
+        RoomCode::QuoteSignatureInvalid,
+        || "the attestation key did not sign these bytes",
+    )
 }
 
 fn signer(quote: &TpmQuote, key: &TpmKey) -> RoomOutcome {
     match key.endorsement_name() {
-        Ok(name) if name == quote.qualified_signer => RoomOutcome::Pass,
-        Ok(_) => RoomOutcome::fail(
-            RoomCode::QuoteSignerMismatch,
-            "the quote names another signer than this key as a primary of the endorsement hierarchy",
-        ),
+        Ok(name) => {
+            let signed_it = name == quote.qualified_signer;
+            RoomOutcome::when(
+                signed_it,
+                RoomCode::QuoteSignerMismatch,
+                || "the quote names another signer than this key as a primary of the endorsement hierarchy",
+            )
+        }
         Err(error) => unreadable(&error),
     }
 }
 
 fn qualifying_data(quote: &TpmQuote, evidence: &RoomEvidence) -> RoomOutcome {
-    if quote.qualifying_data == evidence.bound_qualifying_data() {
-        return RoomOutcome::Pass;
-    }
-    RoomOutcome::fail(
+    let bound = quote.qualifying_data == evidence.bound_qualifying_data();
+    RoomOutcome::when(
+        bound,
         RoomCode::QualifyingDataMismatch,
-        "the quote's qualifying data is not the digest of the statement's report data",
+        || "the quote's qualifying data is not the digest of the statement's report data",
     )
 }
 
@@ -150,12 +156,10 @@ fn selection(quote: &TpmQuote) -> RoomOutcome {
         bank: Bank::Sha384,
         pcrs: QUOTED.to_vec(),
     }];
-    if quote.selections == wanted {
-        return RoomOutcome::Pass;
-    }
-    RoomOutcome::fail(
+    RoomOutcome::when(
+        quote.selections == wanted,
         RoomCode::PcrSelectionMismatch,
-        "the quote must be over PCRs 0 to 9, 14 and 15 of the sha384 bank, and nothing else",
+        || "the quote must be over PCRs 0 to 9, 14 and 15 of the sha384 bank, and nothing else",
     )
 }
 
@@ -164,37 +168,34 @@ fn registers(work: &mut Work<'_>, quote: &TpmQuote, evidence: &RoomEvidence) {
     let log = match EventLog::parse(&evidence.boot_log) {
         Ok(log) => log,
         Err(error) => {
-            work.set(Name::BootLog, unreadable(&error));
+            work.made.set(Name::BootLog, unreadable(&error));
             return;
         }
     };
     let mut values = match log.replay_sha384() {
         Ok(values) => values,
         Err(error) => {
-            work.set(Name::BootLog, unreadable(&error));
+            work.made.set(Name::BootLog, unreadable(&error));
             return;
         }
     };
     if values.contains_key(&RUNTIME_PCR) {
         let words = "the boot log extends PCR 15, which belongs to runtime events";
         let outcome = RoomOutcome::fail(RoomCode::BootLogRuntimeRegister, words);
-        work.set(Name::BootLog, outcome);
+        work.made.set(Name::BootLog, outcome);
         return;
     }
-    work.set(Name::BootLog, RoomOutcome::Pass);
+    work.made.set(Name::BootLog, RoomOutcome::Pass);
     values.insert(RUNTIME_PCR, events::replay(evidence));
     let zero = [0; 48];
     let quoted = QUOTED.map(|pcr| *values.get(&pcr).unwrap_or(&zero));
     let sum = pcr_digest(quoted.iter().map(<[u8; 48]>::as_slice));
-    let outcome = if quote.pcr_digest == sum {
-        RoomOutcome::Pass
-    } else {
-        RoomOutcome::fail(
-            RoomCode::PcrDigestMismatch,
-            "boot log and runtime events do not add up to the quoted registers",
-        )
-    };
-    work.set_if_proved(Name::PcrDigest, SIGNED, outcome);
+    let outcome = RoomOutcome::when(
+        quote.pcr_digest == sum,
+        RoomCode::PcrDigestMismatch,
+        || "boot log and runtime events do not add up to the quoted registers",
+    );
+    work.made.set_if_proved(Name::PcrDigest, SIGNED, outcome);
     references(work, &log, &values);
 }
 
@@ -204,12 +205,11 @@ fn references(work: &mut Work<'_>, log: &EventLog, values: &BTreeMap<u32, [u8; 4
     for (pcr, name) in REFERENCES {
         let found = values.get(&pcr).unwrap_or(&zero);
         let wanted = reference.contents().tpm2.sha384.get(&pcr);
-        let outcome = if wanted.map(Hash384::as_bytes) == Some(found) {
-            RoomOutcome::Pass
-        } else {
-            RoomOutcome::fail(RoomCode::ReferenceMismatch, difference(work, log, pcr))
-        };
-        work.set_if_proved(name, REPLAYED, outcome);
+        let same = wanted.map(Hash384::as_bytes) == Some(found);
+        let outcome = RoomOutcome::when(same, RoomCode::ReferenceMismatch, || {
+            difference(work, log, pcr)
+        });
+        work.made.set_if_proved(name, REPLAYED, outcome);
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
-
-use crate::check::{CheckOutcome, NotMade, spelled, write_outcome};
+use crate::check::{CheckKind, CheckOutcome, NamedCheck, NotMade, spelled};
 
 spelled! {
     /// A check. Every appraisal answers every one of them, in this order.
@@ -192,21 +190,19 @@ impl NotMade for SnpReason {
     }
 }
 
-/// A check with its outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnpCheck {
-    /// Which check.
-    pub name: SnpCheckName,
-    /// What it answered.
-    pub outcome: SnpOutcome,
-}
+/// A check on an SNP report with its outcome.
+pub type SnpCheck = NamedCheck<SnpCheckName>;
 
-impl Serialize for SnpCheck {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut map = s.serialize_map(None)?;
-        map.serialize_entry("check", &self.name)?;
-        write_outcome(&self.outcome, &mut map)?;
-        map.end()
+impl CheckKind for SnpCheckName {
+    type Cause = SnpCause;
+    type Reason = SnpReason;
+
+    fn after(stopped: Self) -> SnpReason {
+        SnpReason::After(stopped)
+    }
+
+    fn unproved(needed: Self) -> SnpReason {
+        SnpReason::Unproved(needed)
     }
 }
 
