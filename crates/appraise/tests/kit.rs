@@ -10,6 +10,10 @@
 
 #[path = "../../verifier/tests/support/evidence.rs"]
 mod evidence;
+#[path = "kit/logs.rs"]
+mod logs;
+#[path = "kit/nvidia.rs"]
+mod nvidia;
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -221,19 +225,45 @@ fn others() -> Vec<Row> {
     };
     let token =
         "nvidia-attestation-sdk/testdata/sample_attestation_data/hopperClaimsv3_detached_eat.json";
+    let tpm = "dstack/tpm-attest_tests_tpm_quote_sample.bin";
     vec![
         snp("trustee/snp/test-vcek.der", "incomplete"),
         snp("trustee/snp/test-vcek-invalid-legacy.der", "refused"),
         snp("trustee/snp/test-vcek-invalid-new.der", "refused"),
+        snp_of_dstack("2026-07-01T00:00:00.000Z", "incomplete"),
+        snp_of_dstack("2026-06-17T01:05:03.000Z", "refused"),
         judged(token, &Beside::default(), DEVICES_AT, "incomplete", ""),
+        judged(tpm, &Beside::default(), DEVICES_AT, "incomplete", ""),
+        logs::without_lists(),
     ]
 }
 
+/// The report inside dstack's wrapper, which is not read itself.
+fn snp_of_dstack(at: &str, expected: &str) -> Row {
+    let file = "dstack/dstack-attest_tests_sev_snp_attestation.bin";
+    let wrapped = read(file).unwrap();
+    let beside = Beside {
+        certificates: vec![
+            read("trustee/roots/milan_ask_ark_asvk.pem").unwrap(),
+            read("dstack/dstack-attest_tests_sev_snp_ask.pem").unwrap(),
+            read("dstack/dstack-attest_tests_sev_snp_vcek.pem").unwrap(),
+        ],
+        ..Beside::default()
+    };
+    let files = format!("`{file}`, the report at byte 4, with its certificates");
+    judged_bytes(files, &wrapped[4..4 + 1184], &beside, at, expected)
+}
+
 fn judged(file: &str, beside: &Beside, at: &str, expected: &str, with: &str) -> Row {
+    let files = format!("`{file}`{with}");
+    judged_bytes(files, &read(file).unwrap(), beside, at, expected)
+}
+
+fn judged_bytes(files: String, bytes: &[u8], beside: &Beside, at: &str, expected: &str) -> Row {
     let now = at.parse::<Timestamp>().unwrap();
-    let report = appraise(&read(file).unwrap(), beside, None, now).unwrap();
+    let report = appraise(bytes, beside, None, now).unwrap();
     Row {
-        files: format!("`{file}`{with}"),
+        files,
         at: at.to_owned(),
         expected: expected.to_owned(),
         got: told(&report),
@@ -246,8 +276,8 @@ fn table(rows: &[Row]) -> String {
         "# The evidence kit, row by row\n\n\
          Genuine third-party evidence, judged without a policy, so that nothing is ever accepted: at best a\n\
          report is `incomplete`. The files are not part of this repository. The reference is dcap-qvl 0.7.1 for\n\
-         Intel quotes, and for NVIDIA devices their certificate chains and signatures alone. SGX quotes are not\n\
-         read. Written by `crates/appraise/tests/kit.rs` with `PROOFROOM_WRITE_KIT_TABLE=1`, which fails where\n\
+         Intel quotes, and for NVIDIA devices their certificate chains and signatures alone. SGX quotes and the\n\
+         wrappers of other products are not read, nor what their report data and RTMR3 events mean. Written by `crates/appraise/tests/kit.rs` with `PROOFROOM_WRITE_KIT_TABLE=1`, which fails where\n\
          this table is not what it finds.\n\n\
          | File | Judged as of | Expected | Got |\n|---|---|---|---|\n",
     );
@@ -278,10 +308,16 @@ fn every_row_of_the_kit_gets_what_is_expected_of_it() {
     ) else {
         return;
     };
-    let rows: Vec<Row> = [quotes(&tdx), devices(&gpu), others()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let rows: Vec<Row> = [
+        quotes(&tdx),
+        devices(&gpu),
+        others(),
+        nvidia::rows(),
+        logs::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let wrong: Vec<String> = rows
         .iter()
         .filter(|row| !row.agrees)
