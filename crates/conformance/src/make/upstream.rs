@@ -3,7 +3,9 @@
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{EvidenceDocument, Measurement};
-use proofroom_testkit::tee::{DEMO_SEED, GOOD_ATTRIBUTES, Plan, Revoked, SimulatedTee, TcbAnswer};
+use proofroom_testkit::tee::{
+    DEMO_SEED, GOOD_ATTRIBUTES, Plan, QuoteLayout, Revoked, SimulatedTee, TcbAnswer,
+};
 use proofroom_verifier::{PRODUCTION_UPSTREAM, SIMULATED_UPSTREAM};
 
 use super::Case;
@@ -77,6 +79,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.extend(bytes::cases());
     cases.extend(kit::cases());
     cases.extend(bytes::later_cases());
+    cases.extend(plans::later_cases());
     cases
 }
 

@@ -51,7 +51,7 @@ fn made<const N: usize>(rows: [Vec<Row>; N]) -> Vec<Case> {
     rows.into_iter().flatten().map(made).collect()
 }
 
-fn with_quote(document: &[u8], edit: fn(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn with_quote(document: &[u8], edit: fn(&mut Vec<u8>)) -> Vec<u8> {
     let changed = EvidenceDocument::parse(document).and_then(|document| {
         let statement = document.statement()?.to_bytes()?;
         let mut quote = document.quote_bytes().to_vec();
@@ -62,13 +62,13 @@ fn with_quote(document: &[u8], edit: fn(&mut Vec<u8>)) -> Vec<u8> {
     changed.unwrap_or_default()
 }
 
-fn flip(bytes: &mut [u8], at: usize) {
+pub(super) fn flip(bytes: &mut [u8], at: usize) {
     if let Some(byte) = bytes.get_mut(at) {
         *byte ^= 1;
     }
 }
 
-fn set(bytes: &mut [u8], at: usize, value: u8) {
+pub(super) fn set(bytes: &mut [u8], at: usize, value: u8) {
     if let Some(byte) = bytes.get_mut(at) {
         *byte = value;
     }

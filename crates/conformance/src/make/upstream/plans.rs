@@ -3,7 +3,9 @@
 
 use super::{
     About, Case, DEMO_SEED, Digest, Expect, GOOD_ATTRIBUTES, Measurement, NONCE, Nonce, PRODUCTION,
-    Plan, Revoked, SIMULATED, SimulatedTee, TOLERANT, TcbAnswer, about, case, honest, later,
+    Plan, QuoteLayout, Revoked, SIMULATED, SimulatedTee, TOLERANT, TcbAnswer, about,
+    bytes::{flip, set, with_quote},
+    case, honest, later,
 };
 
 const GOOD: &str = "UpToDate";
@@ -37,6 +39,60 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = rows.into_iter().flatten().map(made).collect();
     cases.extend([archive(&tee), replayed(&tee), another_root()]);
     cases
+}
+
+/// Quotes of version 5. They came later: numbers are stable.
+pub(super) fn later_cases() -> Vec<Case> {
+    let tee = SimulatedTee::from_seed(DEMO_SEED);
+    let made = |(about, change, edit, expect): Version5| {
+        let mut plan = honest(&tee);
+        change(&mut plan);
+        let document = with_quote(&tee.document(&plan), edit);
+        case(&about, SIMULATED, Some(NONCE), document, expect)
+    };
+    version_5().into_iter().map(made).collect()
+}
+
+/// What a case is, how the honest plan is changed, what is changed after it was signed, what comes of it.
+type Version5 = (About, fn(&mut Plan), fn(&mut Vec<u8>), Expect);
+
+fn td_1_0(plan: &mut Plan) {
+    plan.td.layout = QuoteLayout::V5Td10;
+}
+
+fn td_1_5(plan: &mut Plan) {
+    plan.td.layout = QuoteLayout::V5Td15;
+}
+
+fn served(plan: &mut Plan) {
+    td_1_5(plan);
+    plan.td.mr_service_td = Measurement::from_bytes([7; 48]);
+}
+
+/// Behind the header of a version 5 quote: type and size of the body, the body.
+const BODY_TYPE: usize = 48;
+const BODY_SIZE: usize = 50;
+const CURRENT_TCB: usize = 54 + 584;
+const SERVICE_TD: usize = CURRENT_TCB + 16;
+
+#[rustfmt::skip]
+fn version_5() -> Vec<Version5> {
+    const PARSE: &str = "evidence.md section 4";
+    const SIGNED: &str = "evidence.md section 5, quote-signature";
+    let unread = Expect::Reject("quote-parse", "quote-malformed");
+    let unsigned = Expect::Reject("quote-signature", "quote-signature-invalid");
+    vec![
+        (about("version-5-td-1-0", "A version 5 quote with the body of TDX 1.0", PARSE, "version 5, body type 2"), td_1_0, |_| (), Expect::Accept(GOOD)),
+        (about("version-5-td-1-5", "A version 5 quote with the body of TDX 1.5", PARSE, "version 5, body type 3"), td_1_5, |_| (), Expect::Accept(GOOD)),
+        (about("version-5-service-td", "A TD that is bound to a service TD", ATTRIBUTES, "MRSERVICETD set"), served, |_| (), Expect::Reject("td-attributes", "td-service-td")),
+        (about("version-5-said-to-be-4", "A version 5 quote that says version 4", PARSE, "version 4"), td_1_5, |quote| set(quote, 0, 4), unread),
+        (about("version-5-body-unknown", "A body that is not known", PARSE, "body type 4"), td_1_5, |quote| set(quote, BODY_TYPE, 4), unread),
+        (about("version-5-body-of-sgx", "The body type of an enclave", PARSE, "body type 1"), td_1_5, |quote| set(quote, BODY_TYPE, 1), unread),
+        (about("version-5-body-of-1-0", "A body of TDX 1.5 that says it is one of 1.0", PARSE, "body type 2"), td_1_5, |quote| set(quote, BODY_TYPE, 2), unread),
+        (about("version-5-body-size", "A body that says another size than its type has", PARSE, "one byte more"), td_1_0, |quote| flip(quote, BODY_SIZE), unread),
+        (about("version-5-current-tcb-flipped", "A bit of the current TCB", SIGNED, "TEETCBSVN2 flipped"), td_1_5, |quote| flip(quote, CURRENT_TCB), unsigned),
+        (about("version-5-service-td-flipped", "A service TD that was put in after the quote was signed", SIGNED, "MRSERVICETD flipped"), td_1_5, |quote| flip(quote, SERVICE_TD), unsigned),
+    ]
 }
 
 fn archive(tee: &SimulatedTee) -> Case {
