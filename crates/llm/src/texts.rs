@@ -78,6 +78,8 @@ pub(crate) fn collect(api: Api, members: &[(String, Node)]) -> Vec<Segment> {
                     found.flat(Origin::System, None, value, Take::Words);
                 }
             }
+            // a generated value that is no credential, although its name says key
+            "prompt_cache_key" => found.flat(Origin::System, None, value, Take::All),
             "stream" | "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {}
             _ => found.push(
                 Origin::System,

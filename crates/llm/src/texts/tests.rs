@@ -436,6 +436,16 @@ fn the_items_of_a_response_have_their_origins() {
 }
 
 #[test]
+fn the_key_of_a_prompt_cache_is_a_text_without_its_name() {
+    let request = json!({"input": "x", "prompt_cache_key": "01a21c7e-97cc-7ae3"});
+    let all = texts(Api::Responses, &request);
+    assert!(
+        all.contains(&found(Origin::System, "01a21c7e-97cc-7ae3")),
+        "{all:?}"
+    );
+}
+
+#[test]
 fn what_no_reader_here_understands_is_unreadable_in_every_api() {
     for (api, request, kind) in [
         (
