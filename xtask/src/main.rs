@@ -8,6 +8,7 @@
 )]
 
 mod checks;
+mod clients;
 mod demo;
 mod image;
 mod machine;
@@ -37,6 +38,8 @@ enum Task {
     Test,
     /// Run what continuous integration runs: format, lints, dependencies, house rules, tests.
     Ci,
+    /// Install real clients and run each against the gateway, as `docs/compatibility.md` says.
+    Clients(clients::Options),
     /// Try to get out of rooms of every backend, and write what came of it to `docs/attack-matrix.md`.
     AttackMatrix(matrix::Options),
     /// Score the classifier on a file of labelled texts: recall by label, false positives, speed.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Image(options) => image::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Test => suite::test().map(|()| ExitCode::SUCCESS),
         Task::Ci => suite::ci().map(|()| ExitCode::SUCCESS),
+        Task::Clients(options) => clients::run(&options).map(|()| ExitCode::SUCCESS),
         Task::AttackMatrix(options) => matrix::make(&options).map(|()| ExitCode::SUCCESS),
         Task::Score(options) => score::run(&options),
         Task::Tidy => checks::tidy().map(|()| ExitCode::SUCCESS),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    checks,
+    checks, clients,
     demo::PACKAGES,
     image,
     machine::{self, Purpose},
@@ -36,6 +36,7 @@ pub(crate) fn test() -> Result<()> {
     image::ensure_built()?;
     image::ensure_simulated_built()?;
     let python = python_environment()?;
+    let clients = clients::installed()?;
     // The end-to-end tests start these programs; building them first keeps their time honest.
     machine::build(PACKAGES)?;
     machine::build_static(STATIC_PACKAGES)?;
@@ -43,6 +44,9 @@ pub(crate) fn test() -> Result<()> {
     tests
         .env("PROOFROOM_PYTHON", python)
         .env("PROOFROOM_PROGRAMS", machine::target().join("debug"));
+    if let Some(clients) = clients {
+        tests.env("PROOFROOM_CLIENTS", clients);
+    }
     machine::run(&mut tests)
 }
 

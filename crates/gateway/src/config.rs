@@ -39,8 +39,10 @@ pub struct Upstream {
     pub name: String,
     /// Tier that routing rules speak of, such as `standard` or `tee`.
     pub tier: String,
-    /// Scheme, authority and path before `/v1`.
+    /// Scheme, authority and path before what `paths` says.
     pub base_url: BaseUrl,
+    /// Where below that address the APIs are.
+    pub paths: Paths,
     /// Wire formats that it speaks.
     pub apis: Vec<UpstreamApi>,
     /// Models that it serves: names or globs.
@@ -89,6 +91,52 @@ impl UpstreamApi {
     }
 }
 
+/// Where below an upstream's address its APIs are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(tag = "form", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Paths {
+    /// `/v1/chat/completions` and the like: most servers.
+    #[default]
+    V1,
+    /// `/chat/completions` and the like: OpenAI-compatible endpoints of Gemini and Vertex.
+    Bare,
+    /// `/openai/deployments/<model>/chat/completions?api-version=<version>`: Azure OpenAI, whose
+    /// deployments are named as models here. Responses have no deployment in their path.
+    AzureDeployments {
+        /// The `api-version`, such as `2024-10-21`.
+        api_version: String,
+    },
+}
+
+impl Paths {
+    /// Path and query of `api` for `model`; `None` if this form cannot say them.
+    pub(crate) fn path(&self, api: Api, model: &str, query: &str) -> Option<String> {
+        let path = api.path();
+        let bare = path.strip_prefix("/v1")?;
+        match self {
+            Self::V1 => Some(format!("{path}{query}")),
+            Self::Bare => Some(format!("{bare}{query}")),
+            Self::AzureDeployments { api_version } => {
+                let deployment = match api {
+                    Api::Responses => String::new(),
+                    // anything else could name another path
+                    _ if is_segment(model) => format!("/deployments/{model}"),
+                    _ => return None,
+                };
+                Some(format!(
+                    "/openai{deployment}{bare}?api-version={api_version}"
+                ))
+            }
+        }
+    }
+}
+
+/// Whether `text` is one segment of a path as it stands (RFC 3986 section 2.3), and not a dot segment.
+pub(crate) fn is_segment(text: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    !text.is_empty() && text.bytes().all(unreserved) && !text.bytes().all(|byte| byte == b'.')
+}
+
 /// Scheme, authority and path prefix of an upstream, taken apart once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
@@ -131,6 +179,8 @@ pub enum KeyHeader {
     Bearer,
     /// `x-api-key: <key>`.
     XApiKey,
+    /// `api-key: <key>`: Azure OpenAI.
+    ApiKey,
 }
 
 /// What an upstream keeps of prompts and answers, as configured.

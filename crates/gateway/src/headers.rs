@@ -85,6 +85,7 @@ pub(crate) fn to_upstream(
         let (name, text) = match header {
             KeyHeader::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
             KeyHeader::XApiKey => (HeaderName::from_static("x-api-key"), key.expose().clone()),
+            KeyHeader::ApiKey => (HeaderName::from_static("api-key"), key.expose().clone()),
         };
         let text = zeroize::Zeroizing::new(text);
         let mut value = HeaderValue::from_str(&text)?;

@@ -131,7 +131,7 @@ async fn attempt(
             .map_err(|error| Attempt::refused(Refusal::unread(&error)))?;
         Prompt::new(spliced)
     };
-    let request = build(draft, outgoing, &upstream, spoken, &prompt)?;
+    let request = build(draft, outgoing, &upstream, (spoken, model), &prompt)?;
     core.sink
         .ready()
         .map_err(|_| Attempt::refused(Refusal::closed()))?;
@@ -155,13 +155,14 @@ fn build(
     draft: &Draft,
     outgoing: &Outgoing,
     upstream: &Upstream,
-    spoken: Api,
+    (spoken, model): (Api, &str),
     prompt: &Prompt,
 ) -> Result<Request<Full<Bytes>>, Attempt> {
     let unsendable = || Attempt::refused(UpstreamFault::Unreachable.refusal());
     let same = spoken == draft.opening.api;
     let query = if same { outgoing.query } else { "" };
-    let path = format!("{}{query}", spoken.path());
+    let path = upstream.paths.path(spoken, model, query);
+    let path = path.ok_or_else(unsendable)?;
     let uri = upstream.base_url.join(&path).map_err(|_| unsendable())?;
     let mut forwarded =
         headers::to_upstream(&outgoing.headers, &upstream.credential).map_err(|_| unsendable())?;

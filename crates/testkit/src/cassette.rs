@@ -41,9 +41,13 @@ pub struct Cassette {
     /// What the recording shows, for its reader.
     #[serde(default)]
     pub about: String,
-    /// Text that the first user message must contain for this cassette to be chosen; empty fits all.
+    /// Text that the user's messages before the first answer must contain for this cassette to be
+    /// chosen; empty fits all.
     #[serde(default)]
     pub when: String,
+    /// Answers that the client itself puts before the conversation, as examples.
+    #[serde(default)]
+    pub examples: usize,
     /// The answers, in order.
     pub turns: Vec<Turn>,
 }
@@ -90,7 +94,7 @@ pub enum CassetteError {
     #[error("not a cassette")]
     Syntax(#[source] serde_json::Error),
     /// No cassette is for this conversation.
-    #[error("no cassette fits the first user message; correct `when` or the task")]
+    #[error("no cassette fits the user's first messages; correct `when` or the task")]
     NoneFits,
     /// The conversation has more answers than the cassette.
     #[error("cassette `{name}` has only {turns} turns; record more")]
@@ -154,7 +158,8 @@ impl Cassette {
     /// # Errors
     /// [`CassetteError::Ended`], [`CassetteError::Mismatch`] or [`CassetteError::Forbidden`].
     pub fn turn(&self, messages: &[Value]) -> Result<(usize, &Turn), CassetteError> {
-        let number = messages.iter().filter(|m| has_role(m, "assistant")).count();
+        let answers = messages.iter().filter(|m| has_role(m, "assistant")).count();
+        let number = answers.saturating_sub(self.examples);
         let turn = self.turns.get(number).ok_or_else(|| CassetteError::Ended {
             name: self.name.clone(),
             turns: self.turns.len(),
@@ -194,14 +199,28 @@ pub fn choose<'a>(
     cassettes: &'a [Cassette],
     messages: &[Value],
 ) -> Result<&'a Cassette, CassetteError> {
-    let mut task = String::new();
-    if let Some(first) = messages.iter().find(|m| has_role(m, "user")) {
-        texts(first, &mut task);
-    }
     cassettes
         .iter()
-        .find(|cassette| task.contains(&cassette.when))
+        .find(|cassette| task(messages, cassette.examples).contains(&cassette.when))
         .ok_or(CassetteError::NoneFits)
+}
+
+/// The user's messages up to the first answer that is no example.
+fn task(messages: &[Value], examples: usize) -> String {
+    let mut task = String::new();
+    let mut answers = 0;
+    for message in messages {
+        if has_role(message, "assistant") {
+            answers += 1;
+        }
+        if answers > examples {
+            break;
+        }
+        if has_role(message, "user") {
+            texts(message, &mut task);
+        }
+    }
+    task
 }
 
 fn has_role(message: &Value, role: &str) -> bool {

@@ -9,8 +9,8 @@ use proofroom_record::statement::ModelSource;
 use serde::Deserialize;
 
 use super::{
-    AttestationRequirement, BaseUrl, Credential, KeyHeader, MAX_UPSTREAMS_BYTES, Retention,
-    RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi,
+    AttestationRequirement, BaseUrl, Credential, KeyHeader, MAX_UPSTREAMS_BYTES, Paths, Retention,
+    RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi, is_segment,
 };
 
 /// One thing that is wrong with an upstreams file.
@@ -44,6 +44,8 @@ struct RawUpstream {
     name: String,
     tier: String,
     base_url: String,
+    #[serde(default)]
+    paths: Paths,
     apis: Vec<UpstreamApi>,
     models: Vec<String>,
     #[serde(default)]
@@ -159,7 +161,8 @@ fn read_one(
     check_words(&raw, &mut problems);
     check_promises(&raw, &mut problems);
     let globs = compile_globs(&raw, &mut problems);
-    let base_url = read_base_url(&raw.base_url, &mut problems);
+    check_paths(&raw, &mut problems);
+    let base_url = read_base_url(&raw.base_url, &raw.paths, &mut problems);
     let credential = read_key(&raw.key, secrets, &mut problems);
     if let Some(base_url) = &base_url {
         check_transport(&raw, base_url, &mut problems);
@@ -168,6 +171,7 @@ fn read_one(
         name: raw.name,
         tier: raw.tier,
         base_url,
+        paths: raw.paths,
         apis: raw.apis,
         models: raw.models,
         aliases: raw.aliases,
@@ -263,7 +267,26 @@ fn compile_globs(raw: &RawUpstream, problems: &mut Problems) -> Vec<GlobMatcher>
     globs
 }
 
-fn read_base_url(text: &str, problems: &mut Problems) -> Option<BaseUrl> {
+fn check_paths(raw: &RawUpstream, problems: &mut Problems) {
+    let Paths::AzureDeployments { api_version } = &raw.paths else {
+        return;
+    };
+    if !is_segment(api_version) {
+        problems.add(
+            "paths-api-version",
+            "`paths.api_version` must be a version such as `2024-10-21`",
+        );
+    }
+    let others = [UpstreamApi::Messages, UpstreamApi::Rerank];
+    if raw.apis.iter().any(|api| others.contains(api)) {
+        problems.add(
+            "paths-apis",
+            "Azure OpenAI's deployments speak `chat`, `responses` and `embeddings` only",
+        );
+    }
+}
+
+fn read_base_url(text: &str, paths: &Paths, problems: &mut Problems) -> Option<BaseUrl> {
     let mut refuse = |message: &str| {
         problems.add("base-url-form", format!("`base_url` {message}"));
         None
@@ -286,7 +309,7 @@ fn read_base_url(text: &str, problems: &mut Problems) -> Option<BaseUrl> {
         return refuse("must not carry a query");
     }
     let prefix = uri.path().trim_end_matches('/');
-    if prefix.ends_with("/v1") {
+    if *paths == Paths::V1 && prefix.ends_with("/v1") {
         return refuse("must leave out the `/v1`: the gateway adds it");
     }
     let default_port = match transport {

@@ -82,7 +82,29 @@ fn a_good_file_is_read_with_its_key() {
 #[test]
 fn each_mistake_has_its_code() {
     let tee = r#"{ kind = "proofroom-upstream", appraisal_policy = "a.toml" }"#;
+    let azure = r#"{ form = "azure-deployments", api_version = "2024-10-21" }"#;
     for (changes, wanted) in [
+        (vec![("paths", r#"{ form = "bare" }"#)], vec![]),
+        (vec![("paths", azure)], vec![]),
+        (
+            vec![("paths", azure), ("apis", r#"["messages"]"#)],
+            vec!["paths-apis"],
+        ),
+        (
+            vec![(
+                "paths",
+                r#"{ form = "azure-deployments", api_version = "1&x=y" }"#,
+            )],
+            vec!["paths-api-version"],
+        ),
+        (
+            vec![("paths", r#"{ form = "azure-deployments" }"#)],
+            vec!["upstream-shape"],
+        ),
+        (
+            vec![("paths", r#"{ form = "v2" }"#)],
+            vec!["upstream-shape"],
+        ),
         (vec![("nmae", r#""x""#)], vec!["upstream-shape"]),
         (vec![("region", "")], vec!["upstream-shape"]),
         (vec![("name", r#""A b""#)], vec!["upstream-name-form"]),

@@ -10,7 +10,11 @@ mod apis;
 #[cfg(test)]
 mod attested;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod kinds;
 #[cfg(test)]
 mod marks;
 #[cfg(test)]

@@ -294,6 +294,20 @@ impl World {
         (Digest::of(&submission.envelope), statement.predicate)
     }
 
+    /// The records that are durable by now, in order.
+    pub fn records(&mut self) -> Vec<ModelRun> {
+        let durable = std::iter::from_fn(|| self.records.try_recv().ok());
+        durable
+            .map(|submission| {
+                let envelope = Envelope::parse(&submission.envelope).unwrap();
+                let payload = envelope.verify(key().verifying_key()).unwrap();
+                let statement: Statement<ModelRun> =
+                    json::parse(payload.as_bytes(), 1 << 20).unwrap();
+                statement.predicate
+            })
+            .collect()
+    }
+
     pub fn no_record(&mut self) {
         assert!(self.records.try_recv().is_err(), "a record was written");
     }
