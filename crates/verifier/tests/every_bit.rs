@@ -3,7 +3,11 @@
 //! alone, which makes every bit affordable; the tests of each kind flip bits in front of the whole
 //! appraisal. Reports of SNP and quotes of TPMs are flipped bit by bit in their own tests.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
 
 use std::thread;
 

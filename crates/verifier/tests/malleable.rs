@@ -35,7 +35,7 @@ const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_435_200);
 struct Upstream {
     quote: Vec<u8>,
     collateral: Collateral,
-    layout: fn(String) -> String,
+    layout: fn(&str) -> String,
 }
 
 impl Upstream {
@@ -46,13 +46,13 @@ impl Upstream {
         Self {
             quote: document.quote_bytes().to_vec(),
             collateral: document.collateral().clone(),
-            layout: |text| text,
+            layout: str::to_owned,
         }
     }
 
     fn document(&self, statement: &[u8]) -> Vec<u8> {
         let written = EvidenceDocument::write(statement, &self.quote, &self.collateral).unwrap();
-        (self.layout)(String::from_utf8(written).unwrap()).into_bytes()
+        (self.layout)(std::str::from_utf8(&written).unwrap()).into_bytes()
     }
 }
 
@@ -172,7 +172,7 @@ fn an_snp_report_is_what_was_signed_whatever_its_signature() {
 struct Device {
     report: Vec<u8>,
     chain: String,
-    layout: fn(String) -> String,
+    layout: fn(&str) -> String,
 }
 
 const GPU: &[Region<Device>] = &[
@@ -203,7 +203,7 @@ fn a_devices_evidence_is_what_it_signed_whatever_else_is_changed() {
     let honest = Device {
         report: gpus.report(&plan),
         chain: gpus.chain(&plan),
-        layout: |text| text,
+        layout: str::to_owned,
     };
     let policy = SIMULATED_GPU
         .replace("token = \"required\"", "token = \"not-required\"")
@@ -214,7 +214,7 @@ fn a_devices_evidence_is_what_it_signed_whatever_else_is_changed() {
     let beside = (gpus.report(&other), gpus.chain(&other));
     stays_the_same(&honest, GPU, |it| {
         let list = list_of([(it.report.clone(), it.chain.clone()), beside.clone()]);
-        let list = (it.layout)(String::from_utf8(list).unwrap()).into_bytes();
+        let list = (it.layout)(std::str::from_utf8(&list).unwrap()).into_bytes();
         let endorsements = GpuEndorsements {
             driver_rims: &driver_rims,
             bios_rims: &bios_rims,
@@ -268,8 +268,8 @@ fn stays_the_same<T: Clone>(
 }
 
 /// Written by a library that has its own idea of space and order.
-fn spaced_and_reordered(text: String) -> String {
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+fn spaced_and_reordered(text: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap();
     let pretty = serde_json::to_string_pretty(&value).unwrap();
     format!(" {pretty}\n")
 }

@@ -109,6 +109,9 @@ fn cut(file: &str) -> Row {
 /// A register and what was extended into it.
 type Events = Vec<(usize, Vec<u8>)>;
 
+/// What is done to a log, by which change, and what comes of it.
+type Change = (&'static str, fn(&mut Events), &'static str);
+
 fn dstack() -> Vec<Row> {
     let report: Value = serde_json::from_slice(&read(REPORT).unwrap()).unwrap();
     let quote = Quote::parse(&hex::decode(text(&report, "quote")).unwrap()).unwrap();
@@ -128,7 +131,7 @@ fn dstack() -> Vec<Row> {
         "all cover their content",
         covered(&log).to_owned(),
     )];
-    let changes: [(&str, fn(&mut Events), &str); 5] = [
+    let changes: [Change; 5] = [
         ("event log", |_| {}, "adds up to RTMR0 to RTMR3"),
         (
             "last event dropped",
