@@ -11,6 +11,7 @@
 //! fails; says so where QEMU, `swtpm` or the image is missing.
 
 #![allow(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,

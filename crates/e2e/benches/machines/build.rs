@@ -1,6 +1,7 @@
 //! The build in a virtual machine's room, against a bare machine of the same kernel, processors, memory and
 //! layers, in alternating rounds. Two builds in each machine: the first reads the tool chain from the
-//! layers, the second finds it in memory. See the bench's first page.
+//! layers, the second finds it in memory. `PROOFROOM_BENCH_AUDIT` (`every-open`) is the room's `file_audit`.
+//! See the bench's first page.
 
 use std::{
     fs,
@@ -41,8 +42,15 @@ pub(crate) fn run(rounds: usize) {
     let layers = layers(&genuine, deployment.path());
     let image = image_with(&genuine, &layers, deployment.path());
     let repository = small(&deployment);
+    // What a room tells of opened files, as `room.toml` spells it.
+    let audit = std::env::var("PROOFROOM_BENCH_AUDIT").unwrap_or_else(|_| "every-open".to_owned());
+    let policy = deployment.policy().join("room.toml");
+    let text = fs::read_to_string(&policy).expect("room.toml");
+    let audited = format!("file_audit = \"{audit}\"");
+    let text = text.replacen("file_audit = \"every-open\"", &audited, 1);
+    fs::write(&policy, text).expect("room.toml");
     let bare = BareMachine::new(&image, &layers, &repository, deployment.path());
-    println!("load before: {}", load());
+    println!("{audit}; load before: {}", load());
     let mut rows: Vec<(Builds, Builds)> = Vec::new();
     for round in 0..rounds {
         let in_room = || room(&deployment, &repository, &image, &layers);
