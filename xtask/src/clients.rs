@@ -1,5 +1,6 @@
 //! Installs the real clients that the gateway's tests run, at the versions that the locks under
-//! `tests/clients` pin by their digests, and runs those tests. No package's own scripts are run.
+//! `tests/clients` pin by their digests, and runs those tests. Claude Code and opencode need their own
+//! scripts to put their programs in place, so packages' scripts are run.
 
 use std::{
     fs,
@@ -83,7 +84,7 @@ fn install_node(directory: &Path) -> Result<()> {
     copy_scripts(directory)?;
     machine::run(
         Command::new("npm")
-            .args(["install", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .args(["install", "--no-audit", "--no-fund"])
             .current_dir(directory.join("node")),
     )
 }
