@@ -26,6 +26,10 @@ pub const EVIDENCE_PATH: &str = "/.well-known/proofroom-attestation";
 /// For how long after a failure requests are refused without asking the upstream again.
 const RETRY_MILLIS: i64 = 2_000;
 
+/// How much longer nobody asks an upstream again that failed, unless a request does: a quote takes its
+/// machine seconds.
+const KEEP_RETRY_MILLIS: i64 = 28_000;
+
 /// An attested upstream and what is currently known of it.
 pub(crate) struct AttestedRoute {
     upstream: Arc<Upstream>,
@@ -115,6 +119,22 @@ impl AttestedRoute {
         outcome
     }
 
+    /// Keeps the verification ahead of traffic: made before the first request, renewed before its
+    /// expiry, made again after a failure. Returns at once; the work is done behind.
+    pub(crate) fn keep(self: &Arc<Self>, core: &Arc<Core>) {
+        let now = core.clock.now();
+        let due = match self.state() {
+            State::Unknown => true,
+            State::Open(verified) => now >= verified.renew_at,
+            State::Closed { until, .. } => {
+                now.unix_millis() >= until.unix_millis().saturating_add(KEEP_RETRY_MILLIS)
+            }
+        };
+        if due {
+            self.renew_behind(core);
+        }
+    }
+
     /// What is known without asking the upstream, if that still holds.
     fn known(self: &Arc<Self>, core: &Arc<Core>) -> Option<Result<Arc<Verified>, ChannelError>> {
         let now = core.clock.now();
@@ -139,7 +159,8 @@ impl AttestedRoute {
         tokio::spawn(async move {
             let _turn = route.turn.lock().await;
             let outcome = route.verify(&core).await;
-            let away = outcome.as_ref().is_err_and(ChannelError::is_outage);
+            let holds = matches!(route.state(), State::Open(known) if known.proof.holds_at(core.clock.now()));
+            let away = outcome.as_ref().is_err_and(ChannelError::is_outage) && holds;
             // an upstream that is away for a moment stays verified until its expiry; one that
             // shows wrong evidence does not
             if !away {

@@ -6,6 +6,8 @@ use proofroom_canonical::{Digest, SessionId};
 use proofroom_classify::{HighWater, Label};
 use tokio::sync::Semaphore;
 
+use crate::gate::Gate;
+
 /// What the channel's other end is known to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerIdentity {
@@ -26,9 +28,19 @@ pub struct CallerIdentity {
 #[derive(Debug)]
 pub struct Caller {
     pub(crate) identity: CallerIdentity,
+    pub(crate) gate: Arc<dyn Gate>,
     state: Mutex<State>,
     pub(crate) slots: Arc<Semaphore>,
     runs_at_once: usize,
+}
+
+/// How far a session has come: its mark and the place of its next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The highest label so far.
+    pub high_water: Label,
+    /// The next run's place.
+    pub next: u64,
 }
 
 #[derive(Debug)]
@@ -47,12 +59,18 @@ pub(crate) struct Position {
 }
 
 impl Caller {
-    pub(crate) fn new(identity: CallerIdentity, start: Label, runs_at_once: usize) -> Self {
+    pub(crate) fn new(
+        identity: CallerIdentity,
+        gate: Arc<dyn Gate>,
+        standing: Standing,
+        runs_at_once: usize,
+    ) -> Self {
         Self {
             identity,
+            gate,
             state: Mutex::new(State {
-                high_water: HighWater::new(start),
-                next: 0,
+                high_water: HighWater::new(standing.high_water),
+                next: standing.next,
             }),
             slots: Arc::new(Semaphore::new(runs_at_once)),
             runs_at_once,

@@ -122,6 +122,14 @@ impl Channel {
         }
     }
 
+    /// Keeps an attested upstream's verification ahead of traffic.
+    pub(crate) fn keep(&self, core: &Arc<Core>) {
+        match self {
+            Self::Standard(..) => {}
+            Self::Attested(route) => route.keep(core),
+        }
+    }
+
     /// Opens the way for a request for `model`: for an attested upstream, verification first.
     pub(crate) async fn open(
         &self,

@@ -304,6 +304,14 @@ impl Upstream {
 }
 
 impl BaseUrl {
+    /// Takes an address apart: `https://host[:port][/prefix]`, or `http://` with a loopback host.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let base = check::base_url(text, &Paths::V1).ok()?;
+        let clear = base.transport == Transport::Plain && !check::is_loopback(&base.host);
+        (!clear).then_some(base)
+    }
+
     /// The address of `path_and_query` below this base.
     pub(crate) fn join(&self, path_and_query: &str) -> Result<Uri, http::Error> {
         let scheme = match self.transport {

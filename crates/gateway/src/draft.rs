@@ -18,6 +18,7 @@ use proofroom_record::{
 
 use crate::{
     caller::{Caller, Position},
+    gate::{Admission, Finished},
     gateway::Core,
     headers,
     observe::RunEvent,
@@ -52,6 +53,8 @@ pub(crate) struct Draft {
     pub(crate) routing: RoutingResult,
     pub(crate) upstream: Option<UpstreamFacts>,
     pub(crate) translating: Option<Translating>,
+    /// What the caller's gate holds until the run has ended.
+    pub(crate) admission: Admission,
 }
 
 /// How a run ended.
@@ -124,6 +127,7 @@ impl Draft {
             routing,
             upstream: None,
             translating: None,
+            admission: Admission::free(),
         }
     }
 
@@ -169,11 +173,13 @@ impl Draft {
             .as_ref()
             .map(|failure| failure.code.clone())
             .unwrap_or_default();
+        self.caller.gate.ended(&self.finished(&end));
         let kept = match self.sign(end) {
             Ok(envelope) => {
                 let submission = Submission {
                     kind: MODEL_RUN,
                     session,
+                    run,
                     envelope,
                 };
                 core.sink.submit(submission).await
@@ -194,6 +200,28 @@ impl Draft {
         kept
     }
 
+    fn finished(&self, end: &End) -> Finished {
+        let response = end.response.as_ref();
+        Finished {
+            run: self.opening.run,
+            endpoint: self.request.endpoint.clone(),
+            model: self.request.model.clone(),
+            tier: self.routing.tier.clone(),
+            upstream: self.routing.upstream.clone(),
+            status: end.status,
+            code: end
+                .failure
+                .as_ref()
+                .map(|failure| failure.code.clone())
+                .unwrap_or_default(),
+            received_bytes: self.request.received_bytes,
+            answered_bytes: response.map_or(0, |response| response.bytes),
+            tokens: response.and_then(|response| response.tokens),
+            started: self.opening.started,
+            finished: self.core.clock.now(),
+        }
+    }
+
     fn sign(self, end: End) -> Result<Vec<u8>, SinkError> {
         let core = Arc::clone(&self.core);
         seal(self.predicate(end), &core.signing_key)
@@ -212,6 +240,7 @@ impl Draft {
             sequence: self.position.sequence,
             session_binding: identity.binding,
             caller: identity.spiffe_id.clone(),
+            client: self.caller.gate.client(),
             classification: ClassificationResult {
                 label: self.label,
                 high_water_before: levels.name(self.position.before).to_owned(),

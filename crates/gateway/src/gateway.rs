@@ -27,11 +27,12 @@ use tokio::sync::oneshot;
 use crate::{
     ambient::{Clock, Entropy},
     answer::AnswerBody,
-    caller::{Caller, CallerIdentity},
+    caller::{Caller, CallerIdentity, Standing},
     channel::Channel,
     config::{Upstream, UpstreamsConfig},
     draft::Opening,
     evidence::EvidenceStore,
+    gate::{Gate, OpenGate},
     headers, models,
     observe::{RunEvent, RunObserver},
     prompt,
@@ -165,9 +166,34 @@ impl Gateway {
     /// at the lowest label.
     #[must_use]
     pub fn admit(&self, identity: CallerIdentity) -> Arc<Caller> {
-        let lowest = self.core.levels.lowest();
+        self.admit_behind(identity, Arc::new(OpenGate), self.fresh())
+    }
+
+    /// Admits a session whose runs `gate` permits and accounts for, at the place that it had reached.
+    #[must_use]
+    pub fn admit_behind(
+        &self,
+        identity: CallerIdentity,
+        gate: Arc<dyn Gate>,
+        standing: Standing,
+    ) -> Arc<Caller> {
         let runs = self.core.limits.runs_at_once;
-        Arc::new(Caller::new(identity, lowest, runs))
+        Arc::new(Caller::new(identity, gate, standing, runs))
+    }
+
+    /// Where a session begins: no run, the lowest label.
+    #[must_use]
+    pub fn fresh(&self) -> Standing {
+        Standing {
+            high_water: self.core.levels.lowest(),
+            next: 0,
+        }
+    }
+
+    /// The label of this name, if the classification policy has it.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<Label> {
+        self.core.levels.label(name)
     }
 
     /// Name of a label.
@@ -180,6 +206,14 @@ impl Gateway {
     #[must_use]
     pub fn evidence(&self, digest: Digest) -> Option<Bytes> {
         self.core.evidence.find(digest)
+    }
+
+    /// Verifies attested upstreams ahead of traffic, so that no request waits for it. Call it every
+    /// second or so, within a runtime; it returns at once.
+    pub fn tend(&self) {
+        for channel in self.core.channels.values() {
+            channel.keep(&self.core);
+        }
     }
 
     /// Whether a record could not be kept, after which the gateway takes no requests.

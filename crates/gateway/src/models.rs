@@ -8,7 +8,7 @@ use proofroom_classify::{RouteDecision, RouteRequest};
 use proofroom_llm::Api;
 use serde_json::json;
 
-use crate::{answer::AnswerBody, caller::Caller, gateway::Core};
+use crate::{answer::AnswerBody, caller::Caller, gate, gateway::Core};
 
 /// Lists the models that routing would send this session to at its present high-water mark.
 pub(crate) fn list(core: &Core, caller: &Caller) -> Response<AnswerBody> {
@@ -51,6 +51,7 @@ fn reachable(core: &Core, caller: &Caller, model: &str) -> bool {
     };
     Api::ALL.into_iter().any(|api| {
         let offers = core.offers_for(api, model);
+        let (offers, _) = gate::permitted(&*caller.gate, offers, model);
         matches!(
             core.routing.route(&request, &offers),
             RouteDecision::Send { .. }

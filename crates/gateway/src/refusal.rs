@@ -1,6 +1,6 @@
 //! Everything that the gateway answers in its own voice, in the format of the client's API.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -15,6 +15,7 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: Cow<'static, str>,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -27,7 +28,14 @@ impl Refusal {
             status,
             code: code.into(),
             message: message.into(),
+            retry_after: None,
         }
+    }
+
+    /// Says when it may be tried again.
+    pub(crate) fn after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
     }
 
     pub(crate) fn failure(&self) -> Failure {
@@ -52,6 +60,13 @@ impl Refusal {
         *response.headers_mut() = headers;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Some(wait) = self.retry_after {
+            // whole seconds (RFC 9110 section 10.2.3), never too few
+            let seconds = wait.as_millis().div_ceil(1000).to_string();
+            if let Ok(value) = HeaderValue::from_str(&seconds) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+        }
         response
     }
 

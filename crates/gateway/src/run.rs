@@ -20,6 +20,7 @@ use crate::{
     answer::{AnswerBody, trailers},
     caller::Caller,
     draft::{Draft, End, Opening},
+    gate,
     gateway::Core,
     headers,
     prompt::{Arrival, Content, Prompt},
@@ -240,6 +241,9 @@ const fn origin(origin: proofroom_llm::Origin) -> proofroom_classify::Origin {
 }
 
 async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
+    if let Err(refusal) = gate::admit(&mut draft).await {
+        return answer_alone(draft, &refusal, RunStatus::Refused, None, reply).await;
+    }
     let core = Arc::clone(&draft.core);
     let model = &outgoing.facts.model;
     let request = RouteRequest {
@@ -250,8 +254,10 @@ async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
     };
     let api = draft.opening.api;
     let offers = core.offers_for(api, model);
+    let (offers, not_permitted) = gate::permitted(&*draft.caller.gate, offers, model);
     let decision = core.routing.route(&request, &offers);
     draft.routing.rejected = core.not_speaking(api);
+    draft.routing.rejected.extend(not_permitted);
     match decision {
         RouteDecision::Refuse {
             rule,

@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde::Deserialize;
 
-use crate::{config::BaseUrl, transport};
+use crate::{
+    config::BaseUrl,
+    transport::{self, FetchFailure},
+};
 
 /// How long the question may take in all.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +63,29 @@ pub async fn served_models(base: &BaseUrl) -> Result<Vec<String>, ServedModelsEr
     tokio::time::timeout(TIMEOUT, ask(base))
         .await
         .map_err(|_| ServedModelsError::Unreachable)?
+}
+
+/// What is at `uri`, at most `max` bytes of it.
+pub(crate) async fn get_plain(uri: Uri, max: usize) -> Result<Bytes, FetchFailure> {
+    let unreachable = || FetchFailure::Unreachable;
+    let request = Request::get(uri)
+        .header(header::ACCEPT, "application/json")
+        .body(Full::<Bytes>::default())
+        .map_err(|_| unreachable())?;
+    let client = transport::standard_client().map_err(|_| unreachable())?;
+    let answer = tokio::time::timeout(TIMEOUT, client.request(request))
+        .await
+        .map_err(|_| unreachable())?
+        .map_err(|_| unreachable())?;
+    if answer.status() != StatusCode::OK {
+        return Err(FetchFailure::Status(answer.status().as_u16()));
+    }
+    let body = Limited::new(answer.into_body(), max).collect();
+    let body = tokio::time::timeout(TIMEOUT, body)
+        .await
+        .map_err(|_| unreachable())?;
+    body.map(|body| body.to_bytes())
+        .map_err(|_| FetchFailure::Body)
 }
 
 async fn ask(base: &BaseUrl) -> Result<Vec<String>, ServedModelsError> {

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use proofroom_canonical::{Digest, SessionId};
+use proofroom_canonical::{Digest, RunId, SessionId};
 
 /// Kind of every record that the gateway writes, as log leaves spell it.
 pub const MODEL_RUN: &str = "model-run";
@@ -17,6 +17,8 @@ pub struct Submission {
     pub kind: &'static str,
     /// The session that the record belongs to.
     pub session: SessionId,
+    /// The run that it is about.
+    pub run: RunId,
     /// The DSSE envelope's file bytes.
     pub envelope: Vec<u8>,
 }

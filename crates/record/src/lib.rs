@@ -11,6 +11,7 @@ pub mod chain;
 pub mod dsse;
 pub mod event;
 pub mod facts;
+pub mod gateway;
 pub mod head;
 pub mod ladder;
 pub mod predicate;

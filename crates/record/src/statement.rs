@@ -181,6 +181,9 @@ pub struct ModelRun {
     pub session_binding: Digest,
     /// The caller's SPIFFE ID, taken from the room's channel.
     pub caller: String,
+    /// Whose key the request carried; absent where the caller's channel says it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientIdentity>,
     /// What the client sent.
     pub request: ModelRequest,
     /// How it was classified.
@@ -219,6 +222,18 @@ pub struct Translated {
     /// Digest of the answer's bytes as the upstream sent them; absent when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Digest>,
+}
+
+/// Who holds the virtual key with which a request came. Never the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientIdentity {
+    /// The key's id.
+    pub key: String,
+    /// The person or program that it was issued to.
+    pub user: String,
+    /// Their team.
+    pub team: String,
 }
 
 /// A stable code with words for a person.

@@ -14,6 +14,8 @@ pub enum LeafKind {
     Destruction,
     /// The digest of an event line.
     EventHead,
+    /// The digest of the envelope of an account of a gateway's session.
+    GatewayAccount,
     /// The digest of a model-run record envelope.
     ModelRun,
 }
@@ -50,6 +52,7 @@ impl LeafKind {
             Self::AgentSession => "agent-session",
             Self::Destruction => "destruction",
             Self::EventHead => "event-head",
+            Self::GatewayAccount => "gateway-account",
             Self::ModelRun => "model-run",
         }
     }
@@ -59,6 +62,7 @@ impl LeafKind {
             Self::AgentSession,
             Self::Destruction,
             Self::EventHead,
+            Self::GatewayAccount,
             Self::ModelRun,
         ]
         .into_iter()

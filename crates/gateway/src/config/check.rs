@@ -287,36 +287,39 @@ fn check_paths(raw: &RawUpstream, problems: &mut Problems) {
 }
 
 fn read_base_url(text: &str, paths: &Paths, problems: &mut Problems) -> Option<BaseUrl> {
-    let mut refuse = |message: &str| {
-        problems.add("base-url-form", format!("`base_url` {message}"));
-        None
-    };
+    base_url(text, paths)
+        .map_err(|message| problems.add("base-url-form", format!("`base_url` {message}")))
+        .ok()
+}
+
+/// Takes an address apart, or says what is wrong with it.
+pub(super) fn base_url(text: &str, paths: &Paths) -> Result<BaseUrl, &'static str> {
     let Ok(uri) = text.parse::<Uri>() else {
-        return refuse("is not an address such as `https://api.example.com`");
+        return Err("is not an address such as `https://api.example.com`");
     };
     let transport = match uri.scheme_str() {
         Some("http") => Transport::Plain,
         Some("https") => Transport::Tls,
-        _ => return refuse("must begin with `https://`, or with `http://` for loopback"),
+        _ => return Err("must begin with `https://`, or with `http://` for loopback"),
     };
     let Some(authority) = uri
         .authority()
         .filter(|found| !found.as_str().contains('@'))
     else {
-        return refuse("must not carry a user name or a password");
+        return Err("must not carry a user name or a password");
     };
     if uri.query().is_some() {
-        return refuse("must not carry a query");
+        return Err("must not carry a query");
     }
     let prefix = uri.path().trim_end_matches('/');
     if *paths == Paths::V1 && prefix.ends_with("/v1") {
-        return refuse("must leave out the `/v1`: the gateway adds it");
+        return Err("must leave out the `/v1`: the gateway adds it");
     }
     let default_port = match transport {
         Transport::Plain => 80,
         Transport::Tls => 443,
     };
-    Some(BaseUrl {
+    Ok(BaseUrl {
         transport,
         host: authority.host().trim_matches(['[', ']']).to_owned(),
         port: authority.port_u16().unwrap_or(default_port),
@@ -351,7 +354,7 @@ fn check_transport(raw: &RawUpstream, base_url: &BaseUrl, problems: &mut Problem
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host
             .parse::<IpAddr>()

@@ -405,6 +405,7 @@ fn served(
         sequence,
         session_binding: digest,
         caller: binding.spiffe_id.clone(),
+        client: None,
         request: ModelRequest {
             endpoint: "/v1/chat/completions".into(),
             model: "any-model".into(),

@@ -16,6 +16,7 @@ fn every_kind_comes_back() {
         LeafKind::AgentSession,
         LeafKind::Destruction,
         LeafKind::EventHead,
+        LeafKind::GatewayAccount,
         LeafKind::ModelRun,
     ] {
         let leaf = leaf(kind);
