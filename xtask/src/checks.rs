@@ -53,6 +53,18 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "gateway-server",
+        &[
+            "canonical",
+            "classify",
+            "gateway",
+            "ledger",
+            "llm",
+            "record",
+            "tlog",
+        ],
+    ),
+    (
         "guest",
         &[
             "authz",
@@ -85,6 +97,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "egress-broker",
             "evidence",
             "gateway",
+            "gateway-server",
             "layer",
             "ledger",
             "measure",

@@ -5,6 +5,7 @@
 
 pub mod canary;
 mod deployment;
+pub mod gateway;
 mod live;
 mod programs;
 mod room;

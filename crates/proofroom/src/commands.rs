@@ -9,6 +9,7 @@ mod classify;
 mod collateral;
 mod deployment;
 mod doctor;
+mod gateway;
 mod image;
 mod layer;
 mod measure;
@@ -55,6 +56,9 @@ enum Command {
     Measure(measure::Options),
     /// Say what the policies find in a file, its level, and where it would go. Repeats nothing of it.
     Classify(classify::Options),
+    /// Serve models to everybody with a virtual key, and keep a record of every run.
+    #[command(subcommand)]
+    Gateway(gateway::Command),
     /// Write, check, test or simulate policy files.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -105,6 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),
         Command::Classify(options) => classify::run(options),
+        Command::Gateway(command) => gateway::run(command),
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))

@@ -4,10 +4,16 @@
 
 mod commands;
 
-use std::process::ExitCode;
+use std::{alloc::System, process::ExitCode};
 
 use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Prompts and answers pass through buffers of the HTTP, TLS and JSON libraries, which wipe nothing:
+/// whatever is freed is overwritten before anybody else can get it.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, now, say};
 
 mod text;
+mod url;
 
 /// Certificates, revocation lists, reference manifests, policies: none is near this.
 const MAX_BESIDE_BYTES: usize = 8 * 1024 * 1024;
@@ -27,7 +28,11 @@ const FORMAT: &str = "proofroom.appraisal.v1";
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The evidence; what it is, its bytes say.
-    evidence: PathBuf,
+    #[arg(required_unless_present = "url")]
+    evidence: Option<PathBuf>,
+    /// Ask this standalone gateway for its evidence, over a nonce made now, and judge that.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["evidence", "nonce", "report_data", "archived"])]
+    url: Option<String>,
     /// The appraisal policy. Without one nothing is accepted.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -111,10 +116,17 @@ fn report_data(text: &str) -> Result<[u8; REPORT_DATA_BYTES], String> {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let now = now();
-    let evidence = read(&options.evidence, MAX_EVIDENCE_BYTES)?;
+    let (evidence, report_data) = match (&options.url, &options.evidence) {
+        (Some(url), _) => {
+            let asked = url::ask(url, options.json)?;
+            (asked.evidence, Some(asked.report_data))
+        }
+        (None, Some(path)) => (read(path, MAX_EVIDENCE_BYTES)?, options.report_data),
+        (None, None) => (Vec::new(), None),
+    };
     let kind = Kind::recognise(&evidence).map_err(failure)?;
     let policy = read_policy(options, kind)?;
-    let beside = beside(options, &evidence)?;
+    let beside = beside(options, &evidence, report_data)?;
     let judge = |at| appraise(&evidence, &beside, policy.as_ref(), at).map_err(failure);
     let report = judge(options.at.unwrap_or(now))?;
     let also = options.also_now.then(|| judge(now)).transpose()?;
@@ -175,7 +187,11 @@ fn read_policy(options: &Options, kind: Kind) -> Result<Option<Policy>, Failure>
     Ok(Some(policy))
 }
 
-fn beside(options: &Options, evidence: &[u8]) -> Result<Beside, Failure> {
+fn beside(
+    options: &Options,
+    evidence: &[u8],
+    report_data: Option<[u8; REPORT_DATA_BYTES]>,
+) -> Result<Beside, Failure> {
     let files = &options.files;
     Ok(Beside {
         collateral: collateral(files.collateral.as_deref(), evidence)?,
@@ -187,7 +203,7 @@ fn beside(options: &Options, evidence: &[u8]) -> Result<Beside, Failure> {
         jwks: maybe(files.jwks.as_deref())?,
         expected: Expected {
             nonce: options.nonce,
-            report_data: options.report_data,
+            report_data,
             made: match options.archived {
                 true => Made::Archived,
                 false => Made::ForThisExchange,

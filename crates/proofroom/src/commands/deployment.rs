@@ -11,7 +11,7 @@ use proofroom_canonical::Timestamp;
 use super::{Failure, INTERNAL, USAGE};
 
 /// Trust domain of a deployment that was given none.
-const TRUST_DOMAIN: &str = "proofroom.internal";
+pub(super) const TRUST_DOMAIN: &str = "proofroom.internal";
 
 pub(super) fn open_state(named: Option<&Path>) -> Result<StateDir, Failure> {
     named

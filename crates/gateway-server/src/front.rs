@@ -1,0 +1,251 @@
+//! What is asked for at the server's edge: whose request it is, and which part answers it.
+
+mod records;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use proofroom_canonical::Digest;
+use proofroom_gateway::Gateway;
+use proofroom_llm::{Api, error_body};
+use proofroom_record::gateway::GATEWAY_ATTESTATION_PATH;
+use serde_json::json;
+
+use crate::{
+    body::{Arriving, Departing},
+    config::Caps,
+    connection::UnderWay,
+    gate::Permission,
+    identity::{Identity, Unanswered},
+    keys::KeyRefusal,
+    metrics::{FirstByte, Gauges},
+    ring::HeldKey,
+    sessions::Sessions,
+    store::StoreError,
+};
+
+/// Everything that answers.
+pub(crate) struct Front {
+    pub(crate) gateway: Gateway,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) permission: Arc<Permission>,
+    pub(crate) identity: Identity,
+    pub(crate) caps: Caps,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// An answer of the server's own.
+pub(crate) struct Own {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Own {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn unkept() -> Self {
+        let words = "the gateway cannot keep records, so it takes no requests; ask its operator to see to its disk";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "record-not-durable", words)
+    }
+
+    /// In the format of the API that was asked.
+    fn answer(&self, path: &str) -> Response<Departing> {
+        let api = if path.starts_with(Api::Messages.path()) {
+            Api::Messages
+        } else {
+            Api::ChatCompletions
+        };
+        let body = error_body(api, self.status.as_u16(), self.code, &self.message);
+        let mut answer = typed(self.status, "application/json", body);
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            answer
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        answer
+    }
+}
+
+impl From<KeyRefusal> for Own {
+    fn from(refusal: KeyRefusal) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, refusal.code(), refusal.message())
+    }
+}
+
+impl From<StoreError> for Own {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => {
+                let words = "the gateway is busy; try again in a moment";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", words)
+            }
+            _ => Self::unkept(),
+        }
+    }
+}
+
+impl Front {
+    /// Answers a request over a connection whose client showed `client_key`.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client_key: Option<Digest>,
+        under_way: UnderWay,
+    ) -> Response<Departing> {
+        let path = request.uri().path().to_owned();
+        let answer = match self.open_to_all(&request).await {
+            Some(answer) => answer,
+            None => match self.keyed(request, client_key).await {
+                Ok(answer) => answer,
+                Err(own) => own.answer(&path),
+            },
+        };
+        answer.map(|body| body.during(under_way))
+    }
+
+    /// What needs no key.
+    async fn open_to_all(&self, request: &Request<Incoming>) -> Option<Response<Departing>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/healthz") => Some(text(StatusCode::OK, "alive\n")),
+            (&Method::GET, "/readyz") => Some(self.readiness()),
+            (&Method::HEAD, "/") => Some(text(StatusCode::OK, "")),
+            (&Method::GET, GATEWAY_ATTESTATION_PATH) => Some(self.who(request).await),
+            _ => None,
+        }
+    }
+
+    /// What the gateway is, over the nonce of whoever asks.
+    async fn who(&self, request: &Request<Incoming>) -> Response<Departing> {
+        let query = request.uri().query().unwrap_or_default();
+        let nonce = query
+            .strip_prefix("nonce=")
+            .and_then(|text| text.parse().ok());
+        let Some(nonce) = nonce else {
+            return text(StatusCode::BAD_REQUEST, "nonce-malformed\n");
+        };
+        match self.identity.answer(nonce).await {
+            Ok(answer) => typed(StatusCode::OK, "application/json", answer),
+            Err(Unanswered::Busy) => text(StatusCode::SERVICE_UNAVAILABLE, "attester-busy\n"),
+            Err(Unanswered::Failed) => text(StatusCode::SERVICE_UNAVAILABLE, "attester-failed\n"),
+        }
+    }
+
+    async fn keyed(
+        &self,
+        request: Request<Incoming>,
+        client_key: Option<Digest>,
+    ) -> Result<Response<Departing>, Own> {
+        if self.stopping.load(Ordering::Acquire) {
+            let words = "the gateway is stopping; try again in a moment";
+            return Err(Own::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", words));
+        }
+        let held = self.whose(&request, client_key)?;
+        let path = request.uri().path();
+        if let (&Method::GET, Some(id)) = (request.method(), path.strip_prefix("/v1/records/")) {
+            return self.record(id.to_owned(), &held).await;
+        }
+        self.permission.store.ready()?;
+        let caller = self.sessions.of(&held).await?;
+        let first = FirstByte::since_now(&self.permission.metrics);
+        let (stall, whole) = (self.caps.body_stall_seconds, self.caps.body_seconds);
+        let request = request.map(|body| {
+            Arriving::new(body, Duration::from_secs(stall), Duration::from_secs(whole))
+        });
+        let answer = self.gateway.handle(request, caller).await;
+        Ok(answer.map(|body| Departing::run(body, held, first)))
+    }
+
+    fn whose(
+        &self,
+        request: &Request<Incoming>,
+        client_key: Option<Digest>,
+    ) -> Result<Arc<HeldKey>, KeyRefusal> {
+        let permission = &self.permission;
+        let held = permission
+            .ring
+            .authenticate(request.headers(), client_key, permission.now());
+        if let Err(refusal) = &held {
+            permission.metrics.unauthenticated(refusal.code());
+        }
+        held
+    }
+
+    fn readiness(&self) -> Response<Departing> {
+        match self.unready() {
+            None => text(StatusCode::OK, "ready\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        }
+    }
+
+    /// Why no request would be taken now.
+    fn unready(&self) -> Option<&'static str> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Some("stopping\n");
+        }
+        if self.gateway.is_closed() || self.permission.store.ready().is_err() {
+            return Some("record-not-durable\n");
+        }
+        (!self.permission.ring.is_readable()).then_some("keys-unreadable\n")
+    }
+
+    /// What is served to the machine's own operators.
+    pub(crate) async fn operations(&self, request: &Request<Incoming>) -> Response<Departing> {
+        if let Some(answer) = self.open_to_all(request).await {
+            return answer;
+        }
+        if request.method() == Method::GET && request.uri().path() == "/metrics" {
+            let gauges = Gauges {
+                ready: self.unready().is_none(),
+                sessions: self.sessions.count().await,
+            };
+            let text = self.permission.metrics.render(gauges);
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            return typed(StatusCode::OK, kind, text);
+        }
+        text(StatusCode::NOT_FOUND, "no-such-route\n")
+    }
+}
+
+fn text(status: StatusCode, words: &'static str) -> Response<Departing> {
+    typed(status, "text/plain; charset=utf-8", words)
+}
+
+fn typed(
+    status: StatusCode,
+    kind: &'static str,
+    body: impl Into<bytes::Bytes>,
+) -> Response<Departing> {
+    let mut answer = Response::new(Departing::own(body));
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
+fn json_answer(value: &serde_json::Value) -> Response<Departing> {
+    typed(StatusCode::OK, "application/json", value.to_string())
+}
+
+/// The JSON of a record with its receipt: both as text, because both are signed as bytes.
+fn record_answer(digest: Digest, envelope: &[u8], receipt: &str) -> Response<Departing> {
+    json_answer(&json!({
+        "digest": digest,
+        "record": String::from_utf8_lossy(envelope),
+        "receipt": receipt,
+    }))
+}

@@ -1,0 +1,52 @@
+//! `GET /v1/records/{id}`: a record and the proof that the log holds it, for the key that it is about.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use proofroom_record::{predicate::read_unverified, statement::ModelRun};
+
+use super::{Front, Own, record_answer};
+use crate::{
+    body::Departing,
+    ring::HeldKey,
+    store::{Found, RecordStore, StoreError},
+};
+
+impl Front {
+    pub(super) async fn record(
+        &self,
+        id: String,
+        held: &HeldKey,
+    ) -> Result<Response<Departing>, Own> {
+        let store = Arc::clone(&self.permission.store);
+        let key = held.key.id.to_string();
+        let read = move || find(&store, &id, &key);
+        let found = tokio::task::spawn_blocking(read).await;
+        let failed = |words| Own::new(StatusCode::SERVICE_UNAVAILABLE, "record-unreadable", words);
+        let (found, receipt) = found
+            .map_err(|_| failed("the record could not be read"))?
+            .map_err(|_| failed("the record or its receipt could not be read"))?
+            .ok_or_else(|| {
+                let words = "the gateway has no such record for this key";
+                Own::new(StatusCode::NOT_FOUND, "no-such-record", words)
+            })?;
+        Ok(record_answer(found.digest, &found.envelope, &receipt))
+    }
+}
+
+/// The record if `key` made it, with its receipt. What others did looks like nothing at all.
+fn find(store: &RecordStore, id: &str, key: &str) -> Result<Option<(Found, String)>, StoreError> {
+    let found = match (id.parse(), id.parse()) {
+        (Ok(run), _) => store.of_run(run)?,
+        (_, Ok(digest)) => store.of_digest(digest)?,
+        _ => None,
+    };
+    let Some(found) = found else { return Ok(None) };
+    let own = read_unverified::<ModelRun>(&found.envelope)
+        .is_ok_and(|run| run.client.is_some_and(|client| client.key == key));
+    if !own {
+        return Ok(None);
+    }
+    let receipt = store.receipt(found.index)?;
+    Ok(Some((found, receipt)))
+}

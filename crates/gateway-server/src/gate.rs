@@ -1,0 +1,300 @@
+//! The gate of one key's session: scope, limits, and the intent that is durable before a prompt leaves.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use http::StatusCode;
+use p256::ecdsa::SigningKey;
+use proofroom_canonical::{SessionId, Timestamp, json};
+use proofroom_classify::UpstreamOffer;
+use proofroom_gateway::{Admission, Asked, BoxFuture, Denial, Finished, Gate};
+use proofroom_record::{
+    gateway::GatewaySession,
+    statement::{ClientIdentity, ModelRun},
+};
+
+use crate::{
+    config::{SharedLimits, Whose},
+    limits::{Book, Limits, Spending},
+    metrics::Metrics,
+    prices::Prices,
+    ring::{HeldKey, KeyRing},
+    sessions::{Counts, Intent},
+    store::{Kind, RecordStore},
+};
+
+/// A token is about four bytes of text: what an upstream that counted none is taken to have used.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What every gate shares.
+pub(crate) struct Permission {
+    pub(crate) store: Arc<RecordStore>,
+    pub(crate) signing_key: SigningKey,
+    pub(crate) book: Arc<Book>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) prices: Prices,
+    pub(crate) shared: Vec<SharedLimits>,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) clock: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Permission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Permission").finish_non_exhaustive()
+    }
+}
+
+impl Permission {
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Pays for a run that an earlier process recorded.
+    pub(crate) fn remember(&self, run: &ModelRun) {
+        let (Some(client), Some(upstream)) = (&run.client, &run.upstream) else {
+            return;
+        };
+        let tokens = run.response.as_ref().and_then(|response| response.tokens);
+        let answered = run.response.as_ref().map_or(0, |response| response.bytes);
+        let used = Used {
+            upstream: &upstream.name,
+            model: &run.request.model,
+            received_bytes: run.request.received_bytes,
+            answered_bytes: answered,
+            tokens: tokens.map(|tokens| (tokens.input, tokens.output)),
+        };
+        let spending = self.spending(&used);
+        let names = names(client, run.session);
+        self.book.spend(&names, spending, run.finished);
+    }
+
+    fn spending(&self, used: &Used<'_>) -> Spending {
+        let (input, output) = used.tokens.unwrap_or((
+            used.received_bytes / BYTES_PER_TOKEN,
+            used.answered_bytes / BYTES_PER_TOKEN,
+        ));
+        Spending {
+            tokens: input.saturating_add(output),
+            micros: self.prices.cost(used.upstream, used.model, input, output),
+        }
+    }
+}
+
+/// What a run used, as far as it is known.
+struct Used<'a> {
+    upstream: &'a str,
+    model: &'a str,
+    received_bytes: u64,
+    answered_bytes: u64,
+    tokens: Option<(u64, u64)>,
+}
+
+/// The gate of one key's session.
+#[derive(Debug)]
+pub(crate) struct KeyGate {
+    permission: Arc<Permission>,
+    session: SessionId,
+    client: ClientIdentity,
+    names: Vec<String>,
+    counts: Arc<Mutex<Counts>>,
+    held: RwLock<Option<Arc<HeldKey>>>,
+}
+
+impl KeyGate {
+    pub(crate) fn new(
+        permission: Arc<Permission>,
+        statement: &GatewaySession,
+        counts: Arc<Mutex<Counts>>,
+        held: Option<&Arc<HeldKey>>,
+    ) -> Self {
+        Self {
+            permission,
+            session: statement.session,
+            client: statement.client.clone(),
+            names: names(&statement.client, statement.session),
+            counts,
+            held: RwLock::new(held.map(Arc::clone)),
+        }
+    }
+
+    /// From now on the key's present entry in the file counts.
+    pub(crate) fn hold(&self, held: &Arc<HeldKey>) {
+        let mut current = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if current
+            .as_ref()
+            .is_none_or(|known| !Arc::ptr_eq(known, held))
+        {
+            *current = Some(Arc::clone(held));
+        }
+    }
+
+    /// The key as it was when it was used last; nothing when it was not since the start.
+    pub(crate) fn held(&self) -> Option<Arc<HeldKey>> {
+        self.held
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn scoped(&self, held: &HeldKey, asked: &Asked) -> Result<(), Denial> {
+        let refuse = |code, message: &str| Denial {
+            status: StatusCode::FORBIDDEN,
+            code,
+            message: message.to_owned(),
+            retry_after: None,
+        };
+        if !held.permits.model(&asked.model) {
+            return Err(refuse("key-scope-model", "the key is not for this model"));
+        }
+        if !held.permits.label(&asked.label_name) {
+            let words = "the key's session has a label that the key is not for; use another key";
+            return Err(refuse("key-scope-label", words));
+        }
+        Ok(())
+    }
+
+    async fn write_intent(&self, asked: &Asked) -> Result<(), Denial> {
+        let intent = Intent {
+            run: asked.run,
+            sequence: asked.sequence,
+            label: asked.label_name.clone(),
+            received: asked.received,
+            at: asked.started,
+        };
+        let not_kept = || {
+            Denial {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "record-not-durable",
+            message: "the gateway cannot keep records, so it takes no requests; ask its operator to see to its disk".to_owned(),
+            retry_after: None,
+        }
+        };
+        let bytes = json::to_bytes(&intent).map_err(|_| not_kept())?;
+        let store = &self.permission.store;
+        let kept = store.note(Kind::Intent, self.session, bytes).await;
+        kept.map_err(|_| not_kept())
+    }
+
+    async fn permit(&self, asked: Asked) -> Result<Admission, Denial> {
+        let held = self.held().ok_or_else(key_ended)?;
+        let now = self.permission.now();
+        if held.has_ended() || held.key.usable_at(now).is_err() {
+            return Err(key_ended());
+        }
+        self.scoped(&held, &asked)?;
+        let place = {
+            let limits = self.limits(&held);
+            let estimate = asked.received_bytes / BYTES_PER_TOKEN;
+            self.permission.book.take(&limits, estimate, now)?
+        };
+        self.write_intent(&asked).await?;
+        Ok(Admission::holding(place))
+    }
+
+    /// Every limit that the session is under, by the name of its account.
+    fn limits<'a>(&'a self, held: &'a HeldKey) -> Vec<(String, &'a Limits)> {
+        let mut limits = vec![
+            (account_of_key(&self.client), &held.key.limits),
+            (account_of_session(self.session), &held.key.session_limits),
+        ];
+        for shared in &self.permission.shared {
+            let name = match &shared.whose {
+                Whose::User(user) if *user == self.client.user => account_of_user(&self.client),
+                Whose::Team(team) if *team == self.client.team => account_of_team(&self.client),
+                Whose::User(_) | Whose::Team(_) => continue,
+            };
+            limits.push((name, &shared.limits));
+        }
+        limits
+    }
+
+    fn needs_price(&self, held: &HeldKey) -> bool {
+        self.limits(held)
+            .iter()
+            .any(|(_, limits)| limits.need_prices())
+    }
+}
+
+impl Gate for KeyGate {
+    fn client(&self) -> Option<ClientIdentity> {
+        Some(self.client.clone())
+    }
+
+    fn permits(&self, offer: &UpstreamOffer, model: &str) -> Result<(), &'static str> {
+        let held = self.held().ok_or("key-ended")?;
+        if !held.permits.model(model) {
+            return Err("key-scope-model");
+        }
+        if !held.permits.tier(&offer.tier) {
+            return Err("key-scope-tier");
+        }
+        if !held.permits.region(&offer.region) {
+            return Err("key-scope-region");
+        }
+        // a budget that cannot be counted is no budget
+        if self.needs_price(&held) && !self.permission.prices.know(&offer.name, model) {
+            return Err("price-unknown");
+        }
+        Ok(())
+    }
+
+    fn admit(&self, asked: Asked) -> BoxFuture<'_, Result<Admission, Denial>> {
+        Box::pin(self.permit(asked))
+    }
+
+    fn ended(&self, run: &Finished) {
+        self.permission.metrics.ended(run);
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(run.tier.as_deref());
+        let Some(upstream) = &run.upstream else {
+            return;
+        };
+        let used = Used {
+            upstream,
+            model: &run.model,
+            received_bytes: run.received_bytes,
+            answered_bytes: run.answered_bytes,
+            tokens: run.tokens.map(|tokens| (tokens.input, tokens.output)),
+        };
+        let spending = self.permission.spending(&used);
+        self.permission
+            .book
+            .spend(&self.names, spending, run.finished);
+    }
+}
+
+fn key_ended() -> Denial {
+    Denial {
+        status: StatusCode::FORBIDDEN,
+        code: "key-ended",
+        message: "the key expired or was revoked while the request arrived".to_owned(),
+        retry_after: None,
+    }
+}
+
+fn account_of_key(client: &ClientIdentity) -> String {
+    format!("key `{}`", client.key)
+}
+
+fn account_of_user(client: &ClientIdentity) -> String {
+    format!("user `{}`", client.user)
+}
+
+fn account_of_team(client: &ClientIdentity) -> String {
+    format!("team `{}`", client.team)
+}
+
+fn account_of_session(session: SessionId) -> String {
+    format!("session `{session}`")
+}
+
+/// Everybody who pays for a session's runs.
+fn names(client: &ClientIdentity, session: SessionId) -> Vec<String> {
+    vec![
+        account_of_key(client),
+        account_of_session(session),
+        account_of_user(client),
+        account_of_team(client),
+    ]
+}

@@ -1,0 +1,224 @@
+//! What was done and spent by whom, against what they may.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::StatusCode;
+use proofroom_canonical::Timestamp;
+use proofroom_gateway::Denial;
+
+use super::{Limits, bucket::Bucket, window::Window};
+
+/// Tokens and money of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spending {
+    pub(crate) tokens: u64,
+    pub(crate) micros: u64,
+}
+
+/// Everybody's accounts, by a name such as `key k_1`.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    accounts: Mutex<HashMap<String, Account>>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+    running: u64,
+    /// Tokens of runs that are under way, as estimated.
+    reserved: u64,
+    spent: BTreeMap<Window, (i64, Spending)>,
+}
+
+/// A run's place in the book: given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    book: Arc<Book>,
+    names: Vec<String>,
+    reserved: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut accounts = self.book.accounts();
+        for name in &self.names {
+            if let Some(account) = accounts.get_mut(name) {
+                account.running = account.running.saturating_sub(1);
+                account.reserved = account.reserved.saturating_sub(self.reserved);
+                if let Some(bucket) = &mut account.tokens {
+                    bucket.give_back(self.reserved);
+                }
+            }
+        }
+    }
+}
+
+impl Book {
+    /// Takes a place for a run of about `estimate` tokens under every one of `limits`, or none at all.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        limits: &[(String, &Limits)],
+        estimate: u64,
+        now: Timestamp,
+    ) -> Result<Place, Denial> {
+        let mut accounts = self.accounts();
+        for (name, limits) in limits {
+            let account = accounts.entry(name.clone()).or_default();
+            account.refuse(name, limits, estimate, now)?;
+        }
+        for (name, _) in limits {
+            if let Some(account) = accounts.get_mut(name) {
+                account.begin(estimate, now);
+            }
+        }
+        Ok(Place {
+            book: Arc::clone(self),
+            names: limits.iter().map(|(name, _)| name.clone()).collect(),
+            reserved: estimate,
+        })
+    }
+
+    /// Counts what a run at `at` used.
+    pub(crate) fn spend(&self, names: &[String], spending: Spending, at: Timestamp) {
+        let mut accounts = self.accounts();
+        for name in names {
+            let account = accounts.entry(name.clone()).or_default();
+            account.spend(spending, at);
+            if let Some(bucket) = &mut account.tokens {
+                bucket.take(spending.tokens, at);
+            }
+        }
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    fn refuse(
+        &mut self,
+        name: &str,
+        limits: &Limits,
+        estimate: u64,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        if limits.runs_at_once.is_some_and(|most| self.running >= most) {
+            let words = format!("{name} has as many runs under way as it may; wait for one to end");
+            let second = Duration::from_secs(1);
+            return Err(too_many("runs-at-once", words, Some(second)));
+        }
+        let rates = [
+            (
+                "rate-requests",
+                "requests",
+                &mut self.requests,
+                limits.requests_per_minute,
+                1,
+            ),
+            (
+                "rate-tokens",
+                "tokens",
+                &mut self.tokens,
+                limits.tokens_per_minute,
+                estimate,
+            ),
+        ];
+        for (code, unit, bucket, per_minute, units) in rates {
+            let Some(per_minute) = per_minute else {
+                *bucket = None;
+                continue;
+            };
+            let bucket = bucket.get_or_insert_with(|| Bucket::full(per_minute, now));
+            if let Some(wait) = bucket.wait_for(units, now) {
+                let words = format!("{name} may use {per_minute} {unit} a minute; try again later");
+                return Err(too_many(code, words, Some(wait)));
+            }
+        }
+        self.refuse_budget(name, limits, estimate, now)
+    }
+
+    fn refuse_budget(
+        &self,
+        name: &str,
+        limits: &Limits,
+        estimate: u64,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        for budget in &limits.budgets {
+            let spent = self.spent_in(budget.window, now);
+            let tokens = spent
+                .tokens
+                .saturating_add(self.reserved)
+                .saturating_add(estimate);
+            let wait = budget.window.left_at(now);
+            if budget.tokens.is_some_and(|most| tokens > most) {
+                let words = format!("{name} has spent its budget of tokens; ask whoever issued it");
+                return Err(spent_out("budget-tokens", words, wait));
+            }
+            if budget.micros.is_some_and(|most| spent.micros >= most) {
+                let words = format!("{name} has spent its budget of money; ask whoever issued it");
+                return Err(spent_out("budget-money", words, wait));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, estimate: u64, now: Timestamp) {
+        self.running = self.running.saturating_add(1);
+        self.reserved = self.reserved.saturating_add(estimate);
+        if let Some(bucket) = &mut self.requests {
+            bucket.take(1, now);
+        }
+        if let Some(bucket) = &mut self.tokens {
+            bucket.take(estimate, now);
+        }
+    }
+
+    fn spend(&mut self, spending: Spending, at: Timestamp) {
+        for window in Window::ALL {
+            let name = window.name_at(at);
+            let (current, sum) = self
+                .spent
+                .entry(window)
+                .or_insert((name, Spending::default()));
+            if *current < name {
+                (*current, *sum) = (name, Spending::default());
+            }
+            // a clock that went backwards still pays into the present window
+            sum.tokens = sum.tokens.saturating_add(spending.tokens);
+            sum.micros = sum.micros.saturating_add(spending.micros);
+        }
+    }
+
+    fn spent_in(&self, window: Window, now: Timestamp) -> Spending {
+        match self.spent.get(&window) {
+            Some((name, sum)) if *name >= window.name_at(now) => *sum,
+            _ => Spending::default(),
+        }
+    }
+}
+
+fn too_many(code: &'static str, message: String, retry_after: Option<Duration>) -> Denial {
+    Denial {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        code,
+        message,
+        retry_after,
+    }
+}
+
+/// 403 and not 429: clients repeat a 429 by themselves, and a budget does not come back that soon.
+fn spent_out(code: &'static str, message: String, retry_after: Option<Duration>) -> Denial {
+    Denial {
+        status: StatusCode::FORBIDDEN,
+        code,
+        message,
+        retry_after,
+    }
+}

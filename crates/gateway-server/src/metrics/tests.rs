@@ -1,0 +1,55 @@
+//! What a scrape shows, and that nothing of a request is in it.
+
+use std::collections::BTreeSet;
+
+use proofroom_canonical::{RunId, Timestamp};
+use proofroom_gateway::Finished;
+use proofroom_record::{event::RunStatus, statement::TokenCount};
+
+use super::{Gauges, Metrics};
+
+fn finished(model: &str) -> Finished {
+    Finished {
+        run: RunId::from_random([1; 16]),
+        endpoint: "/v1/messages".to_owned(),
+        model: model.to_owned(),
+        tier: Some("tee".to_owned()),
+        upstream: Some("u".to_owned()),
+        status: RunStatus::Complete,
+        code: String::new(),
+        received_bytes: 10,
+        answered_bytes: 20,
+        tokens: Some(TokenCount {
+            input: 5,
+            output: 300,
+        }),
+        started: Timestamp::from_unix_millis(1000),
+        finished: Timestamp::from_unix_millis(1050),
+    }
+}
+
+#[test]
+fn runs_are_counted_by_what_the_configuration_names() {
+    let metrics = Metrics::new(BTreeSet::from(["known".to_owned()]));
+    metrics.ended(&finished("known"));
+    metrics.ended(&finished("known"));
+    metrics.ended(&finished("a secret in the model's name"));
+    metrics.unauthenticated("key-unknown");
+    let text = metrics.render(Gauges {
+        ready: true,
+        sessions: 1,
+    });
+    for line in [
+        "proofroom_gateway_ready 1",
+        "proofroom_gateway_unauthenticated_total{code=\"key-unknown\"} 1",
+        "proofroom_gateway_runs_total{tier=\"tee\",upstream=\"u\",gen_ai_request_model=\"known\",status=\"complete\",code=\"\"} 2",
+        "proofroom_gateway_runs_total{tier=\"tee\",upstream=\"u\",gen_ai_request_model=\"other\",status=\"complete\",code=\"\"} 1",
+        "gen_ai_server_request_duration_seconds_bucket{tier=\"tee\",upstream=\"u\",gen_ai_request_model=\"known\",le=\"0.04\"} 0",
+        "gen_ai_server_request_duration_seconds_bucket{tier=\"tee\",upstream=\"u\",gen_ai_request_model=\"known\",le=\"0.08\"} 2",
+        "gen_ai_client_token_usage_bucket{gen_ai_request_model=\"known\",gen_ai_token_type=\"output\",le=\"256\"} 0",
+        "gen_ai_client_token_usage_count{gen_ai_request_model=\"known\",gen_ai_token_type=\"output\"} 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("secret"));
+}

@@ -1,0 +1,434 @@
+//! The server as a whole: opened, run, and stopped with every run recorded.
+
+mod sink;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use p256::{ecdsa::SigningKey, pkcs8::EncodePublicKey as _};
+use proofroom_canonical::{Digest, Timestamp};
+use proofroom_classify::{ClassificationPolicy, Levels, RoutingPolicy};
+use proofroom_gateway::{
+    Clock, Config as GatewayConfig, Gateway, NoObserver, SetupProblem, SystemEntropy,
+    UpstreamsConfig,
+};
+use proofroom_record::{gateway::GatewayPolicies, statement::ModelRun};
+use proofroom_tlog::NoteSigner;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::{interval, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use self::sink::StoreSink;
+use crate::{
+    config::Config,
+    connection::Entrance,
+    front::Front,
+    gate::Permission,
+    identity::{Identity, Standing},
+    keys::KeyFileError,
+    limits::Book,
+    metrics::Metrics,
+    prices::Prices,
+    ring::KeyRing,
+    sessions::{Facts, History, Sessions},
+    store::{RecordStore, StoreError},
+    tls,
+};
+
+/// How often the file of keys is looked at, also when nobody asks.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often sessions are looked through for such as are over.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What a server is made of.
+pub struct Parts {
+    /// `gateway.toml`.
+    pub config: Config,
+    /// Which findings carry which label.
+    pub classification: ClassificationPolicy,
+    /// Which label may go where.
+    pub routing: RoutingPolicy,
+    /// Which upstreams there are.
+    pub upstreams: UpstreamsConfig,
+    /// Appraisal policies by the file name that the upstreams file gives.
+    pub appraisal: BTreeMap<PathBuf, proofroom_gateway::AppraisalPolicy>,
+    /// The digests of these files.
+    pub policies: GatewayPolicies,
+    /// What models cost.
+    pub prices: Prices,
+    /// Signs records.
+    pub signing_key: SigningKey,
+    /// Signs the log's heads.
+    pub log: NoteSigner,
+    /// The deployment's SPIFFE trust domain.
+    pub trust_domain: String,
+    /// What the gateway has to show of itself.
+    pub standing: Standing,
+    /// Tells the time.
+    pub clock: fn() -> Timestamp,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Records or log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file of keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// Certificate or key of the listener.
+    #[error("tls cannot be served: {0}")]
+    Tls(String),
+    /// Policies and upstreams contradict each other.
+    #[error("policies and upstreams contradict each other: {}", .0.join("; "))]
+    Contradiction(Vec<String>),
+    /// An address cannot be listened at.
+    #[error("cannot listen at `{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ServerError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Keys(error) => error.code(),
+            Self::Tls(_) => "gateway-tls",
+            Self::Contradiction(_) => "gateway-contradiction",
+            Self::Listen { .. } => "gateway-listen",
+        }
+    }
+}
+
+/// A server that listens and has not begun to answer.
+pub struct Server {
+    front: Arc<Front>,
+    config: Config,
+    tls: Option<TlsAcceptor>,
+    listener: TcpListener,
+    operations: Option<TcpListener>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Told(fn() -> Timestamp);
+
+impl Clock for Told {
+    fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Server {
+    /// Opens records, log and keys, accounts for what an earlier process left, and listens.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub async fn open(parts: Parts) -> Result<Self, ServerError> {
+        let config = parts.config.clone();
+        let (tls, tls_key) = match &config.tls {
+            None => (None, None),
+            Some(files) => {
+                let (tls, key) = tls::server_config(files)
+                    .map_err(|problem| ServerError::Tls(problem.to_string()))?;
+                (Some(TlsAcceptor::from(tls)), Some(key))
+            }
+        };
+        let ring = Arc::new(KeyRing::open(&config.keys)?);
+        let front = Arc::new(front(parts, ring, tls_key).await?);
+        let listener = listen(config.address).await?;
+        let operations = match config.operations {
+            None => None,
+            Some(address) => Some(listen(address).await?),
+        };
+        Ok(Self {
+            front,
+            config,
+            tls,
+            listener,
+            operations,
+        })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.config.address)
+    }
+
+    /// Where health and metrics are served, if they are.
+    #[must_use]
+    pub fn operations_address(&self) -> Option<SocketAddr> {
+        self.operations.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until `stop` is ready. Then no request is taken, those under way may end for
+    /// `caps.stop_seconds`, the others are cancelled, and every session is accounted for.
+    ///
+    /// # Errors
+    /// When the last records cannot be kept.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let (stopping, stopped) = watch::channel(false);
+        let tending = tokio::spawn(tend(Arc::clone(&self.front)));
+        let operations = self
+            .operations
+            .map(|listener| tokio::spawn(operate(listener, Arc::clone(&self.front))));
+        let entrance = Entrance {
+            front: Arc::clone(&self.front),
+            tls: self.tls,
+            caps: self.config.caps,
+            stop: stopped,
+        };
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = stop => {}
+            () = accept(&self.listener, &entrance, &mut connections) => {}
+        }
+        drop(self.listener);
+        self.front.stopping.store(true, Ordering::Release);
+        // nobody may listen any more
+        stopping.send(true).ok();
+        let patience = Duration::from_secs(self.config.caps.stop_seconds);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(patience, all).await.is_err() {
+            connections.shutdown().await;
+        }
+        tending.abort();
+        let done = self.front.sessions.stop().await;
+        if let Some(operations) = operations {
+            operations.abort();
+        }
+        let store = Arc::clone(&self.front.permission.store);
+        drop(self.front);
+        tokio::task::spawn_blocking(move || store.stop()).await.ok();
+        Ok(done?)
+    }
+}
+
+async fn front(
+    parts: Parts,
+    ring: Arc<KeyRing>,
+    tls_key: Option<Digest>,
+) -> Result<Front, ServerError> {
+    let record_key = spki(&parts.signing_key);
+    let levels = parts.classification.levels().clone();
+    let (state, log, clock) = (parts.config.state.clone(), parts.log, parts.clock);
+    // it blocks, and waits in ways that a runtime's own threads must not
+    let opening = move || Opened::open(&state, levels, log, clock);
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let Opened {
+        store,
+        history,
+        runs,
+    } = opened.map_err(|_| StoreError::Failed)??;
+    let permission = Arc::new(Permission {
+        store: Arc::clone(&store),
+        signing_key: parts.signing_key.clone(),
+        book: Arc::new(Book::default()),
+        metrics: Arc::new(Metrics::new(named_models(&parts.upstreams))),
+        prices: parts.prices,
+        shared: parts.config.shared.clone(),
+        ring,
+        clock: parts.clock,
+    });
+    for run in &runs {
+        permission.remember(run);
+    }
+    let gateway = Gateway::new(GatewayConfig {
+        classification: parts.classification,
+        routing: parts.routing,
+        upstreams: parts.upstreams,
+        appraisal: parts.appraisal,
+        signing_key: parts.signing_key,
+        clock: Arc::new(Told(parts.clock)),
+        entropy: Arc::new(SystemEntropy),
+        sink: Arc::new(StoreSink(store)),
+        observer: Arc::new(NoObserver),
+        limits: proofroom_gateway::Limits::default(),
+    })
+    .map_err(contradiction)?;
+    let facts = Facts {
+        trust_domain: parts.trust_domain,
+        policies: parts.policies.clone(),
+        attestation: parts.standing.attestation(),
+        idle: parts.config.session_idle,
+    };
+    let sessions = Sessions::resume(
+        gateway.clone(),
+        Arc::clone(&permission),
+        facts,
+        history.finish(),
+    )
+    .await?;
+    let identity = Identity::new(parts.standing, record_key, tls_key, parts.policies);
+    Ok(Front {
+        gateway,
+        identity,
+        sessions: Arc::new(sessions),
+        permission,
+        caps: parts.config.caps,
+        stopping: AtomicBool::new(false),
+    })
+}
+
+/// Records and log, and what they say of earlier runs.
+struct Opened {
+    store: Arc<RecordStore>,
+    history: History,
+    runs: Vec<ModelRun>,
+}
+
+impl Opened {
+    fn open(
+        state: &Path,
+        levels: Levels,
+        log: NoteSigner,
+        clock: fn() -> Timestamp,
+    ) -> Result<Self, StoreError> {
+        let (mut history, mut runs) = (History::new(levels), Vec::new());
+        let (store, _) = RecordStore::open(
+            &state.join("records"),
+            &state.join("log"),
+            log,
+            clock,
+            &mut |line| runs.extend(history.see(line)),
+        )?;
+        Ok(Self {
+            store: Arc::new(store),
+            history,
+            runs,
+        })
+    }
+}
+
+/// SHA-256 of the key's SubjectPublicKeyInfo, which is the `keyid` of what it signs.
+fn spki(key: &SigningKey) -> Digest {
+    let der = key.verifying_key().to_public_key_der();
+    // P-256 keys have an encoding; one that had none would be known by no digest
+    der.map_or_else(|_| Digest::of([]), |der| Digest::of(der.as_bytes()))
+}
+
+/// The names that the configuration gives to models: the only ones that metrics repeat.
+fn named_models(upstreams: &UpstreamsConfig) -> BTreeSet<String> {
+    upstreams
+        .upstreams()
+        .flat_map(|upstream| upstream.models.iter().chain(upstream.aliases.keys()))
+        .cloned()
+        .collect()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an argument of `map_err`")]
+fn contradiction(problems: Vec<SetupProblem>) -> ServerError {
+    ServerError::Contradiction(problems.iter().map(SetupProblem::to_string).collect())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServerError::Listen { address, source })
+}
+
+/// Takes connections, as many at once as there may be.
+async fn accept(listener: &TcpListener, entrance: &Entrance, connections: &mut JoinSet<()>) {
+    let places = Arc::new(Semaphore::new(entrance.caps.connections));
+    loop {
+        // never closed
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                connections.spawn(one(entrance.clone(), stream, place));
+            }
+            // out of file descriptors: connections that end will give some back
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn one(entrance: Entrance, stream: TcpStream, place: OwnedSemaphorePermit) {
+    let metrics = Arc::clone(&entrance.front.permission.metrics);
+    metrics.connections.fetch_add(1, Ordering::Relaxed);
+    entrance.serve(stream).await;
+    metrics.connections.fetch_sub(1, Ordering::Relaxed);
+    drop(place);
+}
+
+/// Looks at keys and sessions while nobody asks.
+async fn tend(front: Arc<Front>) {
+    let (mut look, mut sweep) = (interval(LOOK), interval(SWEEP));
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                front.permission.ring.look();
+                front.gateway.tend();
+            }
+            _ = sweep.tick() => {
+                // a store that failed has closed the gateway already
+                front.sessions.sweep().await.ok();
+            }
+        }
+    }
+}
+
+/// Serves health and metrics, one connection after another's head: on loopback alone.
+async fn operate(listener: TcpListener, front: Arc<Front>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let front = Arc::clone(&front);
+        tokio::spawn(async move {
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let front = Arc::clone(&front);
+                async move { Ok::<_, std::convert::Infallible>(front.operations(&request).await) }
+            });
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(LOOK * 10)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            // a scraper that hung up
+            drop(served);
+        });
+    }
+}

@@ -1,0 +1,280 @@
+//! A key's session: begun before its first run, kept over restarts, ended by time alone. A client has
+//! no say in it, so that no client lowers its own mark (docs/adr/0033-sessions-of-virtual-keys.md).
+
+mod history;
+mod live;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use proofroom_canonical::{Digest, SessionId, Timestamp, json};
+use proofroom_gateway::{Caller, CallerIdentity, Gateway, Standing};
+use proofroom_record::{
+    gateway::{
+        AccountOccasion, GATEWAY_SESSION_PURPOSE, GatewayAttestation, GatewayPolicies,
+        GatewaySession,
+    },
+    predicate::{Predicate as _, seal},
+    statement::ClientIdentity,
+};
+
+pub(crate) use history::{History, Intent};
+pub(crate) use live::{Counts, Live};
+
+use crate::{
+    gate::{KeyGate, Permission},
+    keys::KeyId,
+    ring::HeldKey,
+    store::{Kind, StoreError},
+};
+
+/// Every session that goes on.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    gateway: Gateway,
+    permission: Arc<Permission>,
+    facts: Facts,
+    open: tokio::sync::Mutex<HashMap<KeyId, Arc<Live>>>,
+    /// How each key's last session ended, if it did.
+    ended: Mutex<HashMap<KeyId, Ended>>,
+}
+
+/// What is true of every session of this gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) trust_domain: String,
+    pub(crate) policies: GatewayPolicies,
+    pub(crate) attestation: GatewayAttestation,
+    pub(crate) idle: Option<Duration>,
+}
+
+/// A key's last session, and the place at which its next one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) session: SessionId,
+    /// The mark goes on: the session did not end by doing nothing.
+    pub(crate) mark: Option<proofroom_classify::Label>,
+}
+
+impl Sessions {
+    /// The sessions that `history` shows, and an account of each that was not stopped in order.
+    pub(crate) async fn resume(
+        gateway: Gateway,
+        permission: Arc<Permission>,
+        facts: Facts,
+        history: History,
+    ) -> Result<Self, StoreError> {
+        let sessions = Self {
+            gateway,
+            permission,
+            facts,
+            open: tokio::sync::Mutex::default(),
+            ended: Mutex::new(history.ended),
+        };
+        let mut open = sessions.open.lock().await;
+        for (key, past) in history.open {
+            let unfinished = past.unaccounted;
+            let standing = Standing {
+                high_water: past.mark,
+                next: past.next,
+            };
+            let live = sessions.admit(past.statement, past.binding, standing, past.counts, None);
+            if unfinished {
+                sessions.account(&live, AccountOccasion::Recovered).await?;
+            }
+            live.touch(past.last);
+            open.insert(key, live);
+        }
+        drop(open);
+        Ok(sessions)
+    }
+
+    /// The session of `held`, begun now if it has none.
+    pub(crate) async fn of(&self, held: &Arc<HeldKey>) -> Result<Arc<Caller>, StoreError> {
+        let now = self.permission.now();
+        let id = held.key.id;
+        let mut open = self.open.lock().await;
+        if let Some(live) = open.get(&id).cloned() {
+            let idle = self.is_idle(&live, now);
+            if live.is_of(&held.key) && !idle {
+                live.gate.hold(held);
+                live.touch(now);
+                return Ok(Arc::clone(&live.caller));
+            }
+            // nobody else waits for the runs of one key
+            if live.running() > 0 {
+                return Err(StoreError::Busy);
+            }
+            open.remove(&id);
+            let occasion = if idle {
+                AccountOccasion::Idle
+            } else {
+                AccountOccasion::KeyEnded
+            };
+            self.end(id, &live, occasion).await?;
+        }
+        let live = self.begin(held, now).await?;
+        live.touch(now);
+        let caller = Arc::clone(&live.caller);
+        open.insert(id, live);
+        Ok(caller)
+    }
+
+    /// Ends sessions that did nothing for too long, and those of keys that ended.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        let now = self.permission.now();
+        let mut open = self.open.lock().await;
+        let over: Vec<(KeyId, Arc<Live>, AccountOccasion)> = open
+            .iter()
+            .filter(|(_, live)| live.running() == 0)
+            .filter_map(|(id, live)| {
+                let occasion = if self.is_idle(live, now) {
+                    AccountOccasion::Idle
+                } else if self.permission.ring.is_usable(*id, now) {
+                    return None;
+                } else {
+                    AccountOccasion::KeyEnded
+                };
+                Some((*id, Arc::clone(live), occasion))
+            })
+            .collect();
+        for (id, live, occasion) in over {
+            open.remove(&id);
+            self.end(id, &live, occasion).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every run has its record, and accounts for each session.
+    pub(crate) async fn stop(&self) -> Result<(), StoreError> {
+        let open = std::mem::take(&mut *self.open.lock().await);
+        for live in open.values() {
+            live.caller.settle().await;
+            self.account(live, AccountOccasion::Stopped).await?;
+        }
+        Ok(())
+    }
+
+    /// How many sessions go on.
+    pub(crate) async fn count(&self) -> u64 {
+        self.open.lock().await.len() as u64
+    }
+
+    fn is_idle(&self, live: &Live, now: Timestamp) -> bool {
+        let Some(idle) = self.facts.idle else {
+            return false;
+        };
+        let quiet = now.unix_millis().saturating_sub(live.last().unix_millis());
+        // a run that is under way is no idleness, however long it takes
+        live.running() == 0 && u128::try_from(quiet).is_ok_and(|quiet| quiet >= idle.as_millis())
+    }
+
+    async fn end(
+        &self,
+        id: KeyId,
+        live: &Arc<Live>,
+        occasion: AccountOccasion,
+    ) -> Result<(), StoreError> {
+        live.caller.settle().await;
+        self.account(live, occasion).await?;
+        let ended = Ended {
+            session: live.statement.session,
+            mark: (occasion != AccountOccasion::Idle).then(|| live.caller.high_water()),
+        };
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, ended);
+        Ok(())
+    }
+
+    async fn begin(&self, held: &Arc<HeldKey>, now: Timestamp) -> Result<Arc<Live>, StoreError> {
+        let before = {
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.get(&held.key.id).copied()
+        };
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|_| StoreError::Failed)?;
+        let statement = GatewaySession {
+            purpose: GATEWAY_SESSION_PURPOSE.to_owned(),
+            session: SessionId::from_random(random),
+            client: client(held),
+            repository: held.key.scope.repository.clone(),
+            client_key: held.key.client_key,
+            previous: before.map(|before| before.session),
+            policies: self.facts.policies.clone(),
+            gateway: self.facts.attestation,
+            opened: now,
+        };
+        let bytes = json::to_bytes(&statement).map_err(|_| StoreError::Failed)?;
+        let binding = Digest::of(&bytes);
+        self.permission
+            .store
+            .note(Kind::Session, statement.session, bytes)
+            .await?;
+        let fresh = self.gateway.fresh();
+        let standing = Standing {
+            high_water: before
+                .and_then(|before| before.mark)
+                .unwrap_or(fresh.high_water),
+            ..fresh
+        };
+        let counts = Counts::default();
+        Ok(self.admit(statement, binding, standing, counts, Some(held)))
+    }
+
+    fn admit(
+        &self,
+        statement: GatewaySession,
+        binding: Digest,
+        standing: Standing,
+        counts: Counts,
+        held: Option<&Arc<HeldKey>>,
+    ) -> Arc<Live> {
+        let counts = Arc::new(Mutex::new(counts));
+        let gate = Arc::new(KeyGate::new(
+            Arc::clone(&self.permission),
+            &statement,
+            Arc::clone(&counts),
+            held,
+        ));
+        let identity = CallerIdentity {
+            session: statement.session,
+            spiffe_id: format!(
+                "spiffe://{}/gateway/key/{}",
+                self.facts.trust_domain, statement.client.key
+            ),
+            binding,
+            repository: statement.repository.clone(),
+            person: statement.client.user.clone(),
+        };
+        let caller = self
+            .gateway
+            .admit_behind(identity, Arc::clone(&gate) as _, standing);
+        Arc::new(Live::new(statement, binding, caller, gate, counts))
+    }
+
+    async fn account(&self, live: &Live, occasion: AccountOccasion) -> Result<(), StoreError> {
+        let mark = live.caller.high_water();
+        let name = self.gateway.label_name(mark).to_owned();
+        let account = live.account(occasion, name, self.permission.now());
+        let session = account.session;
+        let sealed = seal(account, &self.permission.signing_key).map_err(|_| StoreError::Failed)?;
+        let kind = proofroom_record::gateway::GatewayAccount::LEAF;
+        let store = &self.permission.store;
+        store.record(kind, session, None, sealed.bytes).await?;
+        Ok(())
+    }
+}
+
+/// Who holds a key, for records.
+pub(crate) fn client(held: &HeldKey) -> ClientIdentity {
+    ClientIdentity {
+        key: held.key.id.to_string(),
+        user: held.key.user.clone(),
+        team: held.key.team.clone(),
+    }
+}

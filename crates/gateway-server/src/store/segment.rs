@@ -1,0 +1,126 @@
+//! The files that lines are in: each named after the first record that it may hold.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use proofroom_tlog::LeafIndex;
+
+use super::{Found, StoreError, line::Line};
+
+/// A file that has this many bytes gets no more lines.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The longest line: an envelope has at most 4 MiB.
+pub(super) const MAX_LINE_BYTES: u64 = 5 * 1024 * 1024;
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    /// Without the newline.
+    pub(super) length: u32,
+    pub(super) record: u64,
+}
+
+/// The file that is written to.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) dir: PathBuf,
+    pub(super) name: u64,
+    file: File,
+    pub(super) length: u64,
+}
+
+impl Segment {
+    /// Opens the file for more, cut to `length`, or makes it.
+    pub(super) fn open(dir: &Path, name: u64, length: u64) -> Result<Self, StoreError> {
+        let path = path(dir, name);
+        let opened = open(dir, &path, length);
+        let file = opened.map_err(|source| StoreError::File { path, source })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            name,
+            file,
+            length,
+        })
+    }
+
+    /// Writes whole lines and makes them durable.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        self.file.sync_data()?;
+        self.length = self.length.saturating_add(lines.len() as u64);
+        Ok(())
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.length >= SEGMENT_BYTES
+    }
+}
+
+fn open(dir: &Path, path: &Path, length: u64) -> io::Result<File> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.set_len(length)?;
+    file.seek(SeekFrom::End(0))?;
+    file.sync_all()?;
+    File::open(dir)?.sync_all()?;
+    Ok(file)
+}
+
+/// The file of this name.
+pub(super) fn path(dir: &Path, name: u64) -> PathBuf {
+    dir.join(format!("{name:020}"))
+}
+
+/// Every file, in order; makes the directory where it is missing.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let parsed = name.to_str().filter(|name| name.len() == 20);
+        match parsed.and_then(|name| name.parse().ok()) {
+            Some(name) => names.push(name),
+            None => {
+                let words = format!("`{}` does not belong there", name.display());
+                return Err(io::Error::other(words));
+            }
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Reads a record back.
+pub(super) fn read(dir: &Path, location: Location) -> Result<Found, StoreError> {
+    let path = path(dir, location.segment);
+    let length = usize::try_from(location.length).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length];
+    let read = File::open(&path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(location.offset))?;
+        file.read_exact(&mut bytes)
+    });
+    if let Err(source) = read {
+        return Err(StoreError::File { path, source });
+    }
+    let offset = location.offset;
+    let line = Line::parse(&bytes).ok_or(StoreError::Damaged { path, offset })?;
+    Ok(Found {
+        envelope: line.body.to_vec(),
+        digest: line.digest,
+        index: LeafIndex::new(location.record),
+    })
+}

@@ -1,0 +1,48 @@
+//! `proofroom gateway`: the gateway as a server of its own, and the keys of those who may use it.
+
+mod key;
+mod serve;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Subcommand;
+use proofroom_gateway_server::{Config, config::DEFAULT_CONFIG};
+
+use super::{Failure, USAGE, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve until SIGTERM or SIGINT; then no run is begun, and every run gets its record.
+    Serve(serve::Options),
+    /// Make, list or revoke virtual keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Print the commented configuration that a new gateway starts from.
+    Config,
+}
+
+pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve(options) => serve::run(options),
+        Command::Key(command) => key::run(command),
+        Command::Config => say(DEFAULT_CONFIG).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Reads `gateway.toml`.
+fn configuration(path: &Path) -> Result<Config, Failure> {
+    let text = read(path)?;
+    let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    Config::parse(&text, &base).map_err(|problem| Failure::new(USAGE, problem.code(), problem))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
+        let words = anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()));
+        Failure::new(USAGE, "gateway-file", words)
+    })
+}

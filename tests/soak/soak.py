@@ -1,0 +1,266 @@
+"""A standalone gateway under load and faults, and the account of every run afterwards.
+
+usage: soak.py --programs DIR [--seconds N] [--clients N]
+
+Starts two cassette upstreams and a gateway, sends requests from many clients (whole answers, streams, and clients
+that leave), and meanwhile kills the gateway (SIGKILL) and starts it again, stops an upstream and starts it
+again, and fills the disk (a limit on file sizes). At the end the gateway is stopped in order, and then:
+
+- every answer that came to its end names a record that is in the record files, with its digest (no acknowledged record lost);
+- of every session each place has a record or is named missing in the last account (every run accounted for);
+- the gateway's resident memory at the end is no more than twice that after the warm-up, plus 32 MiB.
+
+Exit 0 when all of it holds; 1 otherwise, with what does not. Python's standard library alone.
+"""
+
+import argparse
+import base64
+import hashlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--programs", required=True, help="directory with proofroom and proofroom-cassette")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--clients", type=int, default=8)
+    return parser.parse_args()
+
+
+class Process:
+    """A program that says in one JSON line where it listens."""
+
+    def __init__(self, command, log):
+        self.command, self.log = command, log
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log)
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"does not start: {' '.join(self.command)}")
+        self.said = json.loads(line)
+
+    def end(self, how):
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=90)
+        self.process.stdout.close()
+        return code
+
+    def resident(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            for line in status:
+                if line.startswith("VmRSS"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+
+class Deployment:
+    def __init__(self, programs, folder):
+        self.program = os.path.join(programs, "proofroom")
+        self.log = open(os.path.join(folder, "stderr"), "ab")
+        self.config = os.path.join(folder, "gateway.toml")
+        self.state = os.path.join(folder, "state")
+        policy = os.path.join(folder, "policy")
+        subprocess.run([self.program, "policy", "init", policy], check=True, stdout=subprocess.DEVNULL)
+        cassette = os.path.join(ROOT, "crates/testkit/cassettes/hello.json")
+        upstream = [os.path.join(programs, "proofroom-cassette"), "--cassette", cassette]
+        first = Process(upstream, self.log)
+        port = first.said["address"].rsplit(":", 1)[1]
+        first.end(signal.SIGKILL)
+        self.upstream = Process(upstream + ["--port", port], self.log)
+        with open(os.path.join(policy, "upstreams.toml"), "w") as file:
+            file.write(UPSTREAMS % self.upstream.said["address"])
+        with open(self.config, "w") as file:
+            file.write(CONFIG)
+        self.key = subprocess.run(
+            [self.program, "gateway", "key", "create", "--config", self.config, "--user", "soak", "--team", "soak"],
+            check=True, capture_output=True, text=True).stdout.strip()
+        self.gateway = Process([self.program, "gateway", "serve", "--config", self.config], self.log)
+
+
+CONFIG = """version = 1
+state = "state"
+policy = "policy"
+[listen]
+address = "127.0.0.1:0"
+"""
+
+UPSTREAMS = """[[upstream]]
+name = "soak"
+tier = "standard"
+base_url = "http://%s"
+apis = ["chat", "messages"]
+models = ["cassette-standard"]
+region = "local"
+source = "cassette"
+key = { from = "none" }
+retention = { mode = "in-memory", contract = "none: recorded answers" }
+attestation = { kind = "none" }
+"""
+
+
+class Client(threading.Thread):
+    """Asks until it is told to end, and remembers which records answers named."""
+
+    def __init__(self, deployment, number, ending):
+        super().__init__(daemon=True)
+        self.deployment, self.ending = deployment, ending
+        self.random = random.Random(number)
+        self.acknowledged, self.statuses = [], {}
+
+    def run(self):
+        while not self.ending.is_set():
+            try:
+                self.once()
+            except (OSError, http.client.HTTPException, ValueError):
+                self.count("connection")
+                time.sleep(0.02)
+
+    def count(self, what):
+        self.statuses[what] = self.statuses.get(what, 0) + 1
+
+    def once(self):
+        host, port = self.deployment.gateway.said["listening"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        try:
+            stream = self.random.random() < 0.5
+            body = json.dumps({
+                "model": "cassette-standard", "stream": stream,
+                "messages": [{"role": "user", "content": "x" * self.random.randrange(1, 4000)}],
+            })
+            headers = {"authorization": f"Bearer {self.deployment.key}", "te": "trailers", "content-type": "application/json"}
+            connection.request("POST", "/v1/chat/completions", body, headers)
+            if self.random.random() < 0.1:
+                self.count("left")
+                return
+            answer = connection.getresponse()
+            run = answer.getheader("x-proofroom-run")
+            answer.read()
+            self.count(answer.status)
+            # the body came to its end, and with it the word that the record is kept
+            if run and answer.status != 503:
+                self.acknowledged.append(run)
+        finally:
+            connection.close()
+
+
+def faults(deployment, seconds):
+    """Kills, restarts and full disks, in turns, until the time is over."""
+    done = {"kill": 0, "full": 0, "upstream": 0}
+    end, turn = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        time.sleep(min(2.0, max(0.1, seconds / 8)))
+        kind = ["kill", "upstream", "full"][turn % 3]
+        turn += 1
+        if kind == "upstream":
+            deployment.upstream.end(signal.SIGKILL)
+            time.sleep(0.3)
+            deployment.upstream.start()
+        elif kind == "full" and shutil.which("prlimit"):
+            subprocess.run(["prlimit", "--pid", str(deployment.gateway.process.pid), "--fsize=1:1"], check=True)
+            time.sleep(0.5)
+            deployment.gateway.end(signal.SIGKILL)
+            deployment.gateway.start()
+        elif kind == "kill":
+            deployment.gateway.end(signal.SIGKILL)
+            deployment.gateway.start()
+        else:
+            continue
+        done[kind] += 1
+    return done
+
+
+def lines(state):
+    folder = os.path.join(state, "records")
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), "rb") as file:
+            for line in file:
+                kind, session, digest, body = line.rstrip(b"\n").split(b" ", 3)
+                if "sha256:" + hashlib.sha256(body).hexdigest() != digest.decode():
+                    raise SystemExit(f"a line of {name} does not have its digest")
+                yield kind.decode(), session.decode(), json.loads(body)
+
+
+def predicate(envelope):
+    return json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+
+
+def judge(deployment, clients):
+    """What does not hold."""
+    wrong, recorded, places, account = [], set(), {}, {}
+    for kind, session, body in lines(deployment.state):
+        if kind == "model-run":
+            run = predicate(body)
+            recorded.add(run["run"])
+            taken = places.setdefault(session, set())
+            if run["sequence"] in taken:
+                wrong.append(f"place {run['sequence']} of {session} was taken twice")
+            taken.add(run["sequence"])
+        elif kind == "gateway-account":
+            account[session] = predicate(body)
+    for client in clients:
+        lost = [run for run in client.acknowledged if run not in recorded]
+        if lost:
+            wrong.append(f"{len(lost)} acknowledged records are lost, such as {lost[0]}")
+    for session, taken in places.items():
+        last = account.get(session)
+        if last is None:
+            wrong.append(f"{session} has no account")
+            continue
+        if taken | set(last["missing"]) != set(range(last["runs"])) or len(taken) != last["recorded"]:
+            wrong.append(f"the account of {session} is not that of its records")
+    return wrong, len(recorded), sum(len(last["missing"]) for last in account.values())
+
+
+def main():
+    options = arguments()
+    with tempfile.TemporaryDirectory(prefix="proofroom-soak-") as folder:
+        deployment = Deployment(options.programs, folder)
+        ending = threading.Event()
+        clients = [Client(deployment, number, ending) for number in range(options.clients)]
+        for client in clients:
+            client.start()
+        time.sleep(1)
+        warm = deployment.gateway.resident()
+        done = faults(deployment, options.seconds)
+        # a while without faults, so that memory can be looked at
+        time.sleep(min(5.0, options.seconds / 4))
+        ending.set()
+        for client in clients:
+            client.join(timeout=60)
+        late = deployment.gateway.resident()
+        code = deployment.gateway.end(signal.SIGTERM)
+        deployment.upstream.end(signal.SIGKILL)
+        wrong, records, missing = judge(deployment, clients)
+        if code != 0:
+            wrong.append(f"the gateway's stop ended with {code}")
+        if late > 2 * warm + (32 << 20):
+            wrong.append(f"resident memory grew from {warm} to {late} bytes")
+        statuses = {}
+        for client in clients:
+            for status, count in client.statuses.items():
+                statuses[str(status)] = statuses.get(str(status), 0) + count
+        print(json.dumps({
+            "seconds": options.seconds, "records": records, "acknowledged": sum(len(c.acknowledged) for c in clients),
+            "missing_named": missing, "faults": done, "statuses": statuses,
+            "resident_warm": warm, "resident_end": late, "wrong": wrong,
+        }))
+        return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
