@@ -50,6 +50,11 @@ impl AnswerBody {
         })
     }
 
+    /// A body without bytes.
+    pub(crate) const fn empty() -> Self {
+        Self::ready(Bytes::new(), None)
+    }
+
     /// A body that is still arriving.
     pub(crate) const fn stream(frames: mpsc::Receiver<AnswerFrame>) -> Self {
         Self(Inner::Stream(frames))

@@ -224,7 +224,7 @@ impl Draft {
 
     fn sign(self, end: End) -> Result<Vec<u8>, SinkError> {
         let core = Arc::clone(&self.core);
-        seal(self.predicate(end), &core.signing_key)
+        seal(self.predicate(end), &core.signer)
             .map(|sealed| sealed.bytes)
             .map_err(|error| SinkError {
                 reason: format!("the record cannot be written: {error}"),

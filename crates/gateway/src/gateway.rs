@@ -39,6 +39,7 @@ use crate::{
     refusal::Refusal,
     run::{self, Incoming},
     setup::{self, SetupProblem},
+    signer::RecordSigner,
     sink::RecordSink,
 };
 
@@ -107,7 +108,7 @@ pub(crate) struct Core {
     pub(crate) routing: RoutingPolicy,
     pub(crate) upstreams: UpstreamsConfig,
     channels: BTreeMap<String, Channel>,
-    pub(crate) signing_key: SigningKey,
+    pub(crate) signer: RecordSigner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) sink: Arc<dyn RecordSink>,
@@ -141,6 +142,8 @@ impl Gateway {
     /// Every contradiction between the policies and the upstreams, at once.
     pub fn new(config: Config) -> Result<Self, Vec<SetupProblem>> {
         let channels = setup::channels(&config)?;
+        let signer = RecordSigner::new(&config.signing_key);
+        let signer = signer.map_err(|_| vec![SetupProblem::RecordKey])?;
         let core = Core {
             levels: config.classification.levels().clone(),
             classification_digest: config.classification.digest(),
@@ -148,7 +151,7 @@ impl Gateway {
             routing: config.routing,
             upstreams: config.upstreams,
             channels,
-            signing_key: config.signing_key,
+            signer,
             clock: config.clock,
             entropy: config.entropy,
             sink: config.sink,
@@ -349,13 +352,14 @@ impl Core {
     }
 
     fn opening(&self, api: Api) -> Option<Opening> {
-        let (mut run, mut blinding) = ([0; 16], [0; 32]);
-        self.entropy.fill(&mut run).ok()?;
-        self.entropy.fill(&mut blinding).ok()?;
+        let mut random = [0; 48];
+        self.entropy.fill(&mut random).ok()?;
+        let (run, blinding) = random.split_first_chunk::<16>()?;
+        let blinding = blinding.first_chunk::<32>()?;
         Some(Opening {
             api,
-            run: RunId::from_random(run),
-            blinding: Nonce::from_random(blinding),
+            run: RunId::from_random(*run),
+            blinding: Nonce::from_random(*blinding),
             started: self.clock.now(),
         })
     }

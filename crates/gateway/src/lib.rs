@@ -26,10 +26,12 @@ mod run;
 mod sending;
 mod served;
 mod setup;
+mod signer;
 mod sink;
 mod tls;
 mod translated;
 mod transport;
+mod whole;
 
 pub use ambient::{Clock, Entropy, NoEntropy, SystemClock, SystemEntropy};
 pub use answer::{AnswerBody, AnswerError};

@@ -35,6 +35,11 @@ impl Prompt {
         &self.0
     }
 
+    /// Whether both are the same memory.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.as_slice(), other.as_slice())
+    }
+
     /// For the wire: shares the memory, which is wiped after the last byte is written.
     pub(crate) fn to_bytes(&self) -> Bytes {
         self.0.clone()

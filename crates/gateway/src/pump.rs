@@ -1,11 +1,11 @@
 //! The answer on its way to the client: every chunk goes out at once, and is hashed and metered as
 //! it passes. Nothing is changed and nothing is kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-use bytes::Bytes;
-use http::{Response, StatusCode, header};
-use http_body::Frame;
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode, header, response::Parts};
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use proofroom_canonical::Hasher;
@@ -20,6 +20,7 @@ use crate::{
     refusal::UpstreamFault,
     run::Reply,
     transport::UpstreamResponse,
+    whole,
 };
 
 /// Why the flow of chunks ended.
@@ -40,43 +41,55 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
-    fn take(&mut self, chunk: &[u8]) {
+    pub(crate) fn new(meter: ResponseMeter) -> Self {
+        Self {
+            hasher: Hasher::new(),
+            meter,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn take(&mut self, chunk: &[u8]) {
         self.hasher.update(chunk);
         self.bytes = self.bytes.saturating_add(chunk.len() as u64);
         self.meter.push(chunk);
     }
 }
 
-/// Streams `response` to the client and closes the run's record at its end.
-pub(crate) async fn stream(draft: Draft, response: UpstreamResponse, reply: Reply) {
-    let core = Arc::clone(&draft.core);
-    let api = draft.opening.api;
+/// Gives `response` to the client and closes the run's record at its end.
+pub(crate) async fn answer(draft: Draft, response: UpstreamResponse, reply: Reply) {
     let (parts, body) = response.into_parts();
     let framing = parts
         .headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .map_or(Framing::Json, Framing::of_content_type);
+    let passed = Passed::new(ResponseMeter::new(draft.opening.api, framing));
+    match framing {
+        Framing::Json => whole::answer(draft, &parts, body, passed, reply).await,
+        Framing::EventStream => {
+            stream(draft, &parts, (Arriving::new(body), framing), passed, reply).await;
+        }
+    }
+}
+
+/// Streams a body to the client.
+pub(crate) async fn stream(
+    draft: Draft,
+    parts: &Parts,
+    (mut body, framing): (Arriving, Framing),
+    mut passed: Passed,
+    reply: Reply,
+) {
+    let core = Arc::clone(&draft.core);
+    let api = draft.opening.api;
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
-    let mut head = Response::new(AnswerBody::stream(receiver));
-    *head.status_mut() = parts.status;
-    *head.headers_mut() = headers::to_client(&parts.headers);
-    head.headers_mut().extend(draft.headers());
-    let mut passed = Passed {
-        hasher: Hasher::new(),
-        meter: ResponseMeter::new(api, framing),
-        bytes: 0,
-    };
+    let head = head(&draft, parts, AnswerBody::stream(receiver));
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
-        Ok(()) => {
-            let limits = Limits {
-                idle: core.limits.idle,
-                bytes: core.limits.answer_bytes,
-            };
-            pass(body, &frames, &mut passed, limits).await
-        }
+        Ok(()) => pass(&mut body, &frames, &mut passed, Limits::of(&core.limits)).await,
     };
+    drop(body);
     if let (Stop::Fault(fault), Framing::EventStream) = (stop, framing) {
         let refusal = fault.refusal();
         let status = refusal.status.as_u16();
@@ -88,38 +101,153 @@ pub(crate) async fn stream(draft: Draft, response: UpstreamResponse, reply: Repl
             passed.bytes = passed.bytes.saturating_add(event.len() as u64);
         }
     }
-    end(draft, parts.status, passed, stop, &frames).await;
+    finish(draft, parts.status, passed, stop, &frames).await;
+}
+
+/// Record first; only then does the client see the end of its answer.
+pub(crate) async fn finish(
+    draft: Draft,
+    http_status: StatusCode,
+    passed: Passed,
+    stop: Stop,
+    frames: &mpsc::Sender<AnswerFrame>,
+) {
+    let (end, status) = end(&draft, http_status, passed, stop);
+    let last = match draft.close(end).await {
+        Ok(record) => Ok(Frame::trailers(trailers(record, status))),
+        Err(_) => Err(AnswerError::RecordNotDurable),
+    };
+    // a client that is gone needs no trailers; the record is kept
+    drop(frames.send(last).await);
+}
+
+/// The head of the client's answer.
+pub(crate) fn head(draft: &Draft, parts: &Parts, body: AnswerBody) -> Response<AnswerBody> {
+    let mut head = Response::new(body);
+    *head.status_mut() = parts.status;
+    *head.headers_mut() = headers::to_client(&parts.headers);
+    head.headers_mut().extend(draft.headers());
+    head
 }
 
 #[derive(Clone, Copy)]
-struct Limits {
-    idle: Duration,
-    bytes: u64,
+pub(crate) struct Limits {
+    pub(crate) idle: Duration,
+    pub(crate) bytes: u64,
 }
 
-/// Passes chunks on until something ends it. Dropping `body` on return closes the upstream's
-/// connection (HTTP/1.1) or resets its stream (HTTP/2) at once.
+impl Limits {
+    pub(crate) const fn of(limits: &crate::Limits) -> Self {
+        Self {
+            idle: limits.idle,
+            bytes: limits.answer_bytes,
+        }
+    }
+}
+
+/// The body of an upstream's answer. Dropping it closes the upstream's connection (HTTP/1.1) or
+/// resets its stream (HTTP/2) at once.
+pub(crate) struct Arriving {
+    body: Incoming,
+    /// What was read of it before.
+    read: Option<Bytes>,
+    /// What came of looking whether more had arrived: an end, or a fault.
+    ended: Option<Option<hyper::Result<Frame<Bytes>>>>,
+}
+
+impl Arriving {
+    pub(crate) const fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            read: None,
+            ended: None,
+        }
+    }
+
+    /// This body with `read`, which was taken out of it, in front.
+    pub(crate) fn with(self, read: Bytes) -> Self {
+        Self {
+            read: Some(read),
+            ..self
+        }
+    }
+
+    /// The next chunk, or why there is none.
+    pub(crate) async fn next(&mut self, limits: Limits) -> Result<Bytes, Stop> {
+        if let Some(read) = self.read.take() {
+            return Ok(read);
+        }
+        loop {
+            let next = match self.ended.take() {
+                Some(ended) => Ok(ended),
+                None => tokio::time::timeout(limits.idle, self.body.frame()).await,
+            };
+            let frame = match next {
+                Err(_) => return Err(Stop::Fault(UpstreamFault::Stalled)),
+                Ok(None) => return Err(Stop::End),
+                Ok(Some(Err(_))) => return Err(Stop::Fault(UpstreamFault::Broken)),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            // an upstream's trailers are not part of either API
+            if let Ok(chunk) = frame.into_data() {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    /// A chunk that has arrived already. The connection hands over one chunk a turn, so it is given a
+    /// turn.
+    async fn arrived(&mut self) -> Option<Bytes> {
+        if self.ended.is_some() {
+            return None;
+        }
+        for turn in 0..2 {
+            if turn > 0 {
+                tokio::task::yield_now().await;
+            }
+            let body = &mut self.body;
+            let polled = poll_fn(|context| {
+                Poll::Ready(match Pin::new(&mut *body).poll_frame(context) {
+                    Poll::Ready(frame) => Some(frame),
+                    Poll::Pending => None,
+                })
+            });
+            match polled.await {
+                None => {}
+                Some(Some(Ok(frame))) => return frame.into_data().ok(),
+                Some(ended) => {
+                    self.ended = Some(ended);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Chunks that have arrived go out together, up to so many bytes: a write to a socket costs more than
+/// an event.
+const TOGETHER_BYTES: usize = 16 * 1024;
+
+/// Passes chunks on until something ends it.
 async fn pass(
-    mut body: Incoming,
+    body: &mut Arriving,
     frames: &mpsc::Sender<AnswerFrame>,
     passed: &mut Passed,
     limits: Limits,
 ) -> Stop {
+    let mut first = true;
     loop {
         let next = tokio::select! {
             biased;
             () = frames.closed() => return Stop::ClientGone,
-            next = tokio::time::timeout(limits.idle, body.frame()) => next,
+            next = body.next(limits) => next,
         };
-        let frame = match next {
-            Err(_) => return Stop::Fault(UpstreamFault::Stalled),
-            Ok(None) => return Stop::End,
-            Ok(Some(Err(_))) => return Stop::Fault(UpstreamFault::Broken),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        // an upstream's trailers are not part of either API
-        let Ok(chunk) = frame.into_data() else {
-            continue;
+        let chunk = match next {
+            Err(stop) => return stop,
+            // the first is what the client waits for
+            Ok(chunk) if std::mem::take(&mut first) => chunk,
+            Ok(chunk) => together(chunk, body).await,
         };
         if passed.bytes.saturating_add(chunk.len() as u64) > limits.bytes {
             return Stop::Fault(UpstreamFault::TooLarge);
@@ -133,13 +261,28 @@ async fn pass(
     }
 }
 
-pub(crate) async fn end(
-    draft: Draft,
+/// `chunk` and those behind it that have arrived.
+async fn together(chunk: Bytes, body: &mut Arriving) -> Bytes {
+    let Some(second) = body.arrived().await else {
+        return chunk;
+    };
+    let mut all = BytesMut::from(chunk);
+    all.extend_from_slice(&second);
+    while all.len() < TOGETHER_BYTES
+        && let Some(next) = body.arrived().await
+    {
+        all.extend_from_slice(&next);
+    }
+    all.freeze()
+}
+
+/// How a run ended whose answer came so far.
+pub(crate) fn end(
+    draft: &Draft,
     http_status: StatusCode,
     passed: Passed,
     stop: Stop,
-    frames: &mpsc::Sender<AnswerFrame>,
-) {
+) -> (End, RunStatus) {
     let Passed {
         hasher,
         meter,
@@ -147,27 +290,37 @@ pub(crate) async fn end(
     } = passed;
     let said_complete = meter.is_complete();
     let metered = meter.finish();
-    let fault = match (stop, &metered.ending) {
+    let (status, fault) = match (stop, &metered.ending) {
         // a client may hang up on `[DONE]` without waiting for the end of the body
-        (Stop::ClientGone, _) if said_complete && http_status.is_success() => None,
-        (Stop::ClientGone, _) => {
-            let response = response(&draft, http_status, hasher, bytes, metered.usage);
-            return close(draft, RunStatus::Cancelled, None, response, frames).await;
+        (Stop::ClientGone, _) if said_complete && http_status.is_success() => {
+            (RunStatus::Complete, None)
         }
-        (Stop::Fault(fault), _) => Some(fault),
-        (Stop::End, _) if !http_status.is_success() => Some(UpstreamFault::Status),
-        (Stop::End, Ending::Complete) => None,
-        (Stop::End, Ending::Truncated) => Some(UpstreamFault::Incomplete),
-        (Stop::End, Ending::UpstreamError { .. }) => Some(UpstreamFault::ReportedError),
-        (Stop::End, Ending::Unreadable { .. }) => Some(UpstreamFault::Unreadable),
+        (Stop::ClientGone, _) => (RunStatus::Cancelled, None),
+        (Stop::Fault(fault), _) => (RunStatus::UpstreamError, Some(fault)),
+        (Stop::End, ending) => match fault_of(http_status, ending) {
+            None => (RunStatus::Complete, None),
+            fault => (RunStatus::UpstreamError, fault),
+        },
     };
-    let status = if fault.is_some() {
-        RunStatus::UpstreamError
-    } else {
-        RunStatus::Complete
+    let end = End {
+        status,
+        failure: fault.map(|fault| fault.refusal().failure()),
+        response: Some(response(draft, http_status, hasher, bytes, metered.usage)),
     };
-    let response = response(&draft, http_status, hasher, bytes, metered.usage);
-    close(draft, status, fault, response, frames).await;
+    (end, status)
+}
+
+/// What is wrong with an answer that came to its end.
+fn fault_of(http_status: StatusCode, ending: &Ending) -> Option<UpstreamFault> {
+    if !http_status.is_success() {
+        return Some(UpstreamFault::Status);
+    }
+    match ending {
+        Ending::Complete => None,
+        Ending::Truncated => Some(UpstreamFault::Incomplete),
+        Ending::UpstreamError { .. } => Some(UpstreamFault::ReportedError),
+        Ending::Unreadable { .. } => Some(UpstreamFault::Unreadable),
+    }
 }
 
 fn response(
@@ -183,25 +336,4 @@ fn response(
         bytes,
         tokens: tokens(draft.spoken(), usage),
     }
-}
-
-/// Record first; only then does the client see the end of its answer.
-async fn close(
-    draft: Draft,
-    status: RunStatus,
-    fault: Option<UpstreamFault>,
-    response: ModelResponse,
-    frames: &mpsc::Sender<AnswerFrame>,
-) {
-    let end = End {
-        status,
-        failure: fault.map(|fault| fault.refusal().failure()),
-        response: Some(response),
-    };
-    let last = match draft.close(end).await {
-        Ok(record) => Ok(Frame::trailers(trailers(record, status))),
-        Err(_) => Err(AnswerError::RecordNotDurable),
-    };
-    // a client that is gone needs no trailers; the record is durable
-    drop(frames.send(last).await);
 }

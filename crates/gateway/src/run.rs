@@ -30,7 +30,7 @@ use crate::{
 
 /// The most bytes of a request that are classified on the network's own threads. Larger ones go to
 /// the blocking pool, so that they hold up no other session's stream.
-const INLINE_BYTES: usize = 64 * 1024;
+const INLINE_BYTES: usize = 128 * 1024;
 
 /// Where the head of the answer goes. Closed when the client is gone.
 pub(crate) type Reply = oneshot::Sender<Response<AnswerBody>>;

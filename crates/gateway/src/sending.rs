@@ -135,9 +135,14 @@ async fn attempt(
     core.sink
         .ready()
         .map_err(|_| Attempt::refused(Refusal::closed()))?;
+    let forwarded = if prompt.is(&outgoing.prompt) {
+        draft.request.received
+    } else {
+        Digest::of(prompt.as_slice())
+    };
     draft.routing.tier = Some(chosen.tier.clone());
     draft.routing.upstream = Some(upstream.name.clone());
-    draft.request.forwarded = Some(Digest::of(prompt.as_slice()));
+    draft.request.forwarded = Some(forwarded);
     draft.translating = translating;
     draft.upstream = Some(open.facts(&upstream, core.clock.now()));
     core.observer.observe(&RunEvent::Routed {
@@ -222,7 +227,7 @@ async fn finish_sent(draft: Draft, sent: Sent, reply: Reply) {
             (None, Some(translating)) => {
                 translated::stream(draft, translating, response, reply).await;
             }
-            (None, None) => pump::stream(draft, response, reply).await,
+            (None, None) => pump::answer(draft, response, reply).await,
         },
     }
 }

@@ -51,6 +51,9 @@ pub enum SetupProblem {
     /// TLS cannot be set up.
     #[error("tls cannot be set up")]
     Tls,
+    /// The key for records is refused.
+    #[error("the key for records is refused; make the deployment's keys anew")]
+    RecordKey,
 }
 
 impl SetupProblem {
@@ -61,6 +64,7 @@ impl SetupProblem {
             Self::UnknownTier { .. } => "tier-unknown",
             Self::NotAttested { .. } => "tier-not-attested",
             Self::NoAppraisalPolicy { .. } => "appraisal-policy-missing",
+            Self::RecordKey => "record-key-refused",
             Self::Tls => "tls-setup",
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
     transport::UpstreamResponse,
+    whole,
 };
 
 /// The version of Messages that the translation speaks.
@@ -228,7 +229,7 @@ async fn events(mut exchange: Exchange, body: Incoming, reply: Reply) {
     let Received { hasher, meter, .. } = received;
     exchange.note(hasher);
     let (status, passed) = (exchange.parts.status, given.passed(meter));
-    pump::end(exchange.draft, status, passed, stop, &frames).await;
+    pump::finish(exchange.draft, status, passed, stop, &frames).await;
 }
 
 /// Says events on until something ends it. Dropping `body` on return ends the upstream's stream.
@@ -316,13 +317,15 @@ async fn fail(draft: Draft, status: StatusCode, fault: UpstreamFault, reply: Rep
 }
 
 async fn answer(exchange: Exchange, meter: ResponseMeter, said: Vec<u8>, reply: Reply) {
-    let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
-    let head = exchange.head("application/json", AnswerBody::stream(receiver));
-    let mut given = Given::new(&frames, exchange.draft.core.limits.idle);
-    let taken = reply.send(head).is_ok() && given.give(said).await;
-    let stop = if taken { Stop::End } else { Stop::ClientGone };
-    let (status, passed) = (exchange.parts.status, given.passed(meter));
-    pump::end(exchange.draft, status, passed, stop, &frames).await;
+    let head = exchange.head("application/json", AnswerBody::empty());
+    let mut hasher = Hasher::new();
+    hasher.update(&said);
+    let passed = Passed {
+        hasher,
+        meter,
+        bytes: said.len() as u64,
+    };
+    whole::give(exchange.draft, head, said, passed, reply).await;
 }
 
 async fn collect(

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use p256::{
     ecdsa::{
         DerSignature, SigningKey, VerifyingKey,
-        signature::{Signer as _, Verifier as _},
+        signature::{Signer, Verifier as _},
     },
     pkcs8::EncodePublicKey as _,
 };
@@ -79,6 +79,9 @@ pub enum EnvelopeError {
         /// Key id of the key given.
         wanted: String,
     },
+    /// The signer did not sign.
+    #[error("the signing key gives no signature")]
+    NotSigned,
     /// The bytes are not what the key signed.
     #[error("signature does not verify")]
     BadSignature,
@@ -94,6 +97,7 @@ impl EnvelopeError {
             Self::Base64(_) => "envelope-base64",
             Self::SignatureCount(_) => "envelope-signature-count",
             Self::WrongKey { .. } => "envelope-wrong-key",
+            Self::NotSigned => "envelope-not-signed",
             Self::BadSignature => "envelope-bad-signature",
         }
     }
@@ -126,17 +130,56 @@ pub fn spki_digest(key: &VerifyingKey) -> Digest {
         .map_or(Digest::of([]), |der| Digest::of(der.as_bytes()))
 }
 
+/// Holds an ECDSA P-256 key and signs envelopes.
+pub trait EnvelopeSigner {
+    /// [`key_id`] of its key.
+    fn key_id(&self) -> String;
+
+    /// The DER-encoded signature over the SHA-256 of `message`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NotSigned`].
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, EnvelopeError>;
+}
+
+/// Deterministic ECDSA (RFC 6979).
+impl EnvelopeSigner for SigningKey {
+    fn key_id(&self) -> String {
+        key_id(self.verifying_key())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+        let signature: DerSignature =
+            Signer::try_sign(self, message).map_err(|_| EnvelopeError::NotSigned)?;
+        Ok(signature.as_bytes().to_vec())
+    }
+}
+
 impl Envelope {
     /// Signs `payload` with `key` (deterministic ECDSA, RFC 6979).
     #[must_use]
     pub fn sign(payload: &[u8], key: &SigningKey) -> Self {
-        let signature: DerSignature = key.sign(&pre_authentication_encoding(PAYLOAD_TYPE, payload));
+        let message = pre_authentication_encoding(PAYLOAD_TYPE, payload);
+        let signature: DerSignature = Signer::sign(key, &message);
+        Self::of(payload, key_id(key.verifying_key()), signature.as_bytes())
+    }
+
+    /// Lets `signer` sign `payload`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NotSigned`].
+    pub fn sign_with(payload: &[u8], signer: &impl EnvelopeSigner) -> Result<Self, EnvelopeError> {
+        let signature = signer.sign(&pre_authentication_encoding(PAYLOAD_TYPE, payload))?;
+        Ok(Self::of(payload, signer.key_id(), &signature))
+    }
+
+    fn of(payload: &[u8], keyid: String, signature: &[u8]) -> Self {
         Self {
             payload: STANDARD.encode(payload),
             payload_type: PAYLOAD_TYPE.to_owned(),
             signatures: vec![EnvelopeSignature {
-                keyid: key_id(key.verifying_key()),
-                sig: STANDARD.encode(signature.as_bytes()),
+                keyid,
+                sig: STANDARD.encode(signature),
             }],
         }
     }

@@ -1,7 +1,7 @@
 //! From predicates to signed records and back: each predicate fixes its type and its subjects, and
 //! a record is read only when both are exactly those.
 
-use p256::ecdsa::{SigningKey, VerifyingKey};
+use p256::ecdsa::VerifyingKey;
 use proofroom_canonical::{
     Digest,
     json::{self, JsonError},
@@ -10,7 +10,7 @@ use proofroom_tlog::LeafKind;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    dsse::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES},
+    dsse::{Envelope, EnvelopeError, EnvelopeSigner, MAX_ENVELOPE_BYTES},
     event::{RunStatus, SessionEnd},
     statement::{
         AGENT_SESSION_V1, AgentSession, DESTRUCTION_V1, Destruction, MODEL_RUN_V1, ModelRun,
@@ -113,8 +113,11 @@ impl<P> VerifiedRecord<P> {
 /// Makes the statement about `predicate` and signs it.
 ///
 /// # Errors
-/// [`RecordError::Contradiction`] when the predicate contradicts itself.
-pub fn seal<P: Predicate>(predicate: P, key: &SigningKey) -> Result<SealedRecord, RecordError> {
+/// [`RecordError::Contradiction`] when the predicate contradicts itself, [`EnvelopeError::NotSigned`].
+pub fn seal<P: Predicate>(
+    predicate: P,
+    signer: &impl EnvelopeSigner,
+) -> Result<SealedRecord, RecordError> {
     if let Some(words) = predicate.contradiction() {
         return Err(RecordError::Contradiction(words));
     }
@@ -128,7 +131,7 @@ pub fn seal<P: Predicate>(predicate: P, key: &SigningKey) -> Result<SealedRecord
         wanted: P::TYPE,
         source,
     })?;
-    let bytes = Envelope::sign(&payload, key).to_bytes()?;
+    let bytes = Envelope::sign_with(&payload, signer)?.to_bytes()?;
     let digest = Digest::of(&bytes);
     Ok(SealedRecord { bytes, digest })
 }

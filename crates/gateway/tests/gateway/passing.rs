@@ -204,3 +204,57 @@ async fn other_routes_are_a_clear_404_in_the_clients_format() {
     assert_eq!(got.status, 404);
     world.no_record();
 }
+
+#[tokio::test]
+async fn the_head_of_a_whole_answer_names_its_record() {
+    let upstream = FakeUpstream::plain().await;
+    let mut world = World::new(standard(upstream.address));
+    let response = world
+        .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+        .await;
+    let (digest, _) = world.record().await;
+    let head = response.headers();
+    assert_eq!(head["x-proofroom-record"], digest.to_string().as_str());
+    assert_eq!(head["x-proofroom-status"], "complete");
+}
+
+#[tokio::test]
+async fn what_arrived_together_goes_out_together_and_unchanged() {
+    let upstream = FakeUpstream::plain().await;
+    let mut world = World::new(standard(upstream.address));
+    let chunks = upstream.stream("text/event-stream");
+    let events: Vec<Bytes> = (0..12)
+        .map(|n| Bytes::from(format!("data: {{\"n\":{n}}}\n\n")))
+        .collect();
+    for event in &events {
+        chunks.send(Ok(event.clone())).await.unwrap();
+    }
+    drop(chunks);
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
+    assert_eq!(got.body, events.concat());
+    let (_, record) = world.record().await;
+    assert_eq!(record.response.unwrap().digest, Digest::of(events.concat()));
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_what_is_held_passes_unchanged() {
+    let upstream = FakeUpstream::plain().await;
+    let mut world = World::new(standard(upstream.address));
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(3 * 1024 * 1024));
+    upstream.reply(Reply::Whole(200, "application/json", long.clone().into()));
+    let got = Got::of(
+        world
+            .post(&world.caller(1), CHAT, chat("std-model", "hi"))
+            .await,
+    )
+    .await;
+    assert_eq!(got.body, long);
+    let (digest, record) = world.record().await;
+    assert_eq!(got.trailer("x-proofroom-record"), digest.to_string());
+    assert_eq!(record.response.unwrap().bytes, long.len() as u64);
+}

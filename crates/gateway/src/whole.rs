@@ -1,0 +1,114 @@
+//! An answer that is one JSON document: read to its end, recorded, and then given to the client at
+//! once, so that its head can name the record. No client can use part of such an answer.
+
+use bytes::BytesMut;
+use http::{Response, response::Parts};
+use hyper::body::Incoming;
+use proofroom_llm::Framing;
+use proofroom_record::event::RunStatus;
+
+use crate::{
+    answer::{AnswerBody, trailers},
+    draft::Draft,
+    prompt::Prompt,
+    pump::{self, Arriving, Limits, Passed, Stop, head},
+    refusal::Refusal,
+    run::{Reply, answer_alone},
+};
+
+/// The most bytes that are held. A longer answer is passed on while it arrives.
+const HELD_BYTES: usize = 1024 * 1024;
+
+/// How reading ended.
+enum Read {
+    /// All is there.
+    Whole(Vec<u8>),
+    /// More than is held.
+    TooLong(Vec<u8>),
+    Stopped(Stop),
+}
+
+/// Gives the answer to the client and closes the run's record.
+pub(crate) async fn answer(
+    draft: Draft,
+    parts: &Parts,
+    body: Incoming,
+    mut passed: Passed,
+    mut reply: Reply,
+) {
+    let limits = Limits::of(&draft.core.limits);
+    let mut body = Arriving::new(body);
+    let read = tokio::select! {
+        biased;
+        () = reply.closed() => Read::Stopped(Stop::ClientGone),
+        read = read(&mut body, limits) => read,
+    };
+    match read {
+        Read::Whole(held) => {
+            passed.take(&held);
+            let head = head(&draft, parts, AnswerBody::empty());
+            give(draft, head, held, passed, reply).await;
+        }
+        Read::TooLong(held) => {
+            let body = body.with(Prompt::new(held).to_bytes());
+            pump::stream(draft, parts, (body, Framing::Json), passed, reply).await;
+        }
+        Read::Stopped(stop) => {
+            drop(body);
+            stopped(draft, parts, passed, stop, reply).await;
+        }
+    }
+}
+
+async fn read(body: &mut Arriving, limits: Limits) -> Read {
+    let mut held = BytesMut::new();
+    loop {
+        match body.next(limits).await {
+            Ok(chunk) => held.extend_from_slice(&chunk),
+            Err(Stop::End) => return Read::Whole(held.into()),
+            Err(stop) => return Read::Stopped(stop),
+        }
+        if held.len() > HELD_BYTES {
+            return Read::TooLong(held.into());
+        }
+    }
+}
+
+/// Record first, then the answer, whose head names the record.
+pub(crate) async fn give(
+    draft: Draft,
+    mut head: Response<AnswerBody>,
+    held: Vec<u8>,
+    passed: Passed,
+    reply: Reply,
+) {
+    let api = draft.opening.api;
+    let (end, status) = pump::end(&draft, head.status(), passed, Stop::End);
+    let answer = match draft.close(end).await {
+        Ok(record) => {
+            let named = trailers(record, status);
+            head.headers_mut().extend(named.clone());
+            let body = Prompt::new(held).to_bytes();
+            head.map(|_| AnswerBody::ready(body, Some(named)))
+        }
+        Err(_) => Refusal::closed().response(api),
+    };
+    // a client that is gone needs no answer; the record is kept
+    drop(reply.send(answer));
+}
+
+/// The client gets an error in its API's format and nothing of the answer.
+async fn stopped(draft: Draft, parts: &Parts, passed: Passed, stop: Stop, reply: Reply) {
+    match stop {
+        Stop::Fault(fault) => {
+            let http_status = Some(parts.status.as_u16());
+            let status = RunStatus::UpstreamError;
+            answer_alone(draft, &fault.refusal(), status, http_status, reply).await;
+        }
+        Stop::ClientGone | Stop::End => {
+            let (end, _) = pump::end(&draft, parts.status, passed, stop);
+            // nobody is there to be told; a record that is lost closes the gateway
+            drop(draft.close(end).await);
+        }
+    }
+}
