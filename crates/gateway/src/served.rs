@@ -84,7 +84,7 @@ pub(crate) async fn get_plain(uri: Uri, max: usize) -> Result<Bytes, FetchFailur
     let body = tokio::time::timeout(TIMEOUT, body)
         .await
         .map_err(|_| unreachable())?;
-    body.map(|body| body.to_bytes())
+    body.map(http_body_util::Collected::to_bytes)
         .map_err(|_| FetchFailure::Body)
 }
 

@@ -215,6 +215,43 @@ async fn evidence_is_renewed_in_the_background_before_it_expires() {
 }
 
 #[tokio::test]
+async fn a_tended_upstream_is_verified_and_renewed_before_any_request_waits_for_it() {
+    let attested = TeeUpstream::start().await;
+    let mut world = World::new(tee(attested.upstream.address));
+    let caller = world.caller(1);
+    let verified = async |world: &World, times| {
+        world.gateway.tend();
+        while world.events.verified() < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    verified(&world, 1).await;
+    world.gateway.tend();
+    ask(&mut world, &caller, "tee-model").await;
+    assert_eq!(attested.fetched(), 1, "the request found it verified");
+    world.clock.advance_seconds(500);
+    attested.attest(seconds(500), |_| ());
+    verified(&world, 2).await;
+    world.clock.advance_seconds(200);
+    let (got, _) = ask(&mut world, &caller, "tee-model").await;
+    assert_eq!((got.status.as_u16(), attested.fetched()), (200, 2));
+    // wrong evidence closes the way without a request, and is asked about again later
+    world.clock.advance_seconds(400);
+    attested.attest(seconds(1100), |plan| plan.tcb = TcbAnswer::OutOfDate);
+    world.gateway.tend();
+    while world.events.closed().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    is_refused(&got, &record, "evidence-refused");
+    attested.attest(seconds(1131), |_| ());
+    world.clock.advance_seconds(31);
+    verified(&world, 3).await;
+    let (got, _) = ask(&mut world, &caller, "tee-model").await;
+    assert_eq!(got.status, 200);
+}
+
+#[tokio::test]
 async fn evidence_with_another_nonce_status_or_model_is_refused() {
     let mut attested = TeeUpstream::start().await;
     let mut world = World::new(tee(attested.upstream.address));

@@ -194,6 +194,15 @@ impl Events {
         let verified = |event: &&RunEvent| matches!(event, RunEvent::UpstreamVerified { .. });
         events.iter().filter(verified).count()
     }
+
+    pub fn closed(&self) -> Vec<&'static str> {
+        let events = self.0.lock().unwrap();
+        let codes = events.iter().filter_map(|event| match event {
+            RunEvent::UpstreamClosed { code, .. } => Some(*code),
+            _ => None,
+        });
+        codes.collect()
+    }
 }
 
 impl RunObserver for Events {
