@@ -3,6 +3,7 @@
 #![no_main]
 
 use proofroom_record::{
+    policy_version::PolicyHistory,
     predicate::{open, read_unverified},
     statement::{AgentSession, Destruction, ModelRun},
 };
@@ -11,5 +12,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let key = p256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap();
     let _ = read_unverified::<ModelRun>(bytes);
     let _ = read_unverified::<Destruction>(bytes);
+    assert!(PolicyHistory::verify([bytes], key.verifying_key()).is_err());
     assert!(open::<AgentSession>(bytes, key.verifying_key()).is_err());
 });

@@ -189,6 +189,19 @@ pub fn is_credential(rule: &str) -> bool {
     detectors.any(|known| known.id == rule && known.severity == Severity::Highest)
 }
 
+/// Whether `rule` is a built-in detector of credentials, sure or not.
+#[must_use]
+pub(crate) fn is_secret(rule: &str) -> bool {
+    let tables = [
+        secrets::DETECTORS,
+        vendor::DETECTORS,
+        assignment::DETECTORS,
+        tokens::DETECTORS,
+    ];
+    let mut detectors = tables.into_iter().flatten();
+    detectors.any(|known| known.id == rule)
+}
+
 /// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
 pub(crate) fn compile(pattern: &str) -> Option<Regex> {
     Regex::builder()

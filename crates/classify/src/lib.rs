@@ -30,7 +30,7 @@ pub use classifier::{
 pub use detect::is_credential;
 pub use finding::{AppliedException, Classification, Confidence, Finding, MAX_FINDINGS};
 pub use label::{HighWater, Label, Levels, MAX_LEVELS, RAISED, asked_for};
-pub use policy::ClassificationPolicy;
+pub use policy::{ClassificationPolicy, KeptFinding, Relabelled};
 pub use problem::{ExampleOutcome, PolicyProblem};
 pub use routing::{
     Assurance, Candidate, MAX_SURVEYED, Refusal, Rejection, RouteDecision, RouteRequest,

@@ -1,10 +1,14 @@
 //! What carries which label, as the customer's `classification.toml` says. Read once, never changed.
 
 mod load;
+mod redaction;
+mod relabel;
 #[cfg(test)]
 mod tests;
 
 use proofroom_canonical::{Digest, Timestamp};
+
+pub use relabel::{KeptFinding, Relabelled};
 
 use crate::{
     Classifier, ExampleOutcome, Label, Levels, PolicyProblem, problem::Problems, table::Globs,
@@ -24,6 +28,8 @@ pub struct ClassificationPolicy {
     pub(crate) paths: Vec<PathRule>,
     pub(crate) repositories: Vec<RepositoryRule>,
     pub(crate) exceptions: Vec<Exception>,
+    /// Rules whose findings are replaced before a request leaves for a tier that proves nothing.
+    pub(crate) redacted: Vec<String>,
     pub(crate) digest: Digest,
 }
 
@@ -82,6 +88,13 @@ impl ClassificationPolicy {
     #[must_use]
     pub const fn unreadable_label(&self) -> Label {
         self.unreadable
+    }
+
+    /// Whether findings of `rule` are replaced by placeholders before a request leaves for a tier that
+    /// proves nothing about itself.
+    #[must_use]
+    pub fn redacts(&self, rule: &str) -> bool {
+        self.redacted.iter().any(|redacted| redacted == rule)
     }
 
     /// Digest of the file's bytes.

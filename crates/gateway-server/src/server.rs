@@ -274,6 +274,7 @@ async fn front(
     let gateway = Gateway::new(GatewayConfig {
         classification: parts.classification,
         routing: parts.routing,
+        shadow: None,
         upstreams: parts.upstreams,
         appraisal: parts.appraisal,
         signing_key: parts.signing_key,
@@ -290,13 +291,8 @@ async fn front(
         attestation: parts.standing.attestation(),
         idle: parts.config.session_idle,
     };
-    let sessions = Sessions::resume(
-        gateway.clone(),
-        Arc::clone(&permission),
-        facts,
-        history.finish(),
-    )
-    .await?;
+    let (served, left) = (gateway.clone(), history.finish());
+    let sessions = Sessions::resume(served, Arc::clone(&permission), facts, left).await?;
     let identity = Identity::new(parts.standing, record_key, tls_key, parts.policies);
     Ok(Front {
         gateway,

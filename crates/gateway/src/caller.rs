@@ -6,7 +6,7 @@ use proofroom_canonical::{Digest, SessionId};
 use proofroom_classify::{HighWater, Label};
 use tokio::sync::Semaphore;
 
-use crate::gate::Gate;
+use crate::{gate::Gate, redaction::Names};
 
 /// What the channel's other end is known to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Caller {
     pub(crate) identity: CallerIdentity,
     pub(crate) gate: Arc<dyn Gate>,
     state: Mutex<State>,
+    /// The session's placeholders.
+    pub(crate) names: Names,
     pub(crate) slots: Arc<Semaphore>,
     runs_at_once: usize,
 }
@@ -46,6 +48,11 @@ pub struct Standing {
 #[derive(Debug)]
 struct State {
     high_water: HighWater,
+    /// The highest label of what may have been forwarded: below the mark where what raised it was
+    /// replaced by placeholders.
+    forwarded: HighWater,
+    /// The mark under rules that decide beside the ones in force.
+    shadow: HighWater,
     next: u64,
 }
 
@@ -56,6 +63,9 @@ pub(crate) struct Position {
     pub(crate) sequence: u64,
     pub(crate) before: Label,
     pub(crate) after: Label,
+    /// The highest label of what the session has forwarded, with this request as it is to be
+    /// forwarded.
+    pub(crate) forwarded: Label,
 }
 
 impl Caller {
@@ -70,8 +80,11 @@ impl Caller {
             gate,
             state: Mutex::new(State {
                 high_water: HighWater::new(standing.high_water),
+                forwarded: HighWater::new(standing.high_water),
+                shadow: HighWater::new(standing.high_water),
                 next: standing.next,
             }),
+            names: Names::default(),
             slots: Arc::new(Semaphore::new(runs_at_once)),
             runs_at_once,
         }
@@ -108,24 +121,41 @@ impl Caller {
         self.lock().next
     }
 
-    /// Takes the next place in the session for a request of `label`.
-    pub(crate) fn begin(&self, label: Label) -> Position {
+    /// Takes the next place in the session for a request of `label`, of which nothing above `forwarded`
+    /// is to be forwarded.
+    pub(crate) fn begin(&self, label: Label, forwarded: Label) -> Position {
         let mut state = self.lock();
         let before = state.high_water.label();
         let after = state.high_water.raise(label);
+        let forwarded = state.forwarded.raise(forwarded);
         let sequence = state.next;
         state.next = state.next.saturating_add(1);
         Position {
             sequence,
             before,
             after,
+            forwarded,
         }
+    }
+
+    /// A request goes as it came after all. It is routed on the session's mark, which is never below
+    /// what was forwarded.
+    pub(crate) fn forwards_unchanged(&self, label: Label) {
+        let _forwarded = self.lock().forwarded.raise(label);
+    }
+
+    /// The session's mark under other rules, with a request that has this label under them.
+    pub(crate) fn raise_shadow(&self, label: Label) -> Label {
+        self.lock().shadow.raise(label)
     }
 
     /// Takes the next place for a request that could not be read, and so has no label.
     pub(crate) fn begin_unclassified(&self) -> Position {
-        let mark = self.high_water();
-        self.begin(mark)
+        let (mark, forwarded) = {
+            let state = self.lock();
+            (state.high_water.label(), state.forwarded.label())
+        };
+        self.begin(mark, forwarded)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -274,7 +274,13 @@ impl Upstream {
             .then_some(model)
     }
 
-    fn speaks(&self, api: Api) -> bool {
+    /// Whether it can be asked for what clients post to `path` for, in that format or another.
+    #[must_use]
+    pub fn answers(&self, path: &str) -> bool {
+        Api::at_path(path).is_some_and(|api| self.spoken(api).is_some())
+    }
+
+    pub(crate) fn speaks(&self, api: Api) -> bool {
         self.apis.contains(&UpstreamApi::of(api))
     }
 

@@ -6,13 +6,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use http::{HeaderMap, HeaderValue, header};
 use proofroom_canonical::{Digest, Nonce, RunId, Timestamp};
 use proofroom_classify::{Classification, Label};
-use proofroom_llm::{Api, RequestFacts, Usage};
+use proofroom_llm::{Api, Placeholder, RequestFacts, Usage};
 use proofroom_record::{
     event::RunStatus,
     predicate::seal,
     statement::{
         ClassificationResult, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
-        RoutingResult, TokenCount, UpstreamFacts,
+        RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
     },
 };
 
@@ -55,6 +55,10 @@ pub(crate) struct Draft {
     pub(crate) translating: Option<Translating>,
     /// What the caller's gate holds until the run has ended.
     pub(crate) admission: Admission,
+    pub(crate) shadow: Option<ShadowResult>,
+    pub(crate) redaction: Option<RedactionResult>,
+    /// What stands in what was forwarded, until the answer is there.
+    pub(crate) placeholders: Vec<Placeholder>,
 }
 
 /// How a run ended.
@@ -88,8 +92,9 @@ impl Draft {
         arrival: &Arrival,
         facts: &RequestFacts,
         classification: &Classification,
+        forwarded: Label,
     ) -> Self {
-        let position = caller.begin(classification.label);
+        let position = caller.begin(classification.label, forwarded);
         let streaming = match facts.delivery {
             proofroom_llm::Delivery::Stream => Streaming::Yes,
             proofroom_llm::Delivery::Whole => Streaming::No,
@@ -115,6 +120,7 @@ impl Draft {
             tier: None,
             upstream: None,
             rejected: Vec::new(),
+            inputs: None,
         };
         Self {
             core,
@@ -128,6 +134,9 @@ impl Draft {
             upstream: None,
             translating: None,
             admission: Admission::free(),
+            shadow: None,
+            redaction: None,
+            placeholders: Vec::new(),
         }
     }
 
@@ -234,6 +243,7 @@ impl Draft {
     fn predicate(self, end: End) -> ModelRun {
         let levels = self.core.levels();
         let identity = self.caller.identity();
+        let forwarded = self.request.forwarded.is_some();
         ModelRun {
             run: self.opening.run,
             session: identity.session,
@@ -247,9 +257,11 @@ impl Draft {
                 high_water_after: levels.name(self.position.after).to_owned(),
                 findings: self.findings,
                 policy: self.core.classification_digest,
+                redaction: self.redaction.filter(|_| forwarded),
             },
             request: self.request,
             routing: self.routing,
+            shadow: self.shadow,
             upstream: self.upstream,
             response: end.response,
             translated: self.translating.map(Translating::record),

@@ -39,6 +39,7 @@ use crate::{
     refusal::Refusal,
     run::{self, Incoming},
     setup::{self, SetupProblem},
+    shadow::{Shadow, ShadowRules},
     signer::RecordSigner,
     sink::RecordSink,
 };
@@ -49,6 +50,8 @@ pub struct Config {
     pub classification: ClassificationPolicy,
     /// Which label may go where.
     pub routing: RoutingPolicy,
+    /// Rules that decide beside these and change nothing.
+    pub shadow: Option<ShadowRules>,
     /// Which upstreams there are.
     pub upstreams: UpstreamsConfig,
     /// Appraisal policies by the file name that the upstreams file gives.
@@ -106,6 +109,7 @@ pub(crate) struct Core {
     levels: Levels,
     pub(crate) classification_digest: Digest,
     pub(crate) routing: RoutingPolicy,
+    pub(crate) shadow: Option<Shadow>,
     pub(crate) upstreams: UpstreamsConfig,
     channels: BTreeMap<String, Channel>,
     pub(crate) signer: RecordSigner,
@@ -149,6 +153,7 @@ impl Gateway {
             classification_digest: config.classification.digest(),
             classifier: Classifier::new(&config.classification),
             routing: config.routing,
+            shadow: config.shadow.map(Shadow::new),
             upstreams: config.upstreams,
             channels,
             signer,
@@ -287,11 +292,30 @@ impl Core {
     }
 
     pub(crate) fn classify(&self, segments: &[Segment<'_>], caller: &Caller) -> Classification {
-        let context = Context {
+        self.classifier.classify(segments, &self.context(caller))
+    }
+
+    /// What the rules beside the ones in force find; nothing where there are none.
+    pub(crate) fn classify_beside(
+        &self,
+        segments: &[Segment<'_>],
+        caller: &Caller,
+    ) -> Option<Classification> {
+        let shadow = self.shadow.as_ref()?;
+        let context = self.context(caller);
+        Some(shadow.classifier.classify(segments, &context))
+    }
+
+    fn context<'a>(&self, caller: &'a Caller) -> Context<'a> {
+        Context {
             repository: &caller.identity().repository,
             now: self.clock.now(),
-        };
-        self.classifier.classify(segments, &context)
+        }
+    }
+
+    /// Whether findings of `rule` are replaced.
+    pub(crate) fn redacts(&self, rule: &str) -> bool {
+        self.classifier.policy().redacts(rule)
     }
 
     pub(crate) fn channel(&self, upstream: &str) -> Option<&Channel> {
@@ -335,6 +359,12 @@ impl Core {
                 region: upstream.region.clone(),
             })
             .collect()
+    }
+
+    /// Whether `offer` is of an upstream that is asked in `api` itself.
+    pub(crate) fn is_native(&self, offer: &UpstreamOffer, api: Api) -> bool {
+        let mut upstreams = self.upstreams.iter();
+        upstreams.any(|upstream| upstream.name == offer.name && upstream.speaks(api))
     }
 
     /// The upstreams that speak only APIs into which `api` is not translated; routing does not see them.

@@ -1,5 +1,5 @@
 //! The answer on its way to the client: every chunk goes out at once, and is hashed and metered as
-//! it passes. Nothing is changed and nothing is kept.
+//! it passes. Nothing is changed, but for placeholders that are put back, and nothing is kept.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
@@ -9,7 +9,7 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use proofroom_canonical::Hasher;
-use proofroom_llm::{Ending, Framing, ResponseMeter, error_event};
+use proofroom_llm::{Ending, Framing, ResponseMeter, Restorer, error_event};
 use proofroom_record::{event::RunStatus, statement::ModelResponse};
 use tokio::sync::mpsc;
 
@@ -57,27 +57,31 @@ impl Passed {
 }
 
 /// Gives `response` to the client and closes the run's record at its end.
-pub(crate) async fn answer(draft: Draft, response: UpstreamResponse, reply: Reply) {
+pub(crate) async fn answer(mut draft: Draft, response: UpstreamResponse, reply: Reply) {
     let (parts, body) = response.into_parts();
     let framing = parts
         .headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .map_or(Framing::Json, Framing::of_content_type);
-    let passed = Passed::new(ResponseMeter::new(draft.opening.api, framing));
+    let api = draft.opening.api;
+    let passed = Passed::new(ResponseMeter::new(api, framing));
+    let placeholders = std::mem::take(&mut draft.placeholders);
+    let restorer = (!placeholders.is_empty()).then(|| Restorer::new(api, framing, placeholders));
+    let body = Arriving::new(body);
     match framing {
-        Framing::Json => whole::answer(draft, &parts, body, passed, reply).await,
+        Framing::Json => whole::answer(draft, &parts, (body, restorer), passed, reply).await,
         Framing::EventStream => {
-            stream(draft, &parts, (Arriving::new(body), framing), passed, reply).await;
+            stream(draft, &parts, (body, framing, restorer), passed, reply).await;
         }
     }
 }
 
-/// Streams a body to the client.
+/// Streams a body to the client, with what `restorer` knows put back.
 pub(crate) async fn stream(
-    draft: Draft,
+    mut draft: Draft,
     parts: &Parts,
-    (mut body, framing): (Arriving, Framing),
+    (mut body, framing, mut restorer): (Arriving, Framing, Option<Restorer>),
     mut passed: Passed,
     reply: Reply,
 ) {
@@ -87,9 +91,13 @@ pub(crate) async fn stream(
     let head = head(&draft, parts, AnswerBody::stream(receiver));
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
-        Ok(()) => pass(&mut body, &frames, &mut passed, Limits::of(&core.limits)).await,
+        Ok(()) => {
+            let limits = Limits::of(&core.limits);
+            pass(&mut body, &frames, &mut passed, restorer.as_mut(), limits).await
+        }
     };
     drop(body);
+    note_restored(&mut draft, restorer.as_ref());
     if let (Stop::Fault(fault), Framing::EventStream) = (stop, framing) {
         let refusal = fault.refusal();
         let status = refusal.status.as_u16();
@@ -102,6 +110,13 @@ pub(crate) async fn stream(
         }
     }
     finish(draft, parts.status, passed, stop, &frames).await;
+}
+
+/// Writes into the record how often something was put back.
+pub(crate) const fn note_restored(draft: &mut Draft, restorer: Option<&Restorer>) {
+    if let (Some(restored), Some(redaction)) = (restorer, &mut draft.redaction) {
+        redaction.restored = restored.restored();
+    }
 }
 
 /// Record first; only then does the client see the end of its answer.
@@ -234,31 +249,57 @@ async fn pass(
     body: &mut Arriving,
     frames: &mpsc::Sender<AnswerFrame>,
     passed: &mut Passed,
+    mut restorer: Option<&mut Restorer>,
     limits: Limits,
 ) -> Stop {
     let mut first = true;
-    loop {
+    let ended = loop {
         let next = tokio::select! {
             biased;
             () = frames.closed() => return Stop::ClientGone,
             next = body.next(limits) => next,
         };
         let chunk = match next {
-            Err(stop) => return stop,
+            Err(stop) => break stop,
             // the first is what the client waits for
             Ok(chunk) if std::mem::take(&mut first) => chunk,
             Ok(chunk) => together(chunk, body).await,
         };
         if passed.bytes.saturating_add(chunk.len() as u64) > limits.bytes {
-            return Stop::Fault(UpstreamFault::TooLarge);
+            break Stop::Fault(UpstreamFault::TooLarge);
         }
-        // a client that takes nothing for so long counts as gone
-        let sent = frames.send_timeout(Ok(Frame::data(chunk.clone())), limits.idle);
-        if sent.await.is_err() {
-            return Stop::ClientGone;
+        let chunk = match &mut restorer {
+            Some(restorer) => Bytes::from(restorer.push(&chunk)),
+            None => chunk,
+        };
+        if let Err(stop) = hand_on(chunk, frames, passed, limits).await {
+            return stop;
         }
-        passed.take(&chunk);
+    };
+    // what may have been the beginning of a placeholder
+    let held = restorer.map_or_else(Vec::new, Restorer::finish);
+    match hand_on(Bytes::from(held), frames, passed, limits).await {
+        Ok(()) => ended,
+        Err(stop) => stop,
     }
+}
+
+async fn hand_on(
+    chunk: Bytes,
+    frames: &mpsc::Sender<AnswerFrame>,
+    passed: &mut Passed,
+    limits: Limits,
+) -> Result<(), Stop> {
+    if chunk.is_empty() {
+        return Ok(());
+    }
+    // a client that takes nothing for so long counts as gone
+    let sent = frames.send_timeout(Ok(Frame::data(chunk.clone())), limits.idle);
+    if sent.await.is_err() {
+        return Err(Stop::ClientGone);
+    }
+    passed.take(&chunk);
+    Ok(())
 }
 
 /// `chunk` and those behind it that have arrived.

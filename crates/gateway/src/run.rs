@@ -6,13 +6,13 @@ use std::sync::Arc;
 use http::{HeaderMap, Response, StatusCode, header};
 use proofroom_canonical::Digest;
 use proofroom_classify::{
-    Classification, Confidence, Finding, Label, Levels, RAISED, RouteDecision, RouteRequest,
-    Segment, asked_for,
+    Assurance, Classification, Confidence, Finding, Label, Levels, RAISED, RouteDecision,
+    RouteRequest, Segment, UpstreamOffer, asked_for,
 };
-use proofroom_llm::{RequestFacts, inspect};
+use proofroom_llm::{RequestFacts, Restorer, inspect};
 use proofroom_record::{
     event::RunStatus,
-    statement::{ModelResponse, RejectedUpstream},
+    statement::{ModelResponse, RejectedUpstream, RoutingInputs},
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -24,8 +24,10 @@ use crate::{
     gateway::Core,
     headers,
     prompt::{Arrival, Content, Prompt},
+    redaction::{Redacted, Values, redact},
     refusal::Refusal,
     sending::{Chosen, Outgoing, try_candidates},
+    shadow::Shadowed,
 };
 
 /// The most bytes of a request that are classified on the network's own threads. Larger ones go to
@@ -49,6 +51,9 @@ pub(crate) struct Reading {
     facts: RequestFacts,
     classification: Classification,
     prompt: Prompt,
+    /// The request without what was found in it, where the policy wants that and it can be done.
+    redacted: Option<Redacted>,
+    shadowed: Option<Shadowed>,
 }
 
 /// Closes the gateway when a run's task ends without having ended the run: its record is lost.
@@ -91,15 +96,29 @@ pub(crate) async fn conduct(
                 facts,
                 classification,
                 prompt,
+                redacted,
+                shadowed,
             } = reading;
-            let draft = Draft::classified(core, caller, opening, &arrival, &facts, &classification);
+            let forwarded = redacted
+                .as_ref()
+                .map_or(classification.label, |redacted| redacted.label);
+            let draft = Draft::classified(
+                core,
+                caller,
+                opening,
+                &arrival,
+                &facts,
+                &classification,
+                forwarded,
+            );
             let outgoing = Outgoing {
                 facts,
                 prompt,
                 headers,
                 query,
             };
-            route(draft, outgoing, reply).await;
+            let label = classification.label;
+            route(draft, outgoing, (redacted, label), shadowed, reply).await;
         }
     }
     unrecorded.0 = None;
@@ -194,38 +213,96 @@ fn inspect_and_classify(
     beside: &Beside,
 ) -> Result<Reading, Refusal> {
     let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
-    let asked = asked_in_texts(core.levels(), &facts).max(beside.asked);
-    let mut classification = {
-        let texts = facts.segments.iter().map(|segment| Segment {
-            text: segment.text.expose(),
-            origin: origin(segment.origin),
-            path: segment.path.as_deref(),
+    let (classification, shadowed) = with_segments(&facts, beside, |segments| {
+        let mut found = core.classify(segments, caller);
+        let shadow = core.classify_beside(segments, caller);
+        let asked = asked_in_texts(core.levels(), &facts).max(beside.asked);
+        if let Some(label) = asked {
+            raise(&mut found, label);
+        }
+        let shadowed = shadow.zip(core.shadow.as_ref()).map(|(mut other, shadow)| {
+            if let Some(label) = asked.and_then(|label| same(core, shadow.levels(), label)) {
+                raise(&mut other, label);
+            }
+            shadow.compare(core.levels(), &found, &other)
         });
-        // the model's name and the headers reach the upstream too
-        let beside = beside
-            .texts
-            .iter()
-            .map(String::as_str)
-            .chain([&*facts.model]);
-        let segments: Vec<Segment<'_>> = texts
-            .chain(beside.map(|text| Segment {
-                text,
-                origin: proofroom_classify::Origin::User,
-                path: None,
-            }))
-            .collect();
-        core.classify(&segments, caller)
-    };
-    if let Some(label) = asked {
-        raise(&mut classification, label);
-    }
+        (found, shadowed)
+    });
+    let redacted = redacted(core, caller, (&prompt, &facts), &classification, beside);
     // the texts are wiped here, not at the end of a long answer
     facts.segments = Vec::new();
     Ok(Reading {
         facts,
         classification,
         prompt,
+        redacted,
+        shadowed,
     })
+}
+
+/// The level of the same name among others.
+fn same(core: &Core, levels: &Levels, label: Label) -> Option<Label> {
+    levels.label(core.levels().name(label))
+}
+
+/// Every text that an upstream would see.
+fn with_segments<T>(
+    facts: &RequestFacts,
+    beside: &Beside,
+    work: impl FnOnce(&[Segment<'_>]) -> T,
+) -> T {
+    let texts = facts.segments.iter().map(|segment| Segment {
+        text: segment.text.expose(),
+        origin: origin(segment.origin),
+        path: segment.path.as_deref(),
+    });
+    // the model's name and the headers reach the upstream too
+    let beside = beside
+        .texts
+        .iter()
+        .map(String::as_str)
+        .chain([&*facts.model]);
+    let segments: Vec<Segment<'_>> = texts
+        .chain(beside.map(|text| Segment {
+            text,
+            origin: proofroom_classify::Origin::User,
+            path: None,
+        }))
+        .collect();
+    work(&segments)
+}
+
+/// The request without the findings that the policy wants replaced, if that can be done exactly.
+fn redacted(
+    core: &Core,
+    caller: &Caller,
+    (prompt, facts): (&Prompt, &RequestFacts),
+    found: &Classification,
+    beside: &Beside,
+) -> Option<Redacted> {
+    if !Restorer::covers(facts.api) {
+        return None;
+    }
+    let replaces = |rule: &str| core.redacts(rule);
+    let values = Values::of(facts, found, replaces)?;
+    let read = |body: &[u8]| {
+        let mut facts = inspect(facts.api, body).ok()?;
+        let mut left = with_segments(&facts, beside, |segments| core.classify(segments, caller));
+        if let Some(label) = asked_in_texts(core.levels(), &facts).max(beside.asked) {
+            raise(&mut left, label);
+        }
+        facts.segments = Vec::new();
+        Some((facts, left))
+    };
+    let names = &caller.names;
+    redact(
+        &values,
+        names,
+        &*core.entropy,
+        (prompt, facts),
+        replaces,
+        read,
+    )
 }
 
 const fn origin(origin: proofroom_llm::Origin) -> proofroom_classify::Origin {
@@ -240,24 +317,91 @@ const fn origin(origin: proofroom_llm::Origin) -> proofroom_classify::Origin {
     }
 }
 
-async fn route(mut draft: Draft, outgoing: Outgoing, reply: Reply) {
+async fn route(
+    mut draft: Draft,
+    mut outgoing: Outgoing,
+    (redacted, label): (Option<Redacted>, Label),
+    shadowed: Option<Shadowed>,
+    reply: Reply,
+) {
     if let Err(refusal) = gate::admit(&mut draft).await {
         return answer_alone(draft, &refusal, RunStatus::Refused, None, reply).await;
     }
     let core = Arc::clone(&draft.core);
-    let model = &outgoing.facts.model;
+    let api = draft.opening.api;
+    let model = outgoing.facts.model.clone();
+    let offers = core.offers_for(api, &model);
+    let (offers, not_permitted) = gate::permitted(&*draft.caller.gate, offers, &model);
+    let identity = draft.caller.identity().clone();
     let request = RouteRequest {
         label: draft.position.after,
-        model,
-        repository: &draft.caller.identity().repository,
-        person: &draft.caller.identity().person,
+        model: &model,
+        repository: &identity.repository,
+        person: &identity.person,
     };
-    let api = draft.opening.api;
-    let offers = core.offers_for(api, model);
-    let (offers, not_permitted) = gate::permitted(&*draft.caller.gate, offers, model);
-    let decision = core.routing.route(&request, &offers);
+    draft.routing.inputs = Some(RoutingInputs {
+        repository: identity.repository.clone(),
+        person: identity.person.clone(),
+    });
+    if let (Some(shadow), Some(shadowed)) = (&core.shadow, shadowed) {
+        let mark = draft.caller.raise_shadow(shadowed.label);
+        draft.shadow = Some(shadow.result(shadowed, mark, request, &offers));
+    }
+    let decision = match redacted.and_then(|found| unproven(&core, found, &draft, request, &offers))
+    {
+        Some((redacted, decision)) => {
+            use_redacted(&mut draft, &mut outgoing, redacted);
+            decision
+        }
+        None => {
+            draft.caller.forwards_unchanged(label);
+            core.routing.route(&request, &offers)
+        }
+    };
     draft.routing.rejected = core.not_speaking(api);
     draft.routing.rejected.extend(not_permitted);
+    carry_out(draft, outgoing, decision, reply).await;
+}
+
+/// Where the changed request may go, if that is a tier that proves nothing: an attested one gets the
+/// request as it came.
+fn unproven(
+    core: &Core,
+    redacted: Redacted,
+    draft: &Draft,
+    request: RouteRequest<'_>,
+    offers: &[UpstreamOffer],
+) -> Option<(Redacted, RouteDecision)> {
+    let request = RouteRequest {
+        label: draft.position.forwarded,
+        ..request
+    };
+    // placeholders are put back in answers of the client's own format
+    let api = draft.opening.api;
+    let native = offers.iter().filter(|offer| core.is_native(offer, api));
+    let native: Vec<UpstreamOffer> = native.cloned().collect();
+    let decision = core.routing.route(&request, &native);
+    let unattested = matches!(
+        decision,
+        RouteDecision::Send {
+            assurance: Assurance::Unattested,
+            ..
+        }
+    );
+    unattested.then_some((redacted, decision))
+}
+
+fn use_redacted(draft: &mut Draft, outgoing: &mut Outgoing, redacted: Redacted) {
+    let levels = draft.core.levels();
+    let label = levels.name(redacted.label);
+    let mark = levels.name(draft.position.forwarded);
+    draft.redaction = Some(redacted.result(label, mark));
+    draft.placeholders = redacted.placeholders;
+    outgoing.prompt = redacted.prompt;
+    outgoing.facts = redacted.facts;
+}
+
+async fn carry_out(mut draft: Draft, outgoing: Outgoing, decision: RouteDecision, reply: Reply) {
     match decision {
         RouteDecision::Refuse {
             rule,

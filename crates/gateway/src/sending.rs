@@ -135,7 +135,7 @@ async fn attempt(
     core.sink
         .ready()
         .map_err(|_| Attempt::refused(Refusal::closed()))?;
-    let forwarded = if prompt.is(&outgoing.prompt) {
+    let forwarded = if draft.redaction.is_none() && prompt.is(&outgoing.prompt) {
         draft.request.received
     } else {
         Digest::of(prompt.as_slice())

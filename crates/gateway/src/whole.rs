@@ -3,8 +3,7 @@
 
 use bytes::BytesMut;
 use http::{Response, response::Parts};
-use hyper::body::Incoming;
-use proofroom_llm::Framing;
+use proofroom_llm::{Framing, Restorer};
 use proofroom_record::event::RunStatus;
 
 use crate::{
@@ -30,14 +29,13 @@ enum Read {
 
 /// Gives the answer to the client and closes the run's record.
 pub(crate) async fn answer(
-    draft: Draft,
+    mut draft: Draft,
     parts: &Parts,
-    body: Incoming,
+    (mut body, mut restorer): (Arriving, Option<Restorer>),
     mut passed: Passed,
     mut reply: Reply,
 ) {
     let limits = Limits::of(&draft.core.limits);
-    let mut body = Arriving::new(body);
     let read = tokio::select! {
         biased;
         () = reply.closed() => Read::Stopped(Stop::ClientGone),
@@ -45,13 +43,18 @@ pub(crate) async fn answer(
     };
     match read {
         Read::Whole(held) => {
+            let held = match &mut restorer {
+                Some(restorer) => restored(restorer, &held),
+                None => held,
+            };
+            pump::note_restored(&mut draft, restorer.as_ref());
             passed.take(&held);
             let head = head(&draft, parts, AnswerBody::empty());
             give(draft, head, held, passed, reply).await;
         }
         Read::TooLong(held) => {
             let body = body.with(Prompt::new(held).to_bytes());
-            pump::stream(draft, parts, (body, Framing::Json), passed, reply).await;
+            pump::stream(draft, parts, (body, Framing::Json, restorer), passed, reply).await;
         }
         Read::Stopped(stop) => {
             drop(body);
@@ -72,6 +75,13 @@ async fn read(body: &mut Arriving, limits: Limits) -> Read {
             return Read::TooLong(held.into());
         }
     }
+}
+
+/// The answer with everything put back.
+fn restored(restorer: &mut Restorer, held: &[u8]) -> Vec<u8> {
+    let mut whole = restorer.push(held);
+    whole.extend(restorer.finish());
+    whole
 }
 
 /// Record first, then the answer, whose head names the record.

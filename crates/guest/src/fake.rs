@@ -523,6 +523,7 @@ fn assignment(commit: String) -> Assignment {
             appraisal: some,
             egress: Digest::of(proofroom_egress::DEFAULT_EGRESS),
             room_appraisal: some,
+            version: None,
         },
         access_policy: DEFAULT_POLICY.to_owned(),
         egress_policy: proofroom_egress::DEFAULT_EGRESS.to_owned(),

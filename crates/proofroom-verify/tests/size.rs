@@ -24,7 +24,7 @@ type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 type Unit<'a> = gimli::Unit<Bytes<'a>>;
 
 /// No more than this; the aim is 8,000.
-const MAX_LINES: usize = 8_700;
+const MAX_LINES: usize = 8_800;
 /// Crates without which nothing is verified: their absence would mean that nothing was counted.
 const NEVER_ABSENT: [&str; 6] = [
     "canonical",

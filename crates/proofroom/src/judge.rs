@@ -82,7 +82,7 @@ pub struct Way {
 }
 
 /// No key is needed to judge.
-struct NoKeys;
+pub(crate) struct NoKeys;
 
 impl SecretSource for NoKeys {
     fn file(&self, _: &Path) -> io::Result<Sensitive<String>> {
@@ -177,25 +177,37 @@ impl Judge {
     }
 
     fn offers(&self, model: &str) -> Vec<UpstreamOffer> {
-        let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
-        let offer = |upstream: &proofroom_gateway::config::Upstream| {
-            let mut models: Vec<String> = upstream.models.clone();
-            models.extend(upstream.aliases.keys().cloned());
-            let served = [model, bare].into_iter();
-            models.extend(
-                served
-                    .filter(|name| upstream.served(name).is_some())
-                    .map(str::to_owned),
-            );
-            UpstreamOffer {
-                name: upstream.name.clone(),
-                tier: upstream.tier.clone(),
-                models,
-                region: upstream.region.clone(),
-            }
-        };
-        self.upstreams.upstreams().map(offer).collect()
+        offers_of(&self.upstreams, model, None)
     }
+}
+
+/// What upstreams offer to whoever asks for `model`: all of them, or those that can be asked at `path`.
+pub(crate) fn offers_of(
+    upstreams: &UpstreamsConfig,
+    model: &str,
+    path: Option<&str>,
+) -> Vec<UpstreamOffer> {
+    let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
+    let offer = |upstream: &proofroom_gateway::config::Upstream| {
+        let mut models: Vec<String> = upstream.models.clone();
+        models.extend(upstream.aliases.keys().cloned());
+        let served = [model, bare].into_iter();
+        models.extend(
+            served
+                .filter(|name| upstream.served(name).is_some())
+                .map(str::to_owned),
+        );
+        UpstreamOffer {
+            name: upstream.name.clone(),
+            tier: upstream.tier.clone(),
+            models,
+            region: upstream.region.clone(),
+        }
+    };
+    let speaking = upstreams
+        .upstreams()
+        .filter(|upstream| path.is_none_or(|path| upstream.answers(path)));
+    speaking.map(offer).collect()
 }
 
 /// How every example of both files of `dir`, or of the built-in ones, comes out.

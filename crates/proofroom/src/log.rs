@@ -98,6 +98,14 @@ impl LogAccess {
         self.with(|ledger| Ok(ledger.append(leaf.to_vec())?.wait()?.index()))
     }
 
+    /// The bytes of the leaf at `index`, once it is in a signed checkpoint. Blocking.
+    ///
+    /// # Errors
+    /// [`LogError::Ledger`].
+    pub fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, LogError> {
+        self.with(|ledger| ledger.entry(index))
+    }
+
     /// Waits until all of `indices` are in a signed checkpoint and proves each under the same one.
     /// Blocking.
     ///

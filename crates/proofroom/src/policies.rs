@@ -11,14 +11,20 @@ use proofroom_canonical::Digest;
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_egress::{DEFAULT_EGRESS, EgressPolicy};
 use proofroom_gateway::{
+    ShadowRules,
     config::{DEFAULT_UPSTREAMS, SystemSecrets, UpstreamsConfig},
     contradictions,
 };
 use proofroom_record::{bundle::PolicyFiles, statement::PolicyDigests};
 use proofroom_room::RoomConfig;
+use proofroom_tlog::LeafIndex;
 use proofroom_verifier::{AppraisalPolicy, RoomAppraisalPolicy};
 
-use crate::causes;
+use crate::{
+    causes,
+    log::LogAccess,
+    policy_history::{InForce, PolicyHistoryError, PolicyStore},
+};
 
 /// The most bytes that a policy file may have.
 const MAX_POLICY_BYTES: u64 = 1024 * 1024;
@@ -34,6 +40,9 @@ const ROOM_APPRAISAL: &str = "room-appraisal.toml";
 /// File name under which a session's folder keeps the reference values of its room.
 pub const ROOM_REFERENCE: &str = "room-reference.json";
 const UPSTREAMS: &str = "upstreams.toml";
+/// File names under which a session's folder keeps the version that was in force.
+const VERSION_ENTRY: &str = "policy-version.dsse.json";
+const VERSION_LEAF: &str = "policy-version.leaf";
 
 /// The files that a new deployment starts from.
 const DEFAULTS: [(&str, &str); 8] = [
@@ -79,10 +88,76 @@ pub enum UpstreamSource {
     },
 }
 
+/// The files that a version of the policy history consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionTexts {
+    /// `access.cedar`.
+    pub access: String,
+    /// `classification.toml`.
+    pub classification: String,
+    /// `routing.toml`.
+    pub routing: String,
+    /// `egress.toml`.
+    pub egress: String,
+}
+
+impl VersionTexts {
+    /// Reads the files of `dir`, loads each and runs its examples.
+    ///
+    /// # Errors
+    /// Every problem of every file.
+    pub fn load(dir: &Path) -> Result<Self, PolicyProblems> {
+        let mut unread = Vec::new();
+        let mut text = |name: &str| read(&dir.join(name), &mut unread);
+        let texts = Self {
+            access: text(ACCESS),
+            classification: text(CLASSIFICATION),
+            routing: text(ROUTING),
+            egress: text(EGRESS),
+        };
+        if !unread.is_empty() {
+            return Err(PolicyProblems(unread));
+        }
+        let mut problems = Problems(Vec::new());
+        let access = AccessPolicy::parse(&texts.access, ACCESS);
+        problems.of(ACCESS, access);
+        let parsed = ClassificationPolicy::parse(&texts.classification, CLASSIFICATION);
+        if let Some(parsed) = problems.of(CLASSIFICATION, parsed) {
+            let routing = RoutingPolicy::parse(&texts.routing, ROUTING, &parsed);
+            problems.of(ROUTING, routing);
+        }
+        problems.of(EGRESS, EgressPolicy::parse(&texts.egress));
+        if problems.0.is_empty() {
+            Ok(texts)
+        } else {
+            Err(PolicyProblems(problems.0))
+        }
+    }
+
+    /// The texts by file name.
+    #[must_use]
+    pub fn by_file(&self) -> [(&'static str, &str); 4] {
+        [
+            (ACCESS, &self.access),
+            (CLASSIFICATION, &self.classification),
+            (ROUTING, &self.routing),
+            (EGRESS, &self.egress),
+        ]
+    }
+
+    fn of(&self, name: &str) -> Option<&str> {
+        let mut files = self.by_file().into_iter();
+        files.find(|(file, _)| *file == name).map(|(_, text)| text)
+    }
+}
+
 /// Every policy of a deployment, parsed.
 #[derive(Debug)]
 pub struct PolicySet {
     texts: Vec<(&'static str, String)>,
+    version: Option<InForce>,
+    /// Rules to try beside those in force.
+    pub shadow: Option<ShadowRules>,
     /// `access.cedar`.
     pub access: AccessPolicy,
     /// `classification.toml`.
@@ -112,9 +187,29 @@ impl PolicySet {
         upstreams: &UpstreamSource,
         state: &Path,
     ) -> Result<Self, PolicyProblems> {
+        Self::load_in_force(dir, upstreams, state, None)
+    }
+
+    /// Reads the policies as [`Self::load`] does, except for the files of the version that is in
+    /// force: those are the version's. A file of `dir` that differs from it is refused.
+    ///
+    /// # Errors
+    /// Every problem of every file.
+    pub fn load_in_force(
+        dir: Option<&Path>,
+        upstreams: &UpstreamSource,
+        state: &Path,
+        version: Option<InForce>,
+    ) -> Result<Self, PolicyProblems> {
         let mut problems = Vec::new();
         let mut texts = Vec::new();
         for (name, builtin) in DEFAULTS {
+            let in_force = version.as_ref().and_then(|version| version.texts.of(name));
+            if let Some(text) = in_force {
+                refuse_other(dir, name, text, &mut problems);
+                texts.push((name, text.to_owned()));
+                continue;
+            }
             let text = match (name, upstreams, dir) {
                 (UPSTREAMS, UpstreamSource::File(path), _) => read(path, &mut problems),
                 (UPSTREAMS, UpstreamSource::Made { text, .. }, _) => text.clone(),
@@ -123,11 +218,18 @@ impl PolicySet {
             };
             texts.push((name, text));
         }
-        if problems.is_empty() {
-            Self::parse(texts, state)
-        } else {
-            Err(PolicyProblems(problems))
+        if !problems.is_empty() {
+            return Err(PolicyProblems(problems));
         }
+        let mut set = Self::parse(texts, state)?;
+        set.version = version;
+        Ok(set)
+    }
+
+    /// The version of the deployment's policy that is in force, if it keeps a history.
+    #[must_use]
+    pub const fn version(&self) -> Option<&InForce> {
+        self.version.as_ref()
     }
 
     #[expect(
@@ -197,6 +299,8 @@ impl PolicySet {
                 Some(upstreams),
             ) => Ok(Self {
                 texts,
+                version: None,
+                shadow: None,
                 access,
                 classification,
                 routing,
@@ -208,6 +312,21 @@ impl PolicySet {
             }),
             _ => Err(PolicyProblems(problems.0)),
         }
+    }
+
+    /// Makes sure that the version in force has its leaf in the log.
+    ///
+    /// # Errors
+    /// What the history or the log says.
+    pub fn log_version(
+        &mut self,
+        store: &PolicyStore,
+        log: &LogAccess,
+    ) -> Result<(), PolicyHistoryError> {
+        if let Some(found) = &mut self.version {
+            found.leaf = Some(store.ensure_logged(&found.version, log)?);
+        }
+        Ok(())
     }
 
     /// The text of `access.cedar`.
@@ -234,6 +353,7 @@ impl PolicySet {
             appraisal: digest(APPRAISAL),
             egress: digest(EGRESS),
             room_appraisal: digest(ROOM_APPRAISAL),
+            version: self.version.as_ref().map(|found| found.version.digest()),
         }
     }
 
@@ -274,16 +394,21 @@ impl PolicySet {
         Ok(())
     }
 
-    /// Keeps the files beside a session, so that it can be closed later even if they change.
+    /// Keeps the files beside a session, so that it can be closed later even if they change, and its
+    /// decisions tried again: where requests could have gone is in `upstreams.toml`, which names
+    /// credentials and holds none.
     ///
     /// # Errors
     /// What the system says.
     pub fn save(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         for (name, text) in &self.texts {
-            if *name != UPSTREAMS {
-                crate::files::replace(&dir.join(name), text.as_bytes())?;
-            }
+            crate::files::replace(&dir.join(name), text.as_bytes())?;
+        }
+        if let Some(version) = &self.version {
+            crate::files::replace(&dir.join(VERSION_ENTRY), &version.envelope)?;
+            let leaf = version.leaf.map(|leaf| leaf.get().to_string());
+            crate::files::replace(&dir.join(VERSION_LEAF), leaf.unwrap_or_default().as_bytes())?;
         }
         Ok(())
     }
@@ -294,6 +419,22 @@ impl PolicySet {
             .find(|(name, _)| *name == wanted)
             .map_or("", |(_, text)| text.as_str())
     }
+}
+
+/// The entry of the policy history that [`PolicySet::save`] kept, and where its leaf is in the log;
+/// nothing for a session of a deployment without a history.
+///
+/// # Errors
+/// What the system says, or that the place is not a number.
+pub fn read_saved_version(dir: &Path) -> io::Result<Option<(Vec<u8>, LeafIndex)>> {
+    let entry = match fs::read(dir.join(VERSION_ENTRY)) {
+        Ok(entry) => entry,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let leaf = fs::read_to_string(dir.join(VERSION_LEAF))?;
+    let index = leaf.parse().map_err(io::Error::other)?;
+    Ok(Some((entry, LeafIndex::new(index))))
 }
 
 /// Reads the files that [`PolicySet::save`] kept.
@@ -330,6 +471,21 @@ pub fn init(dir: &Path) -> io::Result<Vec<PathBuf>> {
         made.push(path);
     }
     Ok(made)
+}
+
+/// What a session is started with must not differ from what is in force.
+fn refuse_other(dir: Option<&Path>, name: &str, in_force: &str, problems: &mut Vec<String>) {
+    let Some(path) = dir.map(|dir| dir.join(name)) else {
+        return;
+    };
+    match fs::read(&path) {
+        Ok(bytes) if bytes == in_force.as_bytes() => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => problems.push(format!(
+            "{}: differs from the version that is in force; `proofroom policy activate` puts it in force, and without the file the version's own is used",
+            path.display()
+        )),
+    }
 }
 
 fn read(path: &Path, problems: &mut Vec<String>) -> String {

@@ -79,6 +79,8 @@ pub struct Receipted {
     pub session: LoggedRecord,
     /// The destruction record.
     pub destruction: Option<LoggedRecord>,
+    /// The receipt of the leaf that was asked for besides.
+    pub beside: Option<Vec<u8>>,
     /// The checkpoint.
     pub checkpoint: Vec<u8>,
 }
@@ -206,17 +208,20 @@ impl Shelf {
             .await
     }
 
-    /// Waits until every record is in a signed checkpoint and fetches the receipts.
+    /// Waits until every record is in a signed checkpoint and fetches the receipts, under the same
+    /// checkpoint also that of the leaf `beside`.
     ///
     /// # Errors
     /// See [`ShelfError`]; [`ShelfError::Failed`] when there is no session record.
-    pub async fn receipts(&self) -> Result<Receipted, ShelfError> {
+    pub async fn receipts(&self, beside: Option<LeafIndex>) -> Result<Receipted, ShelfError> {
         let kept = self.kept().clone();
         let log = Arc::clone(&self.log);
-        let indices: Vec<LeafIndex> = kept.iter().map(|kept| kept.index).collect();
-        let proofs = tokio::task::spawn_blocking(move || log.receipts(&indices))
+        let own = kept.iter().map(|kept| kept.index);
+        let indices: Vec<LeafIndex> = own.chain(beside).collect();
+        let mut proofs = tokio::task::spawn_blocking(move || log.receipts(&indices))
             .await
             .map_err(|_| ShelfError::Failed)??;
+        let beside = beside.and_then(|_| proofs.receipts.pop());
         let mut found = Vec::new();
         for (kept, proof) in kept.into_iter().zip(proofs.receipts) {
             let path = self.path(&kept.name);
@@ -239,6 +244,7 @@ impl Shelf {
             model_runs: model_runs.into_iter().map(|(_, record)| record).collect(),
             session: one(LeafKind::AgentSession).ok_or(ShelfError::Failed)?,
             destruction: one(LeafKind::Destruction),
+            beside,
             checkpoint: proofs.checkpoint,
         })
     }

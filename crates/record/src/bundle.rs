@@ -16,6 +16,9 @@ pub const REPORT_HTML: &str = "report.html";
 /// Name of the reference values of the room.
 pub const ROOM_REFERENCE: &str = "trust/room-reference.json";
 
+/// Name of the entry of the policy history, without its endings.
+pub const POLICY_VERSION: &str = "policy-version";
+
 /// A record with its receipt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedRecord {
@@ -38,6 +41,8 @@ pub struct TrustMaterial {
     pub log_key: Vec<u8>,
     /// The policies that were in force.
     pub policies: PolicyFiles,
+    /// The entry of the deployment's policy history that was in force, if it keeps one.
+    pub policy_version: Option<LoggedRecord>,
     /// The reference values that the room's evidence was judged by.
     pub room_reference: RoomReference,
 }
@@ -191,6 +196,9 @@ impl BundleParts {
         if let Some(record) = &self.destruction {
             put_record("destruction", record);
         }
+        if let Some(record) = &self.trust.policy_version {
+            put_record(POLICY_VERSION, record);
+        }
         for document in &self.evidence {
             put(&evidence_name(Digest::of(document)), document);
         }
@@ -270,6 +278,10 @@ impl TrustMaterial {
     fn take_from(files: &mut Files) -> Result<Self, BundleError> {
         let room_reference =
             (files.remove(ROOM_REFERENCE)).map_or(RoomReference::NotUsed, RoomReference::Manifest);
+        let policy_version = match files.contains_key(&envelope_name(POLICY_VERSION)) {
+            true => Some(take_record(files, POLICY_VERSION)?),
+            false => None,
+        };
         let mut trust = |name: &str| take(files, &format!("trust/{name}"));
         Ok(Self {
             ca: trust("ca.pem")?,
@@ -285,6 +297,7 @@ impl TrustMaterial {
                 egress: trust("policies/egress.toml")?,
                 room_appraisal: trust("policies/room-appraisal.toml")?,
             },
+            policy_version,
             room_reference,
         })
     }

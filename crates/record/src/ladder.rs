@@ -25,6 +25,7 @@ mod remarks;
 mod room;
 mod seam;
 mod signatures;
+mod version;
 
 pub use check::{Blame, Check, Failure, Outcome, Requirement, Verdict};
 pub use presentation::{WriteError, write_bundle};

@@ -14,6 +14,7 @@ pub mod facts;
 pub mod gateway;
 pub mod head;
 pub mod ladder;
+pub mod policy_version;
 pub mod predicate;
 pub mod render;
 pub mod room_api;

@@ -108,6 +108,10 @@ pub struct PolicyDigests {
     pub egress: Digest,
     /// The appraisal policy for rooms. It pins the reference values by their digest.
     pub room_appraisal: Digest,
+    /// SHA-256 of the entry of the deployment's policy history that was in force; absent where the
+    /// deployment keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Digest>,
 }
 
 impl PolicyDigests {
@@ -190,6 +194,9 @@ pub struct ModelRun {
     pub classification: ClassificationResult,
     /// Where it was sent, and why not elsewhere.
     pub routing: RoutingResult,
+    /// What other rules would have decided; absent when none were tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowResult>,
     /// What is known of the upstream that served it; absent when nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamFacts>,
@@ -279,6 +286,69 @@ pub struct ClassificationResult {
     pub findings: Vec<FindingCount>,
     /// Digest of the classification policy.
     pub policy: Digest,
+    /// What was replaced by placeholders in what was forwarded; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<RedactionResult>,
+}
+
+/// How a request was changed so that its label fell, and its answer back. The label of
+/// [`ClassificationResult`] is that of the request as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactionResult {
+    /// Label of what was forwarded: found by classifying it again, as it was forwarded.
+    pub label: String,
+    /// Highest label of what the session forwarded with this request: what routing went by.
+    pub high_water_after: String,
+    /// What was replaced, sorted by rule.
+    pub replaced: Vec<ReplacedCount>,
+    /// How many placeholders the answer had, each of which was put back.
+    pub restored: u64,
+}
+
+/// One rule's findings that were replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplacedCount {
+    /// Rule id.
+    pub rule: String,
+    /// How many different values.
+    pub values: u64,
+}
+
+/// What rules that are not in force would have decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowResult {
+    /// Digest of their classification policy.
+    pub classification: Digest,
+    /// Digest of their routing policy.
+    pub routing: Digest,
+    /// Label of this request under them.
+    pub label: String,
+    /// The session's high-water mark under them.
+    pub high_water_after: String,
+    /// Rules that found something else, sorted.
+    pub differences: Vec<ShadowDifference>,
+    /// Id of the routing rule that would have decided.
+    pub rule: String,
+    /// Tier that would have been chosen; absent when they would have refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+}
+
+/// A rule that finds something else, or asks for another label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowDifference {
+    /// Rule id.
+    pub rule: String,
+    /// Label under the rules in force; absent when it found nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Label under the others; absent when it would have found nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// One rule's findings in one request.
@@ -311,6 +381,19 @@ pub struct RoutingResult {
     pub upstream: Option<String>,
     /// Upstreams that were not chosen, and why.
     pub rejected: Vec<RejectedUpstream>,
+    /// What the rules looked at besides label and model; absent where no rule was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<RoutingInputs>,
+}
+
+/// What routing rules look at besides label and model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoutingInputs {
+    /// Name of the session's repository.
+    pub repository: String,
+    /// Name of the person for whom the session runs, as the host knows it.
+    pub person: String,
 }
 
 /// An upstream that was not chosen.

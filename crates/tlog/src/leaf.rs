@@ -18,6 +18,8 @@ pub enum LeafKind {
     GatewayAccount,
     /// The digest of a model-run record envelope.
     ModelRun,
+    /// The digest of a policy version's envelope. Its leaf names the session of sixteen zero bytes.
+    PolicyVersion,
 }
 
 /// One leaf.
@@ -54,6 +56,7 @@ impl LeafKind {
             Self::EventHead => "event-head",
             Self::GatewayAccount => "gateway-account",
             Self::ModelRun => "model-run",
+            Self::PolicyVersion => "policy-version",
         }
     }
 
@@ -64,6 +67,7 @@ impl LeafKind {
             Self::EventHead,
             Self::GatewayAccount,
             Self::ModelRun,
+            Self::PolicyVersion,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == name)

@@ -9,7 +9,7 @@ use crate::{
     detect,
     label::RAISED,
     problem::{ExampleOutcome, Problems},
-    table::{GlobKind, Globs, Reader, parse_file},
+    table::{GlobKind, Globs, MAX_POLICY_BYTES, Reader, parse_file},
 };
 
 /// An example as read.
@@ -54,7 +54,8 @@ pub(super) fn load(
             return None;
         }
     };
-    let mut file = parse_file(text, problems)?;
+    let read = if is_empty(text) { NO_RULES } else { text };
+    let mut file = parse_file(read, problems)?;
     let levels = read_levels(&mut file, problems);
     let mut reading = Reading {
         levels,
@@ -74,6 +75,12 @@ pub(super) fn load(
     let paths = reading.paths(&mut file);
     let repositories = reading.repositories(&mut file);
     let exceptions = reading.exceptions(&mut file);
+    let values = terms.iter().map(|rule| rule.id.clone());
+    let values: Vec<String> = values
+        .chain(markings.iter().map(|rule| rule.id.clone()))
+        .chain(catalogue.iter().map(|c| c.detector.id.to_owned()))
+        .collect();
+    let redacted = super::redaction::read(&mut file, &values, reading.problems);
     reading.builtin_examples(&mut file, catalogue);
     let Reading {
         levels,
@@ -92,10 +99,22 @@ pub(super) fn load(
         paths,
         repositories,
         exceptions,
+        redacted,
         digest: Digest::of(text),
     };
     Some((policy, examples))
 }
+
+/// Nothing but blanks and comments.
+fn is_empty(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_start);
+    text.len() <= MAX_POLICY_BYTES && lines.all(|line| line.is_empty() || line.starts_with('#'))
+}
+
+/// What a file without any rule says: everything has the highest level. A file that was emptied by
+/// mistake opens nothing.
+const NO_RULES: &str = "version = 1\nlevels = [\"public\", \"internal\", \"confidential\", \"restricted\"]\n\
+                        default = \"restricted\"\nunreadable = \"restricted\"\n";
 
 fn read_levels(file: &mut Reader, problems: &mut Problems) -> Levels {
     let names = file.required_texts("levels", problems);

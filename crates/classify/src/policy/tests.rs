@@ -24,7 +24,10 @@ fn the_smallest_policy_loads_and_has_a_digest_of_its_bytes() {
 #[test]
 fn missing_and_wrong_heads_are_refused() {
     let parse = |text: &str| ClassificationPolicy::parse(text, "c.toml").unwrap_err();
-    let list: Vec<_> = parse("").iter().map(PolicyProblem::code).collect();
+    let list: Vec<_> = parse("[detectors]")
+        .iter()
+        .map(PolicyProblem::code)
+        .collect();
     assert_eq!(
         list,
         [
@@ -140,4 +143,47 @@ fn all_problems_come_at_once() {
             "bad-glob"
         ]
     );
+}
+
+#[test]
+fn a_file_without_rules_restricts_everything() {
+    for text in ["", "\n", "# nothing yet\n\n  # really\n"] {
+        let policy = ClassificationPolicy::parse(text, "c").unwrap();
+        let levels = policy.levels();
+        assert_eq!(policy.default_label(), levels.highest());
+        assert_eq!(policy.digest(), proofroom_canonical::Digest::of(text));
+    }
+    let problems = ClassificationPolicy::parse("version = 1\n", "c").unwrap_err();
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.code() == "missing-key")
+    );
+}
+
+#[test]
+fn credentials_are_replaced_only_where_the_file_says_secrets() {
+    let with = |table: &str| {
+        let text = format!("{}\n[redaction]\n{table}\n", crate::DEFAULT_CLASSIFICATION);
+        let parsed = ClassificationPolicy::parse(&text, "c");
+        parsed.map_err(|problems| problems.iter().map(PolicyProblem::code).collect::<Vec<_>>())
+    };
+    let policy = with("rules = [\"contact-email\"]\nsecrets = [\"github-token\"]").unwrap();
+    assert!(policy.redacts("contact-email") && policy.redacts("github-token"));
+    assert!(!policy.redacts("payment-card"));
+    let refused = |table| with(table).unwrap_err();
+    assert_eq!(
+        refused("rules = [\"github-token\"]"),
+        ["redaction-of-secret"]
+    );
+    assert_eq!(
+        refused("rules = [\"password-in-prose\"]"),
+        ["redaction-of-secret"]
+    );
+    assert_eq!(
+        refused("secrets = [\"contact-email\"]"),
+        ["redaction-no-secret"]
+    );
+    assert_eq!(refused("rules = [\"key-files\"]"), ["unknown-rule"]);
+    assert_eq!(refused("all = true"), ["unknown-key"]);
 }

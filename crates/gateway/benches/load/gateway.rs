@@ -126,6 +126,7 @@ attestation = {{ kind = "none" }}
     );
     Gateway::new(Config {
         routing: RoutingPolicy::parse(ROUTING, "routing.toml", &classification).unwrap(),
+        shadow: None,
         classification,
         upstreams: UpstreamsConfig::parse(&upstreams, &SystemSecrets).unwrap(),
         appraisal: BTreeMap::new(),

@@ -22,6 +22,10 @@ mod passing;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod redaction;
+#[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod tee;
 #[cfg(test)]
 mod translated;

@@ -17,8 +17,8 @@ use proofroom_canonical::{Digest, Sensitive, SessionId, Timestamp, json};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
     AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, Config, Gateway, Limits, RecordSink,
-    RunEvent, RunObserver, SetupProblem, SinkError, Submission, SystemEntropy, UpstreamsConfig,
-    config::SecretSource,
+    RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission, SystemEntropy,
+    UpstreamsConfig, config::SecretSource,
 };
 use proofroom_record::{
     dsse::Envelope,
@@ -226,6 +226,10 @@ pub struct Options {
     pub upstreams: String,
     pub appraisal: String,
     pub limits: Limits,
+    /// Text of `classification.toml`.
+    pub classification: String,
+    /// Texts of a classification and a routing file to try beside.
+    pub shadow: Option<(String, String)>,
 }
 
 impl Options {
@@ -234,6 +238,8 @@ impl Options {
             upstreams,
             appraisal: crate::tee::policy(),
             limits: Limits::default(),
+            classification: CLASSIFICATION.to_owned(),
+            shadow: None,
         }
     }
 }
@@ -328,11 +334,24 @@ fn config(
     sink: &Arc<MemorySink>,
     events: &Arc<Events>,
 ) -> Config {
-    let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
+    let rules = |text: &str, routing: &str| {
+        let classification = ClassificationPolicy::parse(text, "c.toml").unwrap();
+        let routing = RoutingPolicy::parse(routing, "r.toml", &classification).unwrap();
+        (classification, routing)
+    };
+    let (classification, routing) = rules(&options.classification, ROUTING);
+    let shadow = options.shadow.as_ref().map(|(text, other)| {
+        let (classification, routing) = rules(text, other);
+        ShadowRules {
+            classification,
+            routing,
+        }
+    });
     let appraisal = AppraisalPolicy::parse(&options.appraisal, "appraisal.toml").unwrap();
     Config {
-        routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
+        routing,
         classification,
+        shadow,
         upstreams: UpstreamsConfig::parse(&options.upstreams, &Secrets).unwrap(),
         appraisal: BTreeMap::from([(PathBuf::from("appraisal.toml"), appraisal)]),
         signing_key: key(),

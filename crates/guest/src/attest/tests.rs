@@ -124,6 +124,7 @@ fn the_record_claims_what_was_sent_and_appraised() {
         appraisal: digest,
         egress: digest,
         room_appraisal: Digest::of("room"),
+        version: None,
     };
     let none = RoomEvidenceOffer::None {
         reason: "r".to_owned(),

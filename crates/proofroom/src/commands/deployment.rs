@@ -42,6 +42,22 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// A time as people write it: RFC 3339 in UTC, with or without a fraction, or a day, at its beginning.
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+    let written = if text.len() == "2026-11-20".len() {
+        format!("{text}T00:00:00Z")
+    } else {
+        text.to_owned()
+    };
+    let parsed = written.parse::<jiff::Timestamp>().ok();
+    let utc = parsed.filter(|_| written.ends_with('Z'));
+    utc.map(|time| Timestamp::from_unix_millis(time.as_millisecond()))
+        .ok_or_else(|| {
+            let words = format!("`{text}` is no time in UTC such as 2026-11-20T08:00:00Z");
+            Failure::new(USAGE, "bad-time", anyhow::Error::msg(words))
+        })
+}
+
 /// Where a package puts the image that virtual machines boot.
 const PACKAGED_IMAGE: &str = "/usr/share/proofroom/image";
 

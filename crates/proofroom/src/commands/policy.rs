@@ -1,5 +1,9 @@
 //! `proofroom policy`: the files that a security team owns.
 
+mod activate;
+mod history;
+mod replay;
+mod shadow;
 mod simulate;
 mod test;
 
@@ -8,6 +12,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 use clap::Subcommand;
 use proofroom::{
     policies::{PolicySet, UpstreamSource, init},
+    policy_history::PolicyHistoryError,
     state::StateDir,
 };
 
@@ -33,17 +38,45 @@ pub(crate) enum Command {
     },
     /// Judge every file of a directory.
     Simulate(simulate::Options),
+    /// Put a version of the access, classification, routing and egress files in force: signed,
+    /// logged, and used by every session from then on.
+    Activate(activate::Options),
+    /// Say which version was in force when, after verifying every entry.
+    History(history::Options),
+    /// Say which decisions of past sessions other rules would change, from what was kept of them.
+    Replay(replay::Options),
+    /// Try classification and routing rules beside those in force, with no effect, and count what
+    /// they would change.
+    Shadow(shadow::Options),
+}
+
+/// A policy history that cannot be used, as a failure of the command.
+pub(super) fn history(error: PolicyHistoryError) -> Failure {
+    let exit = match error {
+        PolicyHistoryError::File { .. } | PolicyHistoryError::Log(_) => INTERNAL,
+        _ => USAGE,
+    };
+    Failure::new(exit, error.code(), error)
 }
 
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Test { dir } => return test::run(dir.as_deref()),
         Command::Simulate(options) => return simulate::run(options),
+        Command::Activate(options) => return activate::run(options),
+        Command::History(options) => return history::run(options),
+        Command::Replay(options) => return replay::run(options),
+        Command::Shadow(options) => return shadow::run(options),
         Command::Init { .. } | Command::Check { .. } => {}
     }
     let mut out = anstream::stdout().lock();
     let told = match command {
-        Command::Test { .. } | Command::Simulate(_) => Ok(()),
+        Command::Test { .. }
+        | Command::Simulate(_)
+        | Command::Activate(_)
+        | Command::History(_)
+        | Command::Replay(_)
+        | Command::Shadow(_) => Ok(()),
         Command::Init { dir } => {
             let made = init(dir).map_err(|error| {
                 let context = format!("cannot write policy files to `{}`", dir.display());

@@ -16,8 +16,10 @@ use proofroom::{
     collateral::CollateralSource,
     isolation::Backend,
     policies::PolicySet,
+    policy_history::{InForce, PolicyStore},
     progress::{Format, Progress},
     session::{self, SessionError, SessionReport, SessionRequest},
+    shadow_rules,
     state::StateError,
     upstreams,
 };
@@ -34,6 +36,7 @@ use super::{
     Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE,
     classify::warn_of_expired,
     deployment::{now, open_deployment, open_state},
+    policy::history,
 };
 
 pub(crate) use self::isolation::Accel;
@@ -143,9 +146,20 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     )
     .map_err(|error| Failure::new(USAGE, "no-upstream", error))?;
     let state = open_state(options.state.as_deref())?;
-    let policies = PolicySet::load(options.policy.as_deref(), &source, state.path())
+    let store = PolicyStore::of(&state);
+    let version = store.in_force(now()).map_err(history)?;
+    let policy = options.policy.as_deref();
+    let mut policies = PolicySet::load_in_force(policy, &source, state.path(), version)
         .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
     warn_of_expired(&policies.classification);
+    match shadow_rules::load(&state) {
+        Ok(rules) => policies.shadow = rules,
+        // without effect either way; a session does not fail for what it only tries
+        Err(error) => progress.warning(&format!("no rules are tried beside: {error:#}")),
+    }
+    if policies.shadow.is_some() {
+        progress.fact("shadow", "other rules are tried beside, with no effect");
+    }
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(UNAVAILABLE, "runtime", error))?;
     let model = match &options.model {
@@ -158,6 +172,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let request = request(options, model, &policies, chosen.backend)
         .map_err(|error| Failure::new(USAGE, "request", error))?;
     let deployment = open_deployment(state)?;
+    policies
+        .log_version(&store, &deployment.log)
+        .map_err(history)?;
+    if let Some(version) = policies.version() {
+        progress.fact("policy", &in_force(version));
+    }
     let done = runtime.block_on(async {
         session::recover(&deployment, &progress).await?;
         session::run(&deployment, policies, request, Arc::clone(&progress)).await
@@ -168,6 +188,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let verified = verify_bundle(&report.bundle_bytes, &Anchors::from_bundle(), now());
     show(&progress, &report, &verified);
     Ok(exit_code(&report, &verified))
+}
+
+/// The version in force, in one line.
+fn in_force(version: &InForce) -> String {
+    let claim = version.version.predicate();
+    let (number, from) = (claim.number, claim.in_force_from);
+    format!("version {number}, in force from {from}")
 }
 
 /// Whose fault it was that there is no session, as an exit code.

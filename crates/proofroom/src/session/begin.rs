@@ -322,6 +322,7 @@ fn gateway(
     let gateway = Gateway::new(Config {
         classification: policies.classification,
         routing: policies.routing,
+        shadow: policies.shadow,
         upstreams: policies.upstreams,
         appraisal: BTreeMap::from([(PathBuf::from(APPRAISAL), policies.appraisal)]),
         signing_key: deployment.keys.gateway().clone(),

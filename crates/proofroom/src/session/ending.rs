@@ -22,7 +22,7 @@ use proofroom_record::{
     },
 };
 use proofroom_room::Observed;
-use proofroom_tlog::LeafKind;
+use proofroom_tlog::{LeafIndex, LeafKind};
 
 use super::{DONE, evidence_path, leftovers};
 use crate::{
@@ -175,8 +175,11 @@ impl Ended<'_> {
         own: &Path,
         out: Option<&Path>,
     ) -> anyhow::Result<(PathBuf, Vec<u8>)> {
-        let receipted = self.shelf.receipts().await?;
-        let parts = self.bundle_parts(receipted, log, signer)?;
+        let version = policies::read_saved_version(&self.dir.join("policies"))
+            .context("the policy version of the session is gone")?;
+        let beside = version.as_ref().map(|(_, leaf)| *leaf);
+        let receipted = self.shelf.receipts(beside).await?;
+        let parts = self.bundle_parts(receipted, version, log, signer)?;
         let bytes = write_bundle(&parts)?;
         let path = write_out(own, out, &bytes)?;
         files::replace(&self.dir.join(DONE), b"")?;
@@ -186,6 +189,7 @@ impl Ended<'_> {
     fn bundle_parts(
         &self,
         receipted: Receipted,
+        version: Option<(Vec<u8>, LeafIndex)>,
         log: &LogAccess,
         signer: Signer,
     ) -> anyhow::Result<BundleParts> {
@@ -223,6 +227,10 @@ impl Ended<'_> {
                 session: pem(&fs::read(self.dir.join("session.pem"))?)?,
                 log_key: log.verifier_key().as_bytes().to_vec(),
                 policies: policies::read_saved(&self.dir.join("policies"))?,
+                policy_version: match (version, receipted.beside) {
+                    (Some((envelope, _)), Some(proof)) => Some(LoggedRecord { envelope, proof }),
+                    _ => None,
+                },
                 room_reference,
             },
         })

@@ -7,6 +7,7 @@ use proofroom_verifier::{Assurance, label_of, level_of};
 use super::{
     Failure,
     signatures::{Records, key_digest},
+    version,
 };
 use crate::{
     bundle::BundleParts,
@@ -174,10 +175,9 @@ pub(super) fn verify_policies(
         ];
         all_equal("policy-of-run-differs", pairs)?;
     }
-    Ok((
-        "seven policy files are the ones the session was bound to".to_owned(),
-        (),
-    ))
+    let files = "seven policy files are the ones the session was bound to";
+    let version = version::verify(bound, records)?;
+    Ok((format!("{files}{version}"), ()))
 }
 
 pub(super) fn verify_destruction(

@@ -8,7 +8,8 @@ use proofroom_tlog::{
 
 use super::{Failure, check::Blame, signatures::Records};
 use crate::{
-    bundle::{BundleParts, LoggedRecord, model_run_name, proof_name},
+    bundle::{BundleParts, LoggedRecord, POLICY_VERSION, model_run_name, proof_name},
+    policy_version::{NO_SESSION, PolicyVersion},
     predicate::{Predicate, VerifiedRecord},
     statement::{AgentSession, Destruction, ModelRun},
 };
@@ -75,6 +76,15 @@ pub(super) fn verify_inclusion(
             "destruction",
             file,
             record,
+        )?);
+    }
+    if let (Some(file), Some(version)) = (&parts.trust.policy_version, &records.version) {
+        notes.push(included::<PolicyVersion>(
+            key,
+            NO_SESSION,
+            POLICY_VERSION,
+            file,
+            version,
         )?);
     }
     Ok((

@@ -5,8 +5,9 @@ use proofroom_canonical::Digest;
 
 use super::{Failure, check::Blame};
 use crate::{
-    bundle::{BundleParts, LoggedRecord, envelope_name, model_run_name},
+    bundle::{BundleParts, LoggedRecord, POLICY_VERSION, envelope_name, model_run_name},
     certificate::{CertificateError, CertifiedKey, DeploymentCa, UnverifiedCertificate},
+    policy_version::{PolicyVersion, read_key},
     predicate::{self, Predicate, RecordError, VerifiedRecord},
     spiffe::Role,
     statement::{AgentSession, Binding, Destruction, ModelRun, Signer},
@@ -18,8 +19,9 @@ pub(crate) struct Records {
     pub(crate) runs: Vec<VerifiedRecord<ModelRun>>,
     pub(crate) session: VerifiedRecord<AgentSession>,
     pub(crate) destruction: Option<VerifiedRecord<Destruction>>,
+    pub(crate) version: Option<VerifiedRecord<PolicyVersion>>,
     pub(super) session_certificate: UnverifiedCertificate,
-    gateway_certificate: UnverifiedCertificate,
+    pub(super) gateway_certificate: UnverifiedCertificate,
 }
 
 pub(super) fn verify_records(parts: &BundleParts) -> Result<(String, Records), Failure> {
@@ -38,19 +40,27 @@ pub(super) fn verify_records(parts: &BundleParts) -> Result<(String, Records), F
     let destruction = (parts.destruction.as_ref())
         .map(|record| open("destruction", record, &gateway_certificate))
         .transpose()?;
-    let count = runs.len() + 1 + usize::from(destruction.is_some());
+    let version = (parts.trust.policy_version.as_ref())
+        .map(open_version)
+        .transpose()?;
+    let count =
+        runs.len() + 1 + usize::from(destruction.is_some()) + usize::from(version.is_some());
     let found = format!(
-        "{count} records: session record by the {} key, {} model runs by the gateway key",
+        "{count} records: session record by the {} key, {} model runs by the gateway key{}",
         match claimed.signer {
             Signer::Session => "session",
             Signer::Gateway => "gateway",
         },
-        runs.len()
+        runs.len(),
+        version
+            .as_ref()
+            .map_or("", |_| ", the policy version by the key that it names"),
     );
     let records = Records {
         runs,
         session,
         destruction,
+        version,
         session_certificate,
         gateway_certificate,
     };
@@ -63,6 +73,17 @@ fn open<P: Predicate>(
     signer: &UnverifiedCertificate,
 ) -> Result<VerifiedRecord<P>, Failure> {
     predicate::open(&record.envelope, signer.key()).map_err(|error| record_failure(name, &error))
+}
+
+/// An entry of the policy history, signed by the key that it names: whose key that is, the history
+/// shows, which begins with one that its readers pin.
+fn open_version(record: &LoggedRecord) -> Result<VerifiedRecord<PolicyVersion>, Failure> {
+    let refused = |error: &RecordError| record_failure(POLICY_VERSION, error);
+    let claimed: PolicyVersion =
+        predicate::read_unverified(&record.envelope).map_err(|error| refused(&error))?;
+    let signer = read_key(claimed.number, &claimed.signer)
+        .map_err(|error| Failure::refused("policy-history-key", error.to_string()))?;
+    predicate::open(&record.envelope, &signer).map_err(|error| refused(&error))
 }
 
 fn record_failure(name: &str, error: &RecordError) -> Failure {

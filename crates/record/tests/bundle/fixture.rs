@@ -10,7 +10,10 @@
     reason = "test data, shared by tests and benches: a failure to make it is a failure of the test"
 )]
 
-use p256::{ecdsa::SigningKey, pkcs8::EncodePrivateKey as _};
+use p256::{
+    ecdsa::SigningKey,
+    pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding},
+};
 use proofroom_canonical::{
     Digest, EvidenceLevel, IsolationLevel, Nonce, RunId, SessionId, Timestamp,
 };
@@ -24,6 +27,7 @@ use proofroom_record::{
     dsse::spki_digest,
     event::{Action, Attempt, EventBody, LineRange, Observation, Outcome, RunStatus, SessionEnd},
     head::EventHead,
+    policy_version::{NO_SESSION, PolicyVersion, VersionedPolicies},
     predicate::{Predicate, seal},
     statement::{
         AgentSession, Assurance, BINDING_PURPOSE, Binding, ClassificationResult, Closing,
@@ -101,6 +105,8 @@ pub(crate) struct Fixture {
     pub(crate) events: Hook<Vec<EventBody>>,
     pub(crate) session: Hook<AgentSession>,
     pub(crate) destruction: Hook<Destruction>,
+    /// The entry of the policy history that was in force, if the deployment keeps one.
+    pub(crate) version: Option<Hook<PolicyVersion>>,
 }
 
 impl Default for Fixture {
@@ -119,6 +125,7 @@ impl Default for Fixture {
             events: Box::new(|_| {}),
             session: Box::new(|_| {}),
             destruction: Box::new(|_| {}),
+            version: None,
         }
     }
 }
@@ -130,6 +137,12 @@ impl Fixture {
             policies.room_appraisal = policy.into_bytes();
         }
         let mut binding = binding(&policies);
+        let version = self.version.as_ref().map(|change| {
+            let mut version = policy_version(&binding);
+            change(&mut version);
+            seal(version, &gateway_key()).unwrap()
+        });
+        binding.policies.version = version.as_ref().map(|sealed| sealed.digest);
         (self.binding)(&mut binding);
         let binding_bytes = serde_json::to_vec(&binding).unwrap();
         let digest = Digest::of(&binding_bytes);
@@ -198,6 +211,14 @@ impl Fixture {
         leaves.extend(digests.iter().map(|digest| leaf(ModelRun::LEAF, *digest)));
         leaves.push(leaf(AgentSession::LEAF, sealed_session.digest));
         leaves.push(leaf(Destruction::LEAF, sealed_destruction.digest));
+        leaves.extend(version.as_ref().map(|sealed| {
+            let leaf = RecordLeaf {
+                kind: PolicyVersion::LEAF,
+                session: NO_SESSION,
+                digest: sealed.digest,
+            };
+            leaf.to_bytes()
+        }));
         let (checkpoint, mut proofs) = log(&leaves);
         let mut logged = |envelope: &[u8]| LoggedRecord {
             envelope: envelope.to_vec(),
@@ -206,6 +227,8 @@ impl Fixture {
         let model_runs = sealed.iter().map(|record| logged(&record.bytes)).collect();
         let session = logged(&sealed_session.bytes);
         let destruction = Some(logged(&sealed_destruction.bytes));
+        let mut trust = self.trust(policies);
+        trust.policy_version = version.map(|sealed| logged(&sealed.bytes));
         let head = EventHead {
             seq: summary.count - 1,
             digest: summary.head,
@@ -224,7 +247,7 @@ impl Fixture {
             destruction,
             checkpoint,
             evidence: documents,
-            trust: self.trust(policies),
+            trust,
         }
     }
 
@@ -263,6 +286,7 @@ impl Fixture {
             session: issue(&self.session_path, &session_key()),
             log_key: format!("{}\n", log_signer().verifier_key()).into_bytes(),
             policies,
+            policy_version: None,
             room_reference: match self.room {
                 RoomKind::Process => RoomReference::NotUsed,
                 RoomKind::Vm | RoomKind::SimulatedTd => room::reference(),
@@ -346,8 +370,27 @@ fn binding(policies: &PolicyFiles) -> Binding {
             appraisal: Digest::of(&policies.appraisal),
             egress: Digest::of(&policies.egress),
             room_appraisal: Digest::of(&policies.room_appraisal),
+            version: None,
         },
         session_key: spki_digest(session_key().verifying_key()),
+    }
+}
+
+fn policy_version(binding: &Binding) -> PolicyVersion {
+    let public = gateway_key();
+    let public = public.verifying_key();
+    let public = public.to_public_key_pem(LineEnding::LF).unwrap();
+    PolicyVersion {
+        number: 1,
+        previous: Some(Digest::of("the version before")),
+        policies: VersionedPolicies::of(&binding.policies),
+        author: "security@acme.example".into(),
+        reason: "a new customer".into(),
+        signed: at(-60),
+        in_force_from: at(-30),
+        signer: public.clone(),
+        successor: public,
+        blinding: Nonce::from_random([8; 32]),
     }
 }
 
@@ -425,6 +468,7 @@ fn served(
                 count: 1,
             }],
             policy: binding.policies.classification,
+            redaction: None,
         },
         routing: RoutingResult {
             rule: "by-label".into(),
@@ -435,7 +479,9 @@ fn served(
                 upstream: "other".into(),
                 code: "model-not-served".into(),
             }],
+            inputs: None,
         },
+        shadow: None,
         upstream: Some(UpstreamFacts {
             name,
             source: ModelSource::Cassette,

@@ -17,6 +17,7 @@ mod fixture;
 mod flips;
 mod lies;
 mod mutations;
+mod version;
 
 use proofroom_canonical::Timestamp;
 use proofroom_record::{

@@ -1,5 +1,7 @@
 //! `proofroom policy simulate`: the level of every file of a directory under a policy.
 
+mod history;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -25,6 +27,10 @@ pub(crate) struct Options {
     /// Judge the files as this repository's. Default: the directory's name.
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
+    /// Judge every version of every file that the repository's branches and tags lead to, instead of
+    /// the files that are there. Messages of commits are not judged.
+    #[arg(long)]
+    history: bool,
     /// One JSON object per file, and one for the sum.
     #[arg(long)]
     json: bool,
@@ -46,6 +52,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
             |name| name.to_string_lossy().into_owned(),
         )
     });
+    if options.history {
+        return history::run(&judge, options, &repository);
+    }
     let mut sum = Sum::default();
     let files = files(&options.dir, &mut sum.links).map_err(classify::usage)?;
     let output = |error| Failure::new(INTERNAL, "output", error);

@@ -1,0 +1,214 @@
+//! Findings that are replaced by placeholders: what the upstream sees, what the client gets, and that
+//! whatever cannot be replaced exactly goes where it went without.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proofroom_canonical::Digest;
+use proofroom_gateway::Caller;
+use proofroom_record::statement::ModelRun;
+use serde_json::{Value, json};
+
+use crate::{
+    tee::TeeUpstream,
+    upstream::FakeUpstream,
+    world::{CHAT, CLASSIFICATION, Got, MESSAGES, Options, SECRET, World, chat, standard, tee},
+};
+
+const MAIL: &str = "jane.miller@corp-mail.com";
+const REDACTION: &str = "\n[redaction]\nrules = [\"code-name\", \"contact-email\"]\n";
+
+fn world(upstreams: String) -> World {
+    let mut options = Options::of(upstreams);
+    options.classification = format!("{CLASSIFICATION}{REDACTION}");
+    World::with(&options)
+}
+
+/// The names that stand in what the upstream was sent.
+fn names(body: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(body).unwrap();
+    let found = text.match_indices("REDACTED_").map(|(at, _)| {
+        let (_, rest) = text.split_at(at + "REDACTED_".len());
+        let (letters, _) = rest.split_once(|c: char| !c.is_ascii_lowercase()).unwrap();
+        format!("REDACTED_{letters}")
+    });
+    found.collect()
+}
+
+/// Posts, answers with the pieces that `answer` makes of the names in the forwarded request.
+async fn exchange(
+    world: &World,
+    upstream: &mut FakeUpstream,
+    caller: &Arc<Caller>,
+    (path, body): (&str, String),
+    answer: impl FnOnce(&[String]) -> Vec<String>,
+) -> (Bytes, Got) {
+    let kind = if body.contains("\"stream\":true") {
+        "text/event-stream"
+    } else {
+        "application/json"
+    };
+    let pieces = upstream.stream(kind);
+    let posting = async { Got::of(world.post(caller, path, body).await).await };
+    let answering = async {
+        let seen = upstream.seen.recv().await.unwrap();
+        for piece in answer(&names(&seen.body)) {
+            pieces.send(Ok(Bytes::from(piece))).await.unwrap();
+        }
+        drop(pieces);
+        seen.body
+    };
+    let (got, seen) = tokio::join!(posting, answering);
+    (seen, got)
+}
+
+fn whole(content: &str) -> Vec<String> {
+    let answer = json!({"choices": [{"index": 0, "finish_reason": "stop",
+        "message": {"role": "assistant", "content": content}}]});
+    vec![answer.to_string()]
+}
+
+fn check(record: &ModelRun, forwarded: &[u8], answer: &[u8]) {
+    assert_eq!(record.routing.tier.as_deref(), Some("standard"));
+    assert_eq!(record.request.forwarded, Some(Digest::of(forwarded)));
+    assert_ne!(record.request.forwarded, Some(record.request.received));
+    assert_eq!(record.response.as_ref().unwrap().digest, Digest::of(answer));
+}
+
+#[tokio::test]
+async fn what_is_found_is_replaced_for_the_standard_tier_and_comes_back() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = world(standard(upstream.address));
+    let caller = world.caller(1);
+    let body = chat("std-model", &format!("tell {MAIL} of {SECRET}, {SECRET}"));
+    let (seen, got) = exchange(&world, &mut upstream, &caller, (CHAT, body), |names| {
+        assert_eq!(names.len(), 3);
+        assert_eq!(names[1], names[2]);
+        whole(&format!("I told {} of {}", names[0], names[1]))
+    })
+    .await;
+    let text = String::from_utf8(seen.to_vec()).unwrap();
+    assert!(!text.contains("Heron") && !text.contains("jane"), "{text}");
+    let answer: Value = serde_json::from_slice(&got.body).unwrap();
+    assert_eq!(
+        answer["choices"][0]["message"]["content"],
+        format!("I told {MAIL} of {SECRET}")
+    );
+    let (_, record) = world.record().await;
+    check(&record, &seen, &got.body);
+    assert_eq!(record.classification.label, "restricted");
+    assert_eq!(record.classification.high_water_after, "restricted");
+    let redaction = record.classification.redaction.unwrap();
+    assert_eq!(
+        (redaction.label.as_str(), redaction.restored),
+        ("public", 2)
+    );
+    let replaced: Vec<_> = redaction
+        .replaced
+        .iter()
+        .map(|r| (r.rule.as_str(), r.values))
+        .collect();
+    assert_eq!(replaced, [("code-name", 1), ("contact-email", 1)]);
+    // the same value has the same name for as long as the session lasts, and no longer
+    let again = |caller: Arc<Caller>| {
+        let body = chat("std-model", &format!("{SECRET} again"));
+        (caller, body)
+    };
+    let mut seen_names = Vec::new();
+    for caller in [caller, world.caller(2)] {
+        let (caller, body) = again(caller);
+        let told = |found: &[String]| whole(&found[0]);
+        let (seen, _) = exchange(&world, &mut upstream, &caller, (CHAT, body), told).await;
+        seen_names.push(names(&seen).remove(0));
+    }
+    assert!(text.contains(&seen_names[0]) && !text.contains(&seen_names[1]));
+}
+
+#[tokio::test]
+async fn streamed_tool_arguments_come_back_whole_in_both_apis() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = world(standard(upstream.address));
+    for (path, number) in [(CHAT, 1), (MESSAGES, 2)] {
+        let caller = world.caller(number);
+        let body = json!({"model": "std-model", "max_tokens": 9, "stream": true,
+            "messages": [{"role": "user", "content": format!("write {MAIL}")}]});
+        let (_, got) = exchange(&world, &mut upstream, &caller, (path, body.to_string()), |names| {
+            let arguments = format!("{{\"text\": \"{}\"}}", names[0]);
+            arguments
+                .as_bytes()
+                .chunks(7)
+                .map(|piece| {
+                    let piece = std::str::from_utf8(piece).unwrap();
+                    let event = if path == CHAT {
+                        json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0,
+                            "function": {"arguments": piece}}]}, "finish_reason": null}]})
+                    } else {
+                        json!({"type": "content_block_delta", "index": 0,
+                            "delta": {"type": "input_json_delta", "partial_json": piece}})
+                    };
+                    format!("data: {event}\n\n")
+                })
+                .chain([if path == CHAT {
+                    "data: [DONE]\n\n".to_owned()
+                } else {
+                    "data: {\"type\":\"content_block_stop\",\"index\":0}\n\ndata: {\"type\":\"message_stop\"}\n\n".to_owned()
+                }])
+                .collect()
+        })
+        .await;
+        let mut arguments = String::new();
+        for line in std::str::from_utf8(&got.body).unwrap().lines() {
+            let value: Option<Value> = line
+                .strip_prefix("data: ")
+                .and_then(|data| serde_json::from_str(data).ok());
+            let value = value.unwrap_or_default();
+            let call = &value["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"];
+            let part = &value["delta"]["partial_json"];
+            arguments.push_str(call.as_str().or(part.as_str()).unwrap_or_default());
+        }
+        assert_eq!(arguments, format!("{{\"text\": \"{MAIL}\"}}"));
+        let (_, record) = world.record().await;
+        assert_eq!(record.classification.redaction.unwrap().restored, 1);
+        assert_eq!(got.trailer("x-proofroom-status"), "complete");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_replaced_exactly_goes_by_its_label() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = world(standard(upstream.address));
+    let image = json!({"model": "std-model", "messages": [{"role": "user", "content": [
+        {"type": "text", "text": MAIL},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]});
+    let split = json!({"model": "std-model", "messages": [
+        {"role": "user", "content": "about Project "}, {"role": "user", "content": "Heron and no more"}]});
+    let name = json!({"model": "std-model", "messages": [{"role": "user", "content": "x"}],
+        (MAIL): "a member's name"});
+    for (number, body) in [image, split, name].into_iter().enumerate() {
+        let caller = world.caller(u8::try_from(number).unwrap());
+        let got = Got::of(world.post(&caller, CHAT, body.to_string()).await).await;
+        assert_eq!(got.code(), "label-requires-tier", "{body}");
+        upstream.nothing_was_sent();
+        let (_, record) = world.record().await;
+        assert_eq!(record.classification.redaction, None);
+        assert_eq!(record.request.forwarded, None);
+    }
+}
+
+#[tokio::test]
+async fn an_attested_tier_gets_the_request_as_it_came_and_the_session_never_falls_back() {
+    let mut standard_one = FakeUpstream::plain().await;
+    let mut attested = TeeUpstream::start().await;
+    let mut world = world(standard(standard_one.address) + &tee(attested.upstream.address));
+    let caller = world.caller(1);
+    let body = chat("tee-model", &format!("about {SECRET}"));
+    Got::of(world.post(&caller, CHAT, body.clone()).await).await;
+    assert_eq!(attested.upstream.seen.recv().await.unwrap().body, body);
+    let (_, record) = world.record().await;
+    assert_eq!(record.classification.redaction, None);
+    // a model that saw it may say it in other words, so what is left is not all that there is
+    let body = chat("std-model", &format!("go on about {SECRET}"));
+    let got = Got::of(world.post(&caller, CHAT, body).await).await;
+    assert_eq!(got.code(), "label-requires-tier");
+    standard_one.nothing_was_sent();
+}

@@ -1,0 +1,104 @@
+//! `proofroom policy activate`: puts a version of the policy in force.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use p256::{
+    ecdsa::{SigningKey, VerifyingKey},
+    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _},
+};
+use proofroom::{
+    policies::VersionTexts,
+    policy_history::{Activation, PolicyStore},
+};
+use proofroom_canonical::{Sensitive, Timestamp};
+use proofroom_record::{policy_version::PolicyVersion, predicate::VerifiedRecord};
+
+use super::super::{
+    Failure, USAGE,
+    deployment::{now, open_deployment, open_state, parse_time},
+    say,
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Directory with `access.cedar`, `classification.toml`, `routing.toml` and `egress.toml`.
+    dir: PathBuf,
+    /// Who puts it in force, as every reader of a record will see it.
+    #[arg(long, value_name = "WHO")]
+    author: String,
+    /// Why, as every reader of a record will see it.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// From when on (RFC 3339, UTC). Default: now.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// The key that signs, a P-256 private key in PEM (PKCS #8). Default: the deployment's own.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Public key (PEM) that must sign the next version. Default: the one that signs this.
+    #[arg(long, value_name = "FILE")]
+    next_key: Option<PathBuf>,
+    /// Where keys, log and sessions are kept.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let texts = VersionTexts::load(&options.dir)
+        .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
+    let state = open_state(options.state.as_deref())?;
+    let store = PolicyStore::of(&state);
+    let deployment = open_deployment(state)?;
+    let own = (options.key.as_deref()).map(private_key).transpose()?;
+    let key = own.as_ref().unwrap_or_else(|| deployment.keys.gateway());
+    let successor = (options.next_key.as_deref()).map(public_key).transpose()?;
+    let now = now();
+    let from = (options.from.as_deref()).map(parse_time).transpose()?;
+    let activation = Activation {
+        texts,
+        author: options.author.clone(),
+        reason: options.reason.clone(),
+        from: from.unwrap_or(now),
+        key,
+        successor: successor.unwrap_or_else(|| *key.verifying_key()),
+    };
+    let version = store
+        .activate(&activation, &deployment.log, now)
+        .map_err(super::history)?;
+    say(&told(&version))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(version: &VerifiedRecord<PolicyVersion>) -> String {
+    let claim = version.predicate();
+    let from: Timestamp = claim.in_force_from;
+    let mut told = format!("version {}, in force from {from}\n", claim.number);
+    told.push_str(&format!("{:<20} {}\n", "entry", version.digest()));
+    for (name, digest) in claim.policies.by_file() {
+        told.push_str(&format!("{name:<20} {digest}\n"));
+    }
+    told
+}
+
+fn private_key(path: &Path) -> Result<SigningKey, Failure> {
+    let text = fs::read_to_string(path).map(Sensitive::new);
+    let key = text
+        .ok()
+        .and_then(|text| SigningKey::from_pkcs8_pem(text.expose()).ok());
+    key.ok_or_else(|| no_key(path))
+}
+
+fn public_key(path: &Path) -> Result<VerifyingKey, Failure> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    VerifyingKey::from_public_key_pem(&text).map_err(|_| no_key(path))
+}
+
+fn no_key(path: &Path) -> Failure {
+    let words = format!("`{}` is no P-256 key in PEM", path.display());
+    Failure::new(USAGE, "policy-key", anyhow::Error::msg(words))
+}
