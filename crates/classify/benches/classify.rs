@@ -18,7 +18,9 @@ use std::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lzma_rust2::XzReader;
 use proofroom_canonical::Timestamp;
-use proofroom_classify::{ClassificationPolicy, Classifier, Context, Origin, Segment};
+use proofroom_classify::{
+    ClassificationPolicy, Classifier, Context, Origin, Segment, SessionVerdicts,
+};
 
 const POLICY: &str = include_str!("../policies/classification.toml");
 /// Real source, this crate's own, as an agent would send it.
@@ -28,17 +30,21 @@ const SOURCE: &str = concat!(
     include_str!("../src/policy/load.rs")
 );
 
+const CONTEXT: Context<'static> = Context {
+    repository: "acme/web",
+    now: Timestamp::from_unix_seconds(0),
+};
+
 fn classify(classifier: &Classifier, text: &str) {
-    let segment = Segment {
+    black_box(classifier.classify(&[segment(text)], &CONTEXT));
+}
+
+const fn segment(text: &str) -> Segment<'_> {
+    Segment {
         text,
         origin: Origin::ToolResult,
         path: None,
-    };
-    let context = Context {
-        repository: "acme/web",
-        now: Timestamp::from_unix_seconds(0),
-    };
-    black_box(classifier.classify(&[segment], &context));
+    }
 }
 
 fn requests(criterion: &mut Criterion) {
@@ -47,6 +53,7 @@ fn requests(criterion: &mut Criterion) {
     };
     let classifier = Classifier::new(&policy);
     cold(&classifier);
+    turns(&classifier);
     let mut group = criterion.benchmark_group("classify");
     for size in [24_000_usize, 1_000_000] {
         let text: String = SOURCE.chars().cycle().take(size).collect();
@@ -99,6 +106,41 @@ fn cold(classifier: &Classifier) {
         at(99).copied().unwrap_or_default(),
         at(100).copied().unwrap_or_default(),
     );
+}
+
+/// A conversation of 1 MB in turns of 2 kB that goes on by another turn, a hundred times: whole, and
+/// in a session that knows the earlier turns.
+fn turns(classifier: &Classifier) {
+    let source = repository_source(1_200_000);
+    let all: Vec<char> = source.chars().collect();
+    let texts: Vec<String> = all
+        .chunks_exact(2_000)
+        .map(|t| t.iter().collect())
+        .collect();
+    let segments: Vec<Segment<'_>> = texts.iter().map(|text| segment(text)).collect();
+    let verdicts = SessionVerdicts::new([7; 32]);
+    let known = segments.get(..500).unwrap_or_default();
+    black_box(classifier.classify_in_session(known, &CONTEXT, &verdicts));
+    let lengths = 501..segments.len().min(601);
+    let time = |turn: &dyn Fn(&[Segment<'_>])| {
+        let times = lengths.clone().map(|length| {
+            let begun = Instant::now();
+            turn(segments.get(..length).unwrap_or_default());
+            begun.elapsed()
+        });
+        let mut times: Vec<Duration> = times.collect();
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 100).copied();
+        (at(50).unwrap_or_default(), at(99).unwrap_or_default())
+    };
+    let (p50, p99) = time(&|turns| {
+        black_box(classifier.classify_in_session(turns, &CONTEXT, &verdicts));
+    });
+    println!("2 kB more in 1 MB, earlier turns known: p50 {p50:?}, p99 {p99:?}");
+    let (p50, p99) = time(&|turns| {
+        black_box(classifier.classify(turns, &CONTEXT));
+    });
+    println!("the same, every turn scanned: p50 {p50:?}, p99 {p99:?}");
 }
 
 /// The first `limit` characters of all Rust files of the repository's crates, in order of their

@@ -3,17 +3,20 @@
 
 mod literals;
 mod scan;
+mod session;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Digest, Timestamp};
 
 use crate::{
     AppliedException, Classification, ClassificationPolicy, Confidence, Finding, Label, Origin,
     Segment, finding::MAX_FINDINGS,
 };
 use scan::Scanner;
+pub use session::SessionVerdicts;
+use session::Subject;
 
 /// Rule id of content that is not text.
 pub const UNREADABLE: &str = "unreadable-content";
@@ -62,18 +65,34 @@ impl Classifier {
     /// Classifies one request. More segments or more lines never give a lower label.
     #[must_use]
     pub fn classify(&self, segments: &[Segment<'_>], context: &Context<'_>) -> Classification {
+        self.read(segments, context, None)
+    }
+
+    /// Says what [`Self::classify`] says, and looks only at texts and neighbours of texts that the
+    /// session has no verdict on.
+    #[must_use]
+    pub fn classify_in_session(
+        &self,
+        segments: &[Segment<'_>],
+        context: &Context<'_>,
+        verdicts: &SessionVerdicts,
+    ) -> Classification {
+        self.read(segments, context, Some(verdicts))
+    }
+
+    fn read(
+        &self,
+        segments: &[Segment<'_>],
+        context: &Context<'_>,
+        verdicts: Option<&SessionVerdicts>,
+    ) -> Classification {
         let mut outcome = Outcome::new(self, context);
         outcome.repository_floor();
         let mut left = MAX_REQUEST_BYTES;
-        let mut before: Option<&Segment<'_>> = None;
+        let mut before: Option<Read<'_>> = None;
         for (index, segment) in segments.iter().enumerate() {
             if index >= MAX_SEGMENTS || left == 0 {
-                outcome.unread(
-                    OVERSIZE,
-                    "the request is larger than is classified",
-                    index,
-                    0,
-                );
+                outcome.oversize(index, 0);
                 break;
             }
             outcome.path_floor(index, segment);
@@ -81,30 +100,59 @@ impl Classifier {
                 outcome.unread(UNREADABLE, "content that is not text", index, 0);
             }
             let cut = crate::detect::floor_boundary(segment.text, left);
-            let text = segment.text.get(..cut).unwrap_or_default();
-            left = if cut < segment.text.len() {
-                0
-            } else {
-                left.saturating_sub(cut)
-            };
-            if cut < segment.text.len() {
-                outcome.unread(
-                    OVERSIZE,
-                    "the request is larger than is classified",
-                    index,
-                    cut,
-                );
+            let whole = cut == segment.text.len();
+            left = if whole { left.saturating_sub(cut) } else { 0 };
+            if !whole {
+                outcome.oversize(index, cut);
             }
-            self.scanner
-                .scan(text, &mut |hit| outcome.hit(index, segment.path, hit));
+            let read = Read::new(self, segment, cut, verdicts);
+            self.scan(read, verdicts, &mut |hit| {
+                outcome.hit(index, segment.path, hit)
+            });
             if let Some(earlier) = before.filter(|earlier| earlier.origin == segment.origin) {
-                self.scanner.scan_seam(earlier.text, text, &mut |hit| {
+                self.scan_seam(earlier, read, verdicts, &mut |hit| {
                     outcome.hit(index.saturating_sub(1), earlier.path, hit);
                 });
             }
-            before = Some(segment);
+            before = Some(read);
         }
         outcome.finish()
+    }
+
+    fn scan(
+        &self,
+        text: Read<'_>,
+        verdicts: Option<&SessionVerdicts>,
+        report: &mut dyn FnMut(scan::Found<'_>),
+    ) {
+        match (verdicts, text.digest) {
+            (Some(verdicts), Some(digest)) => {
+                let scan = |report: &mut dyn FnMut(scan::Found<'_>)| {
+                    self.scanner.scan(text.text, &mut |hit| report(hit));
+                };
+                verdicts.recall(Subject::Text(digest), scan, report);
+            }
+            _ => self.scanner.scan(text.text, &mut |hit| report(hit)),
+        }
+    }
+
+    fn scan_seam(
+        &self,
+        first: Read<'_>,
+        second: Read<'_>,
+        verdicts: Option<&SessionVerdicts>,
+        report: &mut dyn FnMut(scan::Found<'_>),
+    ) {
+        let scan = |report: &mut dyn FnMut(scan::Found<'_>)| {
+            self.scanner
+                .scan_seam(first.text, second.text, &mut |hit| report(hit));
+        };
+        match (verdicts, first.digest, second.digest) {
+            (Some(verdicts), Some(first), Some(second)) => {
+                verdicts.recall(Subject::Seam(first, second), scan, report);
+            }
+            _ => scan(report),
+        }
     }
 
     /// `text` with every secret in it replaced by `[redacted]`; customer terms, paths and markings
@@ -124,6 +172,34 @@ pub fn redact(text: &str) -> String {
 
 /// What stands for a secret in redacted text.
 pub const REDACTED: &str = "[redacted]";
+
+/// A segment as far as it is read.
+#[derive(Clone, Copy)]
+struct Read<'a> {
+    text: &'a str,
+    origin: Origin,
+    path: Option<&'a str>,
+    /// What a session knows the text by.
+    digest: Option<Digest>,
+}
+
+impl<'a> Read<'a> {
+    fn new(
+        classifier: &Classifier,
+        segment: &Segment<'a>,
+        cut: usize,
+        verdicts: Option<&SessionVerdicts>,
+    ) -> Self {
+        let text = segment.text.get(..cut).unwrap_or_default();
+        let policy = classifier.policy.digest;
+        Self {
+            text,
+            origin: segment.origin,
+            path: segment.path,
+            digest: verdicts.map(|verdicts| verdicts.digest(policy, text)),
+        }
+    }
+}
 
 /// A classification in the making.
 struct Outcome<'a> {
@@ -185,6 +261,11 @@ impl<'a> Outcome<'a> {
                 });
             }
         }
+    }
+
+    fn oversize(&mut self, index: usize, from: usize) {
+        let reason = "the request is larger than is classified";
+        self.unread(OVERSIZE, reason, index, from);
     }
 
     fn unread(&mut self, rule: &str, reason: &str, index: usize, from: usize) {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use proofroom_canonical::{Digest, SessionId};
-use proofroom_classify::{HighWater, Label};
+use proofroom_classify::{HighWater, Label, SessionVerdicts};
 use tokio::sync::Semaphore;
 
 use crate::{gate::Gate, redaction::Names};
@@ -32,6 +32,8 @@ pub struct Caller {
     state: Mutex<State>,
     /// The session's placeholders.
     pub(crate) names: Names,
+    /// What its texts were found to be. Without it, every text is looked at each time.
+    pub(crate) verdicts: Option<SessionVerdicts>,
     pub(crate) slots: Arc<Semaphore>,
     runs_at_once: usize,
 }
@@ -74,8 +76,10 @@ impl Caller {
         gate: Arc<dyn Gate>,
         standing: Standing,
         runs_at_once: usize,
+        verdicts: Option<SessionVerdicts>,
     ) -> Self {
         Self {
+            verdicts,
             identity,
             gate,
             state: Mutex::new(State {
@@ -90,7 +94,8 @@ impl Caller {
         }
     }
 
-    /// Waits until every run of the session has its record. No run begins afterwards.
+    /// Waits until every run of the session has its record. No run begins afterwards, and what the
+    /// session's texts were found to be is wiped.
     pub async fn settle(&self) {
         for _ in 0..self.runs_at_once {
             match self.slots.acquire().await {
@@ -101,6 +106,9 @@ impl Caller {
         }
         // Whoever still waits for a place is refused.
         self.slots.close();
+        if let Some(verdicts) = &self.verdicts {
+            verdicts.forget();
+        }
     }
 
     /// Who it is.

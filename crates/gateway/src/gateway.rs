@@ -17,7 +17,7 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Nonce, RunId};
 use proofroom_classify::{
     Classification, ClassificationPolicy, Classifier, Context, Label, Levels, RoutingPolicy,
-    Segment, UpstreamOffer,
+    Segment, SessionVerdicts, UpstreamOffer,
 };
 use proofroom_llm::Api;
 use proofroom_record::statement::RejectedUpstream;
@@ -186,7 +186,10 @@ impl Gateway {
         standing: Standing,
     ) -> Arc<Caller> {
         let runs = self.core.limits.runs_at_once;
-        Arc::new(Caller::new(identity, gate, standing, runs))
+        let mut key = [0; 32];
+        let keyed = self.core.entropy.fill(&mut key).is_ok();
+        let verdicts = keyed.then(|| SessionVerdicts::new(key));
+        Arc::new(Caller::new(identity, gate, standing, runs, verdicts))
     }
 
     /// Where a session begins: no run, the lowest label.
@@ -292,7 +295,13 @@ impl Core {
     }
 
     pub(crate) fn classify(&self, segments: &[Segment<'_>], caller: &Caller) -> Classification {
-        self.classifier.classify(segments, &self.context(caller))
+        let context = self.context(caller);
+        match &caller.verdicts {
+            Some(verdicts) => self
+                .classifier
+                .classify_in_session(segments, &context, verdicts),
+            None => self.classifier.classify(segments, &context),
+        }
     }
 
     /// What the rules beside the ones in force find; nothing where there are none.

@@ -22,7 +22,7 @@ use crate::{
 /// A finding in one text, before it has a segment.
 pub(super) struct Found<'a> {
     pub(super) rule: &'a str,
-    pub(super) reason: &'a str,
+    pub(super) reason: &'static str,
     pub(super) label: Label,
     pub(super) span: Range<usize>,
     pub(super) confidence: Confidence,
@@ -231,6 +231,7 @@ impl Scanner {
     }
 
     fn scan_text<'s>(&'s self, text: &str, runs: &[Range<usize>], report: &mut Report<'s, '_>) {
+        work::count(text.len());
         self.scan_literals(text, report);
         let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
@@ -320,6 +321,7 @@ impl Rule {
         input: &Input<'_>,
         report: &mut Report<'s, '_>,
     ) -> Option<Range<usize>> {
+        work::count(input.get_range().len());
         self.regex.search_half(input)?;
         let mut captures = self.regex.create_captures();
         self.regex.search_captures(input, &mut captures);
@@ -488,6 +490,28 @@ fn to_original(path: &[View], span: Range<usize>, original: &str) -> Range<usize
         .rev()
         .fold(span, |span, view| view.to_parent(&span));
     floor_boundary(original, span.start)..ceil_boundary(original, span.end)
+}
+
+/// How many bytes were looked at, for the tests that say this is linear. Costs nothing elsewhere.
+pub(super) mod work {
+    #[cfg(test)]
+    thread_local! {
+        static BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[cfg(test)]
+    pub(in crate::classifier) fn count(bytes: usize) {
+        BYTES.with(|known| known.set(known.get() + bytes));
+    }
+
+    #[cfg(not(test))]
+    pub(super) const fn count(_: usize) {}
+
+    /// What was counted on this thread since the last call.
+    #[cfg(test)]
+    pub(in crate::classifier) fn take() -> usize {
+        BYTES.with(std::cell::Cell::take)
+    }
 }
 
 /// How a customer's word must stand in the text.

@@ -9,7 +9,10 @@ use proofroom_canonical::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    Classifier, Context, OVER_BUDGET, OVERSIZE, UNREADABLE, literals::Engine, redact, scan::Scanner,
+    Classifier, Context, OVER_BUDGET, OVERSIZE, SessionVerdicts, UNREADABLE,
+    literals::Engine,
+    redact,
+    scan::{Scanner, work},
 };
 use crate::{Classification, ClassificationPolicy, Confidence, Origin, Segment};
 
@@ -444,6 +447,43 @@ fn pieces() -> impl Strategy<Value = String> {
     ]
 }
 
+const LONGER_THAN_ANY_WINDOW: usize = 24_576;
+
+/// Bytes that the literals' pass, the patterns and the readings look at.
+fn work(text: &str) -> usize {
+    work::take();
+    shared().scanner.scan(text, &mut |_| {});
+    work::take()
+}
+
+/// Every literal of every detector over and over, which announces as much as any text can: twice
+/// the text is twice the work, and hardly more.
+#[test]
+fn the_work_is_linear_in_the_text_for_every_literal_repeated() {
+    let catalogue = crate::detect::catalogue().unwrap();
+    let literals = catalogue.iter().flat_map(|c| c.detector.literals);
+    for literal in literals.collect::<std::collections::BTreeSet<_>>() {
+        let times = LONGER_THAN_ANY_WINDOW / literal.len();
+        let (once, twice) = (
+            work(&literal.repeat(times)),
+            work(&literal.repeat(2 * times)),
+        );
+        assert!(twice <= 3 * once, "{literal}: {once} and {twice}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn the_work_is_linear_in_any_repeated_text(part in pieces(), more in "[%\\\\+/=\"'A-Za-z0-9 \n\u{200b}]{1,40}") {
+        let part = part + &more;
+        let times = LONGER_THAN_ANY_WINDOW / part.len() + 1;
+        let (once, twice) = (work(&part.repeat(times)), work(&part.repeat(2 * times)));
+        prop_assert!(twice <= 3 * once, "{part:?}: {once} and {twice}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -472,6 +512,27 @@ proptest! {
         prop_assert!(split.label >= alone, "{cut} {first:?} {second:?}");
     }
 
+    /// Conversations that grow, share their turns and are cut elsewhere, in one session that forgets
+    /// some of what it knew: each is classified as if it were the first.
+    #[test]
+    fn a_session_that_remembers_says_what_a_whole_scan_says(
+        turns in proptest::collection::vec((pieces(), 0_u8..3), 1..8),
+        cuts in proptest::collection::vec(0_usize..500, 1..4),
+        most in prop_oneof![1_usize..12, Just(1_000)],
+    ) {
+        let verdicts = SessionVerdicts::with_most([7; 32], most);
+        let parts: Vec<(&str, u8)> = turns.iter().map(|(t, o)| (t.as_str(), *o)).collect();
+        let all = turns.iter().map(|(text, _)| text.as_str()).collect::<String>();
+        for length in 1..=parts.len() {
+            same(&verdicts, &segments_of(&parts[..length]))?;
+        }
+        for cut in cuts {
+            let cut = crate::detect::floor_boundary(&all, cut);
+            same(&verdicts, &[user(&all[..cut]), user(&all[cut..])])?;
+        }
+        same(&verdicts, &segments_of(&parts))?;
+    }
+
     /// The library's automaton in place of the literals' own engine finds the same.
     #[test]
     fn another_engine_finds_the_same(text in pieces(), more in pieces()) {
@@ -488,6 +549,53 @@ proptest! {
         }
         let _redacted = redact(&text);
     }
+}
+
+fn segments_of<'a>(parts: &[(&'a str, u8)]) -> Vec<Segment<'a>> {
+    let segment = |(text, origin): &(&'a str, u8)| Segment {
+        origin: [Origin::User, Origin::Assistant, Origin::ToolResult][usize::from(*origin)],
+        path: (*origin == 2).then_some("tests/a.txt"),
+        ..user(text)
+    };
+    parts.iter().map(segment).collect()
+}
+
+fn same(
+    verdicts: &SessionVerdicts,
+    segments: &[Segment<'_>],
+) -> Result<(), proptest::test_runner::TestCaseError> {
+    let remembered = shared().classify_in_session(segments, &NOW, verdicts);
+    prop_assert_eq!(remembered, shared().classify(segments, &NOW));
+    Ok(())
+}
+
+#[test]
+fn a_session_keeps_verdicts_within_its_bound_and_none_of_another_policy() {
+    let verdicts = SessionVerdicts::with_most([7; 32], 20);
+    let token = github_token();
+    for turn in 0..100 {
+        let text = format!("turn {turn} {token}");
+        let result = shared().classify_in_session(&[user(&text)], &NOW, &verdicts);
+        assert_eq!(rules(&result), ["github-token"]);
+        assert!(verdicts.len() <= 20, "{}", verdicts.len());
+    }
+    let off = classifier("[detectors]\noff = [\"github-token\"]");
+    let text = format!("turn 99 {token}");
+    let result = off.classify_in_session(&[user(&text)], &NOW, &verdicts);
+    assert_eq!(rules(&result), [""; 0]);
+    verdicts.forget();
+    assert!(verdicts.is_empty());
+}
+
+/// The text of a verdict is never kept, nor its digest without the session's key.
+#[test]
+fn a_session_shows_nothing_and_two_sessions_know_one_text_by_different_digests() {
+    let text = github_token();
+    let [one, other] = [[1; 32], [2; 32]].map(SessionVerdicts::new);
+    let policy = shared().policy().digest();
+    assert_ne!(one.digest(policy, &text), other.digest(policy, &text));
+    let _found = shared().classify_in_session(&[user(&text)], &NOW, &one);
+    assert_eq!(format!("{one:?}"), "SessionVerdicts { .. }");
 }
 
 static ORACLE: std::sync::LazyLock<Scanner> = std::sync::LazyLock::new(|| {

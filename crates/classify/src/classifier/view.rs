@@ -34,8 +34,17 @@ pub(super) enum ViewKind {
 enum Map {
     /// Everything stands for this range.
     Whole(Range<usize>),
-    /// From each view offset on, bytes correspond one to one from the parent offset on.
-    Pieces(Vec<(usize, usize)>),
+    Pieces(Pieces),
+}
+
+/// From each view offset on, bytes correspond one to one from the parent offset on; where the
+/// pieces were too many to keep, somewhere between that offset and the next piece's.
+#[derive(Debug)]
+struct Pieces {
+    pieces: Vec<(u32, u32)>,
+    exact: bool,
+    /// Where the parent ends.
+    end: usize,
 }
 
 impl View {
@@ -43,43 +52,93 @@ impl View {
     pub(super) fn to_parent(&self, range: &Range<usize>) -> Range<usize> {
         match &self.map {
             Map::Whole(whole) => whole.clone(),
-            Map::Pieces(pieces) => {
-                let start = position(pieces, range.start);
-                let last = position(pieces, range.end.saturating_sub(1)).saturating_add(1);
-                let exact = pieces
-                    .binary_search_by_key(&range.end, |piece| piece.0)
-                    .ok();
-                let end = exact
-                    .and_then(|at| pieces.get(at))
-                    .map_or(last, |piece| piece.1);
-                start..end.max(start)
-            }
+            Map::Pieces(pieces) => pieces.to_parent(range),
         }
     }
 }
 
-fn position(pieces: &[(usize, usize)], at: usize) -> usize {
-    let index = pieces
-        .partition_point(|piece| piece.0 <= at)
-        .saturating_sub(1);
-    pieces
-        .get(index)
-        .map_or(at, |(view, parent)| parent + at.saturating_sub(*view))
+impl Pieces {
+    fn to_parent(&self, range: &Range<usize>) -> Range<usize> {
+        let start = self.position(range.start);
+        let last = self.piece(range.end.saturating_sub(1));
+        let next = self.at(last.saturating_add(1));
+        let follows = self.at(last.saturating_add(1)).map(|piece| piece.0);
+        let end = match next {
+            Some((_, parent)) if !self.exact || follows == Some(range.end) => parent,
+            None if !self.exact => self.end,
+            _ => self.position(range.end.saturating_sub(1)).saturating_add(1),
+        };
+        start..end.max(start)
+    }
+
+    fn position(&self, at: usize) -> usize {
+        match self.at(self.piece(at)) {
+            Some((view, parent)) if self.exact => parent + at.saturating_sub(view),
+            Some((_, parent)) => parent,
+            None => at,
+        }
+    }
+
+    /// Index of the piece that holds `at`.
+    fn piece(&self, at: usize) -> usize {
+        let begun = |piece: &(u32, u32)| piece.0 as usize <= at;
+        self.pieces.partition_point(begun).saturating_sub(1)
+    }
+
+    fn at(&self, index: usize) -> Option<(usize, usize)> {
+        let (view, parent) = self.pieces.get(index)?;
+        Some((*view as usize, *parent as usize))
+    }
 }
 
 /// Builds a piecewise view.
-#[derive(Default)]
 struct Builder {
     text: String,
-    pieces: Vec<(usize, usize)>,
+    pieces: Vec<(u32, u32)>,
+    /// Most pieces, an eighth of the parent's size; then every other is dropped.
+    room: usize,
+    /// Least bytes of text from piece to piece.
+    gap: usize,
+    end: usize,
 }
 
 impl Builder {
+    fn of(parent: &str) -> Self {
+        Self {
+            text: String::new(),
+            pieces: Vec::new(),
+            room: MIN_PIECES + parent.len() / 64,
+            gap: 0,
+            end: parent.len(),
+        }
+    }
+
     fn at(&mut self, parent: usize) {
-        self.pieces.push((self.text.len(), parent));
+        // no text is longer than a request may be
+        let (Ok(view), Ok(parent)) = (u32::try_from(self.text.len()), u32::try_from(parent)) else {
+            return;
+        };
+        let near = |last: &(u32, u32)| (view - last.0) as usize <= self.gap;
+        if self.gap > 0 && self.pieces.last().is_some_and(near) {
+            return;
+        }
+        if self.pieces.len() >= self.room {
+            let mut keep = false;
+            self.pieces.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.gap = self.gap.max(MIN_GAP) * 2;
+        }
+        self.pieces.push((view, parent));
     }
 
     fn copy(&mut self, text: &str, range: Range<usize>) {
+        // no reading is longer than its parent and a line break, so it never grows twice over
+        let left = self.end.saturating_sub(self.text.len()) + 1;
+        if self.text.capacity() == 0 {
+            self.text.reserve_exact(left);
+        }
         self.text.push_str(text.get(range).unwrap_or_default());
     }
 
@@ -87,10 +146,17 @@ impl Builder {
         View {
             text: self.text,
             kind,
-            map: Map::Pieces(self.pieces),
+            map: Map::Pieces(Pieces {
+                exact: self.gap == 0,
+                pieces: self.pieces,
+                end: self.end,
+            }),
         }
     }
 }
+
+const MIN_PIECES: usize = 64;
+const MIN_GAP: usize = 32;
 
 /// Gives every reading of `text` that differs from it, one at a time, until `give` says no. `runs`
 /// are the long runs of the text, of which encoded text is one.
@@ -115,20 +181,22 @@ fn past(seen: &[Range<usize>], at: usize) -> Option<usize> {
 /// have any, with so much around them as one detector looks at. And which parts of it these are.
 fn visible(text: &str) -> (Option<View>, Vec<Range<usize>>) {
     let changed = foreign(text).filter(|(_, c)| is_invisible(*c) || fold(*c) != *c);
-    let mut builder = Builder::default();
+    let mut builder = Builder::of(text);
     let mut parts: Vec<Range<usize>> = Vec::new();
     let mut copied = 0;
     for (at, c) in changed {
-        let end = line_end(text, at.saturating_add(VISIBLE_AFTER));
-        match parts.last_mut() {
-            Some(part) if at < part.end => part.end = end,
-            last => {
-                let before = last.map_or(0, |part| part.end);
-                builder.copy(text, copied..before);
-                copied = line_start(text, at.saturating_sub(VISIBLE_BEFORE)).max(before);
-                builder.at(copied);
-                parts.push(copied..end);
-            }
+        let reach = at.saturating_add(VISIBLE_AFTER);
+        let before = parts.last().map_or(0, |part| part.end);
+        if at >= before {
+            builder.copy(text, copied..before);
+            copied = line_start(text, at.saturating_sub(VISIBLE_BEFORE)).max(before);
+            builder.at(copied);
+            parts.push(copied..line_end(text, reach));
+        } else if reach >= before
+            && let Some(part) = parts.last_mut()
+        {
+            // no byte is searched twice for the end of its line
+            part.end = line_end(text, reach);
         }
         builder.copy(text, copied..at);
         if !is_invisible(c) {
@@ -208,7 +276,7 @@ const LOOK_ALIKES: (&str, &str) = (
 fn unescaped(text: &str, seen: &[Range<usize>]) -> Option<View> {
     let bytes = text.as_bytes();
     let rest = |from: usize| bytes.get(from..).unwrap_or_default();
-    let mut builder = Builder::default();
+    let mut builder = Builder::of(text);
     // always where a line begins
     let mut from = 0;
     while let Some(ahead) = memchr(b'\\', rest(from)) {
@@ -226,8 +294,6 @@ fn unescaped(text: &str, seen: &[Range<usize>]) -> Option<View> {
 }
 
 fn unescape_line(line: &str, offset: usize, builder: &mut Builder) {
-    let begun = (builder.text.len(), builder.pieces.len());
-    builder.at(offset);
     let (mut copied, mut at, mut found) = (0, 0, false);
     while let Some(slash) = line
         .get(at..)
@@ -239,10 +305,11 @@ fn unescape_line(line: &str, offset: usize, builder: &mut Builder) {
             at = slash + 1;
             continue;
         };
+        if !found {
+            builder.at(offset);
+        }
         found = true;
-        builder
-            .text
-            .push_str(line.get(copied..slash).unwrap_or_default());
+        builder.copy(line, copied..slash);
         builder.at(offset + slash);
         builder.text.push(decoded);
         at = slash + length;
@@ -250,15 +317,10 @@ fn unescape_line(line: &str, offset: usize, builder: &mut Builder) {
         builder.at(offset + at);
     }
     if found {
-        builder
-            .text
-            .push_str(line.get(copied..).unwrap_or_default());
+        builder.copy(line, copied..line.len());
         if !line.ends_with('\n') {
             builder.text.push('\n');
         }
-    } else {
-        builder.text.truncate(begun.0);
-        builder.pieces.truncate(begun.1);
     }
 }
 
@@ -380,10 +442,9 @@ fn decoded_run(bytes: &[u8], run: Range<usize>) -> (Option<View>, usize) {
         line = next.len();
     }
     let decoded = decode(&encoded);
-    (
-        decoded.map(|decoded| view(as_text(&decoded), start..end)),
-        end,
-    )
+    drop(encoded);
+    let text = decoded.map(as_text);
+    (text.map(|text| view(text, start..end)), end)
 }
 
 /// The text that a run of hexadecimal digits is, if it is one.
@@ -439,13 +500,14 @@ fn is_utf16(decoded: &[u8]) -> bool {
     decoded.len() >= 8 && decoded.chunks_exact(2).all(wide)
 }
 
-fn as_text(decoded: &[u8]) -> String {
+fn as_text(decoded: Vec<u8>) -> String {
     let head = decoded.get(..decoded.len().min(16)).unwrap_or_default();
     if is_utf16(head) {
         let narrow: Vec<u8> = decoded.iter().copied().step_by(2).collect();
         return String::from_utf8_lossy(&narrow).into_owned();
     }
-    String::from_utf8_lossy(decoded).into_owned()
+    String::from_utf8(decoded)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
@@ -459,7 +521,7 @@ fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
 /// The text with line breaks and string concatenations taken out of it, where it has any: what a
 /// value was before an editor or a programmer broke it.
 pub(super) fn rejoined(text: &str) -> Option<View> {
-    let mut builder = Builder::default();
+    let mut builder = Builder::of(text);
     builder.at(0);
     let (mut at, mut copied) = (0, 0);
     while let Some(ahead) = next_seam(text, at) {

@@ -131,6 +131,29 @@ async fn no_interleaving_retry_or_error_lowers_the_mark() {
     }
 }
 
+/// What a session remembers of its texts changes nothing but the time it takes.
+#[tokio::test]
+async fn a_conversation_that_grows_is_classified_as_if_it_were_new() {
+    let standard_one = FakeUpstream::plain().await;
+    let attested = TeeUpstream::start().await;
+    let upstreams = standard(standard_one.address) + &tee(attested.upstream.address);
+    let mut world = World::new(upstreams);
+    let caller = world.caller(1);
+    let turns = ["hello", SECRET, "and on", SECRET, "hello"];
+    for length in 1..=turns.len() {
+        let texts = turns[..length].join("\"},{\"role\":\"user\",\"content\":\"");
+        let fresh = world.caller(u8::try_from(10 + length).unwrap());
+        let mut said = Vec::new();
+        for caller in [&caller, &fresh] {
+            Got::of(world.post(caller, CHAT, chat("both-model", &texts)).await).await;
+            said.push(world.record().await.1.classification);
+        }
+        assert_eq!(said[0].label, said[1].label);
+        assert_eq!(said[0].findings, said[1].findings);
+        assert_eq!(said[0].findings.is_empty(), length == 1);
+    }
+}
+
 #[tokio::test]
 async fn a_restricted_conversation_never_falls_back_to_the_standard_tier() {
     let mut standard_one = FakeUpstream::plain().await;
