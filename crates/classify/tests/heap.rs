@@ -1,8 +1,6 @@
 //! How much memory a classification takes at most, whatever the text is made of: counted by the
 //! allocator itself.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
