@@ -11,7 +11,7 @@ use crate::{
     draft::Draft,
     prompt::Prompt,
     pump::{self, Arriving, Limits, Passed, Stop, head},
-    refusal::Refusal,
+    refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
 };
 
@@ -70,6 +70,9 @@ async fn read(body: &mut Arriving, limits: Limits) -> Read {
             Ok(chunk) => held.extend_from_slice(&chunk),
             Err(Stop::End) => return Read::Whole(held.into()),
             Err(stop) => return Read::Stopped(stop),
+        }
+        if held.len() as u64 > limits.bytes {
+            return Read::Stopped(Stop::Fault(UpstreamFault::TooLarge));
         }
         if held.len() > HELD_BYTES {
             return Read::TooLong(held.into());

@@ -396,3 +396,13 @@ async fn nothing_is_sent_while_the_sink_says_that_it_is_full() {
     .await;
     assert_eq!(got.status, 200);
 }
+
+#[tokio::test]
+async fn a_whole_answer_beyond_the_cap_is_an_upstream_error() {
+    let upstream = FakeUpstream::plain().await;
+    let mut world = short(standard(upstream.address));
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
+    upstream.reply(Reply::Whole(200, "application/json", long.into()));
+    let code = "upstream-answer-too-large";
+    fails(&mut world, 502, code, RunStatus::UpstreamError).await;
+}
