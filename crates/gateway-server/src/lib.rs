@@ -7,7 +7,6 @@
 mod body;
 pub mod config;
 mod connection;
-mod files;
 mod front;
 mod gate;
 pub mod identity;

@@ -176,13 +176,9 @@ impl Draft {
         let session = self.caller.identity().session;
         let run = self.opening.run;
         let label = self.high_water().to_owned();
-        let status = end.status;
-        let code = end
-            .failure
-            .as_ref()
-            .map(|failure| failure.code.clone())
-            .unwrap_or_default();
-        self.caller.gate.ended(&self.finished(&end));
+        let finished = self.finished(&end);
+        self.caller.gate.ended(&finished);
+        let Finished { status, code, .. } = finished;
         let kept = match self.sign(end) {
             Ok(envelope) => {
                 let submission = Submission {

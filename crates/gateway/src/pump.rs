@@ -32,7 +32,7 @@ pub(crate) enum Stop {
     Fault(UpstreamFault),
 }
 
-/// Everything that went to the client so far.
+/// Everything that went to the client, or came from the upstream, so far.
 pub(crate) struct Passed {
     pub(crate) hasher: Hasher,
     /// Reads what the upstream sent.
@@ -49,6 +49,11 @@ impl Passed {
         }
     }
 
+    /// Whether `chunk` would make it more than an answer may have.
+    pub(crate) const fn exceeds(&self, chunk: &[u8], limits: Limits) -> bool {
+        self.bytes.saturating_add(chunk.len() as u64) > limits.bytes
+    }
+
     pub(crate) fn take(&mut self, chunk: &[u8]) {
         self.hasher.update(chunk);
         self.bytes = self.bytes.saturating_add(chunk.len() as u64);
@@ -56,14 +61,17 @@ impl Passed {
     }
 }
 
+/// How an answer with this head is cut.
+pub(crate) fn framing(parts: &Parts) -> Framing {
+    let kind = parts.headers.get(header::CONTENT_TYPE);
+    kind.and_then(|value| value.to_str().ok())
+        .map_or(Framing::Json, Framing::of_content_type)
+}
+
 /// Gives `response` to the client and closes the run's record at its end.
 pub(crate) async fn answer(mut draft: Draft, response: UpstreamResponse, reply: Reply) {
     let (parts, body) = response.into_parts();
-    let framing = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .map_or(Framing::Json, Framing::of_content_type);
+    let framing = framing(&parts);
     let api = draft.opening.api;
     let passed = Passed::new(ResponseMeter::new(api, framing));
     let placeholders = std::mem::take(&mut draft.placeholders);
@@ -265,7 +273,7 @@ async fn pass(
             Ok(chunk) if std::mem::take(&mut first) => chunk,
             Ok(chunk) => together(chunk, body).await,
         };
-        if passed.bytes.saturating_add(chunk.len() as u64) > limits.bytes {
+        if passed.exceeds(&chunk, limits) {
             break Stop::Fault(UpstreamFault::TooLarge);
         }
         let chunk = match &mut restorer {

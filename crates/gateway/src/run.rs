@@ -114,6 +114,7 @@ pub(crate) async fn conduct(
             let outgoing = Outgoing {
                 facts,
                 prompt,
+                digest: arrival.digest,
                 headers,
                 query,
             };
@@ -397,6 +398,7 @@ fn use_redacted(draft: &mut Draft, outgoing: &mut Outgoing, redacted: Redacted) 
     let mark = levels.name(draft.position.forwarded);
     draft.redaction = Some(redacted.result(label, mark));
     draft.placeholders = redacted.placeholders;
+    outgoing.digest = Digest::of(redacted.prompt.as_slice());
     outgoing.prompt = redacted.prompt;
     outgoing.facts = redacted.facts;
 }

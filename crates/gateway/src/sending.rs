@@ -30,6 +30,8 @@ use crate::{
 pub(crate) struct Outgoing {
     pub(crate) facts: RequestFacts,
     pub(crate) prompt: Prompt,
+    /// Of the prompt.
+    pub(crate) digest: Digest,
     pub(crate) headers: HeaderMap,
     pub(crate) query: &'static str,
 }
@@ -135,8 +137,8 @@ async fn attempt(
     core.sink
         .ready()
         .map_err(|_| Attempt::refused(Refusal::closed()))?;
-    let forwarded = if draft.redaction.is_none() && prompt.is(&outgoing.prompt) {
-        draft.request.received
+    let forwarded = if prompt.is(&outgoing.prompt) {
+        outgoing.digest
     } else {
         Digest::of(prompt.as_slice())
     };

@@ -7,8 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 use http_body::Frame;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use proofroom_canonical::{Digest, Hasher};
 use proofroom_llm::{
     Api, Framing, MAX_ANSWER_BYTES, ResponseMeter, UsageReport, error_event,
@@ -21,9 +19,8 @@ use zeroize::Zeroizing;
 use crate::{
     answer::{AnswerBody, AnswerFrame, FRAMES_AHEAD},
     draft::Draft,
-    headers,
     prompt::Prompt,
-    pump::{self, Passed, Stop},
+    pump::{self, Arriving, Limits, Passed, Stop},
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
     transport::UpstreamResponse,
@@ -99,10 +96,7 @@ pub(crate) async fn stream(
     reply: Reply,
 ) {
     let (parts, body) = response.into_parts();
-    let kind = parts.headers.get(header::CONTENT_TYPE);
-    let framing = kind
-        .and_then(|value| value.to_str().ok())
-        .map_or(Framing::Json, Framing::of_content_type);
+    let (framing, body) = (pump::framing(&parts), Arriving::new(body));
     let exchange = Exchange {
         draft,
         translating,
@@ -125,10 +119,7 @@ struct Exchange {
 
 impl Exchange {
     fn head(&self, kind: &'static str, body: AnswerBody) -> Response<AnswerBody> {
-        let mut head = Response::new(body);
-        *head.status_mut() = self.parts.status;
-        *head.headers_mut() = headers::to_client(&self.parts.headers);
-        head.headers_mut().extend(self.draft.headers());
+        let mut head = pump::head(&self.draft, &self.parts, body);
         let kind = HeaderValue::from_static(kind);
         head.headers_mut().insert(header::CONTENT_TYPE, kind);
         head
@@ -138,29 +129,6 @@ impl Exchange {
     fn note(&mut self, hasher: Hasher) {
         self.translating.answer = Some(hasher.finish());
         self.draft.translating = Some(self.translating);
-    }
-}
-
-/// What the upstream sent so far.
-struct Received {
-    hasher: Hasher,
-    meter: ResponseMeter,
-    bytes: u64,
-}
-
-impl Received {
-    fn new(api: Api, framing: Framing) -> Self {
-        Self {
-            hasher: Hasher::new(),
-            meter: ResponseMeter::new(api, framing),
-            bytes: 0,
-        }
-    }
-
-    fn take(&mut self, chunk: &[u8]) {
-        self.hasher.update(chunk);
-        self.bytes = self.bytes.saturating_add(chunk.len() as u64);
-        self.meter.push(chunk);
     }
 }
 
@@ -206,19 +174,19 @@ impl<'a> Given<'a> {
     }
 }
 
-async fn events(mut exchange: Exchange, body: Incoming, reply: Reply) {
-    let limits = exchange.draft.core.limits;
+async fn events(mut exchange: Exchange, body: Arriving, reply: Reply) {
+    let limits = Limits::of(&exchange.draft.core.limits);
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
     let body_of_answer = AnswerBody::stream(receiver);
     let head = exchange.head("text/event-stream; charset=utf-8", body_of_answer);
     let translating = exchange.translating;
     let translator = translating.translation.stream(translating.usage);
-    let mut received = Received::new(translating.translation.upstream(), Framing::EventStream);
+    let upstream = translating.translation.upstream();
+    let mut received = Passed::new(ResponseMeter::new(upstream, Framing::EventStream));
     let mut given = Given::new(&frames, limits.idle);
-    let most = limits.answer_bytes;
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
-        Ok(()) => pass(body, translator, &mut received, &mut given, most).await,
+        Ok(()) => pass(body, translator, &mut received, &mut given, limits).await,
     };
     if let Stop::Fault(fault) = stop {
         let refusal = fault.refusal();
@@ -226,37 +194,33 @@ async fn events(mut exchange: Exchange, body: Incoming, reply: Reply) {
         let event = error_event(api, status, &refusal.code, &refusal.message);
         given.give(event).await;
     }
-    let Received { hasher, meter, .. } = received;
+    let Passed { hasher, meter, .. } = received;
     exchange.note(hasher);
     let (status, passed) = (exchange.parts.status, given.passed(meter));
     pump::finish(exchange.draft, status, passed, stop, &frames).await;
 }
 
-/// Says events on until something ends it. Dropping `body` on return ends the upstream's stream.
+/// Says events on until something ends it.
 async fn pass(
-    mut body: Incoming,
+    mut body: Arriving,
     mut translator: StreamTranslator,
-    received: &mut Received,
+    received: &mut Passed,
     given: &mut Given<'_>,
-    most: u64,
+    limits: Limits,
 ) -> Stop {
     loop {
         let next = tokio::select! {
             biased;
             () = given.frames.closed() => return Stop::ClientGone,
-            next = tokio::time::timeout(given.idle, body.frame()) => next,
+            next = body.next(limits) => next,
         };
         let (said, last) = match next {
-            Err(_) => return Stop::Fault(UpstreamFault::Stalled),
-            Ok(Some(Err(_))) => return Stop::Fault(UpstreamFault::Broken),
-            Ok(None) => (translator.finish(), true),
-            Ok(Some(Ok(frame))) => {
-                let Ok(chunk) = frame.into_data() else {
-                    continue;
-                };
-                if received.bytes.saturating_add(chunk.len() as u64) > most {
-                    return Stop::Fault(UpstreamFault::TooLarge);
-                }
+            Err(Stop::End) => (translator.finish(), true),
+            Err(stop) => return stop,
+            Ok(chunk) if received.exceeds(&chunk, limits) => {
+                return Stop::Fault(UpstreamFault::TooLarge);
+            }
+            Ok(chunk) => {
                 received.take(&chunk);
                 (translator.push(&chunk), false)
             }
@@ -274,17 +238,17 @@ async fn pass(
 }
 
 /// An answer of one document: read to its end, then said again.
-async fn whole(mut exchange: Exchange, body: Incoming, mut reply: Reply) {
-    let limits = exchange.draft.core.limits;
-    let most = limits.answer_bytes.min(MAX_ANSWER_BYTES as u64);
+async fn whole(mut exchange: Exchange, body: Arriving, mut reply: Reply) {
+    let mut limits = Limits::of(&exchange.draft.core.limits);
+    limits.bytes = limits.bytes.min(MAX_ANSWER_BYTES as u64);
     let translation = exchange.translating.translation;
-    let mut received = Received::new(translation.upstream(), Framing::Json);
+    let mut received = Passed::new(ResponseMeter::new(translation.upstream(), Framing::Json));
     let collected = tokio::select! {
         biased;
         () = reply.closed() => None,
-        collected = collect(body, &mut received, limits.idle, most) => Some(collected),
+        collected = collect(body, &mut received, limits) => Some(collected),
     };
-    let Received { hasher, meter, .. } = received;
+    let Passed { hasher, meter, .. } = received;
     exchange.note(hasher);
     let status = exchange.parts.status;
     let said = match collected {
@@ -329,26 +293,20 @@ async fn answer(exchange: Exchange, meter: ResponseMeter, said: Vec<u8>, reply: 
 }
 
 async fn collect(
-    mut body: Incoming,
-    received: &mut Received,
-    idle: Duration,
-    most: u64,
+    mut body: Arriving,
+    received: &mut Passed,
+    limits: Limits,
 ) -> Result<Zeroizing<Vec<u8>>, UpstreamFault> {
     let mut held = Zeroizing::new(Vec::new());
     loop {
-        let frame = match tokio::time::timeout(idle, body.frame()).await {
-            Err(_) => return Err(UpstreamFault::Stalled),
-            Ok(None) => return Ok(held),
-            Ok(Some(Err(_))) => return Err(UpstreamFault::Broken),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(chunk) = frame.into_data() else {
-            continue;
-        };
-        if received.bytes.saturating_add(chunk.len() as u64) > most {
-            return Err(UpstreamFault::TooLarge);
+        match body.next(limits).await {
+            Err(Stop::Fault(fault)) => return Err(fault),
+            Err(Stop::End | Stop::ClientGone) => return Ok(held),
+            Ok(chunk) if received.exceeds(&chunk, limits) => return Err(UpstreamFault::TooLarge),
+            Ok(chunk) => {
+                received.take(&chunk);
+                held.extend_from_slice(&chunk);
+            }
         }
-        received.take(&chunk);
-        held.extend_from_slice(&chunk);
     }
 }

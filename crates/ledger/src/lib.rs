@@ -10,6 +10,7 @@
 
 mod append;
 mod error;
+pub mod files;
 mod frame;
 mod fsck;
 mod integrate;

@@ -8,7 +8,6 @@ pub mod broker;
 mod causes;
 pub mod collateral;
 pub mod control;
-pub mod files;
 pub mod isolation;
 pub mod journal;
 pub mod journal_text;
@@ -26,3 +25,5 @@ pub mod shadow_rules;
 pub mod shelf;
 pub mod state;
 pub mod upstreams;
+
+pub use proofroom_ledger::files;

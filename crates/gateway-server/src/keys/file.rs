@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{KeyId, Permits, VirtualKey};
-use crate::files;
+use proofroom_ledger::files;
 
 /// The most bytes that the file may have: some ten thousand keys.
 pub const MAX_KEY_FILE_BYTES: usize = 8 * 1024 * 1024;
