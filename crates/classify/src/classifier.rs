@@ -2,21 +2,22 @@
 //! the policy's `unreadable` label; nothing it finds is kept beyond rule and position.
 
 mod literals;
+mod reading;
 mod scan;
 mod session;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use proofroom_canonical::{Digest, Timestamp};
+use proofroom_canonical::Timestamp;
 
 use crate::{
-    AppliedException, Classification, ClassificationPolicy, Confidence, Finding, Label, Origin,
-    Segment, finding::MAX_FINDINGS,
+    AppliedException, Classification, ClassificationPolicy, Confidence, Finding, Label, Segment,
+    finding::MAX_FINDINGS, policy::PathRule,
 };
+use reading::Reading;
 use scan::Scanner;
 pub use session::SessionVerdicts;
-use session::Subject;
 
 /// Rule id of content that is not text.
 pub const UNREADABLE: &str = "unreadable-content";
@@ -86,73 +87,7 @@ impl Classifier {
         context: &Context<'_>,
         verdicts: Option<&SessionVerdicts>,
     ) -> Classification {
-        let mut outcome = Outcome::new(self, context);
-        outcome.repository_floor();
-        let mut left = MAX_REQUEST_BYTES;
-        let mut before: Option<Read<'_>> = None;
-        for (index, segment) in segments.iter().enumerate() {
-            if index >= MAX_SEGMENTS || left == 0 {
-                outcome.oversize(index, 0);
-                break;
-            }
-            outcome.path_floor(index, segment);
-            if segment.origin == Origin::Unreadable {
-                outcome.unread(UNREADABLE, "content that is not text", index, 0);
-            }
-            let cut = crate::detect::floor_boundary(segment.text, left);
-            let whole = cut == segment.text.len();
-            left = if whole { left.saturating_sub(cut) } else { 0 };
-            if !whole {
-                outcome.oversize(index, cut);
-            }
-            let read = Read::new(self, segment, cut, verdicts);
-            self.scan(read, verdicts, &mut |hit| {
-                outcome.hit(index, segment.path, hit)
-            });
-            if let Some(earlier) = before.filter(|earlier| earlier.origin == segment.origin) {
-                self.scan_seam(earlier, read, verdicts, &mut |hit| {
-                    outcome.hit(index.saturating_sub(1), earlier.path, hit);
-                });
-            }
-            before = Some(read);
-        }
-        outcome.finish()
-    }
-
-    fn scan(
-        &self,
-        text: Read<'_>,
-        verdicts: Option<&SessionVerdicts>,
-        report: &mut dyn FnMut(scan::Found<'_>),
-    ) {
-        match (verdicts, text.digest) {
-            (Some(verdicts), Some(digest)) => {
-                let scan = |report: &mut dyn FnMut(scan::Found<'_>)| {
-                    self.scanner.scan(text.text, &mut |hit| report(hit));
-                };
-                verdicts.recall(Subject::Text(digest), scan, report);
-            }
-            _ => self.scanner.scan(text.text, &mut |hit| report(hit)),
-        }
-    }
-
-    fn scan_seam(
-        &self,
-        first: Read<'_>,
-        second: Read<'_>,
-        verdicts: Option<&SessionVerdicts>,
-        report: &mut dyn FnMut(scan::Found<'_>),
-    ) {
-        let scan = |report: &mut dyn FnMut(scan::Found<'_>)| {
-            self.scanner
-                .scan_seam(first.text, second.text, &mut |hit| report(hit));
-        };
-        match (verdicts, first.digest, second.digest) {
-            (Some(verdicts), Some(first), Some(second)) => {
-                verdicts.recall(Subject::Seam(first, second), scan, report);
-            }
-            _ => scan(report),
-        }
+        Reading::new(self, context, verdicts).finish(segments)
     }
 
     /// `text` with every secret in it replaced by `[redacted]`; customer terms, paths and markings
@@ -172,34 +107,6 @@ pub fn redact(text: &str) -> String {
 
 /// What stands for a secret in redacted text.
 pub const REDACTED: &str = "[redacted]";
-
-/// A segment as far as it is read.
-#[derive(Clone, Copy)]
-struct Read<'a> {
-    text: &'a str,
-    origin: Origin,
-    path: Option<&'a str>,
-    /// What a session knows the text by.
-    digest: Option<Digest>,
-}
-
-impl<'a> Read<'a> {
-    fn new(
-        classifier: &Classifier,
-        segment: &Segment<'a>,
-        cut: usize,
-        verdicts: Option<&SessionVerdicts>,
-    ) -> Self {
-        let text = segment.text.get(..cut).unwrap_or_default();
-        let policy = classifier.policy.digest;
-        Self {
-            text,
-            origin: segment.origin,
-            path: segment.path,
-            digest: verdicts.map(|verdicts| verdicts.digest(policy, text)),
-        }
-    }
-}
 
 /// A classification in the making.
 struct Outcome<'a> {
@@ -244,22 +151,30 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    fn path_floor(&mut self, index: usize, segment: &Segment<'_>) {
+    /// The rules of the policy, by their place, that give the file of `segment` a label.
+    fn floors_of(&self, segment: &Segment<'_>) -> Vec<usize> {
         let Some(path) = segment.path.map(in_repository) else {
-            return;
+            return Vec::new();
         };
         let repository = self.context.repository;
-        for rule in &self.classifier.policy.paths {
-            if rule.repositories.matches(repository) && rule.paths.matches(&path) {
-                self.add(Finding {
-                    rule: rule.id.clone(),
-                    reason: "the file's path has this label".to_owned(),
-                    label: rule.label,
-                    segment: index,
-                    span: 0..segment.text.len(),
-                    confidence: Confidence::High,
-                });
-            }
+        let rules = self.classifier.policy.paths.iter().enumerate();
+        let applies = |(_, rule): &(usize, &PathRule)| {
+            rule.repositories.matches(repository) && rule.paths.matches(&path)
+        };
+        rules.filter(applies).map(|(place, _)| place).collect()
+    }
+
+    fn path_floor(&mut self, index: usize, segment: &Segment<'_>, floors: &[usize]) {
+        let rules = &self.classifier.policy.paths;
+        for rule in floors.iter().filter_map(|place| rules.get(*place)) {
+            self.add(Finding {
+                rule: rule.id.clone(),
+                reason: "the file's path has this label".to_owned(),
+                label: rule.label,
+                segment: index,
+                span: 0..segment.text.len(),
+                confidence: Confidence::High,
+            });
         }
     }
 

@@ -1,38 +1,48 @@
 //! What was found in the texts of a session, so that a conversation that grows costs its new part
-//! only. Holds no text: rule, place and level of each finding under a digest of the text.
+//! only. Holds no text: rule, place and level of each finding under a keyed hash of the text.
 
 use std::{
     collections::HashMap,
-    fmt, mem,
+    fmt,
+    hash::Hash,
+    mem,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use proofroom_canonical::{Digest, Hasher};
+use highway::{HighwayHash as _, HighwayHasher, Key};
+use proofroom_canonical::Digest;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::scan::Found;
-use crate::{Confidence, Label, finding::MAX_FINDINGS};
+use crate::{Confidence, Label, Origin, Segment, finding::MAX_FINDINGS};
 
 /// The verdicts of one session, in memory only and of bounded size. Threads may share it.
 ///
-/// A verdict is found again by the SHA-256 of the session's key, the policy's digest and the whole
-/// text: whoever wanted a text to pass for another would have to make two with one digest.
+/// A verdict is found again by a [`Tag`]: whoever wanted a text to pass for another would have to
+/// find two with one tag, without the key and without ever seeing a tag.
 pub struct SessionVerdicts {
     key: Zeroizing<[u8; 32]>,
     most: usize,
-    known: Mutex<Generations>,
+    known: Mutex<Memory>,
 }
+
+/// `HighwayHash` of 256 bits under the session's key, which is drawn afresh, over the policy's digest
+/// and a text, or over everything that a request says up to a place. The hash is made to be a
+/// pseudorandom function (Alakuijala, Cox, Wassenberg, arXiv 1612.06257; nobody has proved it one):
+/// then q texts that meet n known ones collide with a chance of q * n / 2^256. A digest without key,
+/// as SHA-256 is, takes ten times as long.
+pub(super) type Tag = [u8; 32];
 
 /// Which text, or which two neighbours, a verdict is of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
-    Text(Digest),
-    Seam(Digest, Digest),
+    Text(Tag),
+    Seam(Tag, Tag),
 }
 
 /// All findings of a subject, in the order of the scan.
-type Verdict = Arc<[Known]>;
+pub(super) type Verdict = Arc<[Known]>;
 
 /// A finding without its text.
 #[derive(Debug)]
@@ -44,20 +54,46 @@ pub(super) struct Known {
     confidence: Confidence,
 }
 
-/// What was used lately, and what was used before that.
+/// What is known of one of the segments of a stretch.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    /// The policy's path rules, by place, that give it a label.
+    pub(super) floors: Vec<usize>,
+    pub(super) text: Verdict,
+    /// Of it and its predecessor, where both have one author.
+    pub(super) seam: Option<Verdict>,
+}
+
+type Stretch = Arc<[Part]>;
+
 #[derive(Default)]
-struct Generations {
-    young: HashMap<Subject, Verdict>,
-    old: HashMap<Subject, Verdict>,
-    /// Verdicts and findings in `young`.
+struct Memory {
+    findings: Generations<Subject, Verdict>,
+    stretches: Generations<Tag, Stretch>,
+}
+
+/// What was used lately, and what was used before that.
+struct Generations<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    /// Of all in `young`.
     weight: usize,
 }
 
-/// Most verdicts and findings that are kept twice over: some 10 MiB.
+/// What takes so much room, counted in verdicts and findings.
+trait Weighs {
+    fn weight(&self) -> usize;
+}
+
+/// So many segments are known together: few enough that little of a conversation is between two
+/// stretches, enough that looking stretches up costs little beside hashing them.
+pub(super) const STRETCH: usize = 16;
+
+/// Most verdicts and findings of each kind that are kept twice over: some 10 MiB.
 const MOST: usize = 32_768;
 
 impl SessionVerdicts {
-    /// Takes a key nobody knows, so that what is left of a digest in memory tells nothing of a text.
+    /// Takes a key nobody knows, so that what is left of a hash in memory tells nothing of a text.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self::with_most(key, MOST)
@@ -73,15 +109,14 @@ impl SessionVerdicts {
 
     /// Forgets and wipes every verdict. The session may go on.
     pub fn forget(&self) {
-        let mut known = self.lock();
-        known.wipe();
+        *self.lock() = Memory::default();
     }
 
-    /// How many texts and pairs of neighbours have a verdict.
+    /// How many texts, pairs of neighbours and stretches have a verdict.
     #[must_use]
     pub fn len(&self) -> usize {
         let known = self.lock();
-        known.young.len() + known.old.len()
+        known.findings.len() + known.stretches.len()
     }
 
     /// Whether nothing has a verdict.
@@ -90,26 +125,60 @@ impl SessionVerdicts {
         self.len() == 0
     }
 
-    /// The digest under which `text` is known under the policy of this digest.
-    pub(super) fn digest(&self, policy: Digest, text: &str) -> Digest {
-        let mut hasher = Hasher::new();
-        hasher.update(*self.key);
-        hasher.update(policy.as_bytes());
-        hasher.update(text);
-        hasher.finish()
+    /// What `text` is known by under the policy of this digest.
+    pub(super) fn tag(&self, policy: Digest, text: &str) -> Tag {
+        let mut hash = self.hash(b"text");
+        hash.append(policy.as_bytes());
+        hash.append(text.as_bytes());
+        finish(hash)
     }
 
-    /// Reports what is known of `subject`, or what `scan` finds, which is known from then on.
+    /// What a request is known by of which nothing is read.
+    pub(super) fn beginning(&self, policy: Digest, repository: &str) -> Tag {
+        let mut hash = self.hash(b"none");
+        hash.append(policy.as_bytes());
+        hash.append(repository.as_bytes());
+        finish(hash)
+    }
+
+    /// What a request is known by that goes on after `chain` with `segments`.
+    pub(super) fn following(&self, chain: Tag, segments: &[Segment<'_>]) -> Tag {
+        let mut hash = self.hash(b"some");
+        hash.append(&chain);
+        for segment in segments {
+            let path = segment.path.unwrap_or_default().as_bytes();
+            hash.append(&[origin(segment.origin), u8::from(segment.path.is_some())]);
+            hash.append(&path.len().to_le_bytes());
+            hash.append(&segment.text.len().to_le_bytes());
+            hash.append(path);
+            hash.append(segment.text.as_bytes());
+        }
+        finish(hash)
+    }
+
+    fn hash(&self, kind: &[u8; 4]) -> HighwayHasher {
+        let (words, _) = self.key.as_chunks::<8>();
+        let mut key = [0; 4];
+        for (word, bytes) in key.iter_mut().zip(words) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        let mut hash = HighwayHasher::new(Key(key));
+        hash.append(kind);
+        hash
+    }
+
+    /// Reports what is known of `subject`, or what `scan` finds, which is known from then on and
+    /// returned, unless there is too much of it.
     pub(super) fn recall(
         &self,
         subject: Subject,
         scan: impl FnOnce(&mut dyn FnMut(Found<'_>)),
         report: &mut dyn FnMut(Found<'_>),
-    ) {
-        let known = self.lock().find(subject);
+    ) -> Option<Verdict> {
+        let known = self.lock().findings.find(subject);
         if let Some(known) = known {
             known.iter().for_each(|known| report(known.found()));
-            return;
+            return Some(known);
         }
         let mut found = Vec::new();
         scan(&mut |hit| {
@@ -119,20 +188,48 @@ impl SessionVerdicts {
             report(hit);
         });
         // of a text with more, the level alone would have to be kept apart
-        if found.len() <= MAX_FINDINGS {
-            self.lock().keep(subject, found.into(), self.most);
+        if found.len() > MAX_FINDINGS {
+            return None;
         }
+        let found: Verdict = found.into();
+        let kept = Arc::clone(&found);
+        self.lock().findings.keep(subject, kept, self.most);
+        Some(found)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generations> {
+    /// What is known of the stretch that ends what `tag` stands for.
+    pub(super) fn stretch(&self, tag: Tag) -> Option<Stretch> {
+        self.lock().stretches.find(tag)
+    }
+
+    pub(super) fn keep_stretch(&self, tag: Tag, parts: Vec<Part>) {
+        let parts = parts.into();
+        self.lock().stretches.keep(tag, parts, self.most);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for SessionVerdicts {
-    fn drop(&mut self) {
-        self.lock().wipe();
+const fn origin(origin: Origin) -> u8 {
+    match origin {
+        Origin::System => 0,
+        Origin::User => 1,
+        Origin::Assistant => 2,
+        Origin::ToolArguments => 3,
+        Origin::ToolResult => 4,
+        Origin::Unreadable => 5,
     }
+}
+
+fn finish(hash: HighwayHasher) -> Tag {
+    let mut tag = [0; 32];
+    let (bytes, _) = tag.as_chunks_mut::<8>();
+    for (bytes, word) in bytes.iter_mut().zip(hash.finalize256()) {
+        *bytes = word.to_le_bytes();
+    }
+    tag
 }
 
 impl fmt::Debug for SessionVerdicts {
@@ -141,41 +238,55 @@ impl fmt::Debug for SessionVerdicts {
     }
 }
 
-impl Generations {
-    fn find(&mut self, subject: Subject) -> Option<Verdict> {
+impl<K: Copy + Eq + Hash, V: Clone + Weighs> Generations<K, V> {
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    fn find(&mut self, subject: K) -> Option<V> {
         if let Some(known) = self.young.get(&subject) {
-            return Some(Arc::clone(known));
+            return Some(known.clone());
         }
         let known = self.old.remove(&subject)?;
-        self.weight = self.weight.saturating_add(1 + known.len());
-        self.young.insert(subject, Arc::clone(&known));
+        self.weight = self.weight.saturating_add(known.weight());
+        self.young.insert(subject, known.clone());
         Some(known)
     }
 
-    fn keep(&mut self, subject: Subject, found: Verdict, most: usize) {
-        let weight = 1 + found.len();
+    fn keep(&mut self, subject: K, known: V, most: usize) {
+        let weight = known.weight();
         if self.weight.saturating_add(weight) > most {
-            let young = mem::take(&mut self.young);
-            wipe(&mut mem::replace(&mut self.old, young));
+            self.old = mem::take(&mut self.young);
             self.weight = 0;
         }
         self.weight = self.weight.saturating_add(weight);
-        self.young.insert(subject, found);
-    }
-
-    fn wipe(&mut self) {
-        wipe(&mut self.young);
-        wipe(&mut self.old);
-        self.weight = 0;
+        self.young.insert(subject, known);
     }
 }
 
-/// Overwrites every finding. The digests are of no use without the session's key.
-fn wipe(verdicts: &mut HashMap<Subject, Verdict>) {
-    for (_, mut verdict) in verdicts.drain() {
-        for known in Arc::get_mut(&mut verdict).into_iter().flatten() {
-            known.wipe();
+impl<K, V> Default for Generations<K, V> {
+    fn default() -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            weight: 0,
         }
+    }
+}
+
+impl Weighs for Verdict {
+    fn weight(&self) -> usize {
+        1 + self.len()
+    }
+}
+
+impl Weighs for Stretch {
+    fn weight(&self) -> usize {
+        let findings = |part: &Part| {
+            let seam = part.seam.as_ref().map_or(0, |seam| seam.len());
+            1 + part.text.len() + seam
+        };
+        self.iter().map(findings).sum()
     }
 }
 
@@ -190,7 +301,7 @@ impl Known {
         }
     }
 
-    fn found(&self) -> Found<'_> {
+    pub(super) fn found(&self) -> Found<'_> {
         Found {
             rule: &self.rule,
             reason: self.reason,
@@ -199,8 +310,11 @@ impl Known {
             confidence: self.confidence,
         }
     }
+}
 
-    fn wipe(&mut self) {
+/// The tags are of no use without the session's key, so findings alone are overwritten.
+impl Drop for Known {
+    fn drop(&mut self) {
         self.rule.zeroize();
         self.span.start.zeroize();
         self.span.end.zeroize();

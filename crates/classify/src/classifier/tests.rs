@@ -526,6 +526,12 @@ proptest! {
         for length in 1..=parts.len() {
             same(&verdicts, &segments_of(&parts[..length]))?;
         }
+        // long enough to be known by the stretch
+        let long: Vec<(&str, u8)> = parts.iter().cycle().take(50).copied().collect();
+        for length in [33, 40, 50] {
+            same(&verdicts, &segments_of(&long[..length]))?;
+            same(&verdicts, &segments_of(&long[50 - length..]))?;
+        }
         for cut in cuts {
             let cut = crate::detect::floor_boundary(&all, cut);
             same(&verdicts, &[user(&all[..cut]), user(&all[cut..])])?;
@@ -587,13 +593,38 @@ fn a_session_keeps_verdicts_within_its_bound_and_none_of_another_policy() {
     assert!(verdicts.is_empty());
 }
 
+/// Nor is a path that gives a label forgotten, of which another repository says something else.
+#[test]
+fn what_a_session_knows_is_not_looked_at_again() {
+    let policy = "[[paths]]\nid = \"keys\"\nrepositories = [\"acme/web\"]\nglobs = [\"**/*.pem\"]\nlabel = \"restricted\"";
+    let classifier = classifier(policy);
+    let verdicts = SessionVerdicts::new([7; 32]);
+    let texts: Vec<String> = (0..40).map(|turn| format!("turn {turn}")).collect();
+    let mut segments: Vec<Segment<'_>> = texts.iter().map(|text| user(text)).collect();
+    segments[3].path = Some("a/key.pem");
+    let classify = |context| {
+        let result = classifier.classify_in_session(&segments, context, &verdicts);
+        assert_eq!(result, classifier.classify(&segments, context));
+        work::take();
+        let again = classifier.classify_in_session(&segments, context, &verdicts);
+        assert_eq!((again, work::take()), (result.clone(), 0));
+        rules(&result).len()
+    };
+    assert_eq!(classify(&NOW), 1);
+    let elsewhere = Context {
+        repository: "acme/other",
+        ..NOW
+    };
+    assert_eq!(classify(&elsewhere), 0);
+}
+
 /// The text of a verdict is never kept, nor its digest without the session's key.
 #[test]
 fn a_session_shows_nothing_and_two_sessions_know_one_text_by_different_digests() {
     let text = github_token();
     let [one, other] = [[1; 32], [2; 32]].map(SessionVerdicts::new);
     let policy = shared().policy().digest();
-    assert_ne!(one.digest(policy, &text), other.digest(policy, &text));
+    assert_ne!(one.tag(policy, &text), other.tag(policy, &text));
     let _found = shared().classify_in_session(&[user(&text)], &NOW, &one);
     assert_eq!(format!("{one:?}"), "SessionVerdicts { .. }");
 }
