@@ -1,6 +1,6 @@
 """A standalone gateway under load and faults, and the account of every run afterwards.
 
-usage: soak.py --programs DIR [--seconds N] [--clients N]
+usage: soak.py --programs DIR [--seconds N] [--clients N] [--log strict|prompt]
 
 Starts two cassette upstreams and a gateway, sends requests from many clients (whole answers, streams, and clients
 that leave), and meanwhile kills the gateway (SIGKILL) and starts it again, stops an upstream and starts it
@@ -37,6 +37,7 @@ def arguments():
     parser.add_argument("--programs", required=True, help="directory with proofroom and proofroom-cassette")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--log", choices=["strict", "prompt"], default="strict", help="when records are on disk")
     return parser.parse_args()
 
 
@@ -69,7 +70,7 @@ class Process:
 
 
 class Deployment:
-    def __init__(self, programs, folder):
+    def __init__(self, programs, folder, log):
         self.program = os.path.join(programs, "proofroom")
         self.log = open(os.path.join(folder, "stderr"), "ab")
         self.config = os.path.join(folder, "gateway.toml")
@@ -85,7 +86,7 @@ class Deployment:
         with open(os.path.join(policy, "upstreams.toml"), "w") as file:
             file.write(UPSTREAMS % self.upstream.said["address"])
         with open(self.config, "w") as file:
-            file.write(CONFIG)
+            file.write(CONFIG % log)
         self.key = subprocess.run(
             [self.program, "gateway", "key", "create", "--config", self.config, "--user", "soak", "--team", "soak"],
             check=True, capture_output=True, text=True).stdout.strip()
@@ -95,6 +96,7 @@ class Deployment:
 CONFIG = """version = 1
 state = "state"
 policy = "policy"
+log = { mode = "%s" }
 [listen]
 address = "127.0.0.1:0"
 """
@@ -229,7 +231,7 @@ def judge(deployment, clients):
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="proofroom-soak-") as folder:
-        deployment = Deployment(options.programs, folder)
+        deployment = Deployment(options.programs, folder, options.log)
         ending = threading.Event()
         clients = [Client(deployment, number, ending) for number in range(options.clients)]
         for client in clients:

@@ -14,6 +14,9 @@ use proofroom_e2e::{
 };
 use serde_json::Value;
 
+/// Of a real issuer's range, with the right check digit, and nobody's.
+const CARD: &str = "The card is 4485 2757 4230 8327, keep it.";
+
 fn hello() -> PathBuf {
     repository_root().join("crates/testkit/cassettes/hello.json")
 }
@@ -197,9 +200,9 @@ fn a_mark_and_a_budget_outlive_a_kill_and_a_session_goes_on() {
     let (_deployment, files) = one();
     let key = files.key(&["--budget", "day:tokens=100000"]);
     let gateway = files.start();
-    let secret = "The card is 4111 1111 1111 1111, keep it.";
-    let marked = gateway.chat(&key, secret);
+    let marked = gateway.chat(&key, CARD);
     let label = marked.headers["x-proofroom-label"].clone();
+    assert_eq!(label, "restricted");
     let first = gateway.chat(&key, "Say hello");
     assert_eq!(first.headers["x-proofroom-label"], label);
     gateway.kill();
@@ -459,6 +462,28 @@ fn ten_seconds_after_the_last_answer_no_canary_is_in_memory() {
 }
 
 #[test]
+fn in_prompt_mode_a_kill_loses_no_record_and_what_raises_the_mark_is_strict() {
+    let deployment = Deployment::with_cassette(&hello());
+    let files = GatewayFiles::new(&deployment, "log = { mode = \"prompt\" }");
+    let key = files.key(&[]);
+    let gateway = files.start();
+    let mut answered = 0;
+    for text in ["Say hello", "Say hello", CARD, "Say hello"] {
+        let answer = gateway.chat(&key, text);
+        answered += usize::from(answer.headers.contains_key("x-proofroom-record"));
+    }
+    gateway.kill();
+    let runs = runs(&files);
+    assert_eq!((runs.len(), answered), (4, 4), "a kill lost a record");
+    let modes: Vec<_> = runs.iter().map(|run| run["log"].as_str()).collect();
+    // the first and the third raise the mark, and the last is of a session at the highest level
+    let wanted = ["strict", "prompt", "strict", "strict"];
+    assert_eq!(modes, wanted.map(Some));
+    assert!(files.start().stop().success());
+    assert_eq!(accounts(&files)[0]["missing"], Value::Array(Vec::new()));
+}
+
+#[test]
 fn a_full_disk_stops_runs_and_loses_no_record() {
     let (_deployment, files) = one();
     let key = files.key(&[]);
@@ -495,12 +520,21 @@ fn a_full_disk_stops_runs_and_loses_no_record() {
 
 #[test]
 fn under_load_and_faults_no_acknowledged_record_is_lost_and_every_run_is_accounted_for() {
+    // both at once: each for its own gateway
+    std::thread::scope(|scope| {
+        for log in ["strict", "prompt"] {
+            scope.spawn(move || soak(log));
+        }
+    });
+}
+
+fn soak(log: &str) {
     let programs = proofroom_e2e::program("proofroom");
     let soak = std::process::Command::new("python3")
         .arg(repository_root().join("tests/soak/soak.py"))
         .arg("--programs")
         .arg(programs.parent().expect("a directory"))
-        .args(["--seconds", "12", "--clients", "4"])
+        .args(["--seconds", "12", "--clients", "4", "--log", log])
         .output()
         .expect("python3 starts");
     let said = String::from_utf8_lossy(&soak.stdout);

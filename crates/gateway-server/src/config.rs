@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use proofroom_record::statement::LogMode;
 use serde::Deserialize;
 
 use crate::limits::Limits;
@@ -39,6 +40,8 @@ pub struct Config {
     pub reports: Option<PathBuf>,
     /// How long a session may do nothing before it ends; nothing where it lasts as long as its key.
     pub session_idle: Option<Duration>,
+    /// How runs are written down whose session is below the highest level.
+    pub log: LogMode,
     /// What bounds a connection and its requests.
     pub caps: Caps,
     /// Limits of users and teams together, beside those of each key.
@@ -180,6 +183,8 @@ struct Raw {
     #[serde(default)]
     sessions: RawSessions,
     #[serde(default)]
+    log: RawLog,
+    #[serde(default)]
     caps: Caps,
     #[serde(default)]
     shared: Vec<RawShared>,
@@ -197,6 +202,13 @@ struct RawListen {
 #[serde(deny_unknown_fields)]
 struct RawSessions {
     end_after_idle_hours: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    #[serde(default)]
+    mode: LogMode,
 }
 
 #[derive(Deserialize)]
@@ -244,6 +256,7 @@ impl Config {
                 .sessions
                 .end_after_idle_hours
                 .map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
+            log: raw.log.mode,
             caps: raw.caps,
             shared: shared(raw.shared)?,
             state,

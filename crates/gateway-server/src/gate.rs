@@ -1,15 +1,18 @@
 //! The gate of one key's session: scope, limits, and the intent that is durable before a prompt leaves.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
 use http::StatusCode;
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::{SessionId, Timestamp, json};
-use proofroom_classify::UpstreamOffer;
+use proofroom_classify::{Label, UpstreamOffer};
 use proofroom_gateway::{Admission, Asked, BoxFuture, Denial, Finished, Gate};
 use proofroom_record::{
     gateway::GatewaySession,
-    statement::{ClientIdentity, ModelRun},
+    statement::{ClientIdentity, LogMode, ModelRun},
 };
 
 use crate::{
@@ -25,6 +28,9 @@ use crate::{
 /// A token is about four bytes of text: what an upstream that counted none is taken to have used.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// A run whose intent the disk has not taken after this long is refused.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What every gate shares.
 pub(crate) struct Permission {
     pub(crate) store: Arc<RecordStore>,
@@ -34,7 +40,27 @@ pub(crate) struct Permission {
     pub(crate) prices: Prices,
     pub(crate) shared: Vec<SharedLimits>,
     pub(crate) ring: Arc<KeyRing>,
+    pub(crate) logging: Logging,
     pub(crate) clock: fn() -> Timestamp,
+}
+
+/// When what is written of runs has to be on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logging {
+    pub(crate) mode: LogMode,
+    /// Sessions at this level are strict whatever the mode is.
+    pub(crate) highest: Label,
+}
+
+impl Logging {
+    /// A mark that rises is on disk before anything is sent under it, or a power cut could lower it.
+    fn of(self, asked: &Asked, store: &RecordStore) -> LogMode {
+        let rises = asked.label > asked.before;
+        if rises || asked.label >= self.highest || store.lags() {
+            return LogMode::Strict;
+        }
+        self.mode
+    }
 }
 
 impl std::fmt::Debug for Permission {
@@ -152,7 +178,8 @@ impl KeyGate {
         Ok(())
     }
 
-    async fn write_intent(&self, asked: &Asked) -> Result<(), Denial> {
+    /// Returns once the intent is kept as `log` demands.
+    async fn write_intent(&self, asked: &Asked, log: LogMode) -> Result<(), Denial> {
         let intent = Intent {
             run: asked.run,
             sequence: asked.sequence,
@@ -160,18 +187,14 @@ impl KeyGate {
             received: asked.received,
             at: asked.started,
         };
-        let not_kept = || {
-            Denial {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "record-not-durable",
-            message: "the gateway cannot keep records, so it takes no requests; ask its operator to see to its disk".to_owned(),
-            retry_after: None,
-        }
-        };
         let bytes = json::to_bytes(&intent).map_err(|_| not_kept())?;
         let store = &self.permission.store;
-        let kept = store.note(Kind::Intent, self.session, bytes).await;
-        kept.map_err(|_| not_kept())
+        let kept = store.note(Kind::Intent, self.session, bytes, log);
+        match tokio::time::timeout(DISK_PATIENCE, kept).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(not_kept()),
+            Err(_) => Err(disk_too_slow()),
+        }
     }
 
     async fn permit(&self, asked: Asked) -> Result<Admission, Denial> {
@@ -186,8 +209,9 @@ impl KeyGate {
             let estimate = asked.received_bytes / BYTES_PER_TOKEN;
             self.permission.book.take(&limits, estimate, now)?
         };
-        self.write_intent(&asked).await?;
-        Ok(Admission::holding(place))
+        let log = self.permission.logging.of(&asked, &self.permission.store);
+        self.write_intent(&asked, log).await?;
+        Ok(Admission::holding(place).logged(log))
     }
 
     /// Every limit that the session is under, by the name of its account.
@@ -270,6 +294,25 @@ fn key_ended() -> Denial {
         code: "key-ended",
         message: "the key expired or was revoked while the request arrived".to_owned(),
         retry_after: None,
+    }
+}
+
+fn not_kept() -> Denial {
+    Denial {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: "record-not-durable",
+        message: "the gateway cannot keep records, so it takes no requests; ask its operator to see to its disk".to_owned(),
+        retry_after: None,
+    }
+}
+
+fn disk_too_slow() -> Denial {
+    Denial {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: "disk-too-slow",
+        message: "the gateway's disk is too far behind with its records; try again in a moment"
+            .to_owned(),
+        retry_after: Some(Duration::from_secs(1)),
     }
 }
 

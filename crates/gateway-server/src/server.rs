@@ -37,7 +37,7 @@ use crate::{
     config::Config,
     connection::Entrance,
     front::Front,
-    gate::Permission,
+    gate::{Logging, Permission},
     identity::{Identity, Standing},
     keys::KeyFileError,
     limits::Book,
@@ -266,6 +266,10 @@ async fn front(
         prices: parts.prices,
         shared: parts.config.shared.clone(),
         ring,
+        logging: Logging {
+            mode: parts.config.log,
+            highest: parts.classification.levels().highest(),
+        },
         clock: parts.clock,
     });
     for run in &runs {

@@ -18,7 +18,7 @@ use proofroom_record::{
         GatewaySession,
     },
     predicate::{Predicate as _, seal},
-    statement::ClientIdentity,
+    statement::{ClientIdentity, LogMode},
 };
 
 pub(crate) use history::{History, Intent};
@@ -213,7 +213,7 @@ impl Sessions {
         let binding = Digest::of(&bytes);
         self.permission
             .store
-            .note(Kind::Session, statement.session, bytes)
+            .note(Kind::Session, statement.session, bytes, LogMode::Strict)
             .await?;
         let fresh = self.gateway.fresh();
         let standing = Standing {
@@ -265,7 +265,8 @@ impl Sessions {
         let sealed = seal(account, &self.permission.signing_key).map_err(|_| StoreError::Failed)?;
         let kind = proofroom_record::gateway::GatewayAccount::LEAF;
         let store = &self.permission.store;
-        store.record(kind, session, None, sealed.bytes).await?;
+        let log = LogMode::Strict;
+        store.record(kind, session, None, sealed.bytes, log).await?;
         Ok(())
     }
 }

@@ -1,35 +1,43 @@
 //! Records on disk, and their leaves in the log. What a crash finds half written was acknowledged to
-//! nobody; what was acknowledged is in a record line whose leaf is durable.
+//! nobody. What was acknowledged as [strict](LogMode::Strict) is in a record line whose leaf is durable;
+//! what was acknowledged as [prompt](LogMode::Prompt) is written, and durable a moment later.
 
+mod disk;
 mod line;
 mod recover;
 mod segment;
+mod syncer;
 mod writer;
 
 use std::{
     collections::HashMap,
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
 };
 
 use proofroom_canonical::{Digest, RunId, SessionId, Timestamp};
 use proofroom_ledger::{Ledger, LedgerError, LedgerOptions};
+use proofroom_record::statement::LogMode;
 use proofroom_tlog::{LeafIndex, LeafKind, NoteSigner};
 use tokio::sync::oneshot;
 
+use disk::{Disk, SyncData};
 pub(crate) use line::{Kind, Line};
 pub(crate) use recover::Recovered;
-use segment::Location;
+use segment::{Location, Segment};
 use writer::{Work, Writer};
 
-/// Appends that may wait for the disk.
+/// Lines that may wait to be written.
 const QUEUED: usize = 4096;
+/// What may wait between the threads.
+const PASSED_ON: usize = 1024;
 
 /// Why records cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +115,7 @@ pub struct RecordStore {
 struct Shared {
     dir: PathBuf,
     ledger: Ledger,
+    disk: Disk,
     index: Mutex<HashMap<[u8; 16], Location>>,
     failed: AtomicBool,
 }
@@ -132,20 +141,31 @@ impl RecordStore {
         clock: fn() -> Timestamp,
         seen: &mut dyn FnMut(&Line<'_>),
     ) -> Result<(Self, Recovered), StoreError> {
+        let sync = Box::new(File::sync_data);
+        Self::open_on(dir, log, signer, clock, seen, sync)
+    }
+
+    fn open_on(
+        dir: &Path,
+        log: &Path,
+        signer: NoteSigner,
+        clock: fn() -> Timestamp,
+        seen: &mut dyn FnMut(&Line<'_>),
+        sync: SyncData,
+    ) -> Result<(Self, Recovered), StoreError> {
         let ledger = Ledger::open(LedgerOptions::new(log, signer, Arc::new(clock)))?;
         let (recovered, index, segment) = recover::recover(dir, &ledger, seen)?;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             ledger,
+            disk: Disk::new(sync),
             index: Mutex::new(index),
             failed: AtomicBool::new(false),
         });
         let (work, incoming) = sync_channel(QUEUED);
-        let threads = Writer::start(Arc::clone(&shared), segment, incoming).map_err(|source| {
-            StoreError::File {
-                path: dir.to_owned(),
-                source,
-            }
+        let threads = start(&shared, segment, incoming).map_err(|source| StoreError::File {
+            path: dir.to_owned(),
+            source,
         })?;
         let store = Self {
             shared,
@@ -155,29 +175,32 @@ impl RecordStore {
         Ok((store, recovered))
     }
 
-    /// Keeps a record; returns the digest of its bytes once line and leaf are durable.
+    /// Keeps a record; returns the digest of its bytes once line and leaf are durable, or, in the other
+    /// mode, once the line is written.
     pub(crate) async fn record(
         &self,
         kind: LeafKind,
         session: SessionId,
         run: Option<RunId>,
         envelope: Vec<u8>,
+        log: LogMode,
     ) -> Result<Digest, StoreError> {
         let digest = Digest::of(&envelope);
-        self.append(Kind::Record(kind), session, run, envelope)
+        self.append(Kind::Record(kind), session, run, envelope, log)
             .await?;
         Ok(digest)
     }
 
     /// Writes down what is no record: a session's beginning, or a run that is about to be. Returns once
-    /// it is durable.
+    /// it is durable, or, in the other mode, written.
     pub(crate) async fn note(
         &self,
         kind: Kind,
         session: SessionId,
         body: Vec<u8>,
+        log: LogMode,
     ) -> Result<(), StoreError> {
-        self.append(kind, session, None, body).await
+        self.append(kind, session, None, body, log).await
     }
 
     async fn append(
@@ -186,6 +209,7 @@ impl RecordStore {
         session: SessionId,
         run: Option<RunId>,
         body: Vec<u8>,
+        log: LogMode,
     ) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         let line = line::render(kind, session, &body);
@@ -195,6 +219,7 @@ impl RecordStore {
             digest: Digest::of(&body),
             run,
             line,
+            log,
             reply,
         };
         {
@@ -207,7 +232,11 @@ impl RecordStore {
         }
         match answer.await {
             Ok(()) => Ok(()),
-            Err(_) => Err(StoreError::Failed),
+            Err(_) => {
+                // before the thread that failed says so itself: nobody may be told less
+                self.shared.fail();
+                Err(StoreError::Failed)
+            }
         }
     }
 
@@ -217,6 +246,12 @@ impl RecordStore {
             return Err(StoreError::Failed);
         }
         Ok(())
+    }
+
+    /// Whether the disk is later than 10 ms with what was written: then nothing more may be sent before
+    /// it has caught up.
+    pub(crate) fn lags(&self) -> bool {
+        self.shared.disk.lags()
     }
 
     /// The record of a run. Blocking.
@@ -241,6 +276,7 @@ impl RecordStore {
     /// Waits until a signed head holds the record, and proves it: the text of a C2SP `tlog-proof`.
     /// Blocking.
     pub(crate) fn receipt(&self, index: LeafIndex) -> Result<String, StoreError> {
+        self.ready()?;
         self.shared.ledger.wait_integrated(index)?;
         Ok(self.shared.ledger.receipt(index)?)
     }
@@ -261,6 +297,36 @@ impl RecordStore {
             }
         }
     }
+}
+
+/// Starts the threads. They end when nobody can give them more work.
+fn start(
+    shared: &Arc<Shared>,
+    (segment, records): (Segment, u64),
+    incoming: Receiver<Work>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let (written, to_sync) = sync_channel(PASSED_ON);
+    let (durable, to_answer) = sync_channel(PASSED_ON);
+    let writer = Writer {
+        shared: Arc::clone(shared),
+        segment,
+        records,
+        written,
+    };
+    let (syncing, answering) = (Arc::clone(shared), Arc::clone(shared));
+    Ok(vec![
+        spawn("records-write", move || writer.run(&incoming))?,
+        spawn("records-sync", move || {
+            syncer::sync(&syncing, &to_sync, &durable);
+        })?,
+        spawn("records-answer", move || {
+            syncer::answer(&answering, &to_answer);
+        })?,
+    ])
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
 impl Shared {

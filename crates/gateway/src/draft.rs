@@ -176,6 +176,7 @@ impl Draft {
         let session = self.caller.identity().session;
         let run = self.opening.run;
         let label = self.high_water().to_owned();
+        let log = self.admission.log;
         let finished = self.finished(&end);
         self.caller.gate.ended(&finished);
         let Finished { status, code, .. } = finished;
@@ -185,6 +186,7 @@ impl Draft {
                     kind: MODEL_RUN,
                     session,
                     run,
+                    log,
                     envelope,
                 };
                 core.sink.submit(submission).await
@@ -263,6 +265,7 @@ impl Draft {
             translated: self.translating.map(Translating::record),
             status: end.status,
             failure: end.failure,
+            log: self.admission.log,
             started: self.opening.started,
             finished: self.core.clock.now(),
             blinding: self.opening.blinding,

@@ -9,7 +9,7 @@ use proofroom_canonical::{Digest, RunId, Timestamp};
 use proofroom_classify::{Label, UpstreamOffer};
 use proofroom_record::{
     event::RunStatus,
-    statement::{ClientIdentity, RejectedUpstream, TokenCount},
+    statement::{ClientIdentity, LogMode, RejectedUpstream, TokenCount},
 };
 
 use crate::{draft::Draft, refusal::Refusal, sink::BoxFuture};
@@ -81,26 +81,45 @@ pub struct Denial {
     pub retry_after: Option<Duration>,
 }
 
-/// What is held for as long as a run lasts, such as a place among concurrent runs.
-pub struct Admission(Option<Box<dyn Any + Send + Sync>>);
+/// What is held for as long as a run lasts, such as a place among concurrent runs, and when what is
+/// written of the run has to be on disk.
+pub struct Admission {
+    place: Option<Box<dyn Any + Send + Sync>>,
+    pub(crate) log: LogMode,
+}
 
 impl Admission {
     /// Holds nothing.
     #[must_use]
     pub const fn free() -> Self {
-        Self(None)
+        Self {
+            place: None,
+            log: LogMode::Strict,
+        }
     }
 
     /// Holds `place` until the run has ended.
     #[must_use]
     pub fn holding(place: impl Any + Send + Sync) -> Self {
-        Self(Some(Box::new(place)))
+        Self {
+            place: Some(Box::new(place)),
+            ..Self::free()
+        }
+    }
+
+    /// The same, for a run that is written down in this mode.
+    #[must_use]
+    pub fn logged(self, log: LogMode) -> Self {
+        Self { log, ..self }
     }
 }
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Admission").field(&self.0.is_some()).finish()
+        f.debug_struct("Admission")
+            .field("place", &self.place.is_some())
+            .field("log", &self.log)
+            .finish()
     }
 }
 

@@ -1,8 +1,9 @@
-//! Where finished records go. The gateway does not know the ledger; it knows that `Ok` means durable.
+//! Where finished records go. The gateway does not know the ledger; it knows that `Ok` means kept.
 
 use std::{future::Future, pin::Pin};
 
 use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_record::statement::LogMode;
 
 /// Kind of every record that the gateway writes, as log leaves spell it.
 pub const MODEL_RUN: &str = "model-run";
@@ -19,6 +20,8 @@ pub struct Submission {
     pub session: SessionId,
     /// The run that it is about.
     pub run: RunId,
+    /// When it has to be on disk: what the record says of itself.
+    pub log: LogMode,
     /// The DSSE envelope's file bytes.
     pub envelope: Vec<u8>,
 }
@@ -32,8 +35,9 @@ pub trait RecordSink: Send + Sync {
     /// Why not.
     fn ready(&self) -> Result<(), SinkError>;
 
-    /// Makes a record durable and returns the digest of its bytes. Returns `Ok` only when a crash
-    /// of the machine can no longer lose it.
+    /// Keeps a record and returns the digest of its bytes. Returns `Ok` only when a crash of the
+    /// machine can no longer lose it; for [`LogMode::Prompt`], when a crash of the process cannot and the
+    /// disk is about to be asked.
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Digest, SinkError>>;
 }
 

@@ -212,12 +212,27 @@ pub struct ModelRun {
     /// Stable code and words of a refusal or failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// When what is written of the run had to be on disk.
+    #[serde(default)]
+    pub log: LogMode,
     /// When the request arrived (gateway's clock).
     pub started: Timestamp,
     /// When the run ended (gateway's clock).
     pub finished: Timestamp,
     /// 32 random bytes in hex, so that the record's digest in the log says nothing about it.
     pub blinding: Nonce,
+}
+
+/// When what is written of a run has to be on disk. Records of a time that knew the first alone do not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogMode {
+    /// Its intent before the prompt left, its record before the answer ended. No power cut loses either.
+    #[default]
+    Strict,
+    /// Intent and record were written at these moments, and the disk was asked for them within 10 ms. The
+    /// end of the gateway's process loses neither; a power cut may lose those of the last moments.
+    Prompt,
 }
 
 /// How a run was said in another API's format.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use proofroom_record::statement::LogMode;
+
 use super::{Config, ConfigProblem, DEFAULT_CONFIG, Whose};
 
 fn refused(text: &str) -> ConfigProblem {
@@ -18,6 +20,7 @@ fn the_default_file_is_read_and_its_paths_are_beside_it() {
         Path::new("/etc/gateway/state/gateway-keys.json")
     );
     assert_eq!(config.caps, super::Caps::default());
+    assert_eq!(config.log, LogMode::Strict);
 }
 
 #[test]
@@ -33,6 +36,7 @@ fn what_is_not_known_refuses_the_file() {
     let good = "version = 1\nstate = \"s\"\n[listen]\naddress = \"127.0.0.1:80\"\n";
     for (more, code) in [
         ("colour = 1\n", "gateway-config-syntax"),
+        ("[log]\nmode = \"lazy\"\n", "gateway-config-syntax"),
         ("[caps]\nheader_seconds = 0\n", "gateway-config-zero"),
         ("[caps]\nheader_second = 1\n", "gateway-config-syntax"),
         ("[[shared]]\nlimits = {}\n", "gateway-config-syntax"),

@@ -21,11 +21,12 @@ impl RecordSink for StoreSink {
             let Submission {
                 session,
                 run,
+                log,
                 envelope,
                 ..
             } = submission;
             self.0
-                .record(LeafKind::ModelRun, session, Some(run), envelope)
+                .record(LeafKind::ModelRun, session, Some(run), envelope, log)
                 .await
                 .map_err(|error| of(&error))
         })

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use proofroom_tlog::LeafIndex;
@@ -32,7 +33,7 @@ pub(super) struct Location {
 pub(super) struct Segment {
     pub(super) dir: PathBuf,
     pub(super) name: u64,
-    file: File,
+    file: Arc<File>,
     pub(super) length: u64,
 }
 
@@ -45,17 +46,20 @@ impl Segment {
         Ok(Self {
             dir: dir.to_owned(),
             name,
-            file,
+            file: Arc::new(file),
             length,
         })
     }
 
-    /// Writes whole lines and makes them durable.
+    /// Writes whole lines. The end of this process cannot lose them any more.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.file.write_all(lines)?;
-        self.file.sync_data()?;
+        (&*self.file).write_all(lines)?;
         self.length = self.length.saturating_add(lines.len() as u64);
         Ok(())
+    }
+
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     pub(super) const fn is_full(&self) -> bool {

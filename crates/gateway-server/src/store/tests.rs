@@ -1,11 +1,18 @@
 //! What is acknowledged comes back, at whatever byte a crash tore the end.
 
-use std::{fs, path::Path};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
 
 use proofroom_canonical::{Digest, SessionId, Timestamp};
 use proofroom_tlog::{KeyName, LeafKind, NoteSigner};
 
-use super::{Kind, RecordStore, Recovered, StoreError};
+use proofroom_record::statement::LogMode;
+
+use super::{Kind, RecordStore, Recovered, StoreError, disk::SyncData};
 
 fn signer() -> NoteSigner {
     NoteSigner::from_seed(KeyName::parse("test.example/log").unwrap(), &[3; 32]).unwrap()
@@ -14,14 +21,19 @@ fn signer() -> NoteSigner {
 type Opened = (RecordStore, Recovered, Vec<(Kind, Vec<u8>)>);
 
 fn open(dir: &Path) -> Result<Opened, StoreError> {
+    open_on(dir, Box::new(fs::File::sync_data))
+}
+
+fn open_on(dir: &Path, sync: SyncData) -> Result<Opened, StoreError> {
     let mut lines = Vec::new();
     let clock = || Timestamp::from_unix_seconds(1);
-    let (store, recovered) = RecordStore::open(
+    let (store, recovered) = RecordStore::open_on(
         &dir.join("records"),
         &dir.join("log"),
         signer(),
         clock,
         &mut |line| lines.push((line.kind, line.body.to_vec())),
+        sync,
     )?;
     Ok((store, recovered, lines))
 }
@@ -38,7 +50,13 @@ fn keep(store: &RecordStore, bodies: &[&str]) {
         for body in bodies {
             let body = body.as_bytes().to_vec();
             store
-                .record(LeafKind::GatewayAccount, session(), None, body)
+                .record(
+                    LeafKind::GatewayAccount,
+                    session(),
+                    None,
+                    body,
+                    LogMode::Strict,
+                )
                 .await
                 .unwrap();
         }
@@ -137,6 +155,99 @@ fn after_a_stop_nothing_is_taken() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let kept = runtime.block_on(store.note(Kind::Intent, session(), b"{}".to_vec()));
+    let kept =
+        runtime.block_on(store.note(Kind::Intent, session(), b"{}".to_vec(), LogMode::Strict));
     assert_eq!(kept.unwrap_err().code(), "records-failed");
+}
+
+/// A disk that keeps nothing until it is let go.
+#[derive(Default)]
+struct SlowDisk {
+    free: Mutex<bool>,
+    freed: Condvar,
+}
+
+impl SlowDisk {
+    fn sync_data(self: &Arc<Self>) -> SyncData {
+        let disk = Arc::clone(self);
+        Box::new(move |file| {
+            let free = disk.free.lock().unwrap();
+            drop(disk.freed.wait_while(free, |free| !*free).unwrap());
+            file.sync_data()
+        })
+    }
+
+    fn let_go(&self) {
+        *self.free.lock().unwrap() = true;
+        self.freed.notify_all();
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    runtime.unwrap().block_on(work)
+}
+
+fn record<'a>(
+    store: &'a RecordStore,
+    body: &str,
+    log: LogMode,
+) -> impl Future<Output = Result<Digest, StoreError>> + use<'a> {
+    let body = body.as_bytes().to_vec();
+    store.record(LeafKind::GatewayAccount, session(), None, body, log)
+}
+
+#[test]
+fn a_prompt_record_is_written_and_does_not_wait_for_the_disk_and_a_strict_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(SlowDisk::default());
+    let (store, ..) = open_on(dir.path(), disk.sync_data()).unwrap();
+    block_on(async {
+        assert!(!store.lags());
+        record(&store, "{\"a\":1}", LogMode::Prompt).await.unwrap();
+        // the end of the process would not lose it
+        let written = fs::read(segment(dir.path())).unwrap();
+        assert!(written.ends_with(b"{\"a\":1}\n"));
+        let strict = record(&store, "{\"b\":2}", LogMode::Strict);
+        tokio::pin!(strict);
+        let waited = tokio::time::timeout(Duration::from_millis(50), &mut strict).await;
+        assert!(waited.is_err(), "answered before the disk");
+        assert!(store.lags(), "nobody would wait for the disk");
+        disk.let_go();
+        strict.await.unwrap();
+        assert!(!store.lags());
+    });
+    for body in ["{\"a\":1}", "{\"b\":2}"] {
+        let found = store.of_digest(Digest::of(body)).unwrap().unwrap();
+        store.receipt(found.index).unwrap();
+    }
+}
+
+#[test]
+fn a_prompt_record_that_nobody_waits_for_reaches_the_disk_and_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let sync: SyncData = Box::new(move |file| {
+        file.sync_data()?;
+        asked.send(()).map_err(io::Error::other)
+    });
+    let (store, ..) = open_on(dir.path(), sync).unwrap();
+    block_on(record(&store, "{\"a\":1}", LogMode::Prompt)).unwrap();
+    was_asked.recv().unwrap();
+    let found = store.of_digest(Digest::of("{\"a\":1}")).unwrap().unwrap();
+    store.receipt(found.index).unwrap();
+}
+
+#[test]
+fn a_disk_that_fails_behind_a_prompt_record_closes_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let full: SyncData = Box::new(|_| Err(io::ErrorKind::StorageFull.into()));
+    let (store, ..) = open_on(dir.path(), full).unwrap();
+    block_on(record(&store, "{\"a\":1}", LogMode::Prompt)).unwrap();
+    let strict = block_on(record(&store, "{\"b\":2}", LogMode::Strict));
+    assert_eq!(strict.unwrap_err().code(), "records-failed");
+    assert_eq!(store.ready().unwrap_err().code(), "records-failed");
+    store.stop();
 }

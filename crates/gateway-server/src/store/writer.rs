@@ -1,29 +1,29 @@
-//! Two threads: one writes lines in groups, the other waits for their leaves and answers in order.
+//! The thread that writes lines, in groups. It never waits for the disk, except where a new file begins.
 
 use std::{
-    io,
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender},
     },
-    thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use proofroom_canonical::{Digest, RunId, SessionId};
-use proofroom_ledger::Appending;
+use proofroom_record::statement::LogMode;
 use tokio::sync::oneshot;
 
 use super::{
     Shared,
     line::{self, Kind},
     segment::{Location, Segment},
+    syncer::{Group, Kept},
 };
 
 /// The most lines, and bytes, of one group.
 const GROUP_LINES: usize = 1024;
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
-/// A line to be kept. Its answer comes when line and leaf are durable, or never.
+/// A line to be kept.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) kind: Kind,
@@ -31,123 +31,104 @@ pub(super) struct Work {
     pub(super) digest: Digest,
     pub(super) run: Option<RunId>,
     pub(super) line: Vec<u8>,
+    /// What the answer says: that line and leaf are durable, or that the line is written.
+    pub(super) log: LogMode,
+    /// Never comes where that is not so.
     pub(super) reply: oneshot::Sender<()>,
 }
 
-/// A line that is durable, with its leaf on the way where it is a record.
-struct Written {
-    leaf: Option<Appending>,
-    reply: oneshot::Sender<()>,
-}
-
 pub(super) struct Writer {
-    shared: Arc<Shared>,
-    segment: Segment,
-    records: u64,
-    written: SyncSender<Written>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) segment: Segment,
+    pub(super) records: u64,
+    pub(super) written: SyncSender<Group>,
 }
 
 impl Writer {
-    /// Starts both threads. They end when nobody can give them more work.
-    pub(super) fn start(
-        shared: Arc<Shared>,
-        (segment, records): (Segment, u64),
-        incoming: Receiver<Work>,
-    ) -> io::Result<Vec<JoinHandle<()>>> {
-        let (written, waiting) = sync_channel(GROUP_LINES);
-        let answering = Arc::clone(&shared);
-        let mut writer = Self {
-            shared,
-            segment,
-            records,
-            written,
-        };
-        let write = move || writer.run(&incoming);
-        let answer = move || answer(&answering, &waiting);
-        Ok(vec![
-            thread::Builder::new()
-                .name("records-write".to_owned())
-                .spawn(write)?,
-            thread::Builder::new()
-                .name("records-answer".to_owned())
-                .spawn(answer)?,
-        ])
-    }
-
-    fn run(&mut self, incoming: &Receiver<Work>) {
+    /// Ends when nobody can give it more work, or when a write failed.
+    pub(super) fn run(mut self, incoming: &Receiver<Work>) {
         while let Ok(first) = incoming.recv() {
-            let group = group(first, incoming);
-            if self.keep(group).is_none() {
+            let works = gather(first, incoming);
+            if self.keep(works).is_none() {
                 self.shared.fail();
                 return;
             }
         }
     }
 
-    /// Keeps a group, or nothing after a failure: who waits learns it from the closed channel.
-    fn keep(&mut self, group: Vec<Work>) -> Option<()> {
+    /// Writes a group, or nothing after a failure: who waits learns it from the closed channel.
+    fn keep(&mut self, works: Vec<Work>) -> Option<()> {
         if self.segment.is_full() {
-            let dir = self.segment.dir.clone();
-            self.segment = Segment::open(&dir, self.records, 0).ok()?;
+            self.rotate()?;
         }
-        let start = self.segment.length;
-        let mut lines = Vec::new();
-        for work in &group {
-            lines.extend_from_slice(&work.line);
-        }
+        let mut offset = self.segment.length;
+        let lines: Vec<u8> = works.iter().flat_map(|work| &work.line).copied().collect();
+        let since = Instant::now();
+        self.shared.disk.begin(since);
         self.segment.write(&lines).ok()?;
-        let mut offset = start;
-        for work in group {
+        let mut kept = Vec::with_capacity(works.len());
+        for work in works {
             let length = work.line.len() as u64;
-            self.pass_on(work, offset)?;
+            kept.push(self.written(work, offset)?);
             offset = offset.saturating_add(length);
         }
+        let group = Group {
+            file: self.segment.file(),
+            since,
+            lines: kept,
+        };
+        self.written.send(group).ok()
+    }
+
+    /// Begins another file. The one before is on disk first: only the last file may have a torn end.
+    fn rotate(&mut self) -> Option<()> {
+        self.shared.disk.sync(&self.segment.file()).ok()?;
+        let dir = self.segment.dir.clone();
+        self.segment = Segment::open(&dir, self.records, 0).ok()?;
         Some(())
     }
 
-    fn pass_on(&mut self, work: Work, offset: u64) -> Option<()> {
-        let leaf = match line::leaf(work.kind, work.session, work.digest) {
-            None => None,
-            Some(leaf) => {
-                let location = Location {
-                    segment: self.segment.name,
-                    offset,
-                    length: u32::try_from(work.line.len().saturating_sub(1)).ok()?,
-                    record: self.records,
-                };
-                self.records = self.records.saturating_add(1);
-                let mut index = self.shared.index();
-                index.insert(line::digest_key(work.digest), location);
-                if let Some(run) = work.run {
-                    index.insert(line::run_key(run), location);
-                }
-                drop(index);
-                Some(self.shared.ledger.append(leaf).ok()?)
+    fn written(&mut self, work: Work, offset: u64) -> Option<Kept> {
+        let leaf = line::leaf(work.kind, work.session, work.digest);
+        if leaf.is_some() {
+            self.place(&work, offset)?;
+        }
+        let reply = match work.log {
+            LogMode::Strict => Some(work.reply),
+            LogMode::Prompt => {
+                // whoever asked may be gone; the line is written
+                work.reply.send(()).ok();
+                None
             }
         };
-        let reply = work.reply;
-        self.written.send(Written { leaf, reply }).ok()
+        Some(Kept { leaf, reply })
+    }
+
+    /// Remembers where a record is.
+    fn place(&mut self, work: &Work, offset: u64) -> Option<()> {
+        let location = Location {
+            segment: self.segment.name,
+            offset,
+            length: u32::try_from(work.line.len().saturating_sub(1)).ok()?,
+            record: self.records,
+        };
+        self.records = self.records.saturating_add(1);
+        let mut index = self.shared.index();
+        index.insert(line::digest_key(work.digest), location);
+        if let Some(run) = work.run {
+            index.insert(line::run_key(run), location);
+        }
+        Some(())
     }
 }
 
-fn group(first: Work, incoming: &Receiver<Work>) -> Vec<Work> {
+fn gather(first: Work, incoming: &Receiver<Work>) -> Vec<Work> {
     let mut bytes = first.line.len();
-    let mut group = vec![first];
-    while group.len() < GROUP_LINES && bytes < GROUP_BYTES {
+    let mut works = vec![first];
+    while works.len() < GROUP_LINES && bytes < GROUP_BYTES {
         let Ok(next) = incoming.try_recv() else { break };
         bytes = bytes.saturating_add(next.line.len());
-        group.push(next);
+        works.push(next);
     }
-    group
-}
-
-fn answer(shared: &Shared, waiting: &Receiver<Written>) {
-    while let Ok(Written { leaf, reply }) = waiting.recv() {
-        if leaf.is_some_and(|leaf| leaf.wait().is_err()) {
-            shared.fail();
-            return;
-        }
-        // whoever asked may be gone; the line is durable
-        reply.send(()).ok();
-    }
+    works
 }

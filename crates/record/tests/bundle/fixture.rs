@@ -31,8 +31,8 @@ use proofroom_record::{
     predicate::{Predicate, seal},
     statement::{
         AgentSession, Assurance, BINDING_PURPOSE, Binding, ClassificationResult, Closing,
-        Destruction, EventSummary, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
-        ModelRunReference, ModelSource, ObservedFact, PolicyDigests, RejectedUpstream,
+        Destruction, EventSummary, Failure, FindingCount, LogMode, ModelRequest, ModelResponse,
+        ModelRun, ModelRunReference, ModelSource, ObservedFact, PolicyDigests, RejectedUpstream,
         RoomEvidenceClaims, RoutingResult, SessionResult, Signer, TokenCount, UpstreamFacts,
     },
 };
@@ -443,6 +443,7 @@ fn served(
     let name = format!("{tier}-upstream");
     let seconds = 20 + 20 * i64::try_from(sequence).unwrap();
     ModelRun {
+        log: LogMode::Strict,
         run: run_id(sequence),
         session: binding.session,
         sequence,
