@@ -107,6 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "verifier",
         ],
     ),
+    ("provider", &["canonical", "evidence", "verifier"]),
     ("record", &["canonical", "evidence", "tlog", "verifier"]),
     ("room", &["attester", "canonical", "confine", "vmm"]),
     ("testkit", &["canonical", "evidence", "llm"]),
@@ -127,6 +128,7 @@ const PURE: &[&str] = &[
     "evidence",
     "llm",
     "measure",
+    "provider",
     "record",
     "tlog",
     "verifier",
@@ -138,7 +140,9 @@ const IMPURE: &[&str] = &["hyper", "mio", "openssl", "reqwest", "rustls", "tokio
 /// The one library of compiled C and assembler, and the pure crates that verify quotes with it
 /// (docs/adr/0030).
 const COMPILED: &str = "ring";
-const VERIFIES_WITH_COMPILED: &[&str] = &["appraise", "measure", "record", "verifier", "verify"];
+const VERIFIES_WITH_COMPILED: &[&str] = &[
+    "appraise", "measure", "provider", "record", "verifier", "verify",
+];
 
 /// The offline verifier stays small enough to be read.
 const MAX_VERIFIER_PACKAGES: usize = 150;

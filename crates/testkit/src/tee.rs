@@ -14,6 +14,7 @@ use proofroom_evidence::{
 use sha2::{Digest as _, Sha384};
 
 pub use keys::SimulatedKey;
+pub(crate) use pki::FMSPC;
 pub use pki::SimulatedPki;
 
 /// The seed of the root that `simulated-upstream.toml` names. Public on purpose: everybody can sign

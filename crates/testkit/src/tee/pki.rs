@@ -10,7 +10,7 @@ use super::{keys::SimulatedKey, written};
 use crate::der::der;
 
 /// The platform that the PCK certificate is for.
-pub(super) const FMSPC: [u8; 6] = [0x51, 0x4d, 0x00, 0x00, 0x00, 0x00];
+pub(crate) const FMSPC: [u8; 6] = [0x51, 0x4d, 0x00, 0x00, 0x00, 0x00];
 /// `CPUSVN` of the PCK certificate.
 pub(super) const CPU_SVN: [u8; 16] = [2, 2, 2, 2, 3, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0];
 /// `PCESVN` of the PCK certificate.

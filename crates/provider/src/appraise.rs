@@ -1,0 +1,534 @@
+//! The appraisal of a provider's evidence: every check in order, and what they come to. Total: any
+//! bytes give an appraisal.
+
+use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_evidence::{Quote, REPORT_DATA_BYTES};
+use proofroom_verifier::{
+    Assurance, CheckName, Freshness, Outcome, QuoteAppraisal, QuoteExpectation, Verdict,
+    VerifiedQuote, appraise_quote,
+    gpu::{GpuEndorsements, VerifiedGpus, appraise_gpus},
+};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    CheckOutcome, Component, ProviderCheck, ProviderCheckName as Name, ProviderDocument,
+    ProviderPolicy, SigningKey, VerifiedProvider,
+    check::UNPROVED,
+    policy::ServiceRule,
+    report::{Attestation, Report},
+    service,
+    verified::Machine,
+};
+
+/// How the evidence was got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// The relying party chose this nonce for this very exchange, over a connection whose server showed
+    /// a key with this SHA-256 of its `SubjectPublicKeyInfo`.
+    Challenge {
+        /// The nonce.
+        nonce: Nonce,
+        /// The connection's key.
+        tls_spki: Digest,
+    },
+    /// The evidence comes from an archive: neither its freshness nor any connection can be shown.
+    ArchiveAudit,
+}
+
+/// What a provider's evidence is worth under a policy at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProviderAppraisal {
+    policy: String,
+    policy_digest: Digest,
+    assurance: Assurance,
+    at: Timestamp,
+    verdict: Verdict,
+    evidence: Digest,
+    checks: Vec<ProviderCheck>,
+    #[serde(skip)]
+    obstacle: Option<usize>,
+    #[serde(skip)]
+    proof: Option<VerifiedProvider>,
+}
+
+impl ProviderAppraisal {
+    /// Every check, in order: those on the provider, then each machine's.
+    #[must_use]
+    pub fn checks(&self) -> &[ProviderCheck] {
+        &self.checks
+    }
+
+    /// The worst outcome of all checks. One that was not made and that the policy bears with counts for
+    /// nothing.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// What stands in the way: the first check that failed, or else the first that was not made and that
+    /// the policy does not do without.
+    #[must_use]
+    pub fn first_obstacle(&self) -> Option<&ProviderCheck> {
+        self.obstacle.and_then(|place| self.checks.get(place))
+    }
+
+    /// The name of the policy.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// Turns an accepted appraisal into the type that allows sending.
+    ///
+    /// # Errors
+    /// The appraisal itself, unless every check passed or is one that was not made and that the policy
+    /// bears with.
+    pub fn into_verified(self) -> Result<VerifiedProvider, Box<Self>> {
+        match (self.verdict, &self.proof) {
+            (Verdict::Accept, Some(proof)) => Ok(proof.clone()),
+            _ => Err(Box::new(self)),
+        }
+    }
+}
+
+/// Appraises `document`, a [`ProviderDocument`] in bytes, under `policy` as of `now`.
+#[must_use]
+pub fn appraise_provider(
+    document: &[u8],
+    policy: &ProviderPolicy,
+    exchange: Exchange,
+    now: Timestamp,
+) -> ProviderAppraisal {
+    let mut work = Work {
+        policy,
+        exchange,
+        now,
+        checks: Vec::new(),
+    };
+    let machines = match read(document, policy) {
+        Ok((document, report)) => {
+            work.set(Component::Provider, Name::Report, CheckOutcome::Pass);
+            Some(work.judge(&document, &report))
+        }
+        Err(outcome) => {
+            work.set(Component::Provider, Name::Report, outcome);
+            None
+        }
+    };
+    work.finish(Digest::of(document), machines)
+}
+
+fn read(
+    document: &[u8],
+    policy: &ProviderPolicy,
+) -> Result<(ProviderDocument, Report), CheckOutcome> {
+    let malformed = |error: crate::ReportError| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        let words = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        CheckOutcome::fail("report-malformed", words)
+    };
+    let document = ProviderDocument::parse(document).map_err(malformed)?;
+    if document.provider() != policy.format() {
+        let words = "the document is of another provider's format than the policy";
+        return Err(CheckOutcome::fail("report-format", words));
+    }
+    let report = Report::parse(document.report().as_bytes(), policy.format()).map_err(malformed)?;
+    Ok((document, report))
+}
+
+/// What the checks left standing.
+struct Machines {
+    gateway: Option<Machine>,
+    models: Vec<Machine>,
+    /// Whether there is a proof for each machine of the report.
+    whole: bool,
+    tls_spki: Option<Digest>,
+}
+
+/// An appraisal under way.
+struct Work<'a> {
+    policy: &'a ProviderPolicy,
+    exchange: Exchange,
+    now: Timestamp,
+    checks: Vec<ProviderCheck>,
+}
+
+impl Work<'_> {
+    fn set(&mut self, component: Component, name: Name, outcome: CheckOutcome) {
+        self.checks.push(ProviderCheck {
+            component,
+            name,
+            outcome,
+        });
+    }
+
+    fn judge(&mut self, document: &ProviderDocument, report: &Report) -> Machines {
+        let rule = self.policy.machine();
+        let mut machines = Vec::new();
+        if let (Some(gateway), Some(rule)) = (&report.gateway, self.policy.gateway()) {
+            let judged = self.machine(document, gateway, rule, Component::Gateway);
+            machines.push((Component::Gateway, judged));
+        }
+        for (place, model) in report.models.iter().enumerate() {
+            let component = Component::Model(place);
+            machines.push((component, self.machine(document, model, rule, component)));
+        }
+        self.set(Component::Provider, Name::Model, self.model(report));
+        let end = report.gateway.as_ref().or_else(|| report.models.first());
+        let bound = machines
+            .first()
+            .map(|(_, judged)| judged.outcome(Name::SigningKey));
+        let tls = self.tls_key(end, bound);
+        let tls_spki = end
+            .and_then(|end| end.tls_spki)
+            .filter(|_| tls == CheckOutcome::Pass);
+        self.set(Component::Provider, Name::TlsKey, tls);
+        let mut found = Machines {
+            gateway: None,
+            models: Vec::new(),
+            whole: true,
+            tls_spki,
+        };
+        for (component, judged) in machines {
+            found.take(component, judged, &mut self.checks);
+        }
+        found
+    }
+
+    fn model(&self, report: &Report) -> CheckOutcome {
+        let names = report.models.iter().map(|model| model.model.as_deref());
+        for name in names {
+            match name {
+                Some(name) if name == self.policy.model() => {}
+                Some(_) => {
+                    let words = "a machine says that it serves another model";
+                    return CheckOutcome::fail("model-other", words);
+                }
+                None => {
+                    let words = "a machine does not say which model it serves";
+                    return CheckOutcome::not_evaluated("model-not-named", words);
+                }
+            }
+        }
+        CheckOutcome::Pass
+    }
+
+    fn tls_key(&self, end: Option<&Attestation>, bound: Option<&CheckOutcome>) -> CheckOutcome {
+        let offered = end.and_then(|end| end.tls_spki);
+        match (offered, self.exchange, bound) {
+            (None, ..) | (_, _, None) => CheckOutcome::not_evaluated(
+                "tls-key-not-offered",
+                "no quote binds the key of the connection",
+            ),
+            (_, Exchange::ArchiveAudit, _) => archive(),
+            (Some(named), Exchange::Challenge { tls_spki, .. }, Some(bound)) => CheckOutcome::when(
+                named == tls_spki,
+                "tls-key-other",
+                "the evidence names another TLS key than the connection's",
+            )
+            .resting_on(bound),
+        }
+    }
+
+    fn machine(
+        &self,
+        document: &ProviderDocument,
+        attestation: &Attestation,
+        rule: &ServiceRule,
+        component: Component,
+    ) -> Judged {
+        let quote = match Quote::parse(&attestation.quote) {
+            Ok(quote) => quote,
+            Err(error) => {
+                let outcome = CheckOutcome::fail(error.code(), error.to_string());
+                return Judged::stopped(Name::Quote, outcome);
+            }
+        };
+        let said = quote.claims().report_data;
+        let (nonce, fresh) = self.nonce(&said);
+        let key = bound_key(attestation);
+        let mut expected = [0; REPORT_DATA_BYTES];
+        expected[..32].copy_from_slice(&key);
+        expected[32..].copy_from_slice(&nonce);
+        let collateral = document.collateral_for(&quote);
+        let expectation = match self.exchange {
+            Exchange::Challenge { .. } => QuoteExpectation::Challenge(expected),
+            Exchange::ArchiveAudit => QuoteExpectation::ArchiveAudit(expected),
+        };
+        let policy = self.policy.quote();
+        let appraised = appraise_quote(
+            &attestation.quote,
+            collateral,
+            policy,
+            expectation,
+            self.now,
+        );
+        let quoted = outcome_of(&appraised);
+        let binds = CheckOutcome::when(
+            said[..32] == key,
+            "key-not-in-quote",
+            "the quote does not bind the key that signs receipts",
+        );
+        let mut judged = Judged {
+            made: vec![
+                (Name::SigningKey, binds.resting_on(&quoted)),
+                (Name::Nonce, fresh.resting_on(&quoted)),
+            ],
+            key: Some(attestation.key),
+            quote: appraised.into_verified().ok(),
+            gpus: None,
+        };
+        let measured = service::check(attestation, rule, quote.claims());
+        let measured = measured
+            .into_iter()
+            .map(|(name, outcome)| (name, outcome.resting_on(&quoted)));
+        judged.made.extend(measured);
+        if let Component::Model(_) = component {
+            let (outcome, gpus) = self.gpus(attestation, nonce);
+            judged.made.push((Name::Gpu, outcome.resting_on(&quoted)));
+            judged.gpus = gpus;
+        }
+        judged.made.push((Name::Quote, quoted));
+        judged
+    }
+
+    /// The nonce that is expected, and what its comparison answers. What an archive holds is compared with
+    /// itself, so that devices and quote must still agree.
+    fn nonce(&self, said: &[u8; REPORT_DATA_BYTES]) -> ([u8; 32], CheckOutcome) {
+        let mut found = [0; 32];
+        found.copy_from_slice(&said[32..]);
+        match self.exchange {
+            Exchange::Challenge { nonce, .. } => {
+                let words = "the quote was made for another challenge";
+                let same = CheckOutcome::when(found == *nonce.as_bytes(), "nonce-mismatch", words);
+                (*nonce.as_bytes(), same)
+            }
+            Exchange::ArchiveAudit => (found, archive()),
+        }
+    }
+
+    fn gpus(
+        &self,
+        attestation: &Attestation,
+        nonce: [u8; 32],
+    ) -> (CheckOutcome, Option<VerifiedGpus>) {
+        let Some(payload) = &attestation.gpus else {
+            let words = "the machine shows no evidence of its GPUs";
+            return (CheckOutcome::not_evaluated("gpu-not-supplied", words), None);
+        };
+        let Some(policy) = self.policy.gpu() else {
+            let words = "the policy names none for devices";
+            return (CheckOutcome::not_evaluated("gpu-no-policy", words), None);
+        };
+        let fresh = Freshness::Challenge(Nonce::from_random(nonce));
+        let none = GpuEndorsements::default();
+        let appraisal = appraise_gpus(payload.as_bytes(), none, policy, fresh, self.now);
+        let failure = appraisal.first_failure();
+        match (appraisal.into_verified(), failure) {
+            (Ok(gpus), _) => (CheckOutcome::Pass, Some(gpus)),
+            (Err(_), Some((check, cause))) => {
+                let words = format!("check `{check}` of a device or of all");
+                (CheckOutcome::fail(cause.as_str(), words), None)
+            }
+            (Err(_), None) => {
+                let words = "a check on devices that their policy requires was not made";
+                (CheckOutcome::not_evaluated("gpu-incomplete", words), None)
+            }
+        }
+    }
+
+    fn finish(self, evidence: Digest, machines: Option<Machines>) -> ProviderAppraisal {
+        let policy = self.policy;
+        let (checks, now) = (ordered(self.checks), self.now);
+        let verdict = verdict_of(&checks, policy);
+        let proof = machines
+            .filter(|found| found.whole && !found.models.is_empty())
+            .and_then(|found| prove(found, policy, &checks, evidence));
+        ProviderAppraisal {
+            policy: policy.name().to_owned(),
+            policy_digest: policy.digest(),
+            assurance: policy.assurance(),
+            at: now,
+            verdict,
+            evidence,
+            obstacle: obstacle(&checks, policy),
+            checks,
+            proof,
+        }
+    }
+}
+
+fn archive() -> CheckOutcome {
+    let words =
+        "evidence from an archive cannot show that it was fresh, nor whose connection it was";
+    CheckOutcome::not_evaluated("archive-audit", words)
+}
+
+/// The first half of report data: SHA-256 of key and TLS key, or the key alone with zeroes behind it.
+fn bound_key(attestation: &Attestation) -> [u8; 32] {
+    let key = attestation.key.bytes();
+    if let Some(spki) = attestation.tls_spki {
+        return Sha256::new()
+            .chain_update(key)
+            .chain_update(spki.as_bytes())
+            .finalize()
+            .into();
+    }
+    let mut padded = [0; 32];
+    for (place, byte) in padded.iter_mut().zip(key) {
+        *place = *byte;
+    }
+    padded
+}
+
+/// What the verifier's whole appraisal of a quote comes to. Binding and freshness are checks of their
+/// own here.
+fn outcome_of(appraisal: &QuoteAppraisal) -> CheckOutcome {
+    let own = [CheckName::ReportDataBinding, CheckName::Nonce];
+    let checks = || {
+        appraisal
+            .checks()
+            .iter()
+            .filter(|check| !own.contains(&check.name))
+    };
+    let failed = checks().find_map(|check| match &check.outcome {
+        Outcome::Fail { cause, words } => {
+            let words = format!("check `{}`: {words}", check.name);
+            Some(CheckOutcome::fail(cause.as_str(), words))
+        }
+        Outcome::Pass | Outcome::NotEvaluated(_) => None,
+    });
+    let open = || {
+        checks().find_map(|check| match &check.outcome {
+            Outcome::NotEvaluated(reason) => {
+                let words = format!("check `{}`: {reason}", check.name);
+                Some(CheckOutcome::not_evaluated(reason.code(), words))
+            }
+            Outcome::Pass | Outcome::Fail { .. } => None,
+        })
+    };
+    failed.or_else(open).unwrap_or(CheckOutcome::Pass)
+}
+
+/// What came of one machine.
+struct Judged {
+    made: Vec<(Name, CheckOutcome)>,
+    key: Option<SigningKey>,
+    quote: Option<VerifiedQuote>,
+    gpus: Option<VerifiedGpus>,
+}
+
+impl Judged {
+    fn stopped(name: Name, outcome: CheckOutcome) -> Self {
+        Self {
+            made: vec![(name, outcome)],
+            key: None,
+            quote: None,
+            gpus: None,
+        }
+    }
+
+    fn outcome(&self, name: Name) -> &CheckOutcome {
+        const NOT_REACHED: &CheckOutcome = &CheckOutcome::NotEvaluated {
+            code: "not-reached",
+            words: String::new(),
+        };
+        let found = self.made.iter().find(|(made, _)| *made == name);
+        found.map_or(NOT_REACHED, |(_, outcome)| outcome)
+    }
+}
+
+impl Machines {
+    /// Takes over what a machine showed, and answers every one of its checks.
+    fn take(&mut self, component: Component, judged: Judged, checks: &mut Vec<ProviderCheck>) {
+        let names = match component {
+            Component::Model(_) => Name::MODEL,
+            Component::Gateway | Component::Provider => Name::GATEWAY,
+        };
+        checks.extend(names.iter().map(|name| ProviderCheck {
+            component,
+            name: *name,
+            outcome: judged.outcome(*name).clone(),
+        }));
+        let (Some(key), Some(quote)) = (judged.key, judged.quote) else {
+            self.whole = false;
+            return;
+        };
+        let machine = Machine {
+            key,
+            quote,
+            gpus: judged.gpus,
+        };
+        match component {
+            Component::Model(_) => self.models.push(machine),
+            Component::Gateway | Component::Provider => self.gateway = Some(machine),
+        }
+    }
+}
+
+/// The checks on the provider in their order, with one that was not reached as what it is.
+fn ordered(made: Vec<ProviderCheck>) -> Vec<ProviderCheck> {
+    let (provider, machines): (Vec<_>, Vec<_>) = made
+        .into_iter()
+        .partition(|check| check.component == Component::Provider);
+    let answer = |name: &Name| {
+        let found = provider.iter().find(|check| check.name == *name).cloned();
+        found.unwrap_or_else(|| ProviderCheck {
+            component: Component::Provider,
+            name: *name,
+            outcome: CheckOutcome::not_evaluated("not-reached", "an earlier check did not pass"),
+        })
+    };
+    let mut checks: Vec<_> = Name::PROVIDER.iter().map(answer).collect();
+    checks.extend(machines);
+    checks
+}
+
+fn verdict_of(checks: &[ProviderCheck], policy: &ProviderPolicy) -> Verdict {
+    let each = checks.iter().map(|check| match check.outcome {
+        CheckOutcome::Pass => Verdict::Accept,
+        CheckOutcome::Fail { .. } => Verdict::Reject,
+        CheckOutcome::NotEvaluated { .. } if policy.tolerates(check.name) => Verdict::Accept,
+        CheckOutcome::NotEvaluated { .. } => Verdict::Incomplete,
+    });
+    each.max().unwrap_or(Verdict::Incomplete)
+}
+
+fn obstacle(checks: &[ProviderCheck], policy: &ProviderPolicy) -> Option<usize> {
+    let place = |wanted: &dyn Fn(&ProviderCheck) -> bool| checks.iter().position(wanted);
+    let open = |check: &ProviderCheck| {
+        check.outcome != CheckOutcome::Pass && !policy.tolerates(check.name)
+    };
+    place(&|check| matches!(check.outcome, CheckOutcome::Fail { .. }))
+        // what is unproved says nothing that another check does not say
+        .or_else(|| place(&|check| open(check) && check.outcome.code() != Some(UNPROVED)))
+        .or_else(|| place(&open))
+}
+
+fn prove(
+    found: Machines,
+    policy: &ProviderPolicy,
+    checks: &[ProviderCheck],
+    evidence: Digest,
+) -> Option<VerifiedProvider> {
+    let machines = found.gateway.iter().chain(&found.models);
+    let ends = machines.flat_map(|machine| {
+        let gpus = machine.gpus.as_ref().map(VerifiedGpus::expires);
+        [Some(machine.quote.expires()), gpus].into_iter().flatten()
+    });
+    Some(VerifiedProvider {
+        format: policy.format(),
+        model: policy.model().to_owned(),
+        tls_spki: found.tls_spki,
+        receipts: policy.receipts(),
+        checks: checks.to_vec(),
+        expires: ends.min()?,
+        evidence,
+        policy_name: policy.name().to_owned(),
+        policy_digest: policy.digest(),
+        assurance: policy.assurance(),
+        gateway: found.gateway,
+        machines: found.models,
+    })
+}

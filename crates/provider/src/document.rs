@@ -1,0 +1,109 @@
+//! What is kept of a provider's evidence: the report as it was served, and what Intel said that day of
+//! the platforms in it, in one strict JSON file, so that anybody can appraise it at any later time.
+
+use std::collections::BTreeMap;
+
+use proofroom_canonical::json;
+use proofroom_evidence::{Collateral, Fmspc, Quote};
+use serde::{Deserialize, Serialize};
+
+use crate::{Format, MAX_REPORT_BYTES, ReportError, report::Report};
+
+/// The `format` member of every document.
+pub const PROVIDER_FORMAT: &str = "proofroom.provider-evidence.v1";
+/// The most bytes of a document that are read: a report with its quotation marks escaped, and collateral.
+pub const MAX_PROVIDER_DOCUMENT_BYTES: usize = 3 * 1024 * 1024;
+/// The most platforms of one report.
+const MAX_PLATFORMS: usize = 17;
+
+/// Collateral by the FMSPC that it is about, in lower-case hex.
+pub type CollateralByPlatform = BTreeMap<String, Collateral>;
+
+/// A document, its outer form right and nothing in it verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderDocument {
+    format: String,
+    provider: Format,
+    report: String,
+    collateral: CollateralByPlatform,
+}
+
+impl ProviderDocument {
+    /// Reads a document of at most [`MAX_PROVIDER_DOCUMENT_BYTES`].
+    ///
+    /// # Errors
+    /// [`ReportError`] for anything but strict JSON with exactly the known members.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReportError> {
+        let read: Self =
+            json::parse(bytes, MAX_PROVIDER_DOCUMENT_BYTES).map_err(ReportError::Document)?;
+        let refuse = |member, problem| Err(ReportError::Member { member, problem });
+        if read.format != PROVIDER_FORMAT {
+            return refuse("format", "is not `proofroom.provider-evidence.v1`");
+        }
+        if read.collateral.len() > MAX_PLATFORMS {
+            return refuse("collateral", "is about too many platforms");
+        }
+        Ok(read)
+    }
+
+    /// Writes a document around the exact bytes of a report.
+    ///
+    /// # Errors
+    /// [`ReportError`] for a report that is no text or too long.
+    pub fn write(
+        provider: Format,
+        report: &[u8],
+        collateral: CollateralByPlatform,
+    ) -> Result<Vec<u8>, ReportError> {
+        let text = std::str::from_utf8(report).ok();
+        let text = text.filter(|text| text.len() <= MAX_REPORT_BYTES);
+        let report = text.ok_or(ReportError::Member {
+            member: "report",
+            problem: "is not UTF-8 of a size that is read",
+        })?;
+        json::to_bytes(&Self {
+            format: PROVIDER_FORMAT.to_owned(),
+            provider,
+            report: report.to_owned(),
+            collateral,
+        })
+        .map_err(ReportError::Document)
+    }
+
+    /// Whose format the report has.
+    #[must_use]
+    pub const fn provider(&self) -> Format {
+        self.provider
+    }
+
+    /// The report as it was served.
+    #[must_use]
+    pub fn report(&self) -> &str {
+        &self.report
+    }
+
+    pub(crate) fn collateral_for(&self, quote: &Quote) -> Option<&Collateral> {
+        let facts = quote.pck_facts().ok()?;
+        self.collateral.get(&facts.fmspc.to_string())
+    }
+}
+
+/// The platforms whose collateral a report's appraisal needs, each once. A quote that cannot be read has
+/// none; its appraisal says why.
+///
+/// # Errors
+/// [`ReportError`] for bytes that are no report.
+pub fn platforms_of(report: &[u8], format: Format) -> Result<Vec<Fmspc>, ReportError> {
+    let report = Report::parse(report, format)?;
+    let mut platforms = Vec::new();
+    for attestation in report.attestations() {
+        let facts = Quote::parse(&attestation.quote).and_then(|quote| quote.pck_facts());
+        if let Ok(facts) = facts
+            && !platforms.contains(&facts.fmspc)
+        {
+            platforms.push(facts.fmspc);
+        }
+    }
+    Ok(platforms)
+}

@@ -1,0 +1,29 @@
+//! Model providers that attest in a format of their own: what they serve as evidence, a policy for
+//! it, its appraisal, and the receipts with which they sign single answers. Pure: nothing is fetched,
+//! clock and nonce are arguments. Quotes and devices are judged by the verifier and by nobody else; a
+//! [`VerifiedProvider`] holds its proofs and cannot be made without them. Rules:
+//! `docs/spec/upstreams.md`.
+
+#![forbid(unsafe_code)]
+
+mod appraise;
+mod check;
+mod document;
+mod log;
+mod policy;
+mod receipt;
+mod report;
+mod service;
+mod verified;
+
+pub use appraise::{Exchange, ProviderAppraisal, appraise_provider};
+pub use check::{CheckOutcome, Component, ProviderCheck, ProviderCheckName};
+pub use document::{
+    CollateralByPlatform, MAX_PROVIDER_DOCUMENT_BYTES, PROVIDER_FORMAT, ProviderDocument,
+    platforms_of,
+};
+pub use log::{DstackEvent, DstackLog, LogError};
+pub use policy::{Format, PRODUCTION_NEAR_AI, ProviderPolicy, ProviderPolicyProblem, ReceiptRule};
+pub use receipt::{MAX_RECEIPT_BYTES, ReceiptError, VerifiedReceipt, verify_receipt};
+pub use report::{MAX_REPORT_BYTES, ReportError, SigningKey};
+pub use verified::VerifiedProvider;

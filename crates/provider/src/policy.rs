@@ -1,0 +1,166 @@
+//! What a provider must show: which deployments, applications, images and key services its machines
+//! may have, and which policies judge their quotes and devices. A policy that leaves one open cannot
+//! be built.
+
+use proofroom_canonical::Digest;
+use proofroom_verifier::{AppraisalPolicy, Assurance, gpu::GpuPolicy};
+use serde::{Deserialize, Serialize};
+
+use crate::check::ProviderCheckName;
+
+mod raw;
+
+/// The policy for NEAR AI on genuine hardware, as shipped: an example that accepts nobody until what it
+/// pins is replaced. Names `production-upstream.toml` and `production-gpu.toml`.
+pub const PRODUCTION_NEAR_AI: &str = include_str!("../policies/production-near-ai.toml");
+
+/// The most bytes of a policy file that are read.
+const MAX_POLICY_BYTES: usize = 64 * 1024;
+
+/// Something wrong with a policy file. Fix it in the file: no policy is built from it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{file}`: {words}")]
+pub struct ProviderPolicyProblem {
+    file: String,
+    code: &'static str,
+    words: String,
+}
+
+impl ProviderPolicyProblem {
+    /// The stable code of this problem.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// Whose format reports and receipts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// NEAR AI's cloud: a gateway in a TEE before models in TEEs.
+    NearAi,
+    /// One machine of dstack, as Phala's models serve it, and NEAR AI's at their own addresses.
+    Dstack,
+}
+
+impl Format {
+    /// The stable spelling in configuration and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NearAi => "near-ai",
+            Self::Dstack => "dstack",
+        }
+    }
+}
+
+/// Whether single answers are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReceiptRule {
+    /// Every answer has a receipt that verifies; one without is no answer.
+    Required,
+    /// The provider signs no answers: records say so, and nothing is asked for.
+    NotOffered,
+}
+
+/// What may be measured into a machine.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceRule {
+    pub(crate) app_ids: Vec<String>,
+    pub(crate) compose_hashes: Vec<String>,
+    pub(crate) os_images: Vec<String>,
+    pub(crate) key_providers: Vec<String>,
+    pub(crate) later_events: Vec<String>,
+}
+
+/// A policy that pins everything it must. See `docs/spec/upstreams.md` for the file's format.
+#[derive(Clone, Debug)]
+pub struct ProviderPolicy {
+    name: String,
+    digest: Digest,
+    format: Format,
+    model: String,
+    receipts: ReceiptRule,
+    tolerated: Vec<ProviderCheckName>,
+    quote: AppraisalPolicy,
+    gpu: Option<GpuPolicy>,
+    gateway: Option<ServiceRule>,
+    machine: ServiceRule,
+}
+
+impl ProviderPolicy {
+    /// Reads a policy from TOML text; `file` is named in problems. `sibling` gives the text of the
+    /// policies for quotes and devices that it names.
+    ///
+    /// # Errors
+    /// Every [`ProviderPolicyProblem`] that was found, never none: unknown or missing keys, a sibling
+    /// that is missing or refused, an empty list where something must be pinned, a policy that rests on
+    /// one for simulated roots and does not say so in its name.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        sibling: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ProviderPolicyProblem>> {
+        raw::parse(text, file, sibling)
+    }
+
+    /// The policy's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of three lines: the digests of this file, of the policy for quotes and of the one for
+    /// devices (`-` where there is none).
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What an acceptance under this policy means.
+    #[must_use]
+    pub fn assurance(&self) -> Assurance {
+        Assurance::of_policy(&self.name)
+    }
+
+    /// Whose format the provider speaks.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The model that the provider is accepted for.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Whether answers must have receipts.
+    #[must_use]
+    pub const fn receipts(&self) -> ReceiptRule {
+        self.receipts
+    }
+
+    /// Whether the provider is accepted although this check was not made. Never where it failed.
+    pub(crate) fn tolerates(&self, name: ProviderCheckName) -> bool {
+        self.tolerated.contains(&name)
+    }
+
+    pub(crate) const fn quote(&self) -> &AppraisalPolicy {
+        &self.quote
+    }
+
+    pub(crate) const fn gpu(&self) -> Option<&GpuPolicy> {
+        self.gpu.as_ref()
+    }
+
+    pub(crate) const fn gateway(&self) -> Option<&ServiceRule> {
+        self.gateway.as_ref()
+    }
+
+    pub(crate) const fn machine(&self) -> &ServiceRule {
+        &self.machine
+    }
+}

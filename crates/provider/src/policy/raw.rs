@@ -1,0 +1,239 @@
+//! The policy file as written (TOML), and its reading into a [`ProviderPolicy`]. Reports every problem
+//! at once.
+
+use proofroom_canonical::Digest;
+use proofroom_verifier::{AppraisalPolicy, Assurance, PolicyProblem, gpu::GpuPolicy};
+use serde::Deserialize;
+
+use super::{
+    Format, MAX_POLICY_BYTES, ProviderPolicy, ProviderPolicyProblem, ReceiptRule, ServiceRule,
+};
+use crate::check::ProviderCheckName;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPolicy {
+    name: String,
+    format: Format,
+    model: String,
+    receipts: ReceiptRule,
+    quote_policy: String,
+    gpu_policy: Option<String>,
+    #[serde(default)]
+    tolerate: Vec<RawTolerance>,
+    gateway: Option<RawService>,
+    machine: RawService,
+}
+
+/// A check that need not be made, and why somebody decided that.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTolerance {
+    check: Tolerable,
+    reason: String,
+}
+
+/// The checks whose absence a policy may bear with: formats exist that do not offer them.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Tolerable {
+    TlsKey,
+    Gpu,
+    Model,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawService {
+    app_ids: Vec<String>,
+    compose_hashes: Vec<String>,
+    os_images: Vec<String>,
+    key_providers: Vec<String>,
+    #[serde(default)]
+    later_events: Vec<String>,
+}
+
+/// What is wrong with a file, collected.
+struct Problems<'a> {
+    file: &'a str,
+    found: Vec<ProviderPolicyProblem>,
+}
+
+impl Problems<'_> {
+    fn add(&mut self, code: &'static str, words: impl Into<String>) {
+        self.found.push(ProviderPolicyProblem {
+            file: self.file.to_owned(),
+            code,
+            words: words.into(),
+        });
+    }
+}
+
+pub(super) fn parse(
+    text: &str,
+    file: &str,
+    sibling: &dyn Fn(&str) -> Option<String>,
+) -> Result<ProviderPolicy, Vec<ProviderPolicyProblem>> {
+    let mut problems = Problems {
+        file,
+        found: Vec::new(),
+    };
+    if text.len() > MAX_POLICY_BYTES {
+        problems.add("policy-too-large", "the file is too large");
+        return Err(problems.found);
+    }
+    let raw: RawPolicy = match toml::from_str(text) {
+        Ok(raw) => raw,
+        Err(error) => {
+            problems.add("policy-syntax", error.to_string().trim_end());
+            return Err(problems.found);
+        }
+    };
+    check_words(&raw, &mut problems);
+    check_services(&raw, &mut problems);
+    let quote = load(
+        &raw.quote_policy,
+        AppraisalPolicy::parse,
+        sibling,
+        &mut problems,
+    );
+    let gpu = raw
+        .gpu_policy
+        .as_ref()
+        .and_then(|name| load(name, GpuPolicy::parse, sibling, &mut problems));
+    check_assurance(&raw.name, quote.as_ref(), gpu.as_ref(), &mut problems);
+    match quote.filter(|_| problems.found.is_empty()) {
+        Some(quote) => Ok(join(raw, Digest::of(text), quote, gpu)),
+        None => Err(problems.found),
+    }
+}
+
+fn check_assurance(
+    name: &str,
+    quote: Option<&AppraisalPolicy>,
+    gpu: Option<&GpuPolicy>,
+    problems: &mut Problems<'_>,
+) {
+    let of_both = [
+        quote.map(AppraisalPolicy::assurance),
+        gpu.map(GpuPolicy::assurance),
+    ];
+    let simulated = of_both.contains(&Some(Assurance::Simulated));
+    if simulated && Assurance::of_policy(name) != Assurance::Simulated {
+        let words = "rests on a policy for simulated roots, so its name must contain `simulated`";
+        problems.add("policy-simulated", words);
+    }
+}
+
+fn join(
+    raw: RawPolicy,
+    own: Digest,
+    quote: AppraisalPolicy,
+    gpu: Option<GpuPolicy>,
+) -> ProviderPolicy {
+    let of_gpu = gpu
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |gpu| gpu.digest().to_string());
+    let digests = format!("{own}\n{}\n{of_gpu}\n", quote.digest());
+    let tolerated = raw.tolerate.iter().map(|entry| name_of(entry.check));
+    ProviderPolicy {
+        digest: Digest::of(digests),
+        tolerated: tolerated.collect(),
+        name: raw.name,
+        format: raw.format,
+        model: raw.model,
+        receipts: raw.receipts,
+        quote,
+        gpu,
+        gateway: raw.gateway.map(rule_of),
+        machine: rule_of(raw.machine),
+    }
+}
+
+const fn name_of(check: Tolerable) -> ProviderCheckName {
+    match check {
+        Tolerable::TlsKey => ProviderCheckName::TlsKey,
+        Tolerable::Gpu => ProviderCheckName::Gpu,
+        Tolerable::Model => ProviderCheckName::Model,
+    }
+}
+
+fn rule_of(raw: RawService) -> ServiceRule {
+    ServiceRule {
+        app_ids: raw.app_ids,
+        compose_hashes: raw.compose_hashes,
+        os_images: raw.os_images,
+        key_providers: raw.key_providers,
+        later_events: raw.later_events,
+    }
+}
+
+fn load<T>(
+    name: &str,
+    parse: fn(&str, &str) -> Result<T, Vec<PolicyProblem>>,
+    sibling: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    let Some(text) = sibling(name) else {
+        problems.add(
+            "policy-sibling",
+            format!("names `{name}`, which is not there"),
+        );
+        return None;
+    };
+    match parse(&text, name) {
+        Ok(policy) => Some(policy),
+        Err(found) => {
+            for problem in found {
+                problems.add(problem.code(), problem.to_string());
+            }
+            None
+        }
+    }
+}
+
+fn check_words(raw: &RawPolicy, problems: &mut Problems<'_>) {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if raw.name.is_empty() || raw.name.len() > 64 || !raw.name.bytes().all(plain) {
+        let words = "`name` must have 1 to 64 lower-case letters, digits and hyphens";
+        problems.add("policy-name", words);
+    }
+    if raw.model.is_empty() || raw.model.contains('*') {
+        problems.add("policy-models", "`model` must be the name of one model");
+    }
+    if raw
+        .tolerate
+        .iter()
+        .any(|entry| entry.reason.trim().is_empty())
+    {
+        problems.add("policy-tolerance", "a `[[tolerate]]` needs its `reason`");
+    }
+}
+
+fn check_services(raw: &RawPolicy, problems: &mut Problems<'_>) {
+    if raw.gateway.is_some() != (raw.format == Format::NearAi) {
+        let words = "format `near-ai` has a `[gateway]`, and no other format has one";
+        problems.add("policy-gateway", words);
+    }
+    for (table, service) in [
+        ("gateway", raw.gateway.as_ref()),
+        ("machine", Some(&raw.machine)),
+    ] {
+        let Some(service) = service else { continue };
+        for (key, values) in [
+            ("app_ids", &service.app_ids),
+            ("compose_hashes", &service.compose_hashes),
+            ("os_images", &service.os_images),
+            ("key_providers", &service.key_providers),
+        ] {
+            let hex = |value: &String| {
+                let digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+                !value.is_empty() && value.bytes().all(digit)
+            };
+            if values.is_empty() || !values.iter().all(hex) {
+                let words = format!("`{table}.{key}` must be a list of values in lower-case hex");
+                problems.add("policy-unpinned", words);
+            }
+        }
+    }
+}
