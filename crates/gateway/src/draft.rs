@@ -53,6 +53,8 @@ pub(crate) struct Draft {
     pub(crate) routing: RoutingResult,
     pub(crate) upstream: Option<UpstreamFacts>,
     pub(crate) translating: Option<Translating>,
+    /// The model's name as the upstream was asked for it.
+    pub(crate) asked_model: String,
     /// What the caller's gate holds until the run has ended.
     pub(crate) admission: Admission,
     pub(crate) shadow: Option<ShadowResult>,
@@ -133,6 +135,7 @@ impl Draft {
             routing,
             upstream: None,
             translating: None,
+            asked_model: String::new(),
             admission: Admission::free(),
             shadow: None,
             redaction: None,

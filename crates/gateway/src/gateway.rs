@@ -81,6 +81,8 @@ pub struct Limits {
     pub first_byte: Duration,
     /// How long an upstream may pause within its answer.
     pub idle: Duration,
+    /// How long an answer may take in all, from its head on.
+    pub answer: Duration,
     /// The most runs of one session at once; further requests wait.
     pub runs_at_once: usize,
 }
@@ -92,6 +94,7 @@ impl Default for Limits {
             answer_bytes: 64 * 1024 * 1024,
             first_byte: Duration::from_secs(120),
             idle: Duration::from_secs(60),
+            answer: Duration::from_secs(60 * 60),
             runs_at_once: 64,
         }
     }

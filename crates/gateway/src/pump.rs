@@ -9,9 +9,15 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use proofroom_canonical::Hasher;
-use proofroom_llm::{Ending, Framing, ResponseMeter, Restorer, error_event};
-use proofroom_record::{event::RunStatus, statement::ModelResponse};
-use tokio::sync::mpsc;
+use proofroom_llm::{Ending, Framing, Metered, ResponseMeter, Restorer, error_event};
+use proofroom_record::{
+    event::RunStatus,
+    statement::{AnsweredBy, Assurance, ModelResponse},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     answer::{AnswerBody, AnswerError, AnswerFrame, FRAMES_AHEAD, trailers},
@@ -153,17 +159,30 @@ pub(crate) fn head(draft: &Draft, parts: &Parts, body: AnswerBody) -> Response<A
     head
 }
 
+/// What bounds an answer whose head is there.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) idle: Duration,
     pub(crate) bytes: u64,
+    until: Instant,
 }
 
 impl Limits {
-    pub(crate) const fn of(limits: &crate::Limits) -> Self {
+    pub(crate) fn of(limits: &crate::Limits) -> Self {
         Self {
             idle: limits.idle,
             bytes: limits.answer_bytes,
+            until: Instant::now() + limits.answer,
+        }
+    }
+
+    /// When an upstream that says nothing from now on is given up, and as what.
+    fn patience(self) -> (Instant, UpstreamFault) {
+        let stalled = Instant::now() + self.idle;
+        if stalled < self.until {
+            (stalled, UpstreamFault::Stalled)
+        } else {
+            (self.until, UpstreamFault::Endless)
         }
     }
 }
@@ -201,12 +220,13 @@ impl Arriving {
             return Ok(read);
         }
         loop {
+            let (until, late) = limits.patience();
             let next = match self.ended.take() {
                 Some(ended) => Ok(ended),
-                None => tokio::time::timeout(limits.idle, self.body.frame()).await,
+                None => timeout_at(until, self.body.frame()).await,
             };
             let frame = match next {
-                Err(_) => return Err(Stop::Fault(UpstreamFault::Stalled)),
+                Err(_) => return Err(Stop::Fault(late)),
                 Ok(None) => return Err(Stop::End),
                 Ok(Some(Err(_))) => return Err(Stop::Fault(UpstreamFault::Broken)),
                 Ok(Some(Ok(frame))) => frame,
@@ -339,6 +359,7 @@ pub(crate) fn end(
     } = passed;
     let said_complete = meter.is_complete();
     let metered = meter.finish();
+    let response = response(draft, http_status, (hasher, bytes), &metered);
     let (status, fault) = match (stop, &metered.ending) {
         // a client may hang up on `[DONE]` without waiting for the end of the body
         (Stop::ClientGone, _) if said_complete && http_status.is_success() => {
@@ -346,15 +367,17 @@ pub(crate) fn end(
         }
         (Stop::ClientGone, _) => (RunStatus::Cancelled, None),
         (Stop::Fault(fault), _) => (RunStatus::UpstreamError, Some(fault)),
-        (Stop::End, ending) => match fault_of(http_status, ending) {
-            None => (RunStatus::Complete, None),
-            fault => (RunStatus::UpstreamError, fault),
-        },
+        (Stop::End, ending) => {
+            match fault_of(http_status, ending).or_else(|| other_model(draft, &response)) {
+                None => (RunStatus::Complete, None),
+                fault => (RunStatus::UpstreamError, fault),
+            }
+        }
     };
     let end = End {
         status,
         failure: fault.map(|fault| fault.refusal().failure()),
-        response: Some(response(draft, http_status, hasher, bytes, metered.usage)),
+        response: Some(response),
     };
     (end, status)
 }
@@ -372,17 +395,26 @@ fn fault_of(http_status: StatusCode, ending: &Ending) -> Option<UpstreamFault> {
     }
 }
 
+/// What was verified is the model that was asked for.
+fn other_model(draft: &Draft, response: &ModelResponse) -> Option<UpstreamFault> {
+    let facts = draft.upstream.as_ref()?;
+    let attested = matches!(facts.assurance, Assurance::Attested { .. });
+    (attested && response.answered_by == Some(AnsweredBy::Other))
+        .then_some(UpstreamFault::OtherModel)
+}
+
 fn response(
     draft: &Draft,
     http_status: StatusCode,
-    hasher: Hasher,
-    bytes: u64,
-    usage: proofroom_llm::Usage,
+    (hasher, bytes): (Hasher, u64),
+    metered: &Metered,
 ) -> ModelResponse {
+    let named = metered.model.as_deref();
     ModelResponse {
         http_status: http_status.as_u16(),
         digest: hasher.finish(),
         bytes,
-        tokens: tokens(draft.spoken(), usage),
+        tokens: tokens(draft.spoken(), metered.usage),
+        answered_by: named.map(|named| AnsweredBy::compare(&draft.asked_model, named)),
     }
 }

@@ -157,6 +157,7 @@ pub(crate) enum UpstreamFault {
     Broken,
     Silent,
     Stalled,
+    Endless,
     NotAnApi,
     Encoded,
     CredentialsRefused,
@@ -165,6 +166,7 @@ pub(crate) enum UpstreamFault {
     ReportedError,
     Unreadable,
     NotTranslatable,
+    OtherModel,
     Status,
 }
 
@@ -175,6 +177,7 @@ impl UpstreamFault {
             Self::Broken => "upstream-broke-off",
             Self::Silent => "upstream-silent",
             Self::Stalled => "upstream-stalled",
+            Self::Endless => "upstream-endless",
             Self::NotAnApi => "upstream-not-an-api",
             Self::Encoded => "upstream-encoded",
             Self::CredentialsRefused => "upstream-credentials-refused",
@@ -183,6 +186,7 @@ impl UpstreamFault {
             Self::ReportedError => "upstream-reported-error",
             Self::Unreadable => "upstream-answer-unreadable",
             Self::NotTranslatable => "upstream-answer-not-translatable",
+            Self::OtherModel => "upstream-answered-another-model",
             Self::Status => "upstream-status",
         }
     }
@@ -193,6 +197,9 @@ impl UpstreamFault {
             Self::Broken => "the upstream broke off; try again",
             Self::Silent => "the upstream did not begin to answer in time; try again",
             Self::Stalled => "the upstream stopped in the middle of its answer; try again",
+            Self::Endless => {
+                "the upstream did not come to the end of its answer in time; ask for fewer tokens"
+            }
             Self::NotAnApi => {
                 "the upstream's answer is not one of a model API; ask the operator to check its address"
             }
@@ -211,13 +218,16 @@ impl UpstreamFault {
             Self::NotTranslatable => {
                 "the upstream's answer cannot be said in the format of the client's api"
             }
+            Self::OtherModel => {
+                "the attested upstream says that another model answered than the one whose evidence was verified"
+            }
             Self::Status => "the upstream answered with an error status",
         }
     }
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::Silent | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
+            Self::Silent | Self::Stalled | Self::Endless => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }

@@ -469,6 +469,7 @@ pub(crate) async fn answer_alone(
         digest: Digest::of(&body),
         bytes: body.len() as u64,
         tokens: None,
+        answered_by: None,
     });
     let end = End {
         status,

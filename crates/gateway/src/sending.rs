@@ -146,6 +146,7 @@ async fn attempt(
     draft.routing.upstream = Some(upstream.name.clone());
     draft.request.forwarded = Some(forwarded);
     draft.translating = translating;
+    model.clone_into(&mut draft.asked_model);
     draft.upstream = Some(open.facts(&upstream, core.clock.now()));
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,

@@ -489,6 +489,44 @@ pub struct ModelResponse {
     /// Tokens as the upstream counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<TokenCount>,
+    /// Whether the model that the upstream says answered is the one that it was asked for; absent where it
+    /// says none, and in records of a time that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<AnsweredBy>,
+}
+
+/// Which model an upstream says answered, against the one that it was asked for. Its word; the name itself is text
+/// of the upstream's and not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnsweredBy {
+    /// The one that was asked for.
+    Asked,
+    /// One whose name begins with the one that was asked for, as dated versions do, or ends with it after a slash.
+    Variant,
+    /// Another.
+    Other,
+}
+
+impl AnsweredBy {
+    /// Compares the name of the answer with the one that was asked for.
+    #[must_use]
+    pub fn compare(asked: &str, named: &str) -> Self {
+        if named == asked {
+            return Self::Asked;
+        }
+        let longer = named
+            .strip_prefix(asked)
+            .is_some_and(|rest| rest.starts_with(['-', '@', ':']));
+        let prefixed = |long: &str, short: &str| {
+            long.strip_suffix(short)
+                .is_some_and(|rest| rest.ends_with('/'))
+        };
+        if longer || prefixed(named, asked) || prefixed(asked, named) {
+            return Self::Variant;
+        }
+        Self::Other
+    }
 }
 
 /// Tokens as an upstream counted them.

@@ -7,13 +7,13 @@ use proofroom_canonical::{Digest, Timestamp};
 use proofroom_gateway::Caller;
 use proofroom_record::{
     event::RunStatus,
-    statement::{Assurance, ModelRun},
+    statement::{AnsweredBy, Assurance, ModelRun},
 };
 use proofroom_testkit::tee::TcbAnswer;
 
 use crate::{
     tee::{PRODUCTION, TeeUpstream},
-    upstream::FakeUpstream,
+    upstream::{FakeUpstream, JSON_ANSWER, Reply},
     world::{CHAT, Got, MESSAGES, NOW, Options, SECRET, World, chat, standard, tee},
 };
 
@@ -75,6 +75,23 @@ async fn a_verified_upstream_gets_the_prompt_and_the_record_cites_its_evidence()
     // the next run uses what was verified
     ask(&mut world, &caller, "tee-model").await;
     assert_eq!(attested.fetched(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_by_another_model_than_the_verified_one_is_no_complete_run() {
+    let attested = TeeUpstream::start().await;
+    let mut world = World::new(tee(attested.upstream.address));
+    let caller = world.caller(1);
+    let cheaper = JSON_ANSWER.replace("std-model", "cheap-model");
+    let reply = Reply::Whole(200, "application/json", cheaper.into());
+    attested.upstream.reply(reply);
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    let code = "upstream-answered-another-model";
+    assert_eq!(record.status, RunStatus::UpstreamError);
+    assert_eq!(record.failure.unwrap().code, code);
+    assert_eq!(got.trailer("x-proofroom-status"), "upstream-error");
+    let response = record.response.unwrap();
+    assert_eq!(response.answered_by, Some(AnsweredBy::Other));
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ mod faults;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
+mod lies;
+#[cfg(test)]
 mod marks;
 #[cfg(test)]
 mod passing;

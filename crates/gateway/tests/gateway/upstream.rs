@@ -18,6 +18,7 @@ use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
+use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
@@ -181,14 +182,11 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
         headers: parts.headers,
         body: body.to_bytes(),
     };
+    let said = answer_of(&seen.body);
     state.tell.send(seen).unwrap();
     let reply = state.replies.lock().unwrap().pop_front();
     Ok(match reply {
-        None => whole(
-            200,
-            "application/json",
-            Bytes::from_static(JSON_ANSWER.as_bytes()),
-        ),
+        None => whole(200, "application/json", said),
         Some(Reply::Whole(status, kind, body)) => whole(status, kind, body),
         Some(Reply::Stream(kind, chunks)) => {
             let mut response = Response::new(Script::Stream(chunks));
@@ -205,6 +203,13 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
             std::future::pending().await
         }
     })
+}
+
+/// An answer by the model that was asked for.
+fn answer_of(request: &[u8]) -> Bytes {
+    let asked: Value = serde_json::from_slice(request).unwrap_or_default();
+    let model = asked["model"].as_str().unwrap_or("std-model");
+    JSON_ANSWER.replace("std-model", model).into()
 }
 
 fn whole(status: u16, kind: &'static str, body: Bytes) -> Response<Script> {

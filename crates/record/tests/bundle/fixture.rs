@@ -492,6 +492,7 @@ fn served(
             sent: at(seconds + 1),
         }),
         response: Some(ModelResponse {
+            answered_by: None,
             http_status: 200,
             digest: Digest::of(format!("answer {sequence}")),
             bytes: 900,
