@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256, Sha384};
 
 use crate::{Bank, RoomError};
 
+type Reader<'a> = crate::reader::Reader<'a, RoomError>;
+
 #[cfg(test)]
 mod tests;
 
@@ -52,10 +54,11 @@ impl EventLog {
         if bytes.len() > MAX_EVENT_LOG_BYTES {
             return Err(RoomError::LogTooLarge(bytes.len()));
         }
-        let mut reader = Reader { rest: bytes };
+        let mut reader = Reader::new(bytes, "header", RoomError::Log);
         let banks = header(&mut reader)?;
+        reader.at("event");
         let mut events = Vec::new();
-        while !reader.is_padding() {
+        while !is_padding(reader.rest()) {
             events.push(event(&mut reader, &banks)?);
         }
         Ok(Self { banks, events })
@@ -140,37 +143,33 @@ impl LogEvent {
 }
 
 fn header(reader: &mut Reader<'_>) -> Result<Vec<Bank>, RoomError> {
-    const PART: &str = "header";
     // 0 with a TPM; firmware for confidential guests numbers the header's register 1
-    let register = reader.u32(PART)?;
-    let kind = reader.u32(PART)?;
-    reader.take(20, PART)?; // SHA-1 of nothing
-    let length = reader.u32(PART)?;
-    let mut spec = Reader {
-        rest: reader.sized(length, PART)?,
-    };
-    let known = spec.take(SPEC_ID.len(), PART)? == SPEC_ID;
+    let register = reader.u32()?;
+    let kind = reader.u32()?;
+    reader.take(20)?; // SHA-1 of nothing
+    let mut spec = reader.sized()?;
+    let known = spec.take(SPEC_ID.len())? == SPEC_ID;
     if register > 1 || kind != EV_NO_ACTION || !known {
         return Err(RoomError::Log("Spec ID header"));
     }
-    spec.take(8, PART)?; // platform class, versions, size of a UINTN
-    let count = spec.u32(PART)?;
+    spec.take(8)?; // platform class, versions, size of a UINTN
+    let count = spec.u32()?;
     if count == 0 || count > MAX_BANKS {
         return Err(RoomError::Log("number of banks"));
     }
     let mut banks = Vec::new();
     for _ in 0..count {
-        let id = spec.u16(PART)?;
-        let size = spec.u16(PART)?;
+        let id = spec.u16()?;
+        let size = spec.u16()?;
         let bank = Bank::from_id(id).ok_or(RoomError::Log("hash algorithm"))?;
         if usize::from(size) != bank.size() || banks.contains(&bank) {
             return Err(RoomError::Log("hash algorithm"));
         }
         banks.push(bank);
     }
-    let [vendor] = spec.array(PART)?;
-    spec.take(vendor.into(), PART)?;
-    if spec.rest.is_empty() {
+    let vendor = spec.u8()?;
+    spec.take(vendor.into())?;
+    if spec.rest().is_empty() {
         Ok(banks)
     } else {
         Err(RoomError::Log("Spec ID header"))
@@ -178,28 +177,26 @@ fn header(reader: &mut Reader<'_>) -> Result<Vec<Bank>, RoomError> {
 }
 
 fn event(reader: &mut Reader<'_>, banks: &[Bank]) -> Result<LogEvent, RoomError> {
-    const PART: &str = "event";
-    let register = reader.u32(PART)?;
+    let register = reader.u32()?;
     if register > MAX_REGISTER {
         return Err(RoomError::Log("register"));
     }
-    let kind = reader.u32(PART)?;
-    let count = reader.u32(PART)?;
+    let kind = reader.u32()?;
+    let count = reader.u32()?;
     if usize::try_from(count) != Ok(banks.len()) {
         return Err(RoomError::Log("number of digests"));
     }
     let mut digests = BTreeMap::new();
     for _ in 0..count {
-        let bank = Bank::from_id(reader.u16(PART)?)
+        let bank = Bank::from_id(reader.u16()?)
             .filter(|bank| banks.contains(bank))
             .ok_or(RoomError::Log("hash algorithm"))?;
-        let digest = reader.take(bank.size(), PART)?.to_vec();
+        let digest = reader.take(bank.size())?.to_vec();
         if digests.insert(bank, digest).is_some() {
             return Err(RoomError::Log("hash algorithm"));
         }
     }
-    let length = reader.u32(PART)?;
-    let data = reader.sized(length, PART)?.to_vec();
+    let data = reader.sized()?.rest().to_vec();
     Ok(LogEvent {
         register,
         kind,
@@ -208,49 +205,13 @@ fn event(reader: &mut Reader<'_>, banks: &[Bank]) -> Result<LogEvent, RoomError>
     })
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize, part: &'static str) -> Result<&'a [u8], RoomError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(RoomError::Log(part))?;
-        self.rest = rest;
-        Ok(head)
-    }
-
-    fn sized(&mut self, length: u32, part: &'static str) -> Result<&'a [u8], RoomError> {
-        self.take(usize::try_from(length).unwrap_or(usize::MAX), part)
-    }
-
-    fn array<const N: usize>(&mut self, part: &'static str) -> Result<[u8; N], RoomError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(RoomError::Log(part))?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    fn u16(&mut self, part: &'static str) -> Result<u16, RoomError> {
-        self.array(part).map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self, part: &'static str) -> Result<u32, RoomError> {
-        self.array(part).map(u32::from_le_bytes)
-    }
-
-    /// Whether nothing is left but filling. An event's first 12 bytes name a register, a type and a
-    /// number of banks, which is never zero: 12 equal bytes of filling are no event. Looked at in full
-    /// only then, and then nothing follows, so reading a log takes one pass.
-    fn is_padding(&self) -> bool {
-        let filling = |fill: u8| {
-            let head = self.rest.get(..12).unwrap_or(self.rest);
-            head.iter().all(|byte| *byte == fill) && self.rest.iter().all(|byte| *byte == fill)
-        };
-        filling(0) || filling(0xff)
-    }
+/// Whether nothing is left but filling. An event's first 12 bytes name a register, a type and a
+/// number of banks, which is never zero: 12 equal bytes of filling are no event. Looked at in full
+/// only then, and then nothing follows, so reading a log takes one pass.
+fn is_padding(rest: &[u8]) -> bool {
+    let filling = |fill: u8| {
+        let head = rest.get(..12).unwrap_or(rest);
+        head.iter().all(|byte| *byte == fill) && rest.iter().all(|byte| *byte == fill)
+    };
+    filling(0) || filling(0xff)
 }

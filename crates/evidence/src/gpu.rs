@@ -6,7 +6,6 @@ mod device;
 mod error;
 mod list;
 mod opaque;
-mod reader;
 mod report;
 mod rim;
 mod token;
@@ -21,6 +20,9 @@ pub use report::{
 };
 pub use rim::{MAX_RIM_BYTES, Rim, RimMeasurement};
 pub use token::{DetachedEat, Jws, JwsHeader, MAX_TOKEN_BYTES};
+
+/// A cursor over an SPDM structure.
+type Reader<'a> = crate::reader::Reader<'a, GpuError>;
 
 #[cfg(test)]
 mod tests;

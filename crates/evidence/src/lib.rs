@@ -14,6 +14,7 @@ mod genuine;
 pub mod gpu;
 mod pck;
 mod quote;
+mod reader;
 mod room;
 mod room_error;
 pub mod snp;

@@ -7,9 +7,7 @@ use proofroom_canonical::Digest;
 
 use crate::{EvidenceError, PckFacts, pck};
 
-mod reader;
-
-use reader::Reader;
+type Reader<'a> = crate::reader::Reader<'a, EvidenceError>;
 
 /// The most bytes of a quote that are read. Genuine TDX quotes have about 5,000.
 pub const MAX_QUOTE_BYTES: usize = 16 * 1024;
@@ -290,22 +288,22 @@ impl Quote {
                 max: MAX_QUOTE_BYTES,
             });
         }
-        let mut reader = Reader::new(bytes);
+        let cut = |part| EvidenceError::QuoteTruncated { part };
+        let mut reader = Reader::new(bytes, "header", cut);
         let version = parse_header(&mut reader)?;
         let body = match version {
             QuoteVersion::V4 => BodyKind::Td10,
             QuoteVersion::V5 => parse_body_kind(&mut reader)?,
         };
         let claims = parse_td_report(&mut reader, body)?;
-        let signed_length = reader.position();
-        let signed = bytes.get(..signed_length).unwrap_or_default();
+        let signed = bytes.strip_suffix(reader.rest()).unwrap_or_default();
         let pck_chain = parse_signature_data(&mut reader)?;
-        refuse_trailing(&reader)?;
+        refuse_trailing(&reader, MAX_PADDING)?;
         Ok(Self {
             version,
             body,
             claims,
-            signed_length,
+            signed_length: signed.len(),
             identity: Digest::of(signed),
             pck_chain,
         })
@@ -365,12 +363,12 @@ impl Quote {
 }
 
 fn parse_header(reader: &mut Reader<'_>) -> Result<QuoteVersion, EvidenceError> {
-    let version = match reader.u16("header")? {
+    let version = match reader.u16()? {
         4 => QuoteVersion::V4,
         5 => QuoteVersion::V5,
         other => return Err(unsupported("version", other.into(), "version 4 or 5")),
     };
-    let key_type = reader.u16("header")?;
+    let key_type = reader.u16()?;
     if key_type != KEY_TYPE_ECDSA_P256 {
         return Err(unsupported(
             "attestation key type",
@@ -378,17 +376,18 @@ fn parse_header(reader: &mut Reader<'_>) -> Result<QuoteVersion, EvidenceError> 
             "2 (ECDSA P-256)",
         ));
     }
-    let tee_type = reader.u32("header")?;
+    let tee_type = reader.u32()?;
     if tee_type != TEE_TYPE_TDX {
         return Err(unsupported("TEE type", tee_type, "0x81 (TDX)"));
     }
     // QE and PCE SVN, QE vendor and user data: signed, judged with the certificates
-    reader.take(HEADER_BYTES - 8, "header")?;
+    reader.take(HEADER_BYTES - 8)?;
     Ok(version)
 }
 
 fn parse_body_kind(reader: &mut Reader<'_>) -> Result<BodyKind, EvidenceError> {
-    let body = match reader.u16("body descriptor")? {
+    reader.at("body descriptor");
+    let body = match reader.u16()? {
         2 => BodyKind::Td10,
         3 => BodyKind::Td15,
         other => {
@@ -399,7 +398,7 @@ fn parse_body_kind(reader: &mut Reader<'_>) -> Result<BodyKind, EvidenceError> {
             ));
         }
     };
-    let size = reader.u32("body descriptor")?;
+    let size = reader.u32()?;
     if size != body.size() {
         return Err(EvidenceError::QuoteField {
             field: "body size",
@@ -410,69 +409,60 @@ fn parse_body_kind(reader: &mut Reader<'_>) -> Result<BodyKind, EvidenceError> {
 }
 
 fn parse_td_report(reader: &mut Reader<'_>, body: BodyKind) -> Result<TdClaims, EvidenceError> {
-    const PART: &str = "TD report";
-    let tee_tcb_svn = reader.array(PART)?;
-    let mr_seam = reader.measurement(PART)?;
-    let mr_signer_seam = reader.measurement(PART)?;
-    let seam_attributes = reader.array(PART)?;
-    let td_attributes = TdAttributes(u64::from_le_bytes(reader.array(PART)?));
-    let xfam = reader.array(PART)?;
-    let mr_td = reader.measurement(PART)?;
-    let mr_config_id = reader.measurement(PART)?;
-    let mr_owner = reader.measurement(PART)?;
-    let mr_owner_config = reader.measurement(PART)?;
-    let rtmr = [
-        reader.measurement(PART)?,
-        reader.measurement(PART)?,
-        reader.measurement(PART)?,
-        reader.measurement(PART)?,
-    ];
-    let report_data = reader.array(PART)?;
-    let mr_service_td = match body {
-        BodyKind::Td10 => None,
-        BodyKind::Td15 => {
-            reader.take(16, PART)?; // TEETCBSVN2, judged with the collateral
-            Some(reader.measurement(PART)?)
-        }
-    };
+    let measurement = |reader: &mut Reader<'_>| reader.array().map(Measurement);
+    reader.at("TD report");
+    // in the order of the report
     Ok(TdClaims {
-        tee_tcb_svn,
-        mr_seam,
-        mr_signer_seam,
-        seam_attributes,
-        td_attributes,
-        xfam,
-        mr_td,
-        mr_config_id,
-        mr_owner,
-        mr_owner_config,
-        rtmr,
-        report_data,
-        mr_service_td,
+        tee_tcb_svn: reader.array()?,
+        mr_seam: measurement(reader)?,
+        mr_signer_seam: measurement(reader)?,
+        seam_attributes: reader.array()?,
+        td_attributes: TdAttributes(u64::from_le_bytes(reader.array()?)),
+        xfam: reader.array()?,
+        mr_td: measurement(reader)?,
+        mr_config_id: measurement(reader)?,
+        mr_owner: measurement(reader)?,
+        mr_owner_config: measurement(reader)?,
+        rtmr: [
+            measurement(reader)?,
+            measurement(reader)?,
+            measurement(reader)?,
+            measurement(reader)?,
+        ],
+        report_data: reader.array()?,
+        mr_service_td: match body {
+            BodyKind::Td10 => None,
+            BodyKind::Td15 => {
+                reader.take(16)?; // TEETCBSVN2, judged with the collateral
+                Some(measurement(reader)?)
+            }
+        },
     })
 }
 
-/// Walks signature data down to the PCK certificate chain and returns its bytes.
+/// The signature is left to the verifier of quotes; what is needed here is the certificate chain.
 fn parse_signature_data(reader: &mut Reader<'_>) -> Result<Vec<u8>, EvidenceError> {
-    let length = reader.u32("signature data")?;
-    let mut data = reader.sub(length, "signature data")?;
-    data.take(64 + 64, "signature data")?; // quote signature, attestation key
+    reader.at("signature data");
+    let mut data = reader.sized()?;
+    data.take(64 + 64)?; // quote signature, attestation key
     expect_type(&mut data, CERT_TYPE_QE_REPORT)?;
-    let length = data.u32("certification data")?;
-    let mut qe = data.sub(length, "certification data")?;
-    data.finish("certification data")?;
-    qe.take(384 + 64, "QE report")?; // QE report and its signature
-    let length = qe.u16("QE authentication data")?;
-    qe.take(length.into(), "QE authentication data")?;
+    let mut qe = data.sized()?;
+    refuse_trailing(&data, 0)?;
+    qe.at("QE report");
+    qe.take(384 + 64)?; // QE report and its signature
+    qe.at("QE authentication data");
+    let length = qe.u16()?;
+    qe.take(length.into())?;
     expect_type(&mut qe, CERT_TYPE_PCK_CHAIN)?;
-    let length = qe.u32("PCK certificate chain")?;
-    let chain = qe.sub(length, "PCK certificate chain")?.rest().to_vec();
-    qe.finish("PCK certificate chain")?;
+    qe.at("PCK certificate chain");
+    let chain = qe.sized()?.rest().to_vec();
+    refuse_trailing(&qe, 0)?;
     Ok(chain)
 }
 
 fn expect_type(reader: &mut Reader<'_>, wanted: u16) -> Result<(), EvidenceError> {
-    let found = reader.u16("certification data")?;
+    reader.at("certification data");
+    let found = reader.u16()?;
     if found == wanted {
         return Ok(());
     }
@@ -483,13 +473,14 @@ fn expect_type(reader: &mut Reader<'_>, wanted: u16) -> Result<(), EvidenceError
     ))
 }
 
-fn refuse_trailing(reader: &Reader<'_>) -> Result<(), EvidenceError> {
+/// Refuses bytes that are left over, but for so many zeros.
+fn refuse_trailing(reader: &Reader<'_>, padding: usize) -> Result<(), EvidenceError> {
     let rest = reader.rest();
-    if rest.len() <= MAX_PADDING && rest.iter().all(|byte| *byte == 0) {
+    if rest.len() <= padding && rest.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
     Err(EvidenceError::QuoteTrailingBytes {
-        part: "signature data",
+        part: reader.part(),
         count: rest.len(),
     })
 }

@@ -126,15 +126,15 @@ impl RoomEvidence {
         let evidence = Self {
             kind: raw.kind,
             moment: raw.moment,
-            statement: raw.statement,
+            statement: raw.statement.clone(),
             quote: decode("quote", &raw.quote)?,
             signature: decode("signature", &raw.signature)?,
             key: decode("key", &raw.key)?,
             boot_log: decode("boot_log", &raw.boot_log)?,
-            runtime: raw.runtime,
+            runtime: raw.runtime.clone(),
         };
         evidence.check_members()?;
-        if evidence.to_text()? != text {
+        if into_text(&raw, MAX_ROOM_EVIDENCE_BYTES).map_err(RoomError::Evidence)? != text {
             return Err(RoomError::NotCanonical("room evidence"));
         }
         Ok(evidence)
@@ -185,7 +185,8 @@ impl RoomEvidence {
 }
 
 /// What others say about the key or platform that signed room evidence. Claims until verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum RoomEndorsements {
     /// Of a TPM's attestation key.
     Tpm2 {
@@ -196,7 +197,7 @@ pub enum RoomEndorsements {
     Tdx(Box<Collateral>),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTpm2 {
     ak_certificate: String,
@@ -211,10 +212,10 @@ struct RawDocument {
 }
 
 #[derive(Serialize)]
-struct WrittenDocument<'a, E: Serialize> {
+struct WrittenDocument<'a> {
     format: &'static str,
     evidence: &'a str,
-    endorsements: E,
+    endorsements: &'a RoomEndorsements,
 }
 
 /// A document whose outer form is right: evidence with the endorsements of its type.
@@ -269,27 +270,12 @@ impl RoomDocument {
     /// # Errors
     /// `room-document-malformed` when it is larger than [`MAX_ROOM_DOCUMENT_BYTES`].
     pub fn write(evidence: &str, endorsements: &RoomEndorsements) -> Result<Vec<u8>, RoomError> {
-        let format = ROOM_DOCUMENT_FORMAT;
-        let text = match endorsements {
-            RoomEndorsements::Tpm2 { ak_certificate } => into_text(
-                &WrittenDocument {
-                    format,
-                    evidence,
-                    endorsements: RawTpm2 {
-                        ak_certificate: ak_certificate.clone(),
-                    },
-                },
-                MAX_ROOM_DOCUMENT_BYTES,
-            ),
-            RoomEndorsements::Tdx(collateral) => into_text(
-                &WrittenDocument {
-                    format,
-                    evidence,
-                    endorsements: collateral,
-                },
-                MAX_ROOM_DOCUMENT_BYTES,
-            ),
+        let document = WrittenDocument {
+            format: ROOM_DOCUMENT_FORMAT,
+            evidence,
+            endorsements,
         };
+        let text = into_text(&document, MAX_ROOM_DOCUMENT_BYTES);
         text.map(String::into_bytes).map_err(RoomError::Document)
     }
 

@@ -12,7 +12,9 @@ mod tests;
 
 pub use public::{KeyAttributes, TpmKey};
 
-use reader::Reader;
+use reader::open;
+
+type Reader<'a> = crate::reader::Reader<'a, RoomError>;
 
 /// The most bytes of a TPMS_ATTEST, TPMT_SIGNATURE or TPMT_PUBLIC that are read.
 pub const MAX_TPM_BYTES: usize = 4096;
@@ -101,23 +103,23 @@ impl TpmQuote {
     /// structure itself; `tpm-quote-kind` for another attestation than a quote; `tpm-unsupported`
     /// for unknown banks.
     pub fn parse(bytes: &[u8]) -> Result<Self, RoomError> {
-        let mut reader = Reader::new("TPMS_ATTEST", bytes)?;
-        let magic = reader.u32()?;
+        let mut reader = open("TPMS_ATTEST", bytes)?;
+        let magic = reader.be_u32()?;
         if magic != GENERATED {
             return Err(RoomError::TpmMagic(magic));
         }
-        let kind = reader.u16()?;
+        let kind = reader.be_u16()?;
         if kind != ST_ATTEST_QUOTE {
             return Err(RoomError::TpmQuoteKind(kind));
         }
-        let qualified_signer = reader.sized()?.to_vec();
-        let qualifying_data = reader.sized()?.to_vec();
+        let qualified_signer = reader.tpm2b()?.to_vec();
+        let qualifying_data = reader.tpm2b()?.to_vec();
         reader.take(8)?; // clock
-        let reset_count = reader.u32()?;
-        let restart_count = reader.u32()?;
+        let reset_count = reader.be_u32()?;
+        let restart_count = reader.be_u32()?;
         reader.take(1 + 8)?; // safe, firmware version
         let selections = selections(&mut reader)?;
-        let pcr_digest = reader.sized()?.to_vec();
+        let pcr_digest = reader.tpm2b()?.to_vec();
         reader.finish()?;
         Ok(Self {
             qualified_signer,
@@ -131,23 +133,21 @@ impl TpmQuote {
 }
 
 fn selections(reader: &mut Reader<'_>) -> Result<Vec<PcrSelection>, RoomError> {
-    let count = reader.u32()?;
+    let count = reader.be_u32()?;
     if count > MAX_SELECTIONS {
-        return Err(reader.malformed());
+        return Err(reader.cut());
     }
     (0..count)
         .map(|_| {
-            let id = reader.u16()?;
+            let id = reader.be_u16()?;
             let bank = Bank::from_id(id).ok_or(RoomError::TpmUnsupported("PCR bank", id))?;
             let size = reader.u8()?;
             let mask = reader.take(size.into())?;
-            let pcrs = (0_u32..)
-                .zip(
-                    mask.iter()
-                        .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)),
-                )
-                .filter_map(|(pcr, set)| (set == 1).then_some(pcr))
-                .collect();
+            let bits = mask
+                .iter()
+                .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+            let pcrs = (0..).zip(bits).filter(|(_, bit)| *bit == 1);
+            let pcrs = pcrs.map(|(pcr, _)| pcr).collect();
             Ok(PcrSelection { bank, pcrs })
         })
         .collect()
@@ -156,8 +156,10 @@ fn selections(reader: &mut Reader<'_>) -> Result<Vec<PcrSelection>, RoomError> {
 /// A TPMT_SIGNATURE by ECDSA on P-256 with SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmSignature {
-    /// r and s, 32 bytes each.
-    pub r_s: [u8; 64],
+    /// r, big-endian.
+    pub r: [u8; 32],
+    /// s, big-endian.
+    pub s: [u8; 32],
 }
 
 impl TpmSignature {
@@ -167,24 +169,16 @@ impl TpmSignature {
     /// `tpm-rsa` for RSA signatures, `tpm-unsupported` for other schemes and hashes,
     /// `tpm-malformed` unless every length fits exactly.
     pub fn parse(bytes: &[u8]) -> Result<Self, RoomError> {
-        let mut reader = Reader::new("TPMT_SIGNATURE", bytes)?;
-        match reader.u16()? {
+        let mut reader = open("TPMT_SIGNATURE", bytes)?;
+        match reader.be_u16()? {
             ALG_ECDSA => {}
             ALG_RSASSA | ALG_RSAPSS => return Err(RoomError::TpmRsa("signature")),
             other => return Err(RoomError::TpmUnsupported("signature scheme", other)),
         }
-        match reader.u16()? {
-            ALG_SHA256 => {}
-            other => return Err(RoomError::TpmUnsupported("signature hash", other)),
-        }
-        let r: [u8; 32] = reader.number()?;
-        let s: [u8; 32] = reader.number()?;
+        reader.expect("signature hash", ALG_SHA256)?;
+        let (r, s) = (reader.number()?, reader.number()?);
         reader.finish()?;
-        let mut r_s = [0; 64];
-        for (place, byte) in r_s.iter_mut().zip(r.into_iter().chain(s)) {
-            *place = byte;
-        }
-        Ok(Self { r_s })
+        Ok(Self { r, s })
     }
 }
 
@@ -192,9 +186,9 @@ impl TpmSignature {
 /// SHA-256 signature scheme puts into the quote.
 #[must_use]
 pub fn pcr_digest<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for value in values {
-        hash.update(value);
-    }
-    hash.finalize().into()
+    let values = values.into_iter();
+    values
+        .fold(Sha256::new(), Sha256::chain_update)
+        .finalize()
+        .into()
 }

@@ -1,7 +1,7 @@
 //! NVIDIA's typed fields inside a report's opaque data: type and size as little-endian 16-bit
 //! numbers, then the value (the field numbers are those of NVIDIA/nvtrust, `spdm_msrt_resp_msg.py`).
 
-use super::{GpuError, reader::Reader};
+use super::{GpuError, Reader};
 use crate::Measurement;
 
 /// Genuine reports have 15 fields.
@@ -67,13 +67,12 @@ pub struct OpaqueData {
 impl OpaqueData {
     /// Takes all fields of `reader`. Unknown fields are skipped; no field may come twice.
     pub(super) fn parse(reader: &mut Reader<'_>) -> Result<Self, GpuError> {
-        const PART: &str = "opaque data";
         let mut data = Self::default();
         let mut seen = Vec::new();
         while !reader.rest().is_empty() {
-            let kind = reader.u16(PART)?;
-            let size = usize::from(reader.u16(PART)?);
-            let value = reader.take(size, PART)?;
+            let kind = reader.u16()?;
+            let size = usize::from(reader.u16()?);
+            let value = reader.take(size)?;
             if seen.contains(&kind) || seen.len() >= MAX_FIELDS {
                 return Err(problem("any", "comes twice, or there are too many fields"));
             }

@@ -3,7 +3,7 @@
 
 use proofroom_canonical::{Digest, Nonce};
 
-use super::{GpuError, OpaqueData, reader::Reader};
+use super::{GpuError, OpaqueData, Reader};
 use crate::Measurement;
 
 /// The most bytes of a report that are read. Genuine reports have about 4,200.
@@ -64,22 +64,27 @@ impl DeviceReport {
                 max: MAX_REPORT_BYTES,
             });
         }
-        let mut reader = Reader::new(bytes);
+        let cut = |part| GpuError::ReportTruncated { part };
+        let mut reader = Reader::new(bytes, "request", cut);
         let (nonce, slot) = parse_request(&mut reader)?;
         let measurements = parse_response(&mut reader)?;
-        let responder_nonce = reader.array("nonce")?;
-        let length = usize::from(reader.u16("opaque data length")?);
-        let opaque = OpaqueData::parse(&mut reader.sub(length, "opaque data")?)?;
-        let signed = bytes.get(..reader.position()).unwrap_or_default().to_vec();
-        let signature = reader.array("signature")?;
-        refuse_trailing(&reader)?;
+        reader.at("nonce");
+        let responder_nonce = reader.array()?;
+        reader.at("opaque data length");
+        let length = reader.u16()?;
+        reader.at("opaque data");
+        let opaque = OpaqueData::parse(&mut reader.sub(length.into())?)?;
+        let signed = bytes.strip_suffix(reader.rest()).unwrap_or_default();
+        reader.at("signature");
+        let signature = reader.array()?;
+        refuse_trailing(&reader, MAX_PADDING)?;
         Ok(Self {
             nonce,
             slot,
             measurements,
             responder_nonce,
             opaque,
-            signed,
+            signed: signed.to_vec(),
             signature,
         })
     }
@@ -155,13 +160,12 @@ impl DeviceReport {
 }
 
 fn parse_request(reader: &mut Reader<'_>) -> Result<(Nonce, u8), GpuError> {
-    const PART: &str = "request";
-    header(reader, PART, GET_MEASUREMENTS)?;
-    let attributes = reader.u8(PART)?;
+    header(reader, GET_MEASUREMENTS)?;
+    let attributes = reader.u8()?;
     if attributes & SIGNATURE_REQUESTED == 0 {
         return Err(field("request attributes", attributes.into()));
     }
-    let operation = reader.u8(PART)?;
+    let operation = reader.u8()?;
     if operation != ALL_MEASUREMENTS {
         return Err(GpuError::ReportUnsupported {
             field: "measurement operation",
@@ -169,8 +173,8 @@ fn parse_request(reader: &mut Reader<'_>) -> Result<(Nonce, u8), GpuError> {
             supported: "0xff (all measurements)",
         });
     }
-    let nonce = Nonce::from_random(reader.array(PART)?);
-    let slot = reader.u8(PART)?;
+    let nonce = Nonce::from_random(reader.array()?);
+    let slot = reader.u8()?;
     if slot > 0x0f {
         return Err(field("slot", slot.into()));
     }
@@ -178,18 +182,19 @@ fn parse_request(reader: &mut Reader<'_>) -> Result<(Nonce, u8), GpuError> {
 }
 
 fn parse_response(reader: &mut Reader<'_>) -> Result<Vec<MeasurementBlock>, GpuError> {
-    const PART: &str = "response";
-    header(reader, PART, MEASUREMENTS)?;
-    reader.take(2, PART)?; // indices and slot of the response: reserved unless asked for
-    let count = usize::from(reader.u8(PART)?);
+    reader.at("response");
+    header(reader, MEASUREMENTS)?;
+    reader.take(2)?; // indices and slot of the response: reserved unless asked for
+    let count = usize::from(reader.u8()?);
     if count == 0 || count > MAX_MEASUREMENTS {
         return Err(field(
             "number of blocks",
             u32::try_from(count).unwrap_or(u32::MAX),
         ));
     }
-    let length = reader.u24(PART)?;
-    let mut record = reader.sub(length, "measurement record")?;
+    let [low, middle, high] = reader.array()?;
+    reader.at("measurement record");
+    let mut record = reader.sub(u32::from_le_bytes([low, middle, high, 0]))?;
     let mut blocks: Vec<MeasurementBlock> = Vec::with_capacity(count);
     for _ in 0..count {
         let block = parse_block(&mut record)?;
@@ -202,14 +207,15 @@ fn parse_response(reader: &mut Reader<'_>) -> Result<Vec<MeasurementBlock>, GpuE
         }
         blocks.push(block);
     }
-    record.finish("measurement record")?;
+    record.at("measurement record");
+    refuse_trailing(&record, 0)?;
     Ok(blocks)
 }
 
 fn parse_block(record: &mut Reader<'_>) -> Result<MeasurementBlock, GpuError> {
-    const PART: &str = "measurement block";
-    let index = record.u8(PART)?;
-    let specification = record.u8(PART)?;
+    record.at("measurement block");
+    let index = record.u8()?;
+    let specification = record.u8()?;
     if specification != DMTF {
         return Err(GpuError::ReportUnsupported {
             field: "measurement specification",
@@ -217,9 +223,9 @@ fn parse_block(record: &mut Reader<'_>) -> Result<MeasurementBlock, GpuError> {
             supported: "1 (DMTF)",
         });
     }
-    let size = record.u16(PART)?;
-    let kind = record.u8(PART)?;
-    let value_size = record.u16(PART)?;
+    let size = record.u16()?;
+    let kind = record.u8()?;
+    let value_size = record.u16()?;
     // bit 7 of the type says that the value is no digest
     if value_size != SHA384_BYTES || kind & 0x80 != 0 {
         return Err(GpuError::ReportUnsupported {
@@ -231,12 +237,12 @@ fn parse_block(record: &mut Reader<'_>) -> Result<MeasurementBlock, GpuError> {
     if size != DMTF_HEADER + SHA384_BYTES {
         return Err(field("measurement size", size.into()));
     }
-    let value = Measurement::from_bytes(record.array(PART)?);
+    let value = Measurement::from_bytes(record.array()?);
     Ok(MeasurementBlock { index, kind, value })
 }
 
-fn header(reader: &mut Reader<'_>, part: &'static str, code: u8) -> Result<(), GpuError> {
-    let version = reader.u8(part)?;
+fn header(reader: &mut Reader<'_>, code: u8) -> Result<(), GpuError> {
+    let version = reader.u8()?;
     if version != VERSION_1_1 {
         return Err(GpuError::ReportUnsupported {
             field: "SPDM version",
@@ -244,19 +250,23 @@ fn header(reader: &mut Reader<'_>, part: &'static str, code: u8) -> Result<(), G
             supported: "0x11 (SPDM 1.1)",
         });
     }
-    let found = reader.u8(part)?;
+    let found = reader.u8()?;
     if found == code {
         return Ok(());
     }
     Err(field("message code", found.into()))
 }
 
-fn refuse_trailing(reader: &Reader<'_>) -> Result<(), GpuError> {
+/// Refuses bytes that are left over, but for so many zeros.
+fn refuse_trailing(reader: &Reader<'_>, padding: usize) -> Result<(), GpuError> {
     let rest = reader.rest();
-    if rest.len() <= MAX_PADDING && rest.iter().all(|byte| *byte == 0) {
+    if rest.len() <= padding && rest.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    reader.finish("signature")
+    Err(GpuError::ReportTrailingBytes {
+        part: reader.part(),
+        count: rest.len(),
+    })
 }
 
 const fn field(field: &'static str, value: u32) -> GpuError {

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256, Sha384};
 
-use super::{ALG_ECDSA, ALG_SHA256, ALG_SHA384, Reader};
+use super::{ALG_ECDSA, ALG_SHA256, ALG_SHA384, Reader, open};
 use crate::RoomError;
 
 const ALG_RSA: u16 = 0x0001;
@@ -47,7 +47,7 @@ impl KeyAttributes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TpmKey {
     attributes: KeyAttributes,
-    point: [u8; 65],
+    point: Vec<u8>,
     name: Vec<u8>,
 }
 
@@ -58,30 +58,25 @@ impl TpmKey {
     /// `tpm-rsa` for RSA keys, `tpm-unsupported` for other curves, schemes and name hashes,
     /// `tpm-malformed` unless every length fits exactly.
     pub fn parse(bytes: &[u8]) -> Result<Self, RoomError> {
-        let mut reader = Reader::new("TPMT_PUBLIC", bytes)?;
-        match reader.u16()? {
+        let mut reader = open("TPMT_PUBLIC", bytes)?;
+        match reader.be_u16()? {
             ALG_ECC => {}
             ALG_RSA => return Err(RoomError::TpmRsa("key")),
             other => return Err(RoomError::TpmUnsupported("key type", other)),
         }
-        let name_hash = reader.u16()?;
-        let attributes = KeyAttributes(reader.u32()?);
-        reader.sized()?; // authorization policy: part of the name
-        expect(&mut reader, "symmetric algorithm", ALG_NULL)?;
-        expect(&mut reader, "signature scheme", ALG_ECDSA)?;
-        expect(&mut reader, "signature hash", ALG_SHA256)?;
-        expect(&mut reader, "curve", CURVE_P256)?;
-        expect(&mut reader, "key derivation", ALG_NULL)?;
-        let x = reader.number()?;
-        let y = reader.number()?;
+        let name_hash = reader.be_u16()?;
+        let attributes = KeyAttributes(reader.be_u32()?);
+        reader.tpm2b()?; // authorization policy: part of the name
+        reader.expect("symmetric algorithm", ALG_NULL)?;
+        reader.expect("signature scheme", ALG_ECDSA)?;
+        reader.expect("signature hash", ALG_SHA256)?;
+        reader.expect("curve", CURVE_P256)?;
+        reader.expect("key derivation", ALG_NULL)?;
+        let (x, y) = (reader.number()?, reader.number()?);
         reader.finish()?;
-        let mut point = [4; 65];
-        for (place, byte) in point.iter_mut().skip(1).zip(x.into_iter().chain(y)) {
-            *place = byte;
-        }
         Ok(Self {
             attributes,
-            point,
+            point: [&[4][..], &x, &y].concat(),
             name: named(name_hash, &[bytes])?,
         })
     }
@@ -94,7 +89,7 @@ impl TpmKey {
 
     /// The public point, SEC1 uncompressed.
     #[must_use]
-    pub const fn point(&self) -> &[u8; 65] {
+    pub fn point(&self) -> &[u8] {
         &self.point
     }
 
@@ -109,20 +104,10 @@ impl TpmKey {
     /// # Errors
     /// `tpm-unsupported`, which no parsed key causes.
     pub fn endorsement_name(&self) -> Result<Vec<u8>, RoomError> {
-        let hash = match self.name.first_chunk() {
-            Some(id) => u16::from_be_bytes(*id),
-            None => 0,
-        };
+        let hash = self.name.first_chunk().copied();
+        let hash = hash.map_or(0, u16::from_be_bytes);
         named(hash, &[&ENDORSEMENT, &self.name])
     }
-}
-
-fn expect(reader: &mut Reader<'_>, what: &'static str, wanted: u16) -> Result<(), RoomError> {
-    let found = reader.u16()?;
-    if found == wanted {
-        return Ok(());
-    }
-    Err(RoomError::TpmUnsupported(what, found))
 }
 
 fn named(hash: u16, parts: &[&[u8]]) -> Result<Vec<u8>, RoomError> {

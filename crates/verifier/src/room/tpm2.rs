@@ -119,7 +119,7 @@ fn signature(evidence: &RoomEvidence, key: &VerifyingKey) -> RoomOutcome {
         Ok(signature) => signature,
         Err(error) => return unreadable(&error),
     };
-    let holds = Signature::from_slice(&signature.r_s)
+    let holds = Signature::from_scalars(signature.r, signature.s)
         .is_ok_and(|signature| key.verify(&evidence.quote, &signature).is_ok());
     RoomOutcome::when(
         holds,
