@@ -191,17 +191,12 @@ pub fn appraise(
         tcb: None,
         tolerated_until: None,
     };
-    match EvidenceDocument::parse(document) {
-        Ok(parsed) => {
-            work.made.set(CheckName::DocumentParse, Outcome::Pass);
-            work.read(&parsed);
-            work.judge_platform(&parsed);
-            claims::check(&mut work, &parsed, freshness);
-        }
-        Err(error) => work.made.set(
-            CheckName::DocumentParse,
-            Outcome::malformed(CauseCode::DocumentMalformed, &error),
-        ),
+    let parsed = EvidenceDocument::parse(document)
+        .map_err(|error| Outcome::malformed(CauseCode::DocumentMalformed, &error));
+    if let Some(parsed) = work.made.read(CheckName::DocumentParse, parsed) {
+        work.read(&parsed);
+        work.judge_platform(&parsed);
+        claims::check(&mut work, &parsed, freshness);
     }
     work.finish(Digest::of(document))
 }
@@ -219,30 +214,17 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn read(&mut self, document: &EvidenceDocument) {
-        match document.quote() {
-            Ok(quote) => {
-                self.made.set(CheckName::QuoteParse, Outcome::Pass);
-                self.quote = Some(quote);
-            }
-            Err(error) => self.made.set(
-                CheckName::QuoteParse,
-                Outcome::malformed(CauseCode::QuoteMalformed, &error),
-            ),
-        }
-        match document.statement() {
-            Ok(statement) => {
-                self.made.set(CheckName::StatementParse, Outcome::Pass);
-                self.statement = Some(statement);
-            }
-            Err(error) => {
-                let cause = match error {
-                    EvidenceError::StatementPurpose(_) => CauseCode::StatementPurpose,
-                    _ => CauseCode::StatementMalformed,
-                };
-                self.made
-                    .set(CheckName::StatementParse, Outcome::malformed(cause, &error));
-            }
-        }
+        let quote = document.quote();
+        let quote = quote.map_err(|error| Outcome::malformed(CauseCode::QuoteMalformed, &error));
+        self.quote = self.made.read(CheckName::QuoteParse, quote);
+        let statement = document.statement().map_err(|error| {
+            let cause = match error {
+                EvidenceError::StatementPurpose(_) => CauseCode::StatementPurpose,
+                _ => CauseCode::StatementMalformed,
+            };
+            Outcome::malformed(cause, &error)
+        });
+        self.statement = self.made.read(CheckName::StatementParse, statement);
     }
 
     fn judge_platform(&mut self, document: &EvidenceDocument) {

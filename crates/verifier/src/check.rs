@@ -271,15 +271,8 @@ impl<C, R> CheckOutcome<C, R> {
     }
 
     /// A failure because something could not be read, with every cause of `error` in its words.
-    pub(crate) fn malformed(cause: impl Into<C>, error: &dyn Error) -> Self {
-        let mut words = error.to_string();
-        let mut source = error.source();
-        while let Some(deeper) = source {
-            words.push_str(": ");
-            words.push_str(&deeper.to_string());
-            source = deeper.source();
-        }
-        Self::fail(cause, words)
+    pub(crate) fn malformed(cause: impl Into<C>, error: &(dyn Error + 'static)) -> Self {
+        Self::fail(cause, with_causes(error))
     }
 
     /// Code and words of an outcome that is no pass.
@@ -308,6 +301,14 @@ impl<C, R> CheckOutcome<C, R> {
             Self::Fail { .. } => Verdict::Reject,
         }
     }
+}
+
+/// What `error` says, and everything that caused it.
+#[must_use]
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    let words: Vec<String> = causes.map(ToString::to_string).collect();
+    words.join(": ")
 }
 
 /// Writes the members `outcome`, and `code` and `words` where it is no pass.
@@ -397,6 +398,16 @@ impl<N: CheckKind> Made<N> {
         self.0.push(NamedCheck { name, outcome });
     }
 
+    /// Answers `name` by whether something could be had, and hands it on.
+    pub(crate) fn read<T>(&mut self, name: N, found: Result<T, OutcomeOf<N>>) -> Option<T> {
+        let (outcome, found) = match found {
+            Ok(found) => (CheckOutcome::Pass, Some(found)),
+            Err(outcome) => (outcome, None),
+        };
+        self.set(name, outcome);
+        found
+    }
+
     pub(crate) fn passed(&self, name: N) -> bool {
         find(&self.0, name).is_some_and(|check| matches!(check.outcome, CheckOutcome::Pass))
     }
@@ -413,6 +424,17 @@ impl<N: CheckKind> Made<N> {
             (_, outcome) => outcome,
         };
         self.set(name, outcome);
+    }
+
+    /// Every answer of `judged`, each like [`Self::set_if_proved`].
+    pub(crate) fn set_all_if_proved(
+        &mut self,
+        rests_on: &[N],
+        judged: impl IntoIterator<Item = (N, OutcomeOf<N>)>,
+    ) {
+        for (name, outcome) in judged {
+            self.set_if_proved(name, rests_on, outcome);
+        }
     }
 
     /// Takes over what another part of the appraisal made.

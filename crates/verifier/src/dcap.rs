@@ -2,13 +2,12 @@
 //! its answers and error texts into our checks and codes. Judges no TCB status and no measurement.
 
 use dcap_qvl::{
-    QuoteCollateralV3, QuotePolicy, TcbStatus as QvlStatus, configs::RingConfig,
-    verify::QuoteVerifier,
+    QuoteCollateralV3, QuotePolicy, TcbStatus, configs::RingConfig, verify::QuoteVerifier,
 };
 use proofroom_canonical::Timestamp;
 use proofroom_evidence::Collateral;
 
-use crate::{CauseCode, CheckName, TcbStatus};
+use crate::{CauseCode, CheckName};
 
 /// What a verified quote's platform is.
 pub(crate) struct Platform {
@@ -43,7 +42,7 @@ pub(crate) fn verify(
         )
         .map_err(|error| refusal(&format!("{error:#}")))?;
     Ok(Platform {
-        status: status(claims.tcb.status),
+        status: claims.tcb.status,
         advisories: claims.tcb.advisory_ids,
         evaluation: claims.tcb.eval_data_number,
         collateral_expires: Timestamp::from_unix_seconds(
@@ -66,24 +65,6 @@ fn to_qvl(collateral: &Collateral) -> QuoteCollateralV3 {
         // Only the chain inside the quote counts: one given beside it would leave the quote's own
         // certificates unread, and open to change.
         pck_certificate_chain: None,
-    }
-}
-
-const fn status(status: QvlStatus) -> TcbStatus {
-    match status {
-        QvlStatus::UpToDate => TcbStatus::UpToDate,
-        QvlStatus::SWHardeningNeeded => TcbStatus::SwHardeningNeeded,
-        QvlStatus::ConfigurationNeeded => TcbStatus::ConfigurationNeeded,
-        QvlStatus::ConfigurationAndSWHardeningNeeded => {
-            TcbStatus::ConfigurationAndSwHardeningNeeded
-        }
-        QvlStatus::OutOfDate => TcbStatus::OutOfDate,
-        QvlStatus::OutOfDateConfigurationNeeded => TcbStatus::OutOfDateConfigurationNeeded,
-        QvlStatus::TDRelaunchAdvised => TcbStatus::TdRelaunchAdvised,
-        QvlStatus::TDRelaunchAdvisedConfigurationNeeded => {
-            TcbStatus::TdRelaunchAdvisedConfigurationNeeded
-        }
-        QvlStatus::Revoked => TcbStatus::Revoked,
     }
 }
 
@@ -152,14 +133,14 @@ const TEXTS: &[(&str, CheckName, CauseCode)] = &[
     ("SEPT_VE_DISABLE is not enabled", CheckName::TdAttributes, CauseCode::TdSeptVe),
 ];
 
+/// What a text that is not in the table says.
+const UNKNOWN: (CheckName, CauseCode) = (CheckName::QuoteSignature, CauseCode::VerifierRefused);
+
 fn refusal(text: &str) -> Refusal {
     let (check, cause) = TEXTS
         .iter()
         .find(|(part, _, _)| text.contains(part))
-        .map_or(
-            (CheckName::QuoteSignature, CauseCode::VerifierRefused),
-            |(_, check, cause)| (*check, *cause),
-        );
+        .map_or(UNKNOWN, |(_, check, cause)| (*check, *cause));
     let passed = match (check, cause) {
         (CheckName::TcbStatus | CheckName::TdAttributes, _) => BEFORE_TCB,
         (_, CauseCode::FmspcMismatch | CauseCode::TcbInfoKind) => BEFORE_FMSPC,

@@ -17,15 +17,18 @@ mod room_policy;
 mod snp;
 mod snp_policy;
 mod verified;
+pub mod x509;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
 pub use check::{
     CauseCode, Check, CheckKind, CheckName, CheckOutcome, NamedCheck, NotMade, Outcome, Reason,
-    Verdict,
+    Verdict, with_causes,
 };
+/// Intel's TCB status of a platform, as PCS spells it.
+pub use dcap_qvl::TcbStatus;
 pub use policy::{
     AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
-    SIMULATED_UPSTREAM, TcbStatus,
+    SIMULATED_UPSTREAM,
 };
 pub use quote::{QuoteAppraisal, QuoteExpectation, appraise_quote};
 pub use reference::{ReferenceError, ReferenceManifest};

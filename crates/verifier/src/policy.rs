@@ -12,7 +12,9 @@ mod platform;
 mod raw;
 
 pub(crate) use platform::{PlatformRule, RawAttributes, RawPlatform, RawPlatformExample, RawTcb};
-pub(crate) use raw::{Expect, Problems, RawRegister, read_name, read_register, run_examples};
+pub(crate) use raw::{
+    Expect, Problems, RawRegister, read, read_name, read_register, read_value, run_examples,
+};
 
 /// The most bytes of a policy file that are read.
 pub(crate) const MAX_POLICY_BYTES: usize = 64 * 1024;
@@ -66,10 +68,9 @@ impl Assurance {
     /// What a policy of that name can show at most.
     #[must_use]
     pub fn of_policy(name: &str) -> Self {
-        if name.contains(SIMULATED) {
-            Self::Simulated
-        } else {
-            Self::Hardware
+        match name.contains(SIMULATED) {
+            true => Self::Simulated,
+            false => Self::Hardware,
         }
     }
 }
@@ -79,41 +80,6 @@ impl fmt::Display for Assurance {
         f.write_str(match self {
             Self::Hardware => "hardware",
             Self::Simulated => SIMULATED,
-        })
-    }
-}
-
-/// Intel's TCB status of a platform, as PCS spells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[expect(missing_docs, reason = "the words are Intel's")]
-pub enum TcbStatus {
-    UpToDate,
-    #[serde(rename = "SWHardeningNeeded")]
-    SwHardeningNeeded,
-    ConfigurationNeeded,
-    #[serde(rename = "ConfigurationAndSWHardeningNeeded")]
-    ConfigurationAndSwHardeningNeeded,
-    OutOfDate,
-    OutOfDateConfigurationNeeded,
-    #[serde(rename = "TDRelaunchAdvised")]
-    TdRelaunchAdvised,
-    #[serde(rename = "TDRelaunchAdvisedConfigurationNeeded")]
-    TdRelaunchAdvisedConfigurationNeeded,
-    Revoked,
-}
-
-impl fmt::Display for TcbStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UpToDate => "UpToDate",
-            Self::SwHardeningNeeded => "SWHardeningNeeded",
-            Self::ConfigurationNeeded => "ConfigurationNeeded",
-            Self::ConfigurationAndSwHardeningNeeded => "ConfigurationAndSWHardeningNeeded",
-            Self::OutOfDate => "OutOfDate",
-            Self::OutOfDateConfigurationNeeded => "OutOfDateConfigurationNeeded",
-            Self::TdRelaunchAdvised => "TDRelaunchAdvised",
-            Self::TdRelaunchAdvisedConfigurationNeeded => "TDRelaunchAdvisedConfigurationNeeded",
-            Self::Revoked => "Revoked",
         })
     }
 }
@@ -216,28 +182,18 @@ impl AppraisalPolicy {
     }
 
     pub(crate) fn judge_measurements(&self, claims: &TdClaims) -> Outcome {
-        let mut closest: Option<(&Reference, Vec<Register>)> = None;
-        for reference in &self.references {
+        let differing = self.references.iter().map(|reference| {
             let differences = reference.differences(claims);
-            if differences.is_empty() {
-                return Outcome::Pass;
-            }
-            if closest
-                .as_ref()
-                .is_none_or(|(_, least)| differences.len() < least.len())
-            {
-                closest = Some((reference, differences));
-            }
-        }
-        let words = closest.map_or_else(String::new, |(reference, differences)| {
-            let registers: Vec<&str> = differences.iter().map(|r| r.as_str()).collect();
-            format!(
-                "the closest reference values, `{}`, differ in {}",
-                reference.name,
-                registers.join(", ")
-            )
+            (reference, differences)
         });
-        Outcome::fail(CauseCode::ReferenceMismatch, words)
+        let Some((closest, differences)) = differing.min_by_key(|(_, found)| found.len()) else {
+            return Outcome::fail(CauseCode::ReferenceMismatch, "");
+        };
+        Outcome::when(differences.is_empty(), CauseCode::ReferenceMismatch, || {
+            let registers: Vec<&str> = differences.iter().map(|r| r.as_str()).collect();
+            let (name, registers) = (&closest.name, registers.join(", "));
+            format!("the closest reference values, `{name}`, differ in {registers}")
+        })
     }
 }
 

@@ -108,10 +108,9 @@ impl RoomAppraisal {
     /// Whether an acceptance speaks about hardware at all. Print it with the verdict.
     #[must_use]
     pub const fn assurance(&self) -> Assurance {
-        if self.simulated {
-            Assurance::Simulated
-        } else {
-            Assurance::Hardware
+        match self.simulated {
+            true => Assurance::Simulated,
+            false => Assurance::Hardware,
         }
     }
 
@@ -159,18 +158,8 @@ pub fn appraise_room(
         made: Made::none(),
         tcb: None,
     };
-    let parsed = match RoomDocument::parse(document) {
-        Ok(parsed) => {
-            work.made
-                .set(RoomCheckName::DocumentParse, RoomOutcome::Pass);
-            Some(parsed)
-        }
-        Err(error) => {
-            work.made
-                .set(RoomCheckName::DocumentParse, unreadable(&error));
-            None
-        }
-    };
+    let parsed = RoomDocument::parse(document).map_err(|error| unreadable(&error));
+    let parsed = work.made.read(RoomCheckName::DocumentParse, parsed);
     if let Some(parsed) = &parsed {
         read(&mut work, parsed);
     }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use crate::{
     Assurance, PolicyProblem, ReferenceManifest,
     policy::{
-        Expect, MAX_POLICY_BYTES, PlatformRule, Problems, RawAttributes, RawPlatform,
-        RawPlatformExample, RawRegister, RawTcb, RegisterRule, read_register, run_examples,
+        Expect, PlatformRule, Problems, RawAttributes, RawPlatform, RawPlatformExample,
+        RawRegister, RawTcb, RegisterRule, read, read_name, read_register, read_value,
+        run_examples,
     },
 };
 
@@ -31,7 +32,6 @@ pub const ROOM_SIMULATED: &str = include_str!("../policies/room-simulated.toml")
 
 /// What the shipped policies have in the place of a manifest's digest.
 const PLACEHOLDER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-const MAX_NAME_BYTES: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(tag = "accept", rename_all = "kebab-case", deny_unknown_fields)]
@@ -170,31 +170,14 @@ impl RoomAppraisalPolicy {
     /// # Errors
     /// Every [`PolicyProblem`] that was found, never none.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PolicyProblem>> {
-        let mut problems = Problems {
-            file,
-            found: Vec::new(),
-        };
-        if text.len() > MAX_POLICY_BYTES {
-            let words = format!("{} bytes are more than {MAX_POLICY_BYTES}", text.len());
-            problems.add("policy-too-large", words);
-            return Err(problems.found);
-        }
-        let raw: RawPolicy = match toml::from_str(text) {
-            Ok(raw) => raw,
-            Err(error) => {
-                problems.add("policy-syntax", error.to_string());
-                return Err(problems.found);
+        read(text, file, |raw: RawPolicy, problems| {
+            let (name, rule) = raw.read(problems);
+            check_claim(&name, &rule, problems);
+            Self {
+                name: read_name(name, problems),
+                digest: Digest::of(text),
+                rule,
             }
-        };
-        let (name, rule) = raw.read(&mut problems);
-        check_name(&name, &rule, &mut problems);
-        if !problems.found.is_empty() {
-            return Err(problems.found);
-        }
-        Ok(Self {
-            name,
-            digest: Digest::of(text),
-            rule,
         })
     }
 
@@ -375,18 +358,9 @@ impl RawTdx {
 
 impl RawSimulated {
     fn read(self, problems: &mut Problems<'_>) -> SimulatedBoot {
-        let mut one = |key: &str, value: &str| match value.parse::<Measurement>() {
-            Ok(register) if register.repeated_byte().is_some() => {
-                let words = format!("`simulated.{key}` is a placeholder");
-                problems.add("policy-placeholder", words);
-                register
-            }
-            Ok(register) => register,
-            Err(_) => {
-                let words = format!("`simulated.{key}` is not 96 lower-case hex digits");
-                problems.add("policy-measurement", words);
-                Measurement::from_bytes([0; 48])
-            }
+        let mut one = |key: &str, value: &str| {
+            let read = read_value(value, &format!("`simulated.{key}`"), true, problems);
+            read.unwrap_or(Measurement::from_bytes([0; 48]))
         };
         SimulatedBoot {
             mr_td: one("mr_td", &self.mr_td),
@@ -421,16 +395,9 @@ fn read_references(texts: &[String], problems: &mut Problems<'_>) -> Vec<Digest>
 }
 
 /// A name must not claim what no evidence under these rules shows.
-fn check_name(name: &str, rule: &Rule, problems: &mut Problems<'_>) {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let hardware =
-        matches!(rule, Rule::Tdx(_)) && Assurance::of_policy(name) == Assurance::Hardware;
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
-        problems.add(
-            "policy-name",
-            "`name` must have 1 to 64 lower-case letters, digits and hyphens",
-        );
-    } else if name.contains("hardware") && !hardware {
+fn check_claim(name: &str, rule: &Rule, problems: &mut Problems<'_>) {
+    let can_be = matches!(rule, Rule::Tdx(_)) && Assurance::of_policy(name) == Assurance::Hardware;
+    if name.contains("hardware") && !can_be {
         problems.add(
             "policy-name",
             "nothing that it accepts is hardware: `name` must not say `hardware`",

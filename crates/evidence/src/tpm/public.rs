@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256, Sha384};
 
-use super::{ALG_ECDSA, ALG_SHA256, ALG_SHA384, Reader, open};
+use super::{ALG_ECDSA, ALG_SHA256, ALG_SHA384, open};
 use crate::RoomError;
 
 const ALG_RSA: u16 = 0x0001;

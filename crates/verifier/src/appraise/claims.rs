@@ -1,7 +1,7 @@
 //! The checks on what the quote and the statement say. A pass counts only when the quote's
 //! signature, and for the statement its binding, were proved.
 
-use proofroom_evidence::{EvidenceDocument, Register, TdClaims};
+use proofroom_evidence::{EvidenceDocument, KeysetStatement, Register, TdClaims};
 
 use super::{Freshness, Work};
 use crate::{CauseCode, CheckName, Outcome, Reason, platform::placeholders};
@@ -14,17 +14,27 @@ const BOUND: &[CheckName] = &[CheckName::QuoteSignature, CheckName::ReportDataBi
 pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument, freshness: Freshness) {
     if let Some(quote) = work.quote.clone() {
         let claims = quote.claims();
-        let outcome = work.policy.judge_measurements(claims);
-        work.made
-            .set_if_proved(CheckName::ReferenceValues, SIGNED, outcome);
-        let outcome = placeholders(claims, UNUSED);
-        work.made
-            .set_if_proved(CheckName::PlaceholderRegisters, SIGNED, outcome);
-        let outcome = binding(document, claims);
-        work.made
-            .set_if_proved(CheckName::ReportDataBinding, SIGNED, outcome);
+        let judged = [
+            (
+                CheckName::ReferenceValues,
+                work.policy.judge_measurements(claims),
+            ),
+            (
+                CheckName::PlaceholderRegisters,
+                placeholders(claims, UNUSED),
+            ),
+            (CheckName::ReportDataBinding, binding(document, claims)),
+        ];
+        work.made.set_all_if_proved(SIGNED, judged);
     }
-    statement(work, freshness);
+    if let Some(statement) = work.statement.clone() {
+        let judged = [
+            (CheckName::Nonce, nonce(freshness, &statement)),
+            (CheckName::KeysetExpiry, expiry(work, &statement)),
+            (CheckName::Model, model(work, &statement)),
+        ];
+        work.made.set_all_if_proved(BOUND, judged);
+    }
 }
 
 fn binding(document: &EvidenceDocument, claims: &TdClaims) -> Outcome {
@@ -36,50 +46,33 @@ fn binding(document: &EvidenceDocument, claims: &TdClaims) -> Outcome {
     )
 }
 
-fn statement(work: &mut Work<'_>, freshness: Freshness) {
-    let Some(statement) = work.statement.clone() else {
-        return;
-    };
-    let nonce = match freshness {
+fn nonce(freshness: Freshness, statement: &KeysetStatement) -> Outcome {
+    let found = statement.nonce;
+    match freshness {
         Freshness::ArchiveAudit => Outcome::NotEvaluated(Reason::ArchiveAudit),
-        Freshness::Challenge(nonce) if nonce == statement.nonce => Outcome::Pass,
-        Freshness::Challenge(nonce) => Outcome::fail(
-            CauseCode::NonceMismatch,
-            format!(
-                "the statement answers nonce {}, not the {nonce} that was sent",
-                statement.nonce
-            ),
-        ),
-    };
-    work.made.set_if_proved(CheckName::Nonce, BOUND, nonce);
+        Freshness::Challenge(sent) => {
+            Outcome::when(sent == found, CauseCode::NonceMismatch, || {
+                format!("the statement answers nonce {found}, not the {sent} that was sent")
+            })
+        }
+    }
+}
 
-    let left = statement
-        .not_after
-        .unix_millis()
-        .saturating_sub(work.now.unix_millis());
-    let longest = i64::from(work.policy.max_keyset_seconds()).saturating_mul(1000);
-    let expiry = if left <= 0 {
-        Outcome::fail(
-            CauseCode::KeysetExpired,
-            format!("the statement held until {}", statement.not_after),
-        )
-    } else if left > longest {
-        Outcome::fail(
-            CauseCode::KeysetLifetime,
-            format!(
-                "the statement claims to hold until {}, longer than the policy allows",
-                statement.not_after
-            ),
-        )
-    } else {
-        Outcome::Pass
-    };
-    work.made
-        .set_if_proved(CheckName::KeysetExpiry, BOUND, expiry);
+fn expiry(work: &Work<'_>, statement: &KeysetStatement) -> Outcome {
+    let until = statement.not_after;
+    if until <= work.now {
+        let words = format!("the statement held until {until}");
+        return Outcome::fail(CauseCode::KeysetExpired, words);
+    }
+    let latest = work.now.after_seconds(work.policy.max_keyset_seconds());
+    Outcome::when(until <= latest, CauseCode::KeysetLifetime, || {
+        format!("the statement claims to hold until {until}, longer than the policy allows")
+    })
+}
 
+fn model(work: &Work<'_>, statement: &KeysetStatement) -> Outcome {
     let allowed = work.policy.allows_model(&statement.model);
-    let model = Outcome::when(allowed, CauseCode::ModelNotAllowed, || {
+    Outcome::when(allowed, CauseCode::ModelNotAllowed, || {
         format!("the policy does not allow model `{}`", statement.model)
-    });
-    work.made.set_if_proved(CheckName::Model, BOUND, model);
+    })
 }

@@ -5,14 +5,8 @@ use proofroom_canonical::{Digest, Timestamp};
 use proofroom_evidence::TdAttributes;
 use serde::Deserialize;
 
-use super::{INTEL_SGX_ROOT, Problems, SIMULATED, TcbStatus};
-use crate::{CauseCode, Outcome};
-
-#[derive(Clone, Debug)]
-struct Tolerance {
-    status: TcbStatus,
-    until: Timestamp,
-}
+use super::{INTEL_SGX_ROOT, Problems, SIMULATED};
+use crate::{CauseCode, Outcome, TcbStatus};
 
 /// Judges single facts about a platform. Built from a policy file alone.
 #[derive(Clone, Debug)]
@@ -39,20 +33,17 @@ impl PlatformRule {
         if self.accept.contains(&status) {
             return Ok(None);
         }
+        let refused = |code, words: String| {
+            let words = format!("the platform's TCB is {status}, {words}");
+            Err(Outcome::fail(code, words))
+        };
         let Some(tolerance) = self.tolerate.iter().find(|t| t.status == status) else {
-            return Err(Outcome::fail(
-                CauseCode::TcbStatusRefused,
-                format!("the platform's TCB is {status}, which the policy does not accept"),
-            ));
+            let words = "which the policy does not accept".to_owned();
+            return refused(CauseCode::TcbStatusRefused, words);
         };
         if now >= tolerance.until {
-            return Err(Outcome::fail(
-                CauseCode::ToleranceEnded,
-                format!(
-                    "the platform's TCB is {status}, tolerated until {}",
-                    tolerance.until
-                ),
-            ));
+            let words = format!("tolerated until {}", tolerance.until);
+            return refused(CauseCode::ToleranceEnded, words);
         }
         Ok(Some(tolerance.until))
     }
@@ -61,35 +52,24 @@ impl PlatformRule {
         let refused = advisories
             .iter()
             .find(|id| self.refuse_advisories.contains(id));
-        match refused {
-            None => Outcome::Pass,
-            Some(id) => Outcome::fail(
-                CauseCode::AdvisoryRefused,
-                format!("advisory {id} applies to the platform, and the policy refuses it"),
-            ),
-        }
+        refused.map_or(Outcome::Pass, |id| {
+            let words = format!("advisory {id} applies to the platform, and the policy refuses it");
+            Outcome::fail(CauseCode::AdvisoryRefused, words)
+        })
     }
 
     pub(crate) fn judge_evaluation(&self, number: u32) -> Outcome {
         let wanted = self.min_evaluation;
-        if number >= wanted {
-            return Outcome::Pass;
-        }
-        Outcome::fail(
-            CauseCode::EvaluationTooOld,
-            format!("TCB evaluation data number {number} is below the policy's {wanted}"),
-        )
+        Outcome::when(number >= wanted, CauseCode::EvaluationTooOld, || {
+            format!("TCB evaluation data number {number} is below the policy's {wanted}")
+        })
     }
 
     pub(crate) fn judge_attributes(&self, attributes: TdAttributes) -> Outcome {
         let extra = attributes.bits() & !self.allowed_attributes;
-        if extra == 0 {
-            return Outcome::Pass;
-        }
-        Outcome::fail(
-            CauseCode::AttributeNotAllowed,
-            format!("attribute bits {extra:#018x} are set, and the policy does not allow them"),
-        )
+        Outcome::when(extra == 0, CauseCode::AttributeNotAllowed, || {
+            format!("attribute bits {extra:#018x} are set, and the policy does not allow them")
+        })
     }
 }
 
@@ -103,24 +83,16 @@ pub(crate) struct RawPlatform {
 impl RawPlatform {
     /// Reads the keys of the policy called `name`; a root that is no vendor's needs `simulated` in it.
     pub(crate) fn read(self, name: &str, problems: &mut Problems<'_>) -> PlatformRule {
-        let roots = read_roots(&self.roots, name, problems);
         let tcb = self.tcb;
         check_tcb(&tcb, problems);
-        let tolerate = tcb.tolerate.into_iter().map(|t| Tolerance {
-            status: t.status,
-            until: t.until,
-        });
+        let allowed = self.attributes.allow.iter();
         PlatformRule {
-            roots,
+            roots: read_roots(&self.roots, name, problems),
             accept: tcb.accept,
-            tolerate: tolerate.collect(),
+            tolerate: tcb.tolerate,
             min_evaluation: tcb.min_evaluation_data_number,
             refuse_advisories: tcb.refuse_advisories,
-            allowed_attributes: self
-                .attributes
-                .allow
-                .iter()
-                .fold(0, |bits, name| bits | name.bit()),
+            allowed_attributes: allowed.fold(0, |bits, name| bits | name.bit()),
         }
     }
 }
@@ -161,12 +133,13 @@ pub(crate) struct RawTcb {
     min_evaluation_data_number: u32,
     refuse_advisories: Vec<String>,
     #[serde(default)]
-    tolerate: Vec<RawTolerance>,
+    tolerate: Vec<Tolerance>,
 }
 
-#[derive(Deserialize)]
+/// A status that the policy bears with for a while.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTolerance {
+struct Tolerance {
     status: TcbStatus,
     until: Timestamp,
     reason: String,
@@ -211,24 +184,21 @@ fn read_roots(roots: &[String], name: &str, problems: &mut Problems<'_>) -> Vec<
     }
     let mut read = Vec::new();
     for root in roots {
-        if root == "intel-sgx-root" {
-            read.push(INTEL_SGX_ROOT);
-            continue;
-        }
-        match root.parse::<Digest>() {
-            Ok(digest) if digest == INTEL_SGX_ROOT || name.contains(SIMULATED) => {
-                read.push(digest);
+        let digest = match root.as_str() {
+            "intel-sgx-root" => Ok(INTEL_SGX_ROOT),
+            digest => digest.parse(),
+        };
+        match digest {
+            Ok(digest) if digest == INTEL_SGX_ROOT || name.contains(SIMULATED) => read.push(digest),
+            Ok(_) => {
+                let words =
+                    "is no vendor's: a policy that trusts it must have `simulated` in its name";
+                problems.add("policy-root-simulated", format!("root `{root}` {words}"));
             }
-            Ok(_) => problems.add(
-                "policy-root-simulated",
-                format!(
-                    "root `{root}` is no vendor's: a policy that trusts it must have `simulated` in its name"
-                ),
-            ),
-            Err(_) => problems.add(
-                "policy-roots",
-                format!("root `{root}` is neither `intel-sgx-root` nor `sha256:<64 hex digits>`"),
-            ),
+            Err(_) => {
+                let words = "is neither `intel-sgx-root` nor `sha256:<64 hex digits>`";
+                problems.add("policy-roots", format!("root `{root}` {words}"));
+            }
         }
     }
     read
@@ -238,14 +208,8 @@ fn check_tcb(tcb: &RawTcb, problems: &mut Problems<'_>) {
     if tcb.accept.is_empty() {
         problems.add("policy-tcb", "`tcb.accept` must list at least one status");
     }
-    let tolerated = tcb.tolerate.iter().map(|t| t.status);
-    if tcb
-        .accept
-        .iter()
-        .copied()
-        .chain(tolerated)
-        .any(|status| status == TcbStatus::Revoked)
-    {
+    let tolerated = tcb.tolerate.iter().map(|t| &t.status);
+    if (tcb.accept.iter().chain(tolerated)).any(|status| *status == TcbStatus::Revoked) {
         problems.add("policy-tcb", "a `Revoked` TCB can not be accepted");
     }
     if tcb.tolerate.iter().any(|t| t.reason.trim().is_empty()) {

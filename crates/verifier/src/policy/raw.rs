@@ -3,7 +3,7 @@
 
 use proofroom_canonical::Digest;
 use proofroom_evidence::{Measurement, Register};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     AppraisalPolicy, MAX_POLICY_BYTES, PolicyProblem, RawAttributes, RawPlatform,
@@ -111,48 +111,52 @@ impl<'a> Problems<'a> {
     }
 }
 
-pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<PolicyProblem>> {
+/// Makes a policy of what TOML text says, unless something is wrong with text or policy.
+pub(crate) fn read<R: DeserializeOwned, P>(
+    text: &str,
+    file: &str,
+    make: impl FnOnce(R, &mut Problems<'_>) -> P,
+) -> Result<P, Vec<PolicyProblem>> {
     let mut problems = Problems::new(file);
     if text.len() > MAX_POLICY_BYTES {
         let words = format!("{} bytes are more than {MAX_POLICY_BYTES}", text.len());
         problems.add("policy-too-large", words);
         return Err(problems.found);
     }
-    let raw: RawPolicy = match toml::from_str(text) {
-        Ok(raw) => raw,
-        Err(error) => {
-            problems.add("policy-syntax", error.to_string().trim_end());
-            return Err(problems.found);
+    match toml::from_str(text) {
+        Ok(raw) => {
+            let policy = make(raw, &mut problems);
+            if problems.found.is_empty() {
+                return Ok(policy);
+            }
         }
-    };
-    let (matches, not_matches) = (raw.matches, raw.not_match);
-    let platform = RawPlatform {
-        roots: raw.roots,
-        tcb: raw.tcb,
-        attributes: raw.attributes,
-    };
-    let policy = AppraisalPolicy {
-        digest: Digest::of(text),
-        platform: platform.read(&raw.name, &mut problems),
-        name: read_name(raw.name, &mut problems),
-        models: read_models(raw.models, &mut problems),
-        max_age_seconds: raw.freshness.max_age_seconds,
-        max_keyset_seconds: raw.freshness.max_keyset_seconds,
-        references: read_references(raw.reference, &mut problems),
-    };
-    check_limits(&policy, &mut problems);
-    let judged = |example: &RawExample| example.judged(&policy);
-    run_examples(matches.iter().map(judged), Expect::Match, &mut problems);
-    run_examples(
-        not_matches.iter().map(judged),
-        Expect::NoMatch,
-        &mut problems,
-    );
-    if problems.found.is_empty() {
-        Ok(policy)
-    } else {
-        Err(problems.found)
+        Err(error) => problems.add("policy-syntax", error.to_string().trim_end()),
     }
+    Err(problems.found)
+}
+
+pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<PolicyProblem>> {
+    read(text, file, |raw: RawPolicy, problems| {
+        let platform = RawPlatform {
+            roots: raw.roots,
+            tcb: raw.tcb,
+            attributes: raw.attributes,
+        };
+        let policy = AppraisalPolicy {
+            digest: Digest::of(text),
+            platform: platform.read(&raw.name, problems),
+            name: read_name(raw.name, problems),
+            models: read_models(raw.models, problems),
+            max_age_seconds: raw.freshness.max_age_seconds,
+            max_keyset_seconds: raw.freshness.max_keyset_seconds,
+            references: read_references(raw.reference, problems),
+        };
+        check_limits(&policy, problems);
+        let judged = |example: &RawExample| example.judged(&policy);
+        run_examples(raw.matches.iter().map(judged), Expect::Match, problems);
+        run_examples(raw.not_match.iter().map(judged), Expect::NoMatch, problems);
+        policy
+    })
 }
 
 pub(crate) fn read_name(name: String, problems: &mut Problems<'_>) -> String {
@@ -223,51 +227,50 @@ pub(crate) fn read_register(
         RawRegister::List(values) => values.as_slice(),
     };
     if values.is_empty() {
-        let or_not = if must_be_pinned {
-            ""
-        } else {
-            " or `\"not-compared\"`"
+        let or_not = match must_be_pinned {
+            true => "",
+            false => " or `\"not-compared\"`",
         };
         problems.add(
             "policy-unpinned",
             format!("reference `{reference}`: `{register}` must be a list of values{or_not}"),
         );
     }
-    let mut read = Vec::new();
-    for value in values {
-        match value.parse::<Measurement>() {
-            Ok(measurement) if must_be_pinned && measurement.repeated_byte().is_some() => {
-                problems.add(
-                    "policy-placeholder",
-                    format!("reference `{reference}`: `{register}` is pinned to a placeholder"),
-                );
-            }
-            Ok(measurement) => read.push(measurement),
-            Err(_) => problems.add(
-                "policy-measurement",
-                format!(
-                    "reference `{reference}`: `{register}` value `{value}` is not 96 lower-case hex digits"
-                ),
-            ),
+    let place = format!("reference `{reference}`: `{register}`");
+    let read = |value: &String| read_value(value, &place, must_be_pinned, problems);
+    RegisterRule::OneOf(values.iter().filter_map(read).collect())
+}
+
+/// A measurement that stands at `place`; one that `must_be_pinned` is no placeholder.
+pub(crate) fn read_value(
+    value: &str,
+    place: &str,
+    must_be_pinned: bool,
+    problems: &mut Problems<'_>,
+) -> Option<Measurement> {
+    match value.parse::<Measurement>() {
+        Ok(read) if must_be_pinned && read.repeated_byte().is_some() => {
+            let words = format!("{place} is pinned to a placeholder");
+            problems.add("policy-placeholder", words);
+        }
+        Ok(read) => return Some(read),
+        Err(_) => {
+            let words = format!("{place} value `{value}` is not 96 lower-case hex digits");
+            problems.add("policy-measurement", words);
         }
     }
-    RegisterRule::OneOf(read)
+    None
 }
 
 fn check_limits(policy: &AppraisalPolicy, problems: &mut Problems<'_>) {
+    let (age, keyset) = (policy.max_age_seconds, policy.max_keyset_seconds);
     for (key, value, max) in [
-        ("max_age_seconds", policy.max_age_seconds, MAX_AGE_SECONDS),
-        (
-            "max_keyset_seconds",
-            policy.max_keyset_seconds,
-            MAX_KEYSET_SECONDS,
-        ),
+        ("max_age_seconds", age, MAX_AGE_SECONDS),
+        ("max_keyset_seconds", keyset, MAX_KEYSET_SECONDS),
     ] {
         if value == 0 || value > max {
-            problems.add(
-                "policy-freshness",
-                format!("`freshness.{key}` must be 1 to {max}"),
-            );
+            let words = format!("`freshness.{key}` must be 1 to {max}");
+            problems.add("policy-freshness", words);
         }
     }
 }
@@ -290,13 +293,11 @@ pub(crate) fn run_examples(
             Expect::Match => ("match", holds),
             Expect::NoMatch => ("not_match", !holds),
         };
-        if judged.is_empty() {
-            problems.add("policy-example", format!("[[{key}]] {index} says nothing"));
-        } else if !as_wanted {
-            problems.add(
-                "policy-example",
-                format!("[[{key}]] {index} does not hold under this policy"),
-            );
-        }
+        let problem = match judged.is_empty() {
+            true => "says nothing",
+            false if as_wanted => continue,
+            false => "does not hold under this policy",
+        };
+        problems.add("policy-example", format!("[[{key}]] {index} {problem}"));
     }
 }

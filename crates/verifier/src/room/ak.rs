@@ -1,31 +1,21 @@
 //! The certificate of an attestation key: issued by the deployment's CA, for one session's software
 //! TPM, for attestation and nothing else.
 
-use der::{DecodePem as _, Encode as _, oid::ObjectIdentifier};
-use p256::{
-    ecdsa::{DerSignature, VerifyingKey, signature::Verifier as _},
-    pkcs8::DecodePublicKey as _,
-};
+use der::oid::ObjectIdentifier;
+use p256::ecdsa::VerifyingKey;
 use proofroom_canonical::Timestamp;
-use x509_cert::{
-    Certificate,
-    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage},
-    name::Name,
-};
+use x509_cert::{Certificate, ext::pkix::ExtendedKeyUsage, name::Name};
 
 use super::Work;
-use crate::{RoomCode, RoomOutcome};
+use crate::{RoomCode, RoomOutcome, x509};
 
 /// Common name of the subject: whose TPM it is. The attribute `serialNumber` beside it is the session.
 pub const AK_COMMON_NAME: &str = "Proofroom software TPM of the host";
 /// `tcg-kp-AIKCertificate` (TCG EK credential profile), the one use of an attestation key.
 pub const AIK_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.3");
 
-const MAX_PEM_BYTES: usize = 16 * 1024;
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const SERIAL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.5");
-// RFC 5758 section 3.2
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 // RFC 5280 section 4.2.1: key usage, basic constraints, extended key usage
 const UNDERSTOOD: [ObjectIdentifier; 3] = [
     ObjectIdentifier::new_unwrap("2.5.29.15"),
@@ -58,71 +48,41 @@ fn verify(work: &Work<'_>, pem: &str, key: &VerifyingKey) -> Result<(), Refusal>
 }
 
 fn read(pem: &[u8], what: &str) -> Result<Certificate, Refusal> {
-    let malformed = || {
-        let words = format!("the {what} is not one certificate in PEM");
-        (RoomCode::AkCertificateMalformed, words)
-    };
-    if pem.len() > MAX_PEM_BYTES {
-        return Err(malformed());
-    }
-    Certificate::from_pem(pem).map_err(|_| malformed())
+    let words = || format!("the {what} is not one certificate in PEM");
+    x509::read(pem).ok_or_else(|| (RoomCode::AkCertificateMalformed, words()))
 }
 
 fn public_key(certificate: &Certificate) -> Result<VerifyingKey, Refusal> {
-    certificate
-        .tbs_certificate()
-        .subject_public_key_info()
-        .to_der()
-        .ok()
-        .and_then(|der| VerifyingKey::from_public_key_der(&der).ok())
-        .ok_or_else(|| {
-            let words = "a certificate's key is not on P-256".to_owned();
-            (RoomCode::AkCertificateMalformed, words)
-        })
+    let words = "a certificate's key is not on P-256";
+    let key = x509::public_key(certificate);
+    key.ok_or_else(|| (RoomCode::AkCertificateMalformed, words.to_owned()))
 }
 
 fn issued(certificate: &Certificate, ca: &Certificate) -> Result<(), Refusal> {
-    let refuse = |words: &str| (RoomCode::AkCertificateIssuer, words.to_owned());
-    let authority = ca.tbs_certificate();
-    let is_ca = extension::<BasicConstraints>(ca)?.is_some_and(|basic| basic.ca)
-        && extension::<KeyUsage>(ca)?.is_some_and(|usage| usage.key_cert_sign());
-    if !is_ca {
-        return Err(refuse("the deployment's CA certificate may not issue any"));
+    let refuse = |words: &str| Err((RoomCode::AkCertificateIssuer, words.to_owned()));
+    if !x509::may_issue(ca).map_err(unreadable)? {
+        return refuse("the deployment's CA certificate may not issue any");
     }
-    let tbs = certificate.tbs_certificate();
-    if tbs.issuer() != authority.subject()
-        || certificate.signature_algorithm().oid != ECDSA_WITH_SHA256
-        || tbs.signature() != certificate.signature_algorithm()
-    {
-        return Err(refuse("the certificate names another issuer or algorithm"));
+    let issuer = certificate.tbs_certificate().issuer();
+    if issuer != ca.tbs_certificate().subject() || !x509::names_ecdsa(certificate) {
+        return refuse("the certificate names another issuer or algorithm");
     }
-    let key = public_key(ca)?;
-    let signed = tbs.to_der().ok();
-    let signature = certificate
-        .signature()
-        .as_bytes()
-        .and_then(|bits| DerSignature::from_bytes(bits).ok());
-    match (signed, signature) {
-        (Some(signed), Some(signature)) if key.verify(&signed, &signature).is_ok() => Ok(()),
-        _ => Err(refuse("the deployment's CA did not sign the certificate")),
+    match x509::is_signed_by(certificate, &public_key(ca)?) {
+        true => Ok(()),
+        false => refuse("the deployment's CA did not sign the certificate"),
     }
 }
 
 fn usage(certificate: &Certificate) -> Result<(), Refusal> {
-    let unknown = certificate
-        .tbs_certificate()
-        .extensions()
-        .into_iter()
-        .flatten()
-        .any(|extension| extension.critical && !UNDERSTOOD.contains(&extension.extn_id));
-    let ca = extension::<BasicConstraints>(certificate)?.is_some_and(|basic| basic.ca);
-    let signs = extension::<KeyUsage>(certificate)?.is_some_and(|usage| usage.digital_signature());
-    let uses = extension::<ExtendedKeyUsage>(certificate)?.map(|uses| uses.0);
-    if unknown || ca || !signs || uses.as_deref() != Some(&[AIK_USAGE]) {
-        let words = "the certificate is not for an attestation key alone".to_owned();
-        return Err((RoomCode::AkCertificateUse, words));
+    let unknown = x509::unknown_critical(certificate, &UNDERSTOOD);
+    let signs = x509::may_only_sign(certificate).map_err(unreadable)?;
+    let uses: Option<ExtendedKeyUsage> = x509::extension(certificate).map_err(unreadable)?;
+    let attests = uses.is_some_and(|uses| uses.0 == [AIK_USAGE]);
+    if unknown.is_none() && signs && attests {
+        return Ok(());
     }
-    Ok(())
+    let words = "the certificate is not for an attestation key alone".to_owned();
+    Err((RoomCode::AkCertificateUse, words))
 }
 
 fn named(certificate: &Certificate, session: &str) -> Result<(), Refusal> {
@@ -147,28 +107,15 @@ fn attribute(name: &Name, oid: ObjectIdentifier) -> Option<String> {
 }
 
 fn holds_at(certificate: &Certificate, now: Timestamp) -> Result<(), Refusal> {
-    let validity = certificate.tbs_certificate().validity();
-    let seconds = |time: &x509_cert::time::Time| {
-        i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
-    };
-    let (from, until) = (seconds(&validity.not_before), seconds(&validity.not_after));
-    if (from..=until).contains(&now.unix_seconds()) {
+    let (from, until) = x509::validity(certificate);
+    if (from..=until).contains(&now) {
         return Ok(());
     }
     let words = format!("the certificate does not hold at {now}");
     Err((RoomCode::AkCertificateTime, words))
 }
 
-fn extension<'a, T>(certificate: &'a Certificate) -> Result<Option<T>, Refusal>
-where
-    T: der::Decode<'a, Error = der::Error> + der::oid::AssociatedOid,
-{
-    certificate
-        .tbs_certificate()
-        .get_extension::<T>()
-        .map(|found| found.map(|(_, value)| value))
-        .map_err(|_| {
-            let words = "an extension of a certificate cannot be read".to_owned();
-            (RoomCode::AkCertificateMalformed, words)
-        })
+fn unreadable(_: der::Error) -> Refusal {
+    let words = "an extension of a certificate cannot be read".to_owned();
+    (RoomCode::AkCertificateMalformed, words)
 }

@@ -115,26 +115,27 @@ impl RoomCheckName {
     }
 
     /// The room's check that is the same as one on an upstream's platform.
-    pub(crate) const fn of_platform(name: CheckName) -> Option<Self> {
-        Some(match name {
-            CheckName::PckChainRoot => Self::PckChainRoot,
-            CheckName::CollateralTime => Self::CollateralTime,
-            CheckName::CollateralSignature => Self::CollateralSignature,
-            CheckName::QuoteSignature => Self::QuoteSignature,
-            CheckName::TcbStatus => Self::TcbStatus,
-            CheckName::TdAttributes => Self::TdAttributes,
-            CheckName::PlaceholderRegisters => Self::PlaceholderRegisters,
-            CheckName::DocumentParse
-            | CheckName::QuoteParse
-            | CheckName::StatementParse
-            | CheckName::ReferenceValues
-            | CheckName::ReportDataBinding
-            | CheckName::Nonce
-            | CheckName::KeysetExpiry
-            | CheckName::Model => return None,
-        })
+    pub(crate) fn of_platform(name: CheckName) -> Option<Self> {
+        let same = OF_PLATFORM.iter().find(|(theirs, _)| *theirs == name);
+        same.map(|(_, ours)| *ours)
     }
 }
+
+const OF_PLATFORM: [(CheckName, RoomCheckName); 7] = [
+    (CheckName::PckChainRoot, RoomCheckName::PckChainRoot),
+    (CheckName::CollateralTime, RoomCheckName::CollateralTime),
+    (
+        CheckName::CollateralSignature,
+        RoomCheckName::CollateralSignature,
+    ),
+    (CheckName::QuoteSignature, RoomCheckName::QuoteSignature),
+    (CheckName::TcbStatus, RoomCheckName::TcbStatus),
+    (CheckName::TdAttributes, RoomCheckName::TdAttributes),
+    (
+        CheckName::PlaceholderRegisters,
+        RoomCheckName::PlaceholderRegisters,
+    ),
+];
 
 const TPM2: &[RoomCheckName] = &[
     RoomCheckName::DocumentParse,

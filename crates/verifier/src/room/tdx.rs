@@ -2,15 +2,17 @@
 //! measured since, and what the host promised. A pass counts only when the quote's signature was
 //! proved, and for events when they add up to a quoted register.
 
-use std::collections::BTreeMap;
-
 use proofroom_evidence::{
-    BOOT_CONFIG_EVENT, Collateral, EventLog, Measurement, Quote, Register, RoomDocument,
-    RoomEndorsements, RoomEvidence, TdClaims,
+    BOOT_CONFIG_EVENT, Collateral, Measurement, Quote, Register, RoomDocument, RoomEndorsements,
+    RoomEvidence, TdClaims,
 };
 use sha2::{Digest as _, Sha384};
 
-use super::{Work, boot_log, events, statement, unreadable};
+use super::{
+    Work,
+    boot_log::{self, BootLog},
+    events, statement,
+};
 use crate::{
     CauseCode, Outcome, RoomCheckName as Name, RoomCode, RoomOutcome,
     platform::{self, JudgedBy, Quoted},
@@ -39,21 +41,17 @@ pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
     let evidence = document.evidence();
     let outcome = statement(work, evidence);
     work.made.set(Name::Statement, outcome);
-    let log = read_log(work, evidence);
-    match Quote::parse(&evidence.quote) {
-        Ok(quote) => {
-            work.made.set(Name::QuoteParse, RoomOutcome::Pass);
-            vendor(work, rule, evidence, &quote, collateral);
-            let claims = quote.claims();
-            of_td(work, rule, evidence, claims);
-            replay(work, evidence, log.as_ref(), claims);
-            references(work, rule, log.as_ref(), claims);
-        }
-        Err(error) => {
-            let outcome = Outcome::malformed(CauseCode::QuoteMalformed, &error);
-            work.made
-                .set(Name::QuoteParse, RoomOutcome::of_platform(outcome));
-        }
+    let log = work.made.read(Name::BootLog, read_log(evidence));
+    let quote = Quote::parse(&evidence.quote).map_err(|error| {
+        let outcome = Outcome::malformed(CauseCode::QuoteMalformed, &error);
+        RoomOutcome::of_platform(outcome)
+    });
+    if let Some(quote) = work.made.read(Name::QuoteParse, quote) {
+        vendor(work, rule, evidence, &quote, collateral);
+        let claims = quote.claims();
+        of_td(work, rule, evidence, claims);
+        replay(work, evidence, log.as_ref(), claims);
+        references(work, rule, log.as_ref(), claims);
     }
     events::check(work, evidence, REPLAYED);
 }
@@ -91,20 +89,16 @@ fn vendor(
 
 /// What the quote says of the TD itself.
 fn of_td(work: &mut Work<'_>, rule: &TdxRule, evidence: &RoomEvidence, claims: &TdClaims) {
+    // a module that the policy does not list is judged by the vendor's TCB info
+    let module = &[Name::QuoteSignature, Name::TcbStatus];
+    work.made
+        .set_if_proved(Name::MrSeam, module, mr_seam(rule, claims));
     let judged = [
-        (Name::MrSeam, mr_seam(rule, claims)),
         (Name::ReportData, report_data(evidence, claims)),
         (Name::MrConfigId, mr_config_id(evidence, claims)),
         (Name::MrOwner, mr_owner(claims)),
     ];
-    for (name, outcome) in judged {
-        let rests_on: &[Name] = match name {
-            // a module that the policy does not list is judged by the vendor's TCB info
-            Name::MrSeam => &[Name::QuoteSignature, Name::TcbStatus],
-            _ => SIGNED,
-        };
-        work.made.set_if_proved(name, rests_on, outcome);
-    }
+    work.made.set_all_if_proved(SIGNED, judged);
 }
 
 fn mr_seam(rule: &TdxRule, claims: &TdClaims) -> RoomOutcome {
@@ -147,53 +141,24 @@ fn mr_owner(claims: &TdClaims) -> RoomOutcome {
     )
 }
 
-fn read_log(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<Log> {
-    match Log::read(&evidence.boot_log) {
-        Ok(log) => {
-            work.made.set(Name::BootLog, RoomOutcome::Pass);
-            Some(log)
-        }
-        Err(outcome) => {
-            work.made.set(Name::BootLog, outcome);
-            None
-        }
-    }
-}
-
 /// A CC event log that extends the registers of a boot alone.
-struct Log {
-    events: EventLog,
-    registers: BTreeMap<u32, [u8; 48]>,
-}
-
-impl Log {
-    fn read(bytes: &[u8]) -> Result<Self, RoomOutcome> {
-        let events = EventLog::parse(bytes).map_err(|error| unreadable(&error))?;
-        let registers = events.replay_sha384().map_err(|error| unreadable(&error))?;
-        if registers.contains_key(&RUNTIME_REGISTER) {
-            let words = "the boot log extends RTMR3, which belongs to runtime events";
-            return Err(RoomOutcome::fail(RoomCode::BootLogRuntimeRegister, words));
-        }
-        if let Some(other) = registers.keys().find(|r| !BOOT_REGISTERS.contains(r)) {
-            let words = format!("the boot log extends register {other}, which a boot does not");
-            return Err(RoomOutcome::fail(RoomCode::BootLogMalformed, words));
-        }
-        Ok(Self { events, registers })
+fn read_log(evidence: &RoomEvidence) -> Result<BootLog, RoomOutcome> {
+    let log = BootLog::read(&evidence.boot_log, RUNTIME_REGISTER, "RTMR3")?;
+    let other = log.registers.keys().find(|r| !BOOT_REGISTERS.contains(r));
+    if let Some(other) = other {
+        let words = format!("the boot log extends register {other}, which a boot does not");
+        return Err(RoomOutcome::fail(RoomCode::BootLogMalformed, words));
     }
-
-    fn adds_up_to(&self, register: u32, quoted: &Measurement) -> bool {
-        let zero = [0; 48];
-        self.registers.get(&register).unwrap_or(&zero) == quoted.as_bytes()
-    }
+    Ok(log)
 }
 
 /// Whether the logs add up to the quoted registers.
-fn replay(work: &mut Work<'_>, evidence: &RoomEvidence, log: Option<&Log>, claims: &TdClaims) {
+fn replay(work: &mut Work<'_>, evidence: &RoomEvidence, log: Option<&BootLog>, claims: &TdClaims) {
     if let Some(log) = log {
         let differs = (0..)
             .zip(BOOT_REGISTERS)
             .zip(&claims.rtmr)
-            .find(|((_, register), quoted)| !log.adds_up_to(*register, quoted));
+            .find(|((_, register), quoted)| log.register(*register) != *quoted.as_bytes());
         let outcome = differs.map_or(RoomOutcome::Pass, |((number, _), _): ((u8, _), _)| {
             let words = format!("the boot log does not add up to the quoted RTMR{number}");
             RoomOutcome::fail(RoomCode::BootLogMismatch, words)
@@ -250,7 +215,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn references(work: &mut Work<'_>, rule: &TdxRule, log: Option<&Log>, claims: &TdClaims) {
+fn references(work: &mut Work<'_>, rule: &TdxRule, log: Option<&BootLog>, claims: &TdClaims) {
     let manifest = &work.trust.policy.reference().contents().tdx;
     let wanted = match Wanted::of(rule, manifest) {
         Ok(wanted) => wanted,
@@ -282,13 +247,13 @@ fn compared(quoted: Measurement, wanted: &[u8; 48], words: impl Fn() -> String) 
 }
 
 /// The first event of an RTMR that is not the one that the reference has there.
-fn difference(number: u8, wanted: &Wanted<'_>, log: Option<&Log>) -> String {
+fn difference(number: u8, wanted: &Wanted<'_>, log: Option<&BootLog>) -> String {
     let label = format!("RTMR{number}");
     let events = wanted.events.iter();
     let mut events = events.filter(|event| event.rtmr == Some(number)).peekable();
     match log {
         Some(log) if events.peek().is_some() => {
-            boot_log::difference(&label, &log.events, u32::from(number) + 1, events)
+            boot_log::difference(&label, log, u32::from(number) + 1, events)
         }
         _ => format!("{label} does not have its reference value"),
     }

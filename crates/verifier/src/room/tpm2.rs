@@ -1,15 +1,17 @@
 //! The checks on a TPM quote: whose key, which registers, and what the logs say about them. A pass
 //! counts only when the signature, and for logs the digest over the registers, were proved.
 
-use std::collections::BTreeMap;
-
 use p256::ecdsa::{Signature, VerifyingKey, signature::Verifier as _};
 use proofroom_evidence::{
-    Bank, EventLog, PcrSelection, RoomDocument, RoomEndorsements, RoomEvidence, TpmKey, TpmQuote,
+    Bank, PcrSelection, RoomDocument, RoomEndorsements, RoomEvidence, TpmKey, TpmQuote,
     TpmSignature, pcr_digest,
 };
 
-use super::{Work, ak, boot_log, events, statement, unreadable};
+use super::{
+    Work, ak,
+    boot_log::{self, BootLog},
+    events, statement, unreadable,
+};
 use crate::{RoomCheckName as Name, RoomCode, RoomOutcome, reference::Hash384};
 
 /// The PCR that runtime events are extended into.
@@ -46,72 +48,58 @@ const REPLAYED: &[Name] = &[
 
 pub(super) fn check(work: &mut Work<'_>, document: &RoomDocument) {
     let evidence = document.evidence();
-    let quote = match TpmQuote::parse(&evidence.quote) {
-        Ok(quote) => {
-            work.made.set(Name::QuoteParse, RoomOutcome::Pass);
-            Some(quote)
+    let quote = TpmQuote::parse(&evidence.quote).map_err(|error| unreadable(&error));
+    let quote = work.made.read(Name::QuoteParse, quote);
+    match attestation_key(evidence) {
+        Ok((key, public)) => {
+            work.made.set(Name::AttestationKey, attributes(&public));
+            of_key(work, document, &key);
+            if let Some(quote) = &quote {
+                let signer = signer(quote, &public);
+                work.made.set_if_proved(Name::QuoteSigner, SIGNED, signer);
+            }
         }
-        Err(error) => {
-            work.made.set(Name::QuoteParse, unreadable(&error));
-            None
-        }
-    };
-    if let Some((key, public)) = attestation_key(work, evidence) {
-        let RoomEndorsements::Tpm2 { ak_certificate } = document.endorsements() else {
-            return;
-        };
-        let certificate = ak::check(work, ak_certificate, &key);
-        work.made.set(Name::AkCertificate, certificate);
-        let signed = signature(evidence, &key);
-        work.made
-            .set_if_proved(Name::QuoteSignature, CERTIFIED, signed);
-        if let Some(quote) = &quote {
-            let signer = signer(quote, &public);
-            work.made.set_if_proved(Name::QuoteSigner, SIGNED, signer);
-        }
+        Err(outcome) => work.made.set(Name::AttestationKey, outcome),
     }
     let statement = statement(work, evidence);
     work.made.set(Name::Statement, statement);
     if let Some(quote) = &quote {
-        let bound = qualifying_data(quote, evidence);
-        work.made.set_if_proved(Name::QualifyingData, SIGNED, bound);
-        let selected = selection(quote);
-        work.made
-            .set_if_proved(Name::PcrSelection, SIGNED, selected);
+        let judged = [
+            (Name::QualifyingData, qualifying_data(quote, evidence)),
+            (Name::PcrSelection, selection(quote)),
+        ];
+        work.made.set_all_if_proved(SIGNED, judged);
         registers(work, quote, evidence);
     }
     events::check(work, evidence, REPLAYED);
 }
 
-fn attestation_key(work: &mut Work<'_>, evidence: &RoomEvidence) -> Option<(VerifyingKey, TpmKey)> {
-    let public = match TpmKey::parse(&evidence.key) {
-        Ok(public) => public,
-        Err(error) => {
-            work.made.set(Name::AttestationKey, unreadable(&error));
-            return None;
-        }
-    };
-    let Ok(key) = VerifyingKey::from_sec1_bytes(public.point()) else {
+fn attestation_key(evidence: &RoomEvidence) -> Result<(VerifyingKey, TpmKey), RoomOutcome> {
+    let public = TpmKey::parse(&evidence.key).map_err(|error| unreadable(&error))?;
+    let key = VerifyingKey::from_sec1_bytes(public.point()).map_err(|_| {
         let words = "the attestation key is not a point of P-256";
-        work.made.set(
-            Name::AttestationKey,
-            RoomOutcome::fail(RoomCode::AkKey, words),
-        );
-        return None;
-    };
-    let attributes = public.attributes();
-    let outcome = RoomOutcome::when(
-        attributes.is_attestation_key(),
-        RoomCode::AkAttributes,
-        || {
-            let bits = attributes.bits();
-            format!(
-                "attributes {bits:#010x}: not a restricted signing key that its TPM made and keeps"
-            )
-        },
-    );
-    work.made.set(Name::AttestationKey, outcome);
-    Some((key, public))
+        RoomOutcome::fail(RoomCode::AkKey, words)
+    })?;
+    Ok((key, public))
+}
+
+fn attributes(key: &TpmKey) -> RoomOutcome {
+    let (attributes, code) = (key.attributes(), RoomCode::AkAttributes);
+    RoomOutcome::when(attributes.is_attestation_key(), code, || {
+        let words = "not a restricted signing key that its TPM made and keeps";
+        format!("attributes {:#010x}: {words}", attributes.bits())
+    })
+}
+
+/// Who vouches for the key, and what it signed.
+fn of_key(work: &mut Work<'_>, document: &RoomDocument, key: &VerifyingKey) {
+    if let RoomEndorsements::Tpm2 { ak_certificate } = document.endorsements() {
+        let certificate = ak::check(work, ak_certificate, key);
+        work.made.set(Name::AkCertificate, certificate);
+    }
+    let signed = signature(document.evidence(), key);
+    work.made
+        .set_if_proved(Name::QuoteSignature, CERTIFIED, signed);
 }
 
 fn signature(evidence: &RoomEvidence, key: &VerifyingKey) -> RoomOutcome {
@@ -129,17 +117,15 @@ fn signature(evidence: &RoomEvidence, key: &VerifyingKey) -> RoomOutcome {
 }
 
 fn signer(quote: &TpmQuote, key: &TpmKey) -> RoomOutcome {
-    match key.endorsement_name() {
-        Ok(name) => {
-            let signed_it = name == quote.qualified_signer;
-            RoomOutcome::when(
-                signed_it,
-                RoomCode::QuoteSignerMismatch,
-                || "the quote names another signer than this key as a primary of the endorsement hierarchy",
-            )
-        }
-        Err(error) => unreadable(&error),
-    }
+    let name = match key.endorsement_name() {
+        Ok(name) => name,
+        Err(error) => return unreadable(&error),
+    };
+    RoomOutcome::when(
+        name == quote.qualified_signer,
+        RoomCode::QuoteSignerMismatch,
+        || "the quote names another signer than this key as a primary of the endorsement hierarchy",
+    )
 }
 
 fn qualifying_data(quote: &TpmQuote, evidence: &RoomEvidence) -> RoomOutcome {
@@ -165,30 +151,15 @@ fn selection(quote: &TpmQuote) -> RoomOutcome {
 
 /// Replays the logs, compares their sum with the quote, and each register with its reference.
 fn registers(work: &mut Work<'_>, quote: &TpmQuote, evidence: &RoomEvidence) {
-    let log = match EventLog::parse(&evidence.boot_log) {
-        Ok(log) => log,
-        Err(error) => {
-            work.made.set(Name::BootLog, unreadable(&error));
-            return;
-        }
-    };
-    let mut values = match log.replay_sha384() {
-        Ok(values) => values,
-        Err(error) => {
-            work.made.set(Name::BootLog, unreadable(&error));
-            return;
-        }
-    };
-    if values.contains_key(&RUNTIME_PCR) {
-        let words = "the boot log extends PCR 15, which belongs to runtime events";
-        let outcome = RoomOutcome::fail(RoomCode::BootLogRuntimeRegister, words);
-        work.made.set(Name::BootLog, outcome);
+    let log = BootLog::read(&evidence.boot_log, RUNTIME_PCR, "PCR 15");
+    let Some(log) = work.made.read(Name::BootLog, log) else {
         return;
-    }
-    work.made.set(Name::BootLog, RoomOutcome::Pass);
-    values.insert(RUNTIME_PCR, events::replay(evidence));
-    let zero = [0; 48];
-    let quoted = QUOTED.map(|pcr| *values.get(&pcr).unwrap_or(&zero));
+    };
+    let runtime = events::replay(evidence);
+    let quoted = QUOTED.map(|pcr| match pcr {
+        RUNTIME_PCR => runtime,
+        _ => log.register(pcr),
+    });
     let sum = pcr_digest(quoted.iter().map(<[u8; 48]>::as_slice));
     let outcome = RoomOutcome::when(
         quote.pcr_digest == sum,
@@ -196,26 +167,18 @@ fn registers(work: &mut Work<'_>, quote: &TpmQuote, evidence: &RoomEvidence) {
         || "boot log and runtime events do not add up to the quoted registers",
     );
     work.made.set_if_proved(Name::PcrDigest, SIGNED, outcome);
-    references(work, &log, &values);
+    references(work, &log);
 }
 
-fn references(work: &mut Work<'_>, log: &EventLog, values: &BTreeMap<u32, [u8; 48]>) {
-    let zero = [0; 48];
-    let reference = work.trust.policy.reference();
+fn references(work: &mut Work<'_>, log: &BootLog) {
+    let reference = work.trust.policy.reference().contents();
     for (pcr, name) in REFERENCES {
-        let found = values.get(&pcr).unwrap_or(&zero);
-        let wanted = reference.contents().tpm2.sha384.get(&pcr);
-        let same = wanted.map(Hash384::as_bytes) == Some(found);
+        let wanted = reference.tpm2.sha384.get(&pcr);
+        let same = wanted.map(Hash384::as_bytes) == Some(&log.register(pcr));
         let outcome = RoomOutcome::when(same, RoomCode::ReferenceMismatch, || {
-            difference(work, log, pcr)
+            let events = reference.events.iter().filter(|event| event.pcr == pcr);
+            boot_log::difference(&format!("PCR {pcr}"), log, pcr, events)
         });
         work.made.set_if_proved(name, REPLAYED, outcome);
     }
-}
-
-/// The first event of a register that is not the one that the reference has there.
-fn difference(work: &Work<'_>, log: &EventLog, pcr: u32) -> String {
-    let contents = work.trust.policy.reference().contents();
-    let wanted = contents.events.iter().filter(|event| event.pcr == pcr);
-    boot_log::difference(&format!("PCR {pcr}"), log, pcr, wanted)
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     PolicyProblem,
-    policy::{MAX_POLICY_BYTES, Problems, read_name},
+    policy::{Problems, read, read_name},
 };
 
 mod examples;
@@ -170,40 +170,25 @@ struct RawReference {
 }
 
 pub(super) fn parse(text: &str, file: &str) -> Result<SnpAppraisalPolicy, Vec<PolicyProblem>> {
-    let mut problems = Problems::new(file);
-    if text.len() > MAX_POLICY_BYTES {
-        let words = format!("{} bytes are more than {MAX_POLICY_BYTES}", text.len());
-        problems.add("policy-too-large", words);
-        return Err(problems.found);
-    }
-    let raw: RawPolicy = match toml::from_str(text) {
-        Ok(raw) => raw,
-        Err(error) => {
-            problems.add("policy-syntax", error.to_string().trim_end());
-            return Err(problems.found);
-        }
-    };
-    let policy = SnpAppraisalPolicy {
-        digest: Digest::of(text),
-        roots: read_roots(&raw.roots, &raw.name, &mut problems),
-        name: read_name(raw.name, &mut problems),
-        max_age_seconds: read_age(raw.freshness.max_age_seconds, &mut problems),
-        csp_ids: read_providers(&raw.signing, &mut problems),
-        keys: read_keys(raw.signing.keys, &mut problems),
-        chips: read_chips(&raw.signing.chip_ids, &mut problems),
-        minimum: read_minimum(&raw.tcb, &mut problems),
-        guest: read_guest(raw.guest_policy, &mut problems),
-        platform: raw.platform.require,
-        vmpl: read_vmpl(raw.vmpl, &mut problems),
-        references: read_references(raw.reference, &mut problems),
-    };
-    examples::run(&policy, &raw.matches, true, &mut problems);
-    examples::run(&policy, &raw.not_match, false, &mut problems);
-    if problems.found.is_empty() {
-        Ok(policy)
-    } else {
-        Err(problems.found)
-    }
+    read(text, file, |raw: RawPolicy, problems| {
+        let policy = SnpAppraisalPolicy {
+            digest: Digest::of(text),
+            roots: read_roots(&raw.roots, &raw.name, problems),
+            name: read_name(raw.name, problems),
+            max_age_seconds: read_age(raw.freshness.max_age_seconds, problems),
+            csp_ids: read_providers(&raw.signing, problems),
+            keys: read_keys(raw.signing.keys, problems),
+            chips: read_chips(&raw.signing.chip_ids, problems),
+            minimum: read_minimum(&raw.tcb, problems),
+            guest: read_guest(raw.guest_policy, problems),
+            platform: raw.platform.require,
+            vmpl: read_vmpl(raw.vmpl, problems),
+            references: read_references(raw.reference, problems),
+        };
+        examples::run(&policy, &raw.matches, true, problems);
+        examples::run(&policy, &raw.not_match, false, problems);
+        policy
+    })
 }
 
 fn read_roots(roots: &[String], name: &str, problems: &mut Problems<'_>) -> Vec<Digest> {
