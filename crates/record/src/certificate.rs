@@ -1,21 +1,20 @@
 //! X.509 certificates of the deployment: one P-256 CA, and directly under it the session's and the
 //! gateway's certificates, each with one SPIFFE ID. Reads and verifies; issues nothing.
 
-use der::{DecodePem as _, Encode as _, EncodePem as _, oid::ObjectIdentifier};
-use p256::{
-    ecdsa::{DerSignature, VerifyingKey, signature::Verifier as _},
-    pkcs8::DecodePublicKey as _,
-};
+use der::{EncodePem as _, oid::ObjectIdentifier};
+use p256::ecdsa::VerifyingKey;
 use proofroom_canonical::Timestamp;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName, name::GeneralName};
+use proofroom_verifier::x509;
+use x509_cert::{
+    Certificate,
+    ext::pkix::{SubjectAltName, name::GeneralName},
+};
 
 use crate::spiffe::{SpiffeError, SpiffeId};
 
-/// The most bytes that a certificate's PEM file may have.
-pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+pub use x509::MAX_CERTIFICATE_BYTES;
 
-// RFC 5758 section 3.2 and RFC 5280 section 4.2.1
-const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+// RFC 5280 section 4.2.1
 const UNDERSTOOD: [ObjectIdentifier; 4] = [
     ObjectIdentifier::new_unwrap("2.5.29.15"),
     ObjectIdentifier::new_unwrap("2.5.29.17"),
@@ -84,7 +83,7 @@ impl CertificateError {
 /// A certificate that was read and not verified.
 #[derive(Clone, Debug)]
 pub struct UnverifiedCertificate {
-    certificate: x509_cert::Certificate,
+    certificate: Certificate,
     key: VerifyingKey,
 }
 
@@ -94,25 +93,14 @@ impl UnverifiedCertificate {
     /// # Errors
     /// `certificate-malformed` or `certificate-algorithm`.
     pub fn parse_pem(pem: &[u8]) -> Result<Self, CertificateError> {
-        let certificate = parse(pem)?;
-        if certificate
-            .to_pem(der::pem::LineEnding::LF)
-            .ok()
-            .as_deref()
-            .map(str::as_bytes)
-            != Some(pem)
-        {
+        let certificate = x509::read(pem).ok_or(CertificateError::Malformed)?;
+        if to_pem(&certificate)?.as_bytes() != pem {
             return Err(CertificateError::Malformed);
         }
-        let tbs = certificate.tbs_certificate();
-        let algorithm = certificate.signature_algorithm();
-        if algorithm.oid != ECDSA_WITH_SHA256 || tbs.signature() != algorithm {
+        if !x509::names_ecdsa(&certificate) {
             return Err(CertificateError::Algorithm);
         }
-        let spki =
-            (tbs.subject_public_key_info().to_der()).map_err(|_| CertificateError::Malformed)?;
-        let key =
-            VerifyingKey::from_public_key_der(&spki).map_err(|_| CertificateError::Algorithm)?;
+        let key = x509::public_key(&certificate).ok_or(CertificateError::Algorithm)?;
         Ok(Self { certificate, key })
     }
 
@@ -122,57 +110,23 @@ impl UnverifiedCertificate {
         &self.key
     }
 
-    fn extension<'a, T>(&'a self) -> Result<Option<T>, CertificateError>
-    where
-        T: der::Decode<'a, Error = der::Error> + der::oid::AssociatedOid,
-    {
-        let found = self.certificate.tbs_certificate().get_extension::<T>();
-        found
-            .map(|found| found.map(|(_, value)| value))
-            .map_err(|_| CertificateError::Malformed)
-    }
-
     fn check_extensions(&self) -> Result<(), CertificateError> {
-        let extensions = self.certificate.tbs_certificate().extensions();
-        let unknown = extensions
-            .into_iter()
-            .flatten()
-            .find(|extension| extension.critical && !UNDERSTOOD.contains(&extension.extn_id));
-        match unknown {
-            Some(extension) => Err(CertificateError::UnknownCriticalExtension(
-                extension.extn_id,
-            )),
+        match x509::unknown_critical(&self.certificate, &UNDERSTOOD) {
+            Some(id) => Err(CertificateError::UnknownCriticalExtension(id)),
             None => Ok(()),
         }
     }
 
     fn check_signed_by(&self, key: &VerifyingKey) -> Result<(), CertificateError> {
-        let tbs = (self.certificate.tbs_certificate().to_der())
-            .map_err(|_| CertificateError::Malformed)?;
-        let bits =
-            (self.certificate.signature().as_bytes()).ok_or(CertificateError::BadSignature)?;
-        let signature =
-            DerSignature::from_bytes(bits).map_err(|_| CertificateError::BadSignature)?;
-        key.verify(&tbs, &signature)
-            .map_err(|_| CertificateError::BadSignature)
-    }
-
-    fn validity(&self) -> Validity {
-        let validity = self.certificate.tbs_certificate().validity();
-        let at = |time: &x509_cert::time::Time| {
-            let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
-            Timestamp::from_unix_seconds(seconds)
-        };
-        // a certificate holds until the end of its last second
-        let last = at(&validity.not_after).unix_millis().saturating_add(999);
-        Validity {
-            from: at(&validity.not_before),
-            until: Timestamp::from_unix_millis(last),
+        match x509::is_signed_by(&self.certificate, key) {
+            true => Ok(()),
+            false => Err(CertificateError::BadSignature),
         }
     }
 
     fn spiffe_id(&self) -> Result<SpiffeId, CertificateError> {
-        let names: Option<SubjectAltName> = self.extension()?;
+        let names: Option<SubjectAltName> =
+            x509::extension(&self.certificate).map_err(|_| CertificateError::Malformed)?;
         match names.map(|names| names.0).as_deref() {
             Some([GeneralName::UniformResourceIdentifier(uri)]) => uri
                 .as_str()
@@ -188,23 +142,12 @@ impl UnverifiedCertificate {
 /// # Errors
 /// `certificate-malformed` when `pem` does not begin with one PEM certificate.
 pub fn canonical_pem(pem: &[u8]) -> Result<String, CertificateError> {
-    let certificate = parse(pem)?;
-    certificate
-        .to_pem(der::pem::LineEnding::LF)
-        .map_err(|_| CertificateError::Malformed)
+    to_pem(&x509::read(pem).ok_or(CertificateError::Malformed)?)
 }
 
-fn parse(pem: &[u8]) -> Result<x509_cert::Certificate, CertificateError> {
-    if pem.len() > MAX_CERTIFICATE_BYTES {
-        return Err(CertificateError::Malformed);
-    }
-    x509_cert::Certificate::from_pem(pem).map_err(|_| CertificateError::Malformed)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Validity {
-    from: Timestamp,
-    until: Timestamp,
+fn to_pem(certificate: &Certificate) -> Result<String, CertificateError> {
+    let pem = certificate.to_pem(der::pem::LineEnding::LF);
+    pem.map_err(|_| CertificateError::Malformed)
 }
 
 /// The deployment's CA: a self-signed certificate that an auditor or a bundle named.
@@ -220,14 +163,9 @@ impl DeploymentCa {
     pub fn parse_pem(pem: &[u8]) -> Result<Self, CertificateError> {
         let certificate = UnverifiedCertificate::parse_pem(pem)?;
         certificate.check_extensions()?;
+        let may_issue = x509::may_issue(&certificate.certificate);
         let tbs = certificate.certificate.tbs_certificate();
-        let is_ca = certificate
-            .extension::<BasicConstraints>()?
-            .is_some_and(|basic| basic.ca);
-        let may_issue = certificate
-            .extension::<KeyUsage>()?
-            .is_some_and(|usage| usage.key_cert_sign());
-        if !is_ca || !may_issue || tbs.issuer() != tbs.subject() {
+        if !may_issue.map_err(|_| CertificateError::Malformed)? || tbs.issuer() != tbs.subject() {
             return Err(CertificateError::NotACa);
         }
         certificate.check_signed_by(&certificate.key)?;
@@ -248,23 +186,17 @@ impl DeploymentCa {
             return Err(CertificateError::Issuer);
         }
         certificate.check_signed_by(&self.0.key)?;
-        let is_ca = certificate
-            .extension::<BasicConstraints>()?
-            .is_some_and(|basic| basic.ca);
-        let may_sign = certificate
-            .extension::<KeyUsage>()?
-            .is_some_and(|usage| usage.digital_signature());
-        if is_ca || !may_sign {
+        let may_sign = x509::may_only_sign(&certificate.certificate);
+        if !may_sign.map_err(|_| CertificateError::Malformed)? {
             return Err(CertificateError::NotAnEndEntity);
         }
-        let (own, ca) = (certificate.validity(), self.0.validity());
+        let own = x509::validity(&certificate.certificate);
+        let ca = x509::validity(&self.0.certificate);
         Ok(CertifiedKey {
             key: certificate.key,
             spiffe_id: certificate.spiffe_id()?,
-            validity: Validity {
-                from: own.from.max(ca.from),
-                until: own.until.min(ca.until),
-            },
+            from: own.0.max(ca.0),
+            until: own.1.min(ca.1),
         })
     }
 }
@@ -275,7 +207,8 @@ impl DeploymentCa {
 pub struct CertifiedKey {
     key: VerifyingKey,
     spiffe_id: SpiffeId,
-    validity: Validity,
+    from: Timestamp,
+    until: Timestamp,
 }
 
 impl CertifiedKey {
@@ -283,13 +216,12 @@ impl CertifiedKey {
     ///
     /// # Errors
     /// `certificate-not-valid-at`.
-    pub const fn key_at(&self, at: Timestamp) -> Result<&VerifyingKey, CertificateError> {
-        let (from, until) = (self.validity.from, self.validity.until);
-        let millis = at.unix_millis();
-        if millis < from.unix_millis() || millis > until.unix_millis() {
-            return Err(CertificateError::NotValidAt { from, until, at });
+    pub fn key_at(&self, at: Timestamp) -> Result<&VerifyingKey, CertificateError> {
+        let (from, until) = (self.from, self.until);
+        match (from..=until).contains(&at) {
+            true => Ok(&self.key),
+            false => Err(CertificateError::NotValidAt { from, until, at }),
         }
-        Ok(&self.key)
     }
 
     /// Whose key it is.

@@ -5,7 +5,7 @@ use proofroom_canonical::{Digest, Timestamp};
 use proofroom_verifier::RoomAppraisal;
 
 use crate::{
-    bundle::{Bundle, BundleError, BundleParts, HeadSignature},
+    bundle::{Bundle, BundleParts, HeadSignature},
     chain::{ChainError, VerifiedChain, verify_chain},
     event::SessionEnd,
     facts::BundleFacts,
@@ -31,7 +31,7 @@ pub use check::{Blame, Check, Failure, Outcome, Requirement, Verdict};
 pub use presentation::{WriteError, write_bundle};
 
 use binding::Isolation;
-use check::Rungs;
+use check::{Made, Proved, Rungs};
 pub(crate) use signatures::Records;
 
 /// Where one trust anchor comes from.
@@ -104,9 +104,9 @@ pub fn verify_bundle(bytes: &[u8], anchors: &Anchors, now: Timestamp) -> Report 
     let mut rungs = Rungs::default();
     let opened = rungs.require("bytes", || match Bundle::read(bytes) {
         Ok(bundle) => Ok((format!("{} bytes, none of them free", bytes.len()), bundle)),
-        Err(error) => Err(bytes_failure(&error)),
+        Err(error) => Err(Failure::at("", error.code(), &error).blamed(Blame::Malformed)),
     });
-    let Some(bundle) = opened else {
+    let Proved::Yes(bundle) = opened else {
         return finish(rungs, None, anchors);
     };
     rungs.require("manifest", || {
@@ -119,10 +119,6 @@ pub fn verify_bundle(bytes: &[u8], anchors: &Anchors, now: Timestamp) -> Report 
     let facts = climb(&mut rungs, &bundle.parts, anchors, now);
     presentation::check(&mut rungs, &bundle, facts.as_ref());
     finish(rungs, facts, anchors)
-}
-
-fn bytes_failure(error: &BundleError) -> Failure {
-    Failure::at("", error.code(), error).blamed(Blame::Malformed)
 }
 
 fn finish(rungs: Rungs, facts: Option<BundleFacts>, anchors: &Anchors) -> Report {
@@ -145,65 +141,65 @@ fn climb(
     now: Timestamp,
 ) -> Option<BundleFacts> {
     check_anchors(rungs, parts, anchors);
-    let records = rungs.require("signature", || signatures::verify_records(parts));
-    let binding = binding::parse(&parts.binding);
-    let keys = match (&records, &binding) {
-        (Some(records), Ok(binding)) => rungs.require("key-chain", || {
-            let ca = anchors.ca.bytes(&parts.trust.ca);
-            signatures::verify_key_chain(ca, records, binding)
-        }),
-        (Some(_), Err(_)) => blocked(rungs, "key-chain", "binding"),
-        _ => blocked(rungs, "key-chain", "signature"),
+    let signed = rungs.require("signature", || signatures::verify_records(parts));
+    let (records, read) = (signed.as_ref(), binding::parse(&parts.binding));
+    let binding = match &read {
+        Ok(binding) => Proved::Yes(binding),
+        Err(_) => Proved::Not("binding"),
     };
-    check_log(rungs, parts, anchors, records.as_ref());
-    check_time(rungs, records.as_ref(), now);
-    let chain = check_chain(rungs, parts, records.as_ref());
-    check_binding(
-        rungs,
-        parts,
-        &binding,
-        records.as_ref(),
-        keys.as_ref(),
-        chain.as_ref(),
-    );
-    let by = if records.is_none() {
-        "signature"
-    } else {
-        "binding"
-    };
-    let (Some(records), Ok(binding)) = (records, binding) else {
-        for name in [
-            "completeness",
-            "policies",
-            "evidence",
-            "room-evidence",
-            "room-evidence-end",
-            "destruction",
-            "isolation",
-        ] {
-            rungs.blocked(name, by);
-        }
-        return None;
-    };
-    match &chain {
-        Some(chain) => {
-            rungs.require("completeness", || completeness::verify(&records, chain));
-        }
-        None => rungs.blocked("completeness", "event-chain"),
-    }
-    rungs.require("policies", || {
-        binding::verify_policies(parts, &binding, &records)
+    let told = records.and(binding);
+    let keys = rungs.after("key-chain", told, |(records, binding)| {
+        let ca = anchors.ca.bytes(&parts.trust.ca);
+        signatures::verify_key_chain(ca, records, binding)
     });
-    check_evidence(rungs, parts, anchors, &binding, &records, now);
-    room::check(rungs, parts, anchors, &binding, &records);
-    check_room(rungs, &records);
-    chain.map(|chain| BundleFacts::new(parts, binding, &records, &chain))
+    check_log(rungs, parts, anchors, records);
+    check_time(rungs, records, now);
+    let chained = check_chain(rungs, parts, records);
+    let chain = chained.as_ref();
+    match &read {
+        Err(failure) => rungs.refuse("binding", failure.clone()),
+        Ok(binding) => {
+            let needed = records.and(keys.as_ref()).and(chain);
+            rungs.after("binding", needed, |((records, keys), chain)| {
+                binding::verify_certificate_name(binding, &keys.session.spiffe_id().to_string())?;
+                binding::verify(parts, binding, records, chain)
+            });
+        }
+    }
+    rungs.after("completeness", told.and(chain), |((records, _), chain)| {
+        completeness::verify(records, chain)
+    });
+    rungs.after("policies", told, |(records, binding)| {
+        binding::verify_policies(parts, binding, records)
+    });
+    match told {
+        Proved::Yes((records, binding)) => {
+            check_evidence(rungs, parts, anchors, binding, records, now);
+            room::check(rungs, parts, anchors, binding, records);
+            check_room(rungs, records);
+        }
+        Proved::Not(by) => {
+            for name in AFTER_RECORDS {
+                rungs.blocked(name, by);
+            }
+        }
+    }
+    match told.and(chain) {
+        Proved::Yes(((records, binding), chain)) => {
+            Some(BundleFacts::new(parts, binding.clone(), records, chain))
+        }
+        Proved::Not(_) => None,
+    }
 }
 
-fn blocked<T>(rungs: &mut Rungs, name: &'static str, by: &str) -> Option<T> {
-    rungs.blocked(name, by);
-    None
-}
+/// What is asked of records and binding that can be read, after `policies`.
+const AFTER_RECORDS: [&str; 5] = [
+    "evidence",
+    "room-evidence",
+    "room-evidence-end",
+    "destruction",
+    "isolation",
+];
 
 fn check_anchors(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors) {
     let trust = &parts.trust;
@@ -233,46 +229,26 @@ fn check_anchors(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors) {
     }
 }
 
-fn check_log(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors, records: Option<&Records>) {
+fn check_log(rungs: &mut Rungs, parts: &BundleParts, anchors: &Anchors, records: Proved<&Records>) {
     let log_key = anchors.log_key.bytes(&parts.trust.log_key);
     let checkpoint = rungs.require("checkpoint", || log::verify_checkpoint(log_key, parts));
-    let (Some(checkpoint), Some(records)) = (checkpoint, records) else {
-        let by = if records.is_none() {
-            "signature"
-        } else {
-            "checkpoint"
-        };
-        rungs.blocked("inclusion", by);
-        rungs.blocked("consistency", by);
-        return witnesses(rungs);
-    };
-    let session = records.session.predicate().session;
-    let notes = rungs.require("inclusion", || {
-        log::verify_inclusion(&checkpoint, session, parts, records)
+    let checkpoint = checkpoint.as_ref();
+    let needed = records.and(checkpoint);
+    let notes = rungs.after("inclusion", needed, |(records, checkpoint)| {
+        log::verify_inclusion(checkpoint, parts, records)
     });
-    match notes {
-        Some(notes) => {
-            rungs.require("consistency", || {
-                log::verify_consistency(&checkpoint, &notes)
-            });
-        }
-        None => rungs.blocked("consistency", "inclusion"),
-    }
-    witnesses(rungs);
-}
-
-fn witnesses(rungs: &mut Rungs) {
+    let needed = notes.as_ref().and(checkpoint);
+    rungs.after("consistency", needed, |(notes, checkpoint)| {
+        log::verify_consistency(checkpoint, notes)
+    });
     let reason = "no witnesses are configured: a log that shows others another history would not be noticed here";
     rungs.not_evaluated("witnesses", Requirement::Advisory, reason);
 }
 
-fn check_time(rungs: &mut Rungs, records: Option<&Records>, now: Timestamp) {
-    match records {
-        Some(records) => {
-            rungs.require("times", || completeness::verify_times(records, now));
-        }
-        None => rungs.blocked("times", "signature"),
-    }
+fn check_time(rungs: &mut Rungs, records: Proved<&Records>, now: Timestamp) {
+    rungs.after("times", records, |records| {
+        completeness::verify_times(records, now)
+    });
     let reason =
         "no time-stamp token and no witness: all times are those of the deployment's own clocks";
     rungs.not_evaluated("trusted-time", Requirement::Advisory, reason);
@@ -281,28 +257,18 @@ fn check_time(rungs: &mut Rungs, records: Option<&Records>, now: Timestamp) {
 fn check_chain(
     rungs: &mut Rungs,
     parts: &BundleParts,
-    records: Option<&Records>,
-) -> Option<VerifiedChain> {
-    let Some(records) = records else {
-        return blocked(rungs, "event-chain", "signature");
-    };
-    rungs.require("event-chain", || {
+    records: Proved<&Records>,
+) -> Proved<VerifiedChain> {
+    rungs.after("event-chain", records, |records| {
         let session = records.session.predicate();
-        let chain = verify_chain(
-            &parts.events,
-            session.session,
-            Digest::of(&parts.binding),
-            completeness::wanted_end(session.signer),
-        )
-        .map_err(|error| chain_failure(&error))?;
+        let binding = Digest::of(&parts.binding);
+        let end = completeness::wanted_end(session.signer);
+        let chain = verify_chain(&parts.events, session.session, binding, end)
+            .map_err(|error| chain_failure(&error))?;
         check_head(parts, records, &chain)?;
-        Ok((
-            format!(
-                "{} events, each naming the one before it",
-                chain.events().len()
-            ),
-            chain,
-        ))
+        let count = chain.events().len();
+        let found = format!("{count} events, each naming the one before it");
+        Ok((found, chain))
     })
 }
 
@@ -320,60 +286,36 @@ fn check_head(
     records: &Records,
     chain: &VerifiedChain,
 ) -> Result<(), Failure> {
+    let refuse = |code, words: &str| Err(Failure::refused(code, words));
     match (records.session.predicate().signer, &parts.head_signature) {
         (Signer::Session, HeadSignature::InSessionRecord) => Ok(()),
         (Signer::Gateway, HeadSignature::Separate(file)) => {
-            let malformed = || {
-                Failure::refused(
-                    "head-signature-malformed",
-                    "events.head.sig: not one line of text",
-                )
-            };
-            let line = file
-                .strip_suffix(b"\n")
-                .and_then(|line| std::str::from_utf8(line).ok());
+            let place = "events.head.sig";
+            let line = one_line(file, place, "head-signature-malformed")?;
             let summary = chain.summary();
             let head = EventHead {
                 seq: summary.count.saturating_sub(1),
                 digest: summary.head,
             };
-            head.verify(
-                line.ok_or_else(malformed)?,
-                records.session_certificate.key(),
-            )
-            .map_err(|error| Failure::at("events.head.sig", error.code(), &error))
+            head.verify(line, records.session_certificate.key())
+                .map_err(|error| Failure::at(place, error.code(), &error))
         }
-        (Signer::Session, HeadSignature::Separate(_)) => Err(Failure::refused(
+        (Signer::Session, HeadSignature::Separate(_)) => refuse(
             "head-signature-unexpected",
             "events.head.sig: the session record is signed by the session key and covers the head",
-        )),
-        (Signer::Gateway, HeadSignature::InSessionRecord) => Err(Failure::refused(
+        ),
+        (Signer::Gateway, HeadSignature::InSessionRecord) => refuse(
             "head-signature-missing",
             "the gateway signed for the session, and no events.head.sig shows that the room wrote these events",
-        )),
+        ),
     }
 }
 
-fn check_binding(
-    rungs: &mut Rungs,
-    parts: &BundleParts,
-    binding: &Result<Binding, Failure>,
-    records: Option<&Records>,
-    keys: Option<&signatures::Keys>,
-    chain: Option<&VerifiedChain>,
-) {
-    match (binding, records, keys, chain) {
-        (Err(failure), ..) => rungs.refuse("binding", failure.clone()),
-        (Ok(binding), Some(records), Some(keys), Some(chain)) => {
-            rungs.require("binding", || {
-                binding::verify_certificate_name(binding, &keys.session.spiffe_id().to_string())?;
-                binding::verify(parts, binding, records, chain)
-            });
-        }
-        (Ok(_), None, ..) => rungs.blocked("binding", "signature"),
-        (Ok(_), _, None, _) => rungs.blocked("binding", "key-chain"),
-        (Ok(_), ..) => rungs.blocked("binding", "event-chain"),
-    }
+/// The one line that a file of the bundle must be.
+fn one_line<'a>(file: &'a [u8], place: &str, code: &'static str) -> Result<&'a str, Failure> {
+    file.strip_suffix(b"\n")
+        .and_then(|line| std::str::from_utf8(line).ok())
+        .ok_or_else(|| Failure::refused(code, format!("{place}: not one line of text")))
 }
 
 fn check_evidence(
@@ -385,33 +327,26 @@ fn check_evidence(
     now: Timestamp,
 ) {
     if !evidence::is_used(records) {
-        match evidence::check_cited(parts, records) {
-            Ok(()) => rungs.not_evaluated(
-                "evidence",
-                Requirement::Advisory,
-                "no model run used an attested upstream",
-            ),
+        let reason = "no model run used an attested upstream";
+        return match evidence::check_cited(parts, records) {
+            Ok(()) => rungs.not_evaluated("evidence", Requirement::Advisory, reason),
             Err(failure) => rungs.refuse("evidence", failure),
-        }
-        return;
+        };
     }
-    let policy = anchors
-        .appraisal_policy
-        .bytes(&parts.trust.policies.appraisal);
+    let own = &parts.trust.policies.appraisal;
+    let policy = anchors.appraisal_policy.bytes(own);
     let at_use = rungs.require("evidence", || {
         evidence::verify_at_use(parts, binding, records, policy)
     });
     match at_use {
-        Some(()) => {
-            rungs.make("evidence-now", Requirement::Advisory, || {
-                evidence::verify_now(parts, records, policy, now)
-            });
+        Proved::Yes(()) => {
+            let made = evidence::verify_now(parts, records, policy, now);
+            rungs.made("evidence-now", Requirement::Advisory, made);
         }
-        None => rungs.not_evaluated(
-            "evidence-now",
-            Requirement::Advisory,
-            "`evidence` did not pass",
-        ),
+        Proved::Not(_) => {
+            let reason = "`evidence` did not pass";
+            rungs.not_evaluated("evidence-now", Requirement::Advisory, reason);
+        }
     }
 }
 

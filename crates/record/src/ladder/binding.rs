@@ -5,7 +5,7 @@ use proofroom_canonical::{Digest, IsolationLevel, json};
 use proofroom_verifier::{Assurance, label_of, level_of};
 
 use super::{
-    Failure,
+    Failure, Made,
     signatures::{Records, key_digest},
     version,
 };
@@ -51,7 +51,7 @@ pub(super) fn verify(
     binding: &Binding,
     records: &Records,
     chain: &VerifiedChain,
-) -> Result<(String, ()), Failure> {
+) -> Made<()> {
     let digest = Digest::of(&parts.binding);
     all_equal("binding-event-0", event_pairs(binding, chain))?;
     all_equal(
@@ -153,7 +153,7 @@ pub(super) fn verify_policies(
     parts: &BundleParts,
     binding: &Binding,
     records: &Records,
-) -> Result<(String, ()), Failure> {
+) -> Made<()> {
     let bound = &binding.policies;
     let held = parts.trust.policies.each().into_iter();
     let pairs = held.zip(bound.each()).map(|(file, (_, bound))| {
@@ -183,7 +183,7 @@ pub(super) fn verify_policies(
 pub(super) fn verify_destruction(
     session: &VerifiedRecord<AgentSession>,
     destruction: &VerifiedRecord<Destruction>,
-) -> Result<(String, ()), Failure> {
+) -> Made<()> {
     let (claim, gone) = (session.predicate(), destruction.predicate());
     if gone.session != claim.session || gone.session_record != session.digest() {
         return Err(Failure::refused(

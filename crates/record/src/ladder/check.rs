@@ -1,9 +1,9 @@
 //! Named checks, their three outcomes, and the fold from checks to a verdict. A check that was not
 //! made is never shown as passed, and nothing proved is not success.
 
-use std::{error::Error, fmt::Write as _};
+use std::error::Error;
 
-use proofroom_verifier::RoomAppraisal;
+use proofroom_verifier::{RoomAppraisal, with_causes};
 use serde::Serialize;
 
 /// One named check of the ladder.
@@ -80,18 +80,12 @@ impl Failure {
     }
 
     /// A failure from an error and everything that caused it; `place` says where.
-    pub fn at(place: &str, code: &'static str, error: &dyn Error) -> Self {
-        let mut cause = if place.is_empty() {
-            error.to_string()
-        } else {
-            format!("{place}: {error}")
+    pub fn at(place: &str, code: &'static str, error: &(dyn Error + 'static)) -> Self {
+        let words = with_causes(error);
+        let cause = match place {
+            "" => words,
+            _ => format!("{place}: {words}"),
         };
-        let mut next = error.source();
-        while let Some(source) = next {
-            // writing to a string cannot fail
-            let _written = write!(cause, ": {source}");
-            next = source.source();
-        }
         Self::refused(code, cause)
     }
 
@@ -169,6 +163,35 @@ impl Verdict {
     }
 }
 
+/// What a check that was made comes to: what was found, in words, and what it proves.
+pub(super) type Made<T> = Result<(String, T), Failure>;
+
+/// What a check proved, for the checks that rest on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proved<T> {
+    /// It did.
+    Yes(T),
+    /// Nothing, because the check of this name did not pass.
+    Not(&'static str),
+}
+
+impl<T> Proved<T> {
+    pub(super) const fn as_ref(&self) -> Proved<&T> {
+        match self {
+            Self::Yes(proved) => Proved::Yes(proved),
+            Self::Not(by) => Proved::Not(by),
+        }
+    }
+
+    /// Both; where both are missing, what this one names.
+    pub(super) fn and<U>(self, other: Proved<U>) -> Proved<(T, U)> {
+        match (self, other) {
+            (Self::Yes(one), Proved::Yes(other)) => Proved::Yes((one, other)),
+            (Self::Not(by), _) | (_, Proved::Not(by)) => Proved::Not(by),
+        }
+    }
+}
+
 /// A ladder being climbed.
 #[derive(Debug, Default)]
 pub(super) struct Rungs {
@@ -181,38 +204,59 @@ impl Rungs {
     pub(super) fn require<T>(
         &mut self,
         name: &'static str,
-        made: impl FnOnce() -> Result<(String, T), Failure>,
-    ) -> Option<T> {
-        self.make(name, Requirement::Required, made)
+        made: impl FnOnce() -> Made<T>,
+    ) -> Proved<T> {
+        self.made(name, Requirement::Required, made())
     }
 
-    pub(super) fn make<T>(
+    /// Makes a required check that rests on `needed`.
+    pub(super) fn after<N, T>(
+        &mut self,
+        name: &'static str,
+        needed: Proved<N>,
+        made: impl FnOnce(N) -> Made<T>,
+    ) -> Proved<T> {
+        match needed {
+            Proved::Yes(needed) => self.require(name, || made(needed)),
+            Proved::Not(by) => {
+                self.blocked(name, by);
+                Proved::Not(by)
+            }
+        }
+    }
+
+    /// Writes down a check that was made.
+    pub(super) fn made<T>(
         &mut self,
         name: &'static str,
         requirement: Requirement,
-        made: impl FnOnce() -> Result<(String, T), Failure>,
-    ) -> Option<T> {
-        let (outcome, proved) = match made() {
-            Ok((found, proved)) => (Outcome::Pass { found }, Some(proved)),
-            Err(failure) => (Outcome::Fail(failure), None),
+        made: Made<T>,
+    ) -> Proved<T> {
+        let (outcome, proved) = match made {
+            Ok((found, proved)) => (Outcome::Pass { found }, Proved::Yes(proved)),
+            Err(failure) => (Outcome::Fail(failure), Proved::Not(name)),
         };
+        self.put(name, requirement, outcome);
+        proved
+    }
+
+    fn put(&mut self, name: &'static str, requirement: Requirement, outcome: Outcome) {
         self.checks.push(Check {
             name,
             requirement,
             outcome,
         });
-        proved
     }
 
     /// A required check that holds, with what was found.
     pub(super) fn pass(&mut self, name: &'static str, found: impl Into<String>) {
         let found = found.into();
-        self.require(name, || Ok((found, ())));
+        self.put(name, Requirement::Required, Outcome::Pass { found });
     }
 
     /// A required check that does not hold.
     pub(super) fn refuse(&mut self, name: &'static str, failure: Failure) {
-        self.require(name, || Err::<(String, ()), _>(failure));
+        self.put(name, Requirement::Required, Outcome::Fail(failure));
     }
 
     pub(super) fn not_evaluated(
@@ -221,14 +265,8 @@ impl Rungs {
         requirement: Requirement,
         reason: impl Into<String>,
     ) {
-        let outcome = Outcome::NotEvaluated {
-            reason: reason.into(),
-        };
-        self.checks.push(Check {
-            name,
-            requirement,
-            outcome,
-        });
+        let reason = reason.into();
+        self.put(name, requirement, Outcome::NotEvaluated { reason });
     }
 
     /// A required check that could not be made because an earlier one did not pass.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use proofroom_canonical::{Digest, RunId, Timestamp};
 
-use super::{Failure, signatures::Records};
+use super::{Failure, Made, signatures::Records};
 use crate::{
     chain::{ChainEnd, VerifiedChain},
     event::{Action, EventBody, Outcome, RunStatus, SessionEnd},
@@ -23,7 +23,7 @@ pub(super) const fn wanted_end(signer: Signer) -> ChainEnd {
     }
 }
 
-pub(super) fn verify(records: &Records, chain: &VerifiedChain) -> Result<(String, ()), Failure> {
+pub(super) fn verify(records: &Records, chain: &VerifiedChain) -> Made<()> {
     let session = records.session.predicate();
     check_summary(session, chain)?;
     check_end(session, chain)?;
@@ -253,7 +253,7 @@ fn check_result(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Fai
     ))
 }
 
-pub(super) fn verify_times(records: &Records, now: Timestamp) -> Result<(String, ()), Failure> {
+pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
     let session = records.session.predicate();
     let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
     let in_order = not_after(session.started, session.ended, 0)

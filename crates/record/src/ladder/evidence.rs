@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use proofroom_canonical::{Digest, Timestamp};
 
-use super::{Failure, room, seam, signatures::Records};
+use super::{Failure, Made, room, seam, signatures::Records};
 use crate::{
     bundle::BundleParts,
     statement::{Assurance, Binding, ModelRun},
@@ -77,7 +77,7 @@ pub(super) fn verify_at_use(
     binding: &Binding,
     records: &Records,
     policy: &[u8],
-) -> Result<(String, ()), Failure> {
+) -> Made<()> {
     check_cited(parts, records)?;
     let documents = documents(parts);
     let mut appraised: BTreeMap<(Digest, Timestamp), seam::Appraised> = BTreeMap::new();
@@ -137,7 +137,7 @@ pub(super) fn verify_now(
     records: &Records,
     policy: &[u8],
     now: Timestamp,
-) -> Result<(String, ()), Failure> {
+) -> Made<()> {
     let documents = documents(parts);
     let cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
     for evidence in cited {

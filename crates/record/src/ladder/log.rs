@@ -6,18 +6,14 @@ use proofroom_tlog::{
     KeyError, LogProof, RecordLeaf, SignedNote, VerifiedCheckpoint, VerifierKey, VerifyError,
 };
 
-use super::{Failure, check::Blame, signatures::Records};
+use super::{Failure, Made, check::Blame, one_line, signatures::Records};
 use crate::{
     bundle::{BundleParts, LoggedRecord, POLICY_VERSION, model_run_name, proof_name},
-    policy_version::{NO_SESSION, PolicyVersion},
+    policy_version::NO_SESSION,
     predicate::{Predicate, VerifiedRecord},
-    statement::{AgentSession, Destruction, ModelRun},
 };
 
-pub(super) fn verify_checkpoint(
-    log_key: &[u8],
-    parts: &BundleParts,
-) -> Result<(String, VerifiedCheckpoint), Failure> {
+pub(super) fn verify_checkpoint(log_key: &[u8], parts: &BundleParts) -> Made<VerifiedCheckpoint> {
     let key = parse_log_key(log_key)?;
     let name = "log/checkpoint";
     let note = SignedNote::parse(&parts.checkpoint)
@@ -37,10 +33,7 @@ pub(super) fn verify_checkpoint(
 /// Reads the one line of a verifier-key file.
 pub(super) fn parse_log_key(file: &[u8]) -> Result<VerifierKey, Failure> {
     let name = "trust/log.vkey";
-    let line = (file
-        .strip_suffix(b"\n")
-        .and_then(|line| std::str::from_utf8(line).ok()))
-    .ok_or_else(|| Failure::refused("log-key-file", format!("{name}: not one line of text")))?;
+    let line = one_line(file, name, "log-key-file")?;
     VerifierKey::parse(line).map_err(|error| {
         let failure = Failure::at(name, error.code(), &error);
         match error {
@@ -52,45 +45,26 @@ pub(super) fn parse_log_key(file: &[u8]) -> Result<VerifierKey, Failure> {
 
 pub(super) fn verify_inclusion(
     checkpoint: &VerifiedCheckpoint,
-    session: SessionId,
     parts: &BundleParts,
     records: &Records,
-) -> Result<(String, Vec<SignedNote>), Failure> {
+) -> Made<Vec<SignedNote>> {
     let key = checkpoint.key();
+    let session = records.session.predicate().session;
     let mut notes = Vec::new();
     for (number, (file, record)) in parts.model_runs.iter().zip(&records.runs).enumerate() {
         let name = model_run_name(number);
-        notes.push(included::<ModelRun>(key, session, &name, file, record)?);
+        notes.push(included(key, session, &name, file, record)?);
     }
-    notes.push(included::<AgentSession>(
-        key,
-        session,
-        "session",
-        &parts.session,
-        &records.session,
-    )?);
+    let (file, record) = (&parts.session, &records.session);
+    notes.push(included(key, session, "session", file, record)?);
     if let (Some(file), Some(record)) = (&parts.destruction, &records.destruction) {
-        notes.push(included::<Destruction>(
-            key,
-            session,
-            "destruction",
-            file,
-            record,
-        )?);
+        notes.push(included(key, session, "destruction", file, record)?);
     }
-    if let (Some(file), Some(version)) = (&parts.trust.policy_version, &records.version) {
-        notes.push(included::<PolicyVersion>(
-            key,
-            NO_SESSION,
-            POLICY_VERSION,
-            file,
-            version,
-        )?);
+    if let (Some(file), Some(record)) = (&parts.trust.policy_version, &records.version) {
+        notes.push(included(key, NO_SESSION, POLICY_VERSION, file, record)?);
     }
-    Ok((
-        format!("{} records are leaves of the log (RFC 9162)", notes.len()),
-        notes,
-    ))
+    let found = format!("{} records are leaves of the log (RFC 9162)", notes.len());
+    Ok((found, notes))
 }
 
 fn included<P: Predicate>(
@@ -121,7 +95,7 @@ fn included<P: Predicate>(
 pub(super) fn verify_consistency(
     checkpoint: &VerifiedCheckpoint,
     notes: &[SignedNote],
-) -> Result<(String, ()), Failure> {
+) -> Made<()> {
     if notes.iter().any(|note| note != checkpoint.note()) {
         return Err(Failure::refused(
             "checkpoint-differs",
@@ -133,13 +107,12 @@ pub(super) fn verify_consistency(
 
 // A second signature would be bytes that no check covers: this version configures no witnesses.
 fn check_signed_once(name: &str, note: &SignedNote) -> Result<(), Failure> {
-    match note.signatures().len() {
-        1 => Ok(()),
-        count => Err(Failure::refused(
-            "checkpoint-signatures",
-            format!("{name}: {count} signatures, not one by the log"),
-        )),
+    let count = note.signatures().len();
+    if count == 1 {
+        return Ok(());
     }
+    let cause = format!("{name}: {count} signatures, not one by the log");
+    Err(Failure::refused("checkpoint-signatures", cause))
 }
 
 fn log_failure(name: &str, error: &VerifyError) -> Failure {

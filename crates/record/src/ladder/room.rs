@@ -9,7 +9,9 @@ use proofroom_verifier::{
     appraise_room,
 };
 
-use super::{Anchor, Anchors, Blame, Failure, Requirement, check::Rungs, signatures::Records};
+use super::{
+    Anchor, Anchors, Blame, Failure, Made, Requirement, check::Rungs, signatures::Records,
+};
 use crate::{
     bundle::{BundleParts, RoomReference},
     statement::{AgentSession, Binding, Closing, RoomEvidenceClaim, Signer},
@@ -152,7 +154,7 @@ fn appraise(
     Ok(appraise_room(document, trust, &expected, rung.at))
 }
 
-fn accept(rung: &Rung<'_>, appraisal: &RoomAppraisal) -> Result<(String, ()), Failure> {
+fn accept(rung: &Rung<'_>, appraisal: &RoomAppraisal) -> Made<()> {
     let moment = rung.moment.as_str();
     if let Some((check, cause, words)) = appraisal.first_failure() {
         let words = format!("{moment}: `{check}` fails: {words}");

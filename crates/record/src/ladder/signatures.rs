@@ -3,7 +3,7 @@
 
 use proofroom_canonical::Digest;
 
-use super::{Failure, check::Blame};
+use super::{Failure, Made, check::Blame};
 use crate::{
     bundle::{BundleParts, LoggedRecord, POLICY_VERSION, envelope_name, model_run_name},
     certificate::{CertificateError, CertifiedKey, DeploymentCa, UnverifiedCertificate},
@@ -24,7 +24,7 @@ pub(crate) struct Records {
     pub(super) gateway_certificate: UnverifiedCertificate,
 }
 
-pub(super) fn verify_records(parts: &BundleParts) -> Result<(String, Records), Failure> {
+pub(super) fn verify_records(parts: &BundleParts) -> Made<Records> {
     let session_certificate = read_certificate("trust/session.pem", &parts.trust.session)?;
     let gateway_certificate = read_certificate("trust/gateway.pem", &parts.trust.gateway)?;
     let claimed: AgentSession = predicate::read_unverified(&parts.session.envelope)
@@ -117,11 +117,7 @@ pub(super) struct Keys {
     pub(super) session: CertifiedKey,
 }
 
-pub(super) fn verify_key_chain(
-    ca_pem: &[u8],
-    records: &Records,
-    binding: &Binding,
-) -> Result<(String, Keys), Failure> {
+pub(super) fn verify_key_chain(ca_pem: &[u8], records: &Records, binding: &Binding) -> Made<Keys> {
     let ca = DeploymentCa::parse_pem(ca_pem)
         .map_err(|error| certificate_failure("trust/ca.pem", &error))?;
     let certify = |name, certificate| {
