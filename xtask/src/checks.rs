@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "classify",
             "evidence",
             "llm",
+            "provider",
             "record",
             "verifier",
         ],

@@ -38,6 +38,8 @@ pub struct Config {
     pub prices: Option<PathBuf>,
     /// Where the kernel makes reports of the machine, instead of configfs-tsm's own place.
     pub reports: Option<PathBuf>,
+    /// What Intel says of providers' platforms, as `proofroom collateral` keeps it.
+    pub collateral: Option<PathBuf>,
     /// How long a session may do nothing before it ends; nothing where it lasts as long as its key.
     pub session_idle: Option<Duration>,
     /// How runs are written down whose session is below the highest level.
@@ -179,6 +181,7 @@ struct Raw {
     keys: Option<PathBuf>,
     prices: Option<PathBuf>,
     reports: Option<PathBuf>,
+    collateral: Option<PathBuf>,
     listen: RawListen,
     #[serde(default)]
     sessions: RawSessions,
@@ -252,6 +255,7 @@ impl Config {
                 .map_or_else(|| state.join("gateway-keys.json"), from_base),
             prices: raw.prices.map(from_base),
             reports: raw.reports.map(from_base),
+            collateral: raw.collateral.map(from_base),
             session_idle: raw
                 .sessions
                 .end_after_idle_hours

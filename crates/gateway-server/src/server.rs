@@ -66,6 +66,8 @@ pub struct Parts {
     pub upstreams: UpstreamsConfig,
     /// Appraisal policies by the file name that the upstreams file gives.
     pub appraisal: BTreeMap<PathBuf, proofroom_gateway::AppraisalPolicy>,
+    /// What providers that attest in their own format are judged by.
+    pub providers: proofroom_gateway::Providers,
     /// The digests of these files.
     pub policies: GatewayPolicies,
     /// What models cost.
@@ -272,15 +274,14 @@ async fn front(
         },
         clock: parts.clock,
     });
-    for run in &runs {
-        permission.remember(run);
-    }
+    runs.iter().for_each(|run| permission.remember(run));
     let gateway = Gateway::new(GatewayConfig {
         classification: parts.classification,
         routing: parts.routing,
         shadow: None,
         upstreams: parts.upstreams,
         appraisal: parts.appraisal,
+        providers: parts.providers,
         signing_key: parts.signing_key,
         clock: Arc::new(Told(parts.clock)),
         entropy: Arc::new(SystemEntropy),

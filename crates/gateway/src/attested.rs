@@ -6,18 +6,18 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use proofroom_canonical::{Nonce, Timestamp};
-use proofroom_evidence::MAX_DOCUMENT_BYTES;
+use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_provider::VerifiedProvider;
 use proofroom_record::statement::Assurance;
-use proofroom_verifier::{AppraisalPolicy, Freshness, VerifiedUpstream, appraise};
 
 use crate::{
     channel::ChannelError,
     config::Upstream,
     gateway::Core,
     observe::RunEvent,
+    proof::{Proof, RoutePolicy},
     tls::KeyVerifier,
-    transport::{self, FetchFailure, Fetched, HttpClient},
+    transport::{self, FetchFailure, HttpClient},
 };
 
 /// Where an attested upstream serves its evidence.
@@ -33,7 +33,7 @@ const KEEP_RETRY_MILLIS: i64 = 28_000;
 /// An attested upstream and what is currently known of it.
 pub(crate) struct AttestedRoute {
     upstream: Arc<Upstream>,
-    policy: AppraisalPolicy,
+    policy: RoutePolicy,
     state: Mutex<State>,
     /// One verification at a time; the others wait for its outcome.
     turn: tokio::sync::Mutex<()>,
@@ -53,7 +53,8 @@ enum State {
 /// A verified upstream with the connections that are bound to its key. Dropped as a whole when the
 /// verification is replaced, so no connection outlives it for another request.
 pub(crate) struct Verified {
-    proof: VerifiedUpstream,
+    proof: Proof,
+    connection: Digest,
     appraised: Timestamp,
     renew_at: Timestamp,
     key: Arc<KeyVerifier>,
@@ -76,19 +77,17 @@ impl Verified {
     }
 
     pub(crate) fn assurance(&self) -> Assurance {
-        Assurance::Attested {
-            evidence: self.proof.evidence(),
-            appraisal_policy: self.proof.policy_name().to_owned(),
-            policy: self.proof.policy_digest(),
-            tls_spki: self.proof.tls_spki(),
-            appraised: self.appraised,
-            expires: self.proof.expires(),
-        }
+        self.proof.assurance(self.connection, self.appraised)
+    }
+
+    /// The provider whose answers need receipts.
+    pub(crate) fn signs_answers(&self) -> Option<&VerifiedProvider> {
+        self.proof.signs_answers()
     }
 }
 
 impl AttestedRoute {
-    pub(crate) fn new(upstream: Arc<Upstream>, policy: AppraisalPolicy) -> Self {
+    pub(crate) fn new(upstream: Arc<Upstream>, policy: RoutePolicy) -> Self {
         Self {
             upstream,
             policy,
@@ -177,54 +176,45 @@ impl AttestedRoute {
             .map_err(|_| ChannelError::Internal)?;
         let nonce = Nonce::from_random(random);
         let base = &self.upstream.base_url;
-        let uri = base
-            .join(&format!("{EVIDENCE_PATH}?nonce={nonce}"))
-            .map_err(|_| ChannelError::Internal)?;
-        let fetched = transport::fetch_evidence(base, &uri, MAX_DOCUMENT_BYTES)
+        let (path, max) = self.policy.evidence_at(nonce);
+        let uri = base.join(&path).map_err(|_| ChannelError::Internal)?;
+        let fetched = transport::fetch_evidence(base, &uri, max)
             .await
             .map_err(of_fetch)?;
         let appraised = core.clock.now();
-        let proof = self.appraise(&fetched, nonce, appraised)?;
-        if proof.tls_spki() != fetched.tls_spki {
-            return Err(ChannelError::KeyNotInEvidence);
-        }
+        let (proof, document) = self.policy.appraise(core, &fetched, nonce, appraised)?;
+        let key = proof.key_verifier(fetched.tls_spki)?;
         if !proof.holds_at(appraised) {
             return Err(ChannelError::EvidenceExpired);
         }
-        let key = KeyVerifier::exactly(proof.tls_spki());
         let client =
             transport::pinned_client(Arc::clone(&key)).map_err(|_| ChannelError::Internal)?;
-        core.evidence.keep(proof.evidence(), fetched.document);
+        core.evidence.keep(proof.evidence(), document);
         let lifetime = proof.expires().unix_millis() - appraised.unix_millis();
         Ok(Arc::new(Verified {
             renew_at: Timestamp::from_unix_millis(appraised.unix_millis() + lifetime / 5 * 4),
             proof,
+            connection: fetched.tls_spki,
             appraised,
             key,
             client,
         }))
     }
 
-    fn appraise(
+    /// The upstream's word on an answer is worth nothing: closes the way at once.
+    pub(crate) fn receipt_refused(
         &self,
-        fetched: &Fetched,
-        nonce: Nonce,
-        now: Timestamp,
-    ) -> Result<VerifiedUpstream, ChannelError> {
-        appraise(
-            &fetched.document,
-            &self.policy,
-            Freshness::Challenge(nonce),
-            now,
-        )
-        .into_verified()
-        .map_err(|appraisal| ChannelError::EvidenceRefused {
-            policy: appraisal.policy().to_owned(),
-            cause: appraisal.first_failure().map_or_else(
-                || "a required check was not made".to_owned(),
-                |(check, cause)| format!("check `{check}`: `{cause}`"),
-            ),
-        })
+        core: &Core,
+        verified: &Arc<Verified>,
+        code: &'static str,
+    ) {
+        if self.is_current(verified) {
+            self.settle(core, &Err(ChannelError::ReceiptRefused { code }));
+        }
+    }
+
+    fn is_current(&self, verified: &Arc<Verified>) -> bool {
+        matches!(self.state(), State::Open(current) if Arc::ptr_eq(&current, verified))
     }
 
     /// A connection to the verified upstream failed. Another key closes the way at once.
@@ -232,9 +222,7 @@ impl AttestedRoute {
         if !verified.key.met_another_key() {
             return ChannelError::Unreachable;
         }
-        let still_current =
-            matches!(self.state(), State::Open(current) if Arc::ptr_eq(&current, verified));
-        if still_current {
+        if self.is_current(verified) {
             self.settle(core, &Err(ChannelError::KeyChanged));
         }
         ChannelError::KeyChanged

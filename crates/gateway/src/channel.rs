@@ -14,6 +14,7 @@ use crate::{
     attested::{AttestedRoute, Verified},
     config::Upstream,
     gateway::Core,
+    receipt::Signed,
     refusal::{Refusal, UpstreamFault},
     transport::HttpClient,
 };
@@ -77,6 +78,37 @@ pub enum ChannelError {
         /// The model that the evidence names.
         attested: String,
     },
+    /// What a provider serves is none of its format.
+    #[error("the provider's evidence is not in its format; nothing was sent")]
+    ReportMalformed,
+    /// What Intel says of a provider's platform is not at hand.
+    #[error(
+        "no collateral for the provider's platform `{platform}`; fetch it with `proofroom collateral`; nothing was sent"
+    )]
+    NoCollateral {
+        /// The platform's FMSPC.
+        platform: String,
+    },
+    /// The policy for the provider does not accept its evidence.
+    #[error(
+        "policy `{policy}` does not accept the provider's evidence (check `{check}`: `{code}`); nothing was sent"
+    )]
+    ProviderRefused {
+        /// Name of the policy.
+        policy: String,
+        /// What stands in the way.
+        check: String,
+        /// Its code.
+        code: &'static str,
+    },
+    /// An answer came without a receipt that verifies.
+    #[error(
+        "an earlier answer of the provider had no receipt that verifies (`{code}`); nothing was sent"
+    )]
+    ReceiptRefused {
+        /// The receipt's code.
+        code: &'static str,
+    },
     /// No random nonce, or no TLS.
     #[error("the gateway could not prepare a verification; ask its operator")]
     Internal,
@@ -96,6 +128,9 @@ impl ChannelError {
             Self::KeyChanged => "upstream-key-changed",
             Self::EvidenceExpired => "evidence-expired",
             Self::ModelNotAttested { .. } => "model-not-attested",
+            Self::ReportMalformed => "report-malformed",
+            Self::NoCollateral { .. } => "collateral-missing",
+            Self::ProviderRefused { code, .. } | Self::ReceiptRefused { code } => code,
             Self::Internal => "verification-not-possible",
         }
     }
@@ -167,6 +202,16 @@ impl Channel {
 }
 
 impl OpenChannel {
+    /// What is needed for receipts of answers, where they are required.
+    pub(crate) fn signed(&self, channel: &Channel) -> Option<Signed> {
+        match (channel, self) {
+            (Channel::Attested(route), Self::Attested(verified)) => {
+                Signed::of(Arc::clone(route), Arc::clone(verified))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn client(&self) -> &HttpClient {
         match self {
             Self::Standard(client) => client,

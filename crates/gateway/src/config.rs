@@ -7,6 +7,7 @@ use globset::GlobMatcher;
 use http::Uri;
 use proofroom_canonical::{Digest, Sensitive};
 use proofroom_llm::Api;
+use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
 use serde::Deserialize;
 
@@ -228,6 +229,13 @@ pub enum AttestationRequirement {
     ProofroomUpstream {
         /// File name of the appraisal policy, the key by which the gateway is given it.
         appraisal_policy: PathBuf,
+    },
+    /// A provider's own report, appraised under the named policy file, and its receipts.
+    Provider {
+        /// Whose format it has.
+        format: Format,
+        /// File name of the policy for the provider, the key by which the gateway is given it.
+        policy: PathBuf,
     },
 }
 

@@ -12,7 +12,7 @@ use proofroom_record::{
     predicate::seal,
     statement::{
         ClassificationResult, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
-        RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
+        Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
     },
 };
 
@@ -23,6 +23,7 @@ use crate::{
     headers,
     observe::RunEvent,
     prompt::Arrival,
+    receipt::Signed,
     sink::{MODEL_RUN, SinkError, Submission},
     translated::Translating,
 };
@@ -59,6 +60,10 @@ pub(crate) struct Draft {
     pub(crate) admission: Admission,
     pub(crate) shadow: Option<ShadowResult>,
     pub(crate) redaction: Option<RedactionResult>,
+    /// What is needed to get a receipt for the answer, where one is required.
+    pub(crate) signed: Option<Signed>,
+    /// The receipt, once it was verified.
+    pub(crate) receipt: Option<Receipt>,
     /// What stands in what was forwarded, until the answer is there.
     pub(crate) placeholders: Vec<Placeholder>,
 }
@@ -139,6 +144,8 @@ impl Draft {
             admission: Admission::free(),
             shadow: None,
             redaction: None,
+            signed: None,
+            receipt: None,
             placeholders: Vec::new(),
         }
     }
@@ -147,6 +154,11 @@ impl Draft {
     pub(crate) fn spoken(&self) -> Api {
         let translating = self.translating.as_ref();
         translating.map_or(self.opening.api, |found| found.translation.upstream())
+    }
+
+    /// Whether the answer needs a receipt and has none.
+    pub(crate) const fn lacks_receipt(&self) -> bool {
+        self.signed.is_some() && self.receipt.is_none()
     }
 
     /// The session's label by which this run is routed.

@@ -8,9 +8,10 @@ use std::{
 use bytes::Bytes;
 use proofroom_canonical::Digest;
 
-/// The most documents kept: at 512 KiB at most each, 128 MiB; at 20 KiB as they are, 5 MiB. With one
-/// upstream and hourly renewal that is ten days.
+/// The most documents kept. With one upstream and hourly renewal that is ten days.
 pub const MAX_EVIDENCE_DOCUMENTS: usize = 256;
+/// The most bytes of them: a provider's with eight GPUs has 300 KiB, 256 of those 75 MiB.
+const MAX_EVIDENCE_BYTES: usize = 128 * 1024 * 1024;
 
 /// Accepted evidence, oldest first.
 #[derive(Debug, Default)]
@@ -22,7 +23,13 @@ impl EvidenceStore {
         if kept.iter().any(|(other, _)| *other == digest) {
             return;
         }
-        if kept.len() >= MAX_EVIDENCE_DOCUMENTS {
+        let held = |kept: &VecDeque<(Digest, Bytes)>| {
+            let bytes: usize = kept.iter().map(|(_, held)| held.len()).sum();
+            bytes.saturating_add(document.len())
+        };
+        while kept.len() >= MAX_EVIDENCE_DOCUMENTS
+            || (!kept.is_empty() && held(&kept) > MAX_EVIDENCE_BYTES)
+        {
             kept.pop_front();
         }
         kept.push_back((digest, document));

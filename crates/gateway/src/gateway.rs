@@ -36,6 +36,7 @@ use crate::{
     headers, models,
     observe::{RunEvent, RunObserver},
     prompt,
+    provider::{CollateralStore, Providers},
     refusal::Refusal,
     run::{self, Incoming},
     setup::{self, SetupProblem},
@@ -56,6 +57,8 @@ pub struct Config {
     pub upstreams: UpstreamsConfig,
     /// Appraisal policies by the file name that the upstreams file gives.
     pub appraisal: BTreeMap<PathBuf, AppraisalPolicy>,
+    /// What providers that attest in their own format are judged by.
+    pub providers: Providers,
     /// Signs model-run records.
     pub signing_key: SigningKey,
     /// Tells the time.
@@ -121,6 +124,7 @@ pub(crate) struct Core {
     pub(crate) sink: Arc<dyn RecordSink>,
     pub(crate) observer: Arc<dyn RunObserver>,
     pub(crate) evidence: EvidenceStore,
+    pub(crate) collateral: Arc<dyn CollateralStore>,
     pub(crate) limits: Limits,
     closed: AtomicBool,
 }
@@ -165,6 +169,7 @@ impl Gateway {
             sink: config.sink,
             observer: config.observer,
             evidence: EvidenceStore::default(),
+            collateral: config.providers.collateral,
             limits: config.limits,
             closed: AtomicBool::new(false),
         };

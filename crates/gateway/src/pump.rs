@@ -23,6 +23,7 @@ use crate::{
     answer::{AnswerBody, AnswerError, AnswerFrame, FRAMES_AHEAD, trailers},
     draft::{Draft, End, tokens},
     headers,
+    receipt::{self, Tap},
     refusal::UpstreamFault,
     run::Reply,
     transport::UpstreamResponse,
@@ -82,7 +83,7 @@ pub(crate) async fn answer(mut draft: Draft, response: UpstreamResponse, reply: 
     let passed = Passed::new(ResponseMeter::new(api, framing));
     let placeholders = std::mem::take(&mut draft.placeholders);
     let restorer = (!placeholders.is_empty()).then(|| Restorer::new(api, framing, placeholders));
-    let body = Arriving::new(body);
+    let body = Arriving::new(body, &draft, framing);
     match framing {
         Framing::Json => whole::answer(draft, &parts, (body, restorer), passed, reply).await,
         Framing::EventStream => {
@@ -110,7 +111,7 @@ pub(crate) async fn stream(
             pass(&mut body, &frames, &mut passed, restorer.as_mut(), limits).await
         }
     };
-    drop(body);
+    let stop = receipt::settle(&mut draft, body, parts.status, stop).await;
     note_restored(&mut draft, restorer.as_ref());
     if let (Stop::Fault(fault), Framing::EventStream) = (stop, framing) {
         let refusal = fault.refusal();
@@ -195,14 +196,28 @@ pub(crate) struct Arriving {
     read: Option<Bytes>,
     /// What came of looking whether more had arrived: an end, or a fault.
     ended: Option<Option<hyper::Result<Frame<Bytes>>>>,
+    /// Where a receipt for the answer is required.
+    tap: Option<Tap>,
 }
 
 impl Arriving {
-    pub(crate) const fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Incoming, draft: &Draft, framing: Framing) -> Self {
         Self {
             body,
             read: None,
             ended: None,
+            tap: draft.signed.is_some().then(|| Tap::new(framing)),
+        }
+    }
+
+    /// What came of the upstream, for its receipt; closes the connection unless it is at its end.
+    pub(crate) fn into_tap(self) -> Option<Tap> {
+        self.tap
+    }
+
+    fn note(&mut self, chunk: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap.take(chunk);
         }
     }
 
@@ -233,6 +248,7 @@ impl Arriving {
             };
             // an upstream's trailers are not part of either API
             if let Ok(chunk) = frame.into_data() {
+                self.note(&chunk);
                 return Ok(chunk);
             }
         }
@@ -257,7 +273,11 @@ impl Arriving {
             });
             match polled.await {
                 None => {}
-                Some(Some(Ok(frame))) => return frame.into_data().ok(),
+                Some(Some(Ok(frame))) => {
+                    let chunk = frame.into_data().ok()?;
+                    self.note(&chunk);
+                    return Some(chunk);
+                }
                 Some(ended) => {
                     self.ended = Some(ended);
                     return None;
@@ -362,7 +382,9 @@ pub(crate) fn end(
     let response = response(draft, http_status, (hasher, bytes), &metered);
     let (status, fault) = match (stop, &metered.ending) {
         // a client may hang up on `[DONE]` without waiting for the end of the body
-        (Stop::ClientGone, _) if said_complete && http_status.is_success() => {
+        (Stop::ClientGone, _)
+            if said_complete && http_status.is_success() && !draft.lacks_receipt() =>
+        {
             (RunStatus::Complete, None)
         }
         (Stop::ClientGone, _) => (RunStatus::Cancelled, None),
@@ -416,5 +438,6 @@ fn response(
         bytes,
         tokens: tokens(draft.spoken(), metered.usage),
         answered_by: named.map(|named| AnsweredBy::compare(&draft.asked_model, named)),
+        receipt: draft.receipt.clone(),
     }
 }

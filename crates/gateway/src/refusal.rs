@@ -168,6 +168,8 @@ pub(crate) enum UpstreamFault {
     NotTranslatable,
     OtherModel,
     Status,
+    /// No receipt for the answer, or one that does not verify; with its code.
+    Receipt(&'static str),
 }
 
 impl UpstreamFault {
@@ -188,6 +190,7 @@ impl UpstreamFault {
             Self::NotTranslatable => "upstream-answer-not-translatable",
             Self::OtherModel => "upstream-answered-another-model",
             Self::Status => "upstream-status",
+            Self::Receipt(code) => code,
         }
     }
 
@@ -222,6 +225,9 @@ impl UpstreamFault {
                 "the attested upstream says that another model answered than the one whose evidence was verified"
             }
             Self::Status => "the upstream answered with an error status",
+            Self::Receipt(_) => {
+                "the provider's receipt for this answer is missing or does not verify; the answer is nobody's word"
+            }
         }
     }
 

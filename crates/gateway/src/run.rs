@@ -470,6 +470,7 @@ pub(crate) async fn answer_alone(
         bytes: body.len() as u64,
         tokens: None,
         answered_by: None,
+        receipt: None,
     });
     let end = End {
         status,

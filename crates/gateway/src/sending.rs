@@ -65,6 +65,7 @@ pub(crate) async fn try_candidates(
                 draft.routing.tier = None;
                 draft.routing.upstream = None;
                 draft.upstream = None;
+                draft.signed = None;
                 draft.translating = None;
                 draft.request.forwarded = None;
                 last = failed;
@@ -148,6 +149,7 @@ async fn attempt(
     draft.translating = translating;
     model.clone_into(&mut draft.asked_model);
     draft.upstream = Some(open.facts(&upstream, core.clock.now()));
+    draft.signed = open.signed(channel);
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,
         run: draft.opening.run,

@@ -7,12 +7,14 @@ use std::{
 };
 
 use proofroom_classify::{Assurance, RoutingPolicy};
+use proofroom_provider::Format;
 
 use crate::{
     attested::AttestedRoute,
     channel::Channel,
     config::{AttestationRequirement, Upstream, UpstreamsConfig},
     gateway::Config,
+    proof::RoutePolicy,
     transport,
 };
 
@@ -48,6 +50,16 @@ pub enum SetupProblem {
         /// File name of the policy.
         policy: String,
     },
+    /// A policy for a provider that an upstream names was not given, or is for another format.
+    #[error(
+        "upstream `{upstream}` names policy `{policy}` for its provider, which is not loaded, or is for another format"
+    )]
+    NoProviderPolicy {
+        /// The upstream.
+        upstream: String,
+        /// File name of the policy.
+        policy: String,
+    },
     /// TLS cannot be set up.
     #[error("tls cannot be set up")]
     Tls,
@@ -64,6 +76,7 @@ impl SetupProblem {
             Self::UnknownTier { .. } => "tier-unknown",
             Self::NotAttested { .. } => "tier-not-attested",
             Self::NoAppraisalPolicy { .. } => "appraisal-policy-missing",
+            Self::NoProviderPolicy { .. } => "provider-policy-missing",
             Self::RecordKey => "record-key-refused",
             Self::Tls => "tls-setup",
         }
@@ -108,22 +121,45 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
     }
     let mut channels = BTreeMap::new();
     for upstream in &config.upstreams.upstreams {
-        let channel = match &upstream.attestation {
-            AttestationRequirement::None => {
-                Channel::Standard(Arc::clone(upstream), Arc::clone(&standard))
-            }
+        let policy = match &upstream.attestation {
+            AttestationRequirement::None => None,
             AttestationRequirement::ProofroomUpstream { appraisal_policy } => {
                 // A missing one is a contradiction, found above.
                 let Some(policy) = config.appraisal.get(appraisal_policy) else {
                     continue;
                 };
-                let route = AttestedRoute::new(Arc::clone(upstream), policy.clone());
+                Some(RoutePolicy::Upstream(Box::new(policy.clone())))
+            }
+            AttestationRequirement::Provider { format, policy } => {
+                let found = provider_policy(config, upstream, *format, policy);
+                Some(found.map_err(|problem| vec![problem])?)
+            }
+        };
+        let channel = match policy {
+            None => Channel::Standard(Arc::clone(upstream), Arc::clone(&standard)),
+            Some(policy) => {
+                let route = AttestedRoute::new(Arc::clone(upstream), policy);
                 Channel::Attested(Arc::new(route))
             }
         };
         channels.insert(upstream.name.clone(), channel);
     }
     Ok(channels)
+}
+
+fn provider_policy(
+    config: &Config,
+    upstream: &Upstream,
+    format: Format,
+    name: &Path,
+) -> Result<RoutePolicy, SetupProblem> {
+    let found = config.providers.policies.get(name);
+    let policy = found.filter(|policy| policy.format() == format);
+    let policy = policy.ok_or_else(|| SetupProblem::NoProviderPolicy {
+        upstream: upstream.name.clone(),
+        policy: name.display().to_string(),
+    })?;
+    Ok(RoutePolicy::Provider(Box::new(policy.clone())))
 }
 
 fn check_tier(upstream: &Upstream, tiers: &BTreeMap<&str, Assurance>) -> Option<SetupProblem> {

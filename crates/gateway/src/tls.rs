@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper_rustls::ConfigBuilderExt as _;
 use proofroom_canonical::Digest;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
-        Resumption,
+        Resumption, VerifierBuilderError, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
@@ -30,6 +30,8 @@ enum Expectation {
 #[derive(Debug)]
 pub(crate) struct KeyVerifier {
     expectation: Expectation,
+    /// Who must certify the key besides.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
     seen: Mutex<Option<Digest>>,
     provider: Arc<CryptoProvider>,
 }
@@ -43,9 +45,21 @@ impl KeyVerifier {
         Arc::new(Self::new(Expectation::Exactly(spki)))
     }
 
+    /// This key, and only if a public authority certifies it for the host's name: for where no evidence
+    /// binds a key.
+    pub(crate) fn exactly_and_public(spki: Digest) -> Result<Arc<Self>, VerifierBuilderError> {
+        let mut verifier = Self::new(Expectation::Exactly(spki));
+        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let provider = Arc::clone(&verifier.provider);
+        let public = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        verifier.authorities = Some(public.build()?);
+        Ok(Arc::new(verifier))
+    }
+
     fn new(expectation: Expectation) -> Self {
         Self {
             expectation,
+            authorities: None,
             seen: Mutex::new(None),
             provider: Arc::new(ring::default_provider()),
         }
@@ -70,11 +84,14 @@ impl ServerCertVerifier for KeyVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some(public) = &self.authorities {
+            public.verify_server_cert(end_entity, intermediates, name, ocsp, now)?;
+        }
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let found = Digest::of(parsed.subject_public_key_info());
         match self.expectation {

@@ -21,6 +21,7 @@ use crate::{
     draft::Draft,
     prompt::Prompt,
     pump::{self, Arriving, Limits, Passed, Stop},
+    receipt,
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
     transport::UpstreamResponse,
@@ -96,7 +97,8 @@ pub(crate) async fn stream(
     reply: Reply,
 ) {
     let (parts, body) = response.into_parts();
-    let (framing, body) = (pump::framing(&parts), Arriving::new(body));
+    let framing = pump::framing(&parts);
+    let body = Arriving::new(body, &draft, framing);
     let exchange = Exchange {
         draft,
         translating,
@@ -174,7 +176,7 @@ impl<'a> Given<'a> {
     }
 }
 
-async fn events(mut exchange: Exchange, body: Arriving, reply: Reply) {
+async fn events(mut exchange: Exchange, mut body: Arriving, reply: Reply) {
     let limits = Limits::of(&exchange.draft.core.limits);
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
     let body_of_answer = AnswerBody::stream(receiver);
@@ -186,8 +188,10 @@ async fn events(mut exchange: Exchange, body: Arriving, reply: Reply) {
     let mut given = Given::new(&frames, limits.idle);
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
-        Ok(()) => pass(body, translator, &mut received, &mut given, limits).await,
+        Ok(()) => pass(&mut body, translator, &mut received, &mut given, limits).await,
     };
+    let status = exchange.parts.status;
+    let stop = receipt::settle(&mut exchange.draft, body, status, stop).await;
     if let Stop::Fault(fault) = stop {
         let refusal = fault.refusal();
         let (status, api) = (refusal.status.as_u16(), exchange.draft.opening.api);
@@ -196,13 +200,13 @@ async fn events(mut exchange: Exchange, body: Arriving, reply: Reply) {
     }
     let Passed { hasher, meter, .. } = received;
     exchange.note(hasher);
-    let (status, passed) = (exchange.parts.status, given.passed(meter));
+    let passed = given.passed(meter);
     pump::finish(exchange.draft, status, passed, stop, &frames).await;
 }
 
 /// Says events on until something ends it.
 async fn pass(
-    mut body: Arriving,
+    body: &mut Arriving,
     mut translator: StreamTranslator,
     received: &mut Passed,
     given: &mut Given<'_>,
@@ -238,7 +242,7 @@ async fn pass(
 }
 
 /// An answer of one document: read to its end, then said again.
-async fn whole(mut exchange: Exchange, body: Arriving, mut reply: Reply) {
+async fn whole(mut exchange: Exchange, mut body: Arriving, mut reply: Reply) {
     let mut limits = Limits::of(&exchange.draft.core.limits);
     limits.bytes = limits.bytes.min(MAX_ANSWER_BYTES as u64);
     let translation = exchange.translating.translation;
@@ -246,11 +250,18 @@ async fn whole(mut exchange: Exchange, body: Arriving, mut reply: Reply) {
     let collected = tokio::select! {
         biased;
         () = reply.closed() => None,
-        collected = collect(body, &mut received, limits) => Some(collected),
+        collected = collect(&mut body, &mut received, limits) => Some(collected),
     };
     let Passed { hasher, meter, .. } = received;
     exchange.note(hasher);
     let status = exchange.parts.status;
+    let collected = match collected {
+        Some(Ok(held)) => {
+            let proved = receipt::prove(&mut exchange.draft, body, status).await;
+            Some(proved.map(|()| held))
+        }
+        other => other,
+    };
     let said = match collected {
         None => {
             let (draft, refusal) = (exchange.draft, Refusal::broken());
@@ -293,7 +304,7 @@ async fn answer(exchange: Exchange, meter: ResponseMeter, said: Vec<u8>, reply: 
 }
 
 async fn collect(
-    mut body: Arriving,
+    body: &mut Arriving,
     received: &mut Passed,
     limits: Limits,
 ) -> Result<Zeroizing<Vec<u8>>, UpstreamFault> {

@@ -11,6 +11,7 @@ use crate::{
     draft::Draft,
     prompt::Prompt,
     pump::{self, Arriving, Limits, Passed, Stop, head},
+    receipt,
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
 };
@@ -43,6 +44,10 @@ pub(crate) async fn answer(
     };
     match read {
         Read::Whole(held) => {
+            let stop = receipt::settle(&mut draft, body, parts.status, Stop::End).await;
+            if stop != Stop::End {
+                return stopped(draft, parts, passed, stop, reply).await;
+            }
             let held = match &mut restorer {
                 Some(restorer) => restored(restorer, &held),
                 None => held,

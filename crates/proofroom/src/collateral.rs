@@ -18,6 +18,7 @@ use std::{
 
 use proofroom_canonical::json::{self, JsonError};
 use proofroom_evidence::{Collateral, EvidenceError, Fmspc, Quote};
+use proofroom_gateway::CollateralStore;
 
 /// The most bytes of one platform's collateral. Revocation lists are its bulk.
 const MAX_COLLATERAL_BYTES: usize = 512 * 1024;
@@ -77,6 +78,13 @@ impl CollateralSource {
             .map_err(CollateralError::Quote)?;
         let Self::Directory(directory) = self;
         read(&file_of(directory, facts.fmspc))
+    }
+}
+
+impl CollateralStore for CollateralSource {
+    fn of_platform(&self, platform: Fmspc) -> Option<Collateral> {
+        let Self::Directory(directory) = self;
+        read(&file_of(directory, platform)).ok()
     }
 }
 

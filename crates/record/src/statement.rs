@@ -467,13 +467,57 @@ pub enum Assurance {
         appraisal_policy: String,
         /// Digest of the appraisal policy.
         policy: Digest,
-        /// SHA-256 of the SubjectPublicKeyInfo of the connection, equal to the one in the evidence.
+        /// SHA-256 of the SubjectPublicKeyInfo of the connection, equal to the one in the evidence unless
+        /// a provider's check `tls-key` was not made.
         tls_spki: Digest,
         /// When it was appraised.
         appraised: Timestamp,
         /// When the appraisal ceases to hold.
         expires: Timestamp,
+        /// Present where the evidence is in a provider's own format (`docs/spec/upstreams.md`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<ProviderFacts>,
     },
+}
+
+/// What was checked of a provider's own evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderFacts {
+    /// Whose format, such as `near-ai`.
+    pub format: String,
+    /// Every check, in order.
+    pub checks: Vec<CheckFact>,
+}
+
+/// A named check with what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckFact {
+    /// What it is about and its name, such as `model-0: gpu`.
+    pub check: String,
+    /// `pass` or `not-evaluated`: nothing is accepted with a check that failed.
+    pub outcome: String,
+    /// Why it was not made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// A provider's signature over one answer, as the gateway verified it: the digests in `text` are those of
+/// the bytes that were forwarded and of those that came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Whose machine signed, such as `gateway` or `model-0`.
+    pub signer: String,
+    /// `ecdsa` (secp256k1, EIP-191) or `ed25519`.
+    pub algorithm: String,
+    /// The address or key, in hex, that the machine's quote binds.
+    pub key: String,
+    /// What was signed.
+    pub text: String,
+    /// The signature in hex.
+    pub signature: String,
 }
 
 /// What came back.
@@ -493,6 +537,9 @@ pub struct ModelResponse {
     /// says none, and in records of a time that did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<AnsweredBy>,
+    /// The provider's signature over it; absent where none is asked for, or none was there to verify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 /// Which model an upstream says answered, against the one that it was asked for. Its word; the name itself is text

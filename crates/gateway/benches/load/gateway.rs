@@ -130,6 +130,7 @@ attestation = {{ kind = "none" }}
         classification,
         upstreams: UpstreamsConfig::parse(&upstreams, &SystemSecrets).unwrap(),
         appraisal: BTreeMap::new(),
+        providers: proofroom_gateway::Providers::default(),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

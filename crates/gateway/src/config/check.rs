@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
 use globset::{Glob, GlobMatcher};
 use http::Uri;
 use proofroom_canonical::Sensitive;
+use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
 use serde::Deserialize;
 
@@ -70,6 +71,26 @@ enum RawKey {
 enum RawAttestation {
     None,
     ProofroomUpstream { appraisal_policy: PathBuf },
+    NearAi { provider_policy: PathBuf },
+    Dstack { provider_policy: PathBuf },
+}
+
+impl RawAttestation {
+    const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    fn read(self) -> AttestationRequirement {
+        let provider = |format, policy| AttestationRequirement::Provider { format, policy };
+        match self {
+            Self::None => AttestationRequirement::None,
+            Self::ProofroomUpstream { appraisal_policy } => {
+                AttestationRequirement::ProofroomUpstream { appraisal_policy }
+            }
+            Self::NearAi { provider_policy } => provider(Format::NearAi, provider_policy),
+            Self::Dstack { provider_policy } => provider(Format::Dstack, provider_policy),
+        }
+    }
 }
 
 /// Collects the problems of one upstream.
@@ -179,12 +200,7 @@ fn read_one(
         region: raw.region,
         retention: raw.retention,
         source: raw.source,
-        attestation: match raw.attestation {
-            RawAttestation::None => AttestationRequirement::None,
-            RawAttestation::ProofroomUpstream { appraisal_policy } => {
-                AttestationRequirement::ProofroomUpstream { appraisal_policy }
-            }
-        },
+        attestation: raw.attestation.read(),
         globs,
     });
     (upstream, problems.found)
@@ -231,11 +247,21 @@ fn check_words(raw: &RawUpstream, problems: &mut Problems) {
 }
 
 fn check_promises(raw: &RawUpstream, problems: &mut Problems) {
-    let attested = matches!(raw.attestation, RawAttestation::ProofroomUpstream { .. });
+    let attested = !raw.attestation.is_none();
     if raw.tier == TEE_TIER && !attested {
         problems.add(
             "tee-without-attestation",
-            "tier `tee` needs `attestation.kind = \"proofroom-upstream\"` and an appraisal policy",
+            "tier `tee` needs an `attestation.kind` other than `none`, and its policy",
+        );
+    }
+    let of_provider = matches!(
+        raw.attestation,
+        RawAttestation::NearAi { .. } | RawAttestation::Dstack { .. }
+    );
+    if of_provider && raw.apis.iter().any(|api| *api != UpstreamApi::Chat) {
+        problems.add(
+            "provider-apis",
+            "receipts of providers are read for `chat` alone; other formats are translated into it",
         );
     }
     let contract = raw.retention.contract.trim();
@@ -329,7 +355,7 @@ pub(super) fn base_url(text: &str, paths: &Paths) -> Result<BaseUrl, &'static st
 }
 
 fn check_transport(raw: &RawUpstream, base_url: &BaseUrl, problems: &mut Problems) {
-    let attested = matches!(raw.attestation, RawAttestation::ProofroomUpstream { .. });
+    let attested = !raw.attestation.is_none();
     if base_url.transport == Transport::Tls {
         return;
     }

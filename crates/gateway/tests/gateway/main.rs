@@ -24,6 +24,8 @@ mod passing;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod provider;
+#[cfg(test)]
 mod redaction;
 #[cfg(test)]
 mod shadow;

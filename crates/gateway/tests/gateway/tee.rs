@@ -75,7 +75,7 @@ impl TeeUpstream {
 }
 
 /// A fresh TLS key with a certificate that no authority signed.
-fn identity() -> (Arc<ServerConfig>, Digest) {
+pub fn identity() -> (Arc<ServerConfig>, Digest) {
     use rcgen::PublicKeyData as _;
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["tee.test".to_owned()])

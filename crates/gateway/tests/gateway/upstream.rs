@@ -44,6 +44,8 @@ pub enum Reply {
 }
 
 pub type Evidence = Arc<Mutex<Box<dyn Fn(&str) -> (u16, Vec<u8>) + Send + Sync>>>;
+/// Answers what else the upstream is asked for, by target and headers.
+pub type Gets = Arc<Mutex<Box<dyn Fn(&str, &HeaderMap) -> Option<(u16, Vec<u8>)> + Send + Sync>>>;
 pub type Tls = Arc<Mutex<Arc<ServerConfig>>>;
 
 pub struct FakeUpstream {
@@ -51,6 +53,7 @@ pub struct FakeUpstream {
     pub seen: mpsc::UnboundedReceiver<Seen>,
     pub replies: Arc<Mutex<VecDeque<Reply>>>,
     pub evidence: Evidence,
+    pub gets: Gets,
     drop_connections: mpsc::Sender<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -68,10 +71,12 @@ impl FakeUpstream {
         let (tell, seen) = mpsc::unbounded_channel();
         let replies = Arc::new(Mutex::new(VecDeque::new()));
         let evidence: Evidence = Arc::new(Mutex::new(Box::new(|_| (404, Vec::new()))));
+        let gets: Gets = Arc::new(Mutex::new(Box::new(|_, _| None)));
         let state = State {
             tell,
             replies: Arc::clone(&replies),
             evidence: Arc::clone(&evidence),
+            gets: Arc::clone(&gets),
         };
         let (drop_connections, asked) = mpsc::channel(1);
         Self {
@@ -79,6 +84,7 @@ impl FakeUpstream {
             seen,
             replies,
             evidence,
+            gets,
             drop_connections,
             serving: tokio::spawn(serve(listener, tls, state, asked)),
         }
@@ -121,6 +127,7 @@ struct State {
     tell: mpsc::UnboundedSender<Seen>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
     evidence: Evidence,
+    gets: Gets,
 }
 
 async fn serve(
@@ -172,6 +179,11 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
         assert!(!parts.headers.contains_key("authorization"));
         let (status, document) = state.evidence.lock().unwrap()(nonce);
         return Ok(whole(status, "application/json", document.into()));
+    }
+    let asked = state.gets.lock().unwrap()(&target, &parts.headers);
+    if let Some(answer) = asked {
+        assert!(body.collect().await.unwrap().to_bytes().is_empty());
+        return Ok(whole(answer.0, "application/json", answer.1.into()));
     }
     // a broken-off request tells nothing
     let Ok(body) = body.collect().await else {

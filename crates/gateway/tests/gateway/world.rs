@@ -16,9 +16,9 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Sensitive, SessionId, Timestamp, json};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, Config, Gateway, Limits, RecordSink,
-    RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission, SystemEntropy,
-    UpstreamsConfig, config::SecretSource,
+    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, Config, Gateway, Limits, Providers,
+    RecordSink, RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission,
+    SystemEntropy, UpstreamsConfig, config::SecretSource,
 };
 use proofroom_record::{
     dsse::Envelope,
@@ -225,6 +225,7 @@ pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_796_083_200);
 pub struct Options {
     pub upstreams: String,
     pub appraisal: String,
+    pub providers: Providers,
     pub limits: Limits,
     /// Text of `classification.toml`.
     pub classification: String,
@@ -237,6 +238,7 @@ impl Options {
         Self {
             upstreams,
             appraisal: crate::tee::policy(),
+            providers: Providers::default(),
             limits: Limits::default(),
             classification: CLASSIFICATION.to_owned(),
             shadow: None,
@@ -267,6 +269,20 @@ impl World {
             events,
             records,
         }
+    }
+
+    /// Codes of what keeps a gateway of these options from starting.
+    pub fn problems(options: &Options) -> Vec<&'static str> {
+        let (records, _) = mpsc::unbounded_channel();
+        let sink = MemorySink {
+            records,
+            broken: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        };
+        let clock = Arc::new(TestClock(AtomicI64::new(0)));
+        let config = config(options, &clock, &Arc::new(sink), &Arc::default());
+        let problems = Gateway::new(config).unwrap_err();
+        problems.iter().map(SetupProblem::code).collect()
     }
 
     pub fn caller(&self, number: u8) -> Arc<Caller> {
@@ -354,6 +370,7 @@ fn config(
         shadow,
         upstreams: UpstreamsConfig::parse(&options.upstreams, &Secrets).unwrap(),
         appraisal: BTreeMap::from([(PathBuf::from("appraisal.toml"), appraisal)]),
+        providers: options.providers.clone(),
         signing_key: key(),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy),
@@ -365,20 +382,7 @@ fn config(
 
 /// Codes of what keeps a gateway with these upstreams from starting.
 pub fn setup_codes(upstreams: &str) -> Vec<&'static str> {
-    let (records, _) = mpsc::unbounded_channel();
-    let sink = MemorySink {
-        records,
-        broken: AtomicBool::new(false),
-        full: AtomicBool::new(false),
-    };
-    let config = config(
-        &Options::of(upstreams.to_owned()),
-        &Arc::new(TestClock(AtomicI64::new(0))),
-        &Arc::new(sink),
-        &Arc::default(),
-    );
-    let problems = Gateway::new(config).unwrap_err();
-    problems.iter().map(SetupProblem::code).collect()
+    World::problems(&Options::of(upstreams.to_owned()))
 }
 
 pub fn key() -> SigningKey {

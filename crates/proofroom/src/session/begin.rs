@@ -13,7 +13,8 @@ use proofroom_canonical::{Digest, Nonce, SessionId};
 use proofroom_confine::{FileAudit, Loopback};
 use proofroom_egress_broker::{Broker, SystemResolver};
 use proofroom_gateway::{
-    Config, Gateway, Limits as GatewayLimits, RunEvent, RunObserver, SystemClock, SystemEntropy,
+    Config, Gateway, Limits as GatewayLimits, Providers, RunEvent, RunObserver, SystemClock,
+    SystemEntropy,
     config::{AttestationRequirement, Upstream},
 };
 use proofroom_record::{
@@ -325,6 +326,7 @@ fn gateway(
         shadow: policies.shadow,
         upstreams: policies.upstreams,
         appraisal: BTreeMap::from([(PathBuf::from(APPRAISAL), policies.appraisal)]),
+        providers: Providers::default(),
         signing_key: deployment.keys.gateway().clone(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
@@ -369,7 +371,8 @@ fn described(upstream: &Upstream) -> String {
     };
     let behind = match &upstream.attestation {
         AttestationRequirement::None => "a contract and no evidence",
-        AttestationRequirement::ProofroomUpstream { .. } => "evidence, verified before each use",
+        AttestationRequirement::ProofroomUpstream { .. }
+        | AttestationRequirement::Provider { .. } => "evidence, verified before each use",
     };
     format!(
         "{} ({source}), tier {}, behind it {behind}",

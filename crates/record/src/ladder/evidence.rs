@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use proofroom_canonical::{Digest, Timestamp};
 
-use super::{Failure, Made, room, seam, signatures::Records};
+use super::{Blame, Failure, Made, room, seam, signatures::Records};
 use crate::{
     bundle::BundleParts,
     statement::{Assurance, Binding, ModelRun},
@@ -21,6 +21,8 @@ struct Use<'a> {
     appraised: Timestamp,
     expires: Timestamp,
     sent: Timestamp,
+    /// Whether its evidence is in a provider's own format.
+    foreign: bool,
 }
 
 fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
@@ -36,6 +38,7 @@ fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
                 appraised,
                 expires,
                 appraisal_policy,
+                provider,
             } => Some(Use {
                 run,
                 evidence: *evidence,
@@ -45,6 +48,7 @@ fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
                 appraised: *appraised,
                 expires: *expires,
                 sent: upstream.sent,
+                foreign: provider.is_some(),
             }),
         }
     })
@@ -83,6 +87,10 @@ pub(super) fn verify_at_use(
     let mut appraised: BTreeMap<(Digest, Timestamp), seam::Appraised> = BTreeMap::new();
     let mut count = 0usize;
     for used in uses(records) {
+        if used.foreign {
+            let cause = format!("`{}` rests on a provider's own format", used.run.run);
+            return Err(Failure::refused("evidence-format", cause).blamed(Blame::Unsupported));
+        }
         let document = documents.get(&used.evidence).ok_or_else(|| {
             let cause = format!(
                 "evidence {} of `{}` is not in the bundle",

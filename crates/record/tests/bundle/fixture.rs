@@ -414,6 +414,7 @@ fn model_runs(digest: Digest, binding: &Binding, evidence: &[u8], attested: bool
         tls_spki: upstream_spki(),
         appraised: at(10),
         expires: at(300),
+        provider: None,
     };
     let second = if attested {
         ("tee", proved)
@@ -500,6 +501,7 @@ fn served(
                 input: 100,
                 output: 50,
             }),
+            receipt: None,
         }),
         translated: None,
         status: RunStatus::Complete,

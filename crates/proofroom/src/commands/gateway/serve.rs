@@ -12,12 +12,16 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
 use proofroom::{
+    collateral::CollateralSource,
     keys::DeploymentKeys,
     policies::{APPRAISAL, PolicySet, UpstreamSource},
     state::StateDir,
 };
 use proofroom_attester::{TsmAttester, TsmPaths};
 use proofroom_evidence::ReportData;
+use proofroom_gateway::{
+    ProviderPolicy, Providers, UpstreamsConfig, config::AttestationRequirement,
+};
 use proofroom_gateway_server::{
     Config, Parts, Prices, Server,
     identity::{Attester, Standing},
@@ -118,6 +122,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         Some(path) => Prices::parse(&read(path)?)
             .map_err(|problem| Failure::new(USAGE, problem.code(), problem))?,
     };
+    let providers = providers(&config, &policies.upstreams)?;
     Ok(Parts {
         policies: GatewayPolicies {
             classification: digests.classification,
@@ -129,6 +134,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         routing: policies.routing,
         upstreams: policies.upstreams,
         appraisal: BTreeMap::from([(PathBuf::from(APPRAISAL), policies.appraisal)]),
+        providers,
         prices,
         signing_key: keys.gateway().clone(),
         log,
@@ -140,6 +146,31 @@ fn parts(config: Config) -> Result<Parts, Failure> {
             ..config
         },
     })
+}
+
+/// The policies for providers lie beside the other policies, or else beside the upstreams file.
+fn providers(config: &Config, upstreams: &UpstreamsConfig) -> Result<Providers, Failure> {
+    let beside = config.upstreams.as_deref().and_then(Path::parent);
+    let directory = config.policy.as_deref().or(beside);
+    let directory = directory.unwrap_or(Path::new("."));
+    let mut providers = Providers::default();
+    for upstream in upstreams.iter() {
+        let AttestationRequirement::Provider { policy: name, .. } = &upstream.attestation else {
+            continue;
+        };
+        let text = read(&directory.join(name))?;
+        let sibling = |name: &str| read(&directory.join(name)).ok();
+        let file = name.display().to_string();
+        let policy = ProviderPolicy::parse(&text, &file, &sibling).map_err(|problems| {
+            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Failure::new(USAGE, "provider-policy", anyhow::anyhow!(words.join("\n")))
+        })?;
+        providers.policies.insert(name.clone(), policy);
+    }
+    if let Some(directory) = &config.collateral {
+        providers.collateral = Arc::new(CollateralSource::Directory(directory.clone()));
+    }
+    Ok(providers)
 }
 
 /// Evidence where the kernel makes any; elsewhere, why not.

@@ -1,0 +1,190 @@
+//! Receipts of providers for single answers: what passes of an answer is hashed as it arrived, the
+//! provider is asked for its signature over it, and an answer without one that verifies is none.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use proofroom_canonical::{Digest, Hasher};
+use proofroom_llm::Framing;
+use proofroom_provider::{MAX_RECEIPT_BYTES, VerifiedProvider, VerifiedReceipt, verify_receipt};
+use proofroom_record::statement::Receipt;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    attested::{AttestedRoute, Verified},
+    config::is_segment,
+    draft::Draft,
+    headers, provider,
+    pump::{Arriving, Stop},
+    refusal::UpstreamFault,
+};
+
+/// The most bytes of an answer in which its id is looked for: all of a document, the first events of a
+/// stream.
+const HEAD_BYTES: usize = 1024 * 1024;
+/// How often a receipt is asked for that is not there yet, and how long it is waited in between: providers
+/// sign when an answer has ended.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long one answer to that may take.
+const ASKING: Duration = Duration::from_secs(10);
+
+/// A verified provider whose answers need receipts.
+pub(crate) struct Signed {
+    route: Arc<AttestedRoute>,
+    verified: Arc<Verified>,
+}
+
+impl Signed {
+    pub(crate) fn of(route: Arc<AttestedRoute>, verified: Arc<Verified>) -> Option<Self> {
+        verified.signs_answers()?;
+        Some(Self { route, verified })
+    }
+}
+
+/// What arrived of an answer.
+pub(crate) struct Tap {
+    framing: Framing,
+    hasher: Hasher,
+    head: Zeroizing<Vec<u8>>,
+}
+
+impl Tap {
+    pub(crate) fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            hasher: Hasher::new(),
+            head: Zeroizing::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn take(&mut self, chunk: &[u8]) {
+        self.hasher.update(chunk);
+        let room = HEAD_BYTES.saturating_sub(self.head.len());
+        self.head
+            .extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+    }
+
+    /// The id that the provider gave the answer.
+    fn id(&self) -> Option<String> {
+        let id = match self.framing {
+            Framing::Json => id_in(&self.head),
+            Framing::EventStream => {
+                let mut lines = self.head.split(|byte| *byte == b'\n');
+                lines.find_map(|line| id_in(line.strip_prefix(b"data:")?))
+            }
+        };
+        id.filter(|id| is_segment(id))
+    }
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+}
+
+fn id_in(json: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Named>(json)
+        .ok()
+        .map(|named| named.id)
+}
+
+/// Why the flow of an answer ended, once its receipt was asked for: a fault where that is not in order.
+pub(crate) async fn settle(
+    draft: &mut Draft,
+    body: Arriving,
+    status: StatusCode,
+    stop: Stop,
+) -> Stop {
+    if stop != Stop::End {
+        return stop;
+    }
+    match prove(draft, body, status).await {
+        Ok(()) => Stop::End,
+        Err(fault) => Stop::Fault(fault),
+    }
+}
+
+/// Gets and verifies the receipt of an answer that came to its end, where one is required. An error of the
+/// provider's needs none.
+pub(crate) async fn prove(
+    draft: &mut Draft,
+    body: Arriving,
+    status: StatusCode,
+) -> Result<(), UpstreamFault> {
+    let tap = body.into_tap();
+    let (Some(signed), Some(tap)) = (&draft.signed, tap) else {
+        return Ok(());
+    };
+    let (true, Some(request)) = (status.is_success(), draft.request.forwarded) else {
+        return Ok(());
+    };
+    let proved = match signed.verified.signs_answers() {
+        Some(provider) => ask(signed, provider, tap, request).await,
+        None => Err("receipt-not-served"),
+    };
+    match proved {
+        Ok(receipt) => {
+            draft.receipt = Some(written(&receipt));
+            Ok(())
+        }
+        Err(code) => {
+            signed
+                .route
+                .receipt_refused(&draft.core, &signed.verified, code);
+            Err(UpstreamFault::Receipt(code))
+        }
+    }
+}
+
+async fn ask(
+    signed: &Signed,
+    provider: &VerifiedProvider,
+    tap: Tap,
+    request: Digest,
+) -> Result<VerifiedReceipt, &'static str> {
+    let id = tap.id().ok_or("receipt-no-id")?;
+    let path = provider::receipt_path(provider.model(), &id);
+    let served = fetch(signed, &path).await.ok_or("receipt-not-served")?;
+    verify_receipt(&served, provider, request, tap.hasher.finish()).map_err(|error| error.code())
+}
+
+async fn fetch(signed: &Signed, path: &str) -> Option<Bytes> {
+    for tried in 0..TRIES {
+        if tried > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        match tokio::time::timeout(ASKING, once(signed, path)).await {
+            Ok(Some((StatusCode::OK, receipt))) => return Some(receipt),
+            Ok(Some((StatusCode::NOT_FOUND, _))) => {}
+            Ok(Some(_) | None) | Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Over a connection to the verified key, as the request was sent.
+async fn once(signed: &Signed, path: &str) -> Option<(StatusCode, Bytes)> {
+    let upstream = signed.route.upstream();
+    let uri = upstream.base_url.join(path).ok()?;
+    let mut request = Request::new(Full::new(Bytes::new()));
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers::to_upstream(&HeaderMap::new(), &upstream.credential).ok()?;
+    let answer = signed.verified.client().request(request).await.ok()?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_RECEIPT_BYTES);
+    Some((status, body.collect().await.ok()?.to_bytes()))
+}
+
+fn written(receipt: &VerifiedReceipt) -> Receipt {
+    Receipt {
+        signer: receipt.signer().to_string(),
+        algorithm: receipt.key().algorithm().to_owned(),
+        key: receipt.key().to_string(),
+        text: receipt.text().to_owned(),
+        signature: receipt.signature().to_owned(),
+    }
+}
