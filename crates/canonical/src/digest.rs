@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use crate::lower_hex;
+
 /// A SHA-256 digest. Written as `sha256:<hex>`; no other form is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -56,14 +58,9 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let refuse = || DigestError(text.chars().take(80).collect());
-        let digits = text.strip_prefix("sha256:").ok_or_else(refuse)?;
-        if digits.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(refuse());
-        }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(digits, &mut bytes).map_err(|_| refuse())?;
-        Ok(Self(bytes))
+        let digits = text.strip_prefix("sha256:");
+        let bytes = digits.and_then(lower_hex).map(Self);
+        bytes.ok_or_else(|| DigestError(text.chars().take(80).collect()))
     }
 }
 

@@ -5,12 +5,21 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::lower_hex;
+
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{found}` is not an identifier of the form `{prefix}_<32 lower-case hex digits>`")]
 pub struct IdError {
     prefix: &'static str,
     found: String,
+}
+
+impl IdError {
+    fn of(prefix: &'static str, text: &str) -> Self {
+        let found = text.chars().take(80).collect();
+        Self { prefix, found }
+    }
 }
 
 macro_rules! identifier {
@@ -74,18 +83,10 @@ identifier!(
 );
 
 fn parse(prefix: &'static str, text: &str) -> Result<[u8; 16], IdError> {
-    let refuse = || IdError {
-        prefix,
-        found: text.chars().take(80).collect(),
-    };
-    let digits = text
-        .strip_prefix(prefix)
-        .and_then(|rest| rest.strip_prefix('_'))
-        .filter(|digits| !digits.bytes().any(|b| b.is_ascii_uppercase()))
-        .ok_or_else(refuse)?;
-    let mut bytes = [0; 16];
-    hex::decode_to_slice(digits, &mut bytes).map_err(|_| refuse())?;
-    Ok(bytes)
+    let digits = text.strip_prefix(prefix);
+    let digits = digits.and_then(|rest| rest.strip_prefix('_'));
+    let bytes = digits.and_then(lower_hex);
+    bytes.ok_or_else(|| IdError::of(prefix, text))
 }
 
 /// 32 random bytes that a verifier chose, to be found again inside fresh evidence (RFC 9334 §10).
@@ -122,16 +123,8 @@ impl FromStr for Nonce {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let refuse = || IdError {
-            prefix: "nonce",
-            found: text.chars().take(80).collect(),
-        };
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(refuse());
-        }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| refuse())?;
-        Ok(Self(bytes))
+        let bytes = lower_hex(text).map(Self);
+        bytes.ok_or_else(|| IdError::of("nonce", text))
     }
 }
 

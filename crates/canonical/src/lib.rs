@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod digest;
+mod hexadecimal;
 mod id;
 pub mod json;
 mod level;
@@ -11,6 +12,7 @@ mod sensitive;
 mod time;
 
 pub use digest::{Digest, DigestError, Hasher};
+pub use hexadecimal::lower_hex;
 pub use id::{IdError, Nonce, RunId, SessionId};
 pub use level::{EvidenceLevel, IsolationLevel};
 pub use sensitive::Sensitive;

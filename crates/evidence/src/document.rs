@@ -69,17 +69,14 @@ impl EvidenceDocument {
     pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         let raw: Raw = json::parse(bytes, MAX_DOCUMENT_BYTES).map_err(EvidenceError::Document)?;
         if raw.format != FORMAT {
-            return Err(EvidenceError::Member {
-                member: "format",
-                problem: "is not `proofroom.upstream-evidence.v1`",
-            });
+            return Err(EvidenceError::Member(
+                "format",
+                "is not `proofroom.upstream-evidence.v1`",
+            ));
         }
         let quote = STANDARD
             .decode(&raw.quote)
-            .map_err(|_| EvidenceError::Member {
-                member: "quote",
-                problem: "is not canonical padded base64",
-            })?;
+            .map_err(|_| EvidenceError::Member("quote", "is not canonical padded base64"))?;
         if quote.len() > MAX_QUOTE_BYTES {
             return Err(EvidenceError::QuoteTooLarge {
                 have: quote.len(),
@@ -103,10 +100,8 @@ impl EvidenceDocument {
         quote: &[u8],
         collateral: &Collateral,
     ) -> Result<Vec<u8>, EvidenceError> {
-        let statement = std::str::from_utf8(statement).map_err(|_| EvidenceError::Member {
-            member: "statement",
-            problem: "is not UTF-8",
-        })?;
+        let statement = std::str::from_utf8(statement)
+            .map_err(|_| EvidenceError::Member("statement", "is not UTF-8"))?;
         json::to_bytes(&Raw {
             format: FORMAT.to_owned(),
             statement: statement.to_owned(),

@@ -14,38 +14,20 @@ pub enum EvidenceError {
         /// The most bytes a quote may have.
         max: usize,
     },
-    /// A part of the quote ends before its length says so.
-    #[error("quote ends inside its `{part}`")]
-    QuoteTruncated {
-        /// The part that is cut, in the names of Intel's DCAP quote specification.
-        part: &'static str,
-    },
-    /// Bytes follow where none may.
-    #[error("`{part}` of the quote is followed by {count} bytes that do not belong to it")]
-    QuoteTrailingBytes {
-        /// The part after which bytes follow.
-        part: &'static str,
-        /// How many follow.
-        count: usize,
-    },
-    /// A field holds a value that a TDX quote cannot have.
-    #[error("`{field}` of the quote is {value}, which a TDX quote does not have")]
-    QuoteField {
-        /// The field, in the names of Intel's DCAP quote specification.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-    },
-    /// Unsupported: a kind of quote that this program does not read.
-    #[error("`{field}` {value} of the quote is not supported, use {supported}")]
-    QuoteUnsupported {
-        /// The field that names the kind.
-        field: &'static str,
-        /// What it holds.
-        value: u32,
-        /// What would be read.
-        supported: &'static str,
-    },
+    /// This part of the quote, in the names of Intel's DCAP quote specification, ends before its length
+    /// says so.
+    #[error("quote ends inside its `{0}`")]
+    QuoteTruncated(&'static str),
+    /// After this part of the quote so many bytes follow where none may.
+    #[error("`{0}` of the quote is followed by {1} bytes that do not belong to it")]
+    QuoteTrailingBytes(&'static str, usize),
+    /// This field holds a value that a TDX quote cannot have.
+    #[error("`{0}` of the quote is {1}, which a TDX quote does not have")]
+    QuoteField(&'static str, u32),
+    /// Unsupported: a kind of quote that this program does not read. The field that names the kind, what
+    /// it holds, and what would be read.
+    #[error("`{0}` {1} of the quote is not supported, use {2}")]
+    QuoteUnsupported(&'static str, u32, &'static str),
     /// The quote's PCK certificate chain is not PEM certificates.
     #[error("PCK certificate chain of the quote cannot be read: {0}")]
     PckChain(&'static str),
@@ -55,14 +37,9 @@ pub enum EvidenceError {
     /// The document is not the strict JSON that it must be.
     #[error("evidence document refused")]
     Document(#[source] JsonError),
-    /// A member of the document cannot be used.
-    #[error("member `{member}` of the evidence document {problem}")]
-    Member {
-        /// The member's name.
-        member: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    /// This member of the document cannot be used; what is wrong with it.
+    #[error("member `{0}` of the evidence document {1}")]
+    Member(&'static str, &'static str),
     /// The statement is not the strict JSON that it must be.
     #[error("keyset statement refused")]
     Statement(#[source] JsonError),
@@ -80,14 +57,14 @@ impl EvidenceError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::QuoteTooLarge { .. } => "quote-too-large",
-            Self::QuoteTruncated { .. } => "quote-truncated",
-            Self::QuoteTrailingBytes { .. } => "quote-trailing-bytes",
-            Self::QuoteField { .. } => "quote-field",
-            Self::QuoteUnsupported { .. } => "quote-unsupported",
+            Self::QuoteTruncated(_) => "quote-truncated",
+            Self::QuoteTrailingBytes(..) => "quote-trailing-bytes",
+            Self::QuoteField(..) => "quote-field",
+            Self::QuoteUnsupported(..) => "quote-unsupported",
             Self::PckChain(_) => "pck-chain-malformed",
             Self::PckExtension(_) => "pck-extension-malformed",
             Self::Document(_) => "document-malformed",
-            Self::Member { .. } => "document-member",
+            Self::Member(..) => "document-member",
             Self::Statement(_) => "statement-malformed",
             Self::StatementPurpose(_) => "statement-purpose",
             Self::StatementNotCanonical => "statement-not-canonical",

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, lower_hex};
 
 use crate::{EvidenceError, PckFacts, pck};
 
@@ -16,10 +16,14 @@ pub const REPORT_DATA_BYTES: usize = 64;
 
 /// Zero bytes that quoting services append to fill their buffer (70 seen); more is not a quote.
 const MAX_PADDING: usize = 128;
-const TEE_TYPE_TDX: u32 = 0x81;
-const KEY_TYPE_ECDSA_P256: u16 = 2;
-const CERT_TYPE_QE_REPORT: u16 = 6;
-const CERT_TYPE_PCK_CHAIN: u16 = 5;
+/// A number, and what a person calls it.
+type Supported = (u32, &'static str);
+
+const TEE_TYPE_TDX: Supported = (0x81, "0x81 (TDX)");
+const KEY_TYPE_ECDSA_P256: Supported = (2, "2 (ECDSA P-256)");
+const CERT_TYPE_QE_REPORT: Supported = (6, CERT_TYPES);
+const CERT_TYPE_PCK_CHAIN: Supported = (5, CERT_TYPES);
+const CERT_TYPES: &str = "6 holding 5 (PCK certificate chain)";
 const HEADER_BYTES: usize = 48;
 
 /// The quote format's version.
@@ -90,16 +94,11 @@ impl std::str::FromStr for Measurement {
     type Err = EvidenceError;
 
     fn from_str(text: &str) -> Result<Self, EvidenceError> {
-        let refuse = || EvidenceError::Member {
-            member: "measurement",
-            problem: "is not 96 lower-case hex digits",
-        };
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(refuse());
-        }
-        let mut bytes = [0; 48];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| refuse())?;
-        Ok(Self(bytes))
+        let bytes = lower_hex(text).map(Self);
+        bytes.ok_or(EvidenceError::Member(
+            "measurement",
+            "is not 96 lower-case hex digits",
+        ))
     }
 }
 
@@ -288,8 +287,7 @@ impl Quote {
                 max: MAX_QUOTE_BYTES,
             });
         }
-        let cut = |part| EvidenceError::QuoteTruncated { part };
-        let mut reader = Reader::new(bytes, "header", cut);
+        let mut reader = Reader::new(bytes, "header", EvidenceError::QuoteTruncated);
         let version = parse_header(&mut reader)?;
         let body = match version {
             QuoteVersion::V4 => BodyKind::Td10,
@@ -368,44 +366,26 @@ fn parse_header(reader: &mut Reader<'_>) -> Result<QuoteVersion, EvidenceError> 
         5 => QuoteVersion::V5,
         other => return Err(unsupported("version", other.into(), "version 4 or 5")),
     };
-    let key_type = reader.u16()?;
-    if key_type != KEY_TYPE_ECDSA_P256 {
-        return Err(unsupported(
-            "attestation key type",
-            key_type.into(),
-            "2 (ECDSA P-256)",
-        ));
-    }
-    let tee_type = reader.u32()?;
-    if tee_type != TEE_TYPE_TDX {
-        return Err(unsupported("TEE type", tee_type, "0x81 (TDX)"));
-    }
+    let key_type = reader.u16()?.into();
+    expect("attestation key type", key_type, KEY_TYPE_ECDSA_P256)?;
+    expect("TEE type", reader.u32()?, TEE_TYPE_TDX)?;
     // QE and PCE SVN, QE vendor and user data: signed, judged with the certificates
     reader.take(HEADER_BYTES - 8)?;
     Ok(version)
 }
 
 fn parse_body_kind(reader: &mut Reader<'_>) -> Result<BodyKind, EvidenceError> {
+    const KNOWN: &str = "2 (TD 1.0) or 3 (TD 1.5)";
     reader.at("body descriptor");
     let body = match reader.u16()? {
         2 => BodyKind::Td10,
         3 => BodyKind::Td15,
-        other => {
-            return Err(unsupported(
-                "body type",
-                other.into(),
-                "2 (TD 1.0) or 3 (TD 1.5)",
-            ));
-        }
+        other => return Err(unsupported("body type", other.into(), KNOWN)),
     };
-    let size = reader.u32()?;
-    if size != body.size() {
-        return Err(EvidenceError::QuoteField {
-            field: "body size",
-            value: size.to_string(),
-        });
+    match reader.u32()? {
+        size if size == body.size() => Ok(body),
+        other => Err(EvidenceError::QuoteField("body size", other)),
     }
-    Ok(body)
 }
 
 fn parse_td_report(reader: &mut Reader<'_>, body: BodyKind) -> Result<TdClaims, EvidenceError> {
@@ -460,17 +440,17 @@ fn parse_signature_data(reader: &mut Reader<'_>) -> Result<Vec<u8>, EvidenceErro
     Ok(chain)
 }
 
-fn expect_type(reader: &mut Reader<'_>, wanted: u16) -> Result<(), EvidenceError> {
-    reader.at("certification data");
-    let found = reader.u16()?;
-    if found == wanted {
-        return Ok(());
+/// The number in `field` must be the one that is supported.
+fn expect(field: &'static str, found: u32, wanted: Supported) -> Result<(), EvidenceError> {
+    match found == wanted.0 {
+        true => Ok(()),
+        false => Err(unsupported(field, found, wanted.1)),
     }
-    Err(unsupported(
-        "certification data type",
-        found.into(),
-        "6 holding 5 (PCK certificate chain)",
-    ))
+}
+
+fn expect_type(reader: &mut Reader<'_>, wanted: Supported) -> Result<(), EvidenceError> {
+    reader.at("certification data");
+    expect("certification data type", reader.u16()?.into(), wanted)
 }
 
 /// Refuses bytes that are left over, but for so many zeros.
@@ -479,18 +459,12 @@ fn refuse_trailing(reader: &Reader<'_>, padding: usize) -> Result<(), EvidenceEr
     if rest.len() <= padding && rest.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    Err(EvidenceError::QuoteTrailingBytes {
-        part: reader.part(),
-        count: rest.len(),
-    })
+    let (part, count) = (reader.part(), rest.len());
+    Err(EvidenceError::QuoteTrailingBytes(part, count))
 }
 
 const fn unsupported(field: &'static str, value: u32, supported: &'static str) -> EvidenceError {
-    EvidenceError::QuoteUnsupported {
-        field,
-        value,
-        supported,
-    }
+    EvidenceError::QuoteUnsupported(field, value, supported)
 }
 
 #[cfg(test)]

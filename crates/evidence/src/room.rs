@@ -117,10 +117,10 @@ impl RoomEvidence {
         let raw: RawEvidence =
             json::parse(text.as_bytes(), MAX_ROOM_EVIDENCE_BYTES).map_err(RoomError::Evidence)?;
         if raw.format != ROOM_EVIDENCE_FORMAT {
-            return Err(RoomError::Member {
-                member: "format",
-                problem: "is not `proofroom.room-evidence.v1`",
-            });
+            return Err(RoomError::Member(
+                "format",
+                "is not `proofroom.room-evidence.v1`",
+            ));
         }
         runtime::check(&raw.runtime)?;
         let evidence = Self {
@@ -144,10 +144,10 @@ impl RoomEvidence {
     fn check_members(&self) -> Result<(), RoomError> {
         let beside = [("signature", &self.signature), ("key", &self.key)];
         match beside.into_iter().find(|(_, bytes)| !bytes.is_empty()) {
-            Some((member, _)) if self.kind != EvidenceType::Tpm2 => Err(RoomError::Member {
+            Some((member, _)) if self.kind != EvidenceType::Tpm2 => Err(RoomError::Member(
                 member,
-                problem: "must be empty: a quote of this type holds its signature",
-            }),
+                "must be empty: a quote of this type holds its signature",
+            )),
             _ => Ok(()),
         }
     }
@@ -236,10 +236,10 @@ impl RoomDocument {
         let raw: RawDocument =
             json::parse(bytes, MAX_ROOM_DOCUMENT_BYTES).map_err(RoomError::Document)?;
         if raw.format != ROOM_DOCUMENT_FORMAT {
-            return Err(RoomError::Member {
-                member: "format",
-                problem: "is not `proofroom.room-evidence-document.v1`",
-            });
+            return Err(RoomError::Member(
+                "format",
+                "is not `proofroom.room-evidence-document.v1`",
+            ));
         }
         let evidence = RoomEvidence::parse(&raw.evidence)?;
         let malformed = |source| RoomError::Document(json::JsonError::Shape(source));
@@ -309,8 +309,7 @@ fn into_text<T: Serialize>(value: &T, max: usize) -> Result<String, json::JsonEr
 }
 
 fn decode(member: &'static str, text: &str) -> Result<Vec<u8>, RoomError> {
-    STANDARD.decode(text).map_err(|_| RoomError::Member {
-        member,
-        problem: "is not canonical padded base64",
-    })
+    STANDARD
+        .decode(text)
+        .map_err(|_| RoomError::Member(member, "is not canonical padded base64"))
 }

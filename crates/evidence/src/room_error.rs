@@ -12,14 +12,9 @@ pub enum RoomError {
     /// The document is not the strict JSON that it must be.
     #[error("room-evidence document refused")]
     Document(#[source] JsonError),
-    /// A member cannot be used.
-    #[error("member `{member}` {problem}")]
-    Member {
-        /// The member's name.
-        member: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    /// This member cannot be used; what is wrong with it.
+    #[error("member `{0}` {1}")]
+    Member(&'static str, &'static str),
     /// The bytes are not the one spelling of what they say.
     #[error("{0} is not written in its one canonical form")]
     NotCanonical(&'static str),
@@ -59,7 +54,7 @@ impl RoomError {
         match self {
             Self::Evidence(_) => "room-evidence-malformed",
             Self::Document(_) => "room-document-malformed",
-            Self::Member { .. } => "room-evidence-member",
+            Self::Member(..) => "room-evidence-member",
             Self::NotCanonical(_) => "room-evidence-not-canonical",
             Self::TpmMalformed(_) => "tpm-malformed",
             Self::TpmMagic(_) => "tpm-magic",

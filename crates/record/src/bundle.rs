@@ -216,10 +216,6 @@ impl BundleParts {
         while files.contains_key(&envelope_name(&model_run_name(model_runs.len()))) {
             model_runs.push(take_record(files, &model_run_name(model_runs.len()))?);
         }
-        let destruction = match files.contains_key(&envelope_name("destruction")) {
-            true => Some(take_record(files, "destruction")?),
-            false => None,
-        };
         let head_signature = (files.remove("events.head.sig"))
             .map_or(HeadSignature::InSessionRecord, HeadSignature::Separate);
         Ok(Self {
@@ -228,7 +224,7 @@ impl BundleParts {
             head_signature,
             model_runs,
             session: take_record(files, "session")?,
-            destruction,
+            destruction: take_optional(files, "destruction")?,
             checkpoint: take(files, "log/checkpoint")?,
             evidence: take_evidence(files)?,
             trust: TrustMaterial::take_from(files)?,
@@ -278,10 +274,7 @@ impl TrustMaterial {
     fn take_from(files: &mut Files) -> Result<Self, BundleError> {
         let room_reference =
             (files.remove(ROOM_REFERENCE)).map_or(RoomReference::NotUsed, RoomReference::Manifest);
-        let policy_version = match files.contains_key(&envelope_name(POLICY_VERSION)) {
-            true => Some(take_record(files, POLICY_VERSION)?),
-            false => None,
-        };
+        let policy_version = take_optional(files, POLICY_VERSION)?;
         let mut trust = |name: &str| take(files, &format!("trust/{name}"));
         Ok(Self {
             ca: trust("ca.pem")?,
@@ -348,6 +341,11 @@ fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, BundleErro
         envelope,
         proof: take(files, &proof_name(name))?,
     })
+}
+
+fn take_optional(files: &mut Files, name: &str) -> Result<Option<LoggedRecord>, BundleError> {
+    let held = files.contains_key(&envelope_name(name));
+    held.then(|| take_record(files, name)).transpose()
 }
 
 fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, BundleError> {

@@ -25,111 +25,43 @@ pub enum ChainEnd {
     Interrupted,
 }
 
-/// Why an event cannot join a chain, or why a chain was refused. Lines count from 1.
+/// Why an event cannot join a chain, or why a chain was refused. Lines count from 1, events from 0.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChainError {
-    /// The file or one line is larger than its reader allows.
-    #[error("line {line} of {have} bytes is larger than the {max} allowed")]
-    TooLarge {
-        /// Line, or 0 for the whole file.
-        line: u64,
-        /// Size in bytes.
-        have: usize,
-        /// The most bytes.
-        max: usize,
-    },
-    /// A line is not an event.
-    #[error("line {line} is not an event")]
-    Malformed {
-        /// Line.
-        line: u64,
-        /// What is wrong with it.
-        #[source]
-        source: JsonError,
-    },
-    /// A line says the same as an event, but in other bytes than the one encoding.
-    #[error("line {0} is not in the one encoding of its event")]
-    NotCanonical(u64),
-    /// Written by a later version of the format.
-    #[error("event {seq} has format version {found}; this verifier reads version 1")]
-    UnsupportedVersion {
-        /// Event.
-        seq: u64,
-        /// Its version.
-        found: u8,
-    },
-    /// An event of another session.
-    #[error("event {0} belongs to another session")]
-    WrongSession(u64),
-    /// Events are missing.
-    #[error("event {wanted} is missing: event {found} stands in its place")]
-    Gap {
-        /// Expected `seq`.
-        wanted: u64,
-        /// `seq` found.
-        found: u64,
-    },
-    /// An event stands twice, or too late.
-    #[error("event {0} stands a second time or out of order")]
-    Duplicate(u64),
-    /// An event does not name the digest of the line before it.
-    #[error("event {0} does not name the digest of the event before it")]
-    WrongPrev(u64),
-    /// Event 0 is not `session-opened`.
-    #[error("event 0 is not `session-opened`")]
-    WrongFirst,
-    /// `session-opened` stands elsewhere than at event 0.
-    #[error("event {0} opens the session a second time")]
-    OpenedAgain(u64),
-    /// An event follows `session-closed`.
-    #[error("event {0} follows `session-closed`")]
-    AfterClose(u64),
-    /// The chain has no end: its last line is incomplete, or is not `session-closed`.
-    #[error("chain is truncated: it does not end with a whole `session-closed` line")]
-    Truncated,
-    /// An outcome names no intent before it.
-    #[error("outcome {seq} answers event {of}, which is no intent before it")]
-    OutcomeWithoutIntent {
-        /// The outcome.
-        seq: u64,
-        /// What it names.
-        of: u64,
-    },
-    /// An intent is answered twice.
-    #[error("outcome {seq} answers intent {of} a second time")]
-    SecondOutcome {
-        /// The later outcome.
-        seq: u64,
-        /// The intent.
-        of: u64,
-    },
-    /// An intent was never answered although the session closed.
-    #[error("intent {0} has no outcome")]
-    IntentWithoutOutcome(u64),
+#[error("{words}")]
+pub struct ChainError {
+    code: &'static str,
+    words: String,
+    #[source]
+    source: Option<JsonError>,
 }
 
 impl ChainError {
+    /// Code of an event that was written by a later version of the format.
+    pub const UNSUPPORTED_VERSION: &'static str = "event-version";
+
+    fn new(code: &'static str, words: impl Into<String>) -> Self {
+        Self {
+            code,
+            words: words.into(),
+            source: None,
+        }
+    }
+
+    fn malformed(line: u64, source: JsonError) -> Self {
+        let refused = Self::new("event-malformed", format!("line {line} is not an event"));
+        let source = Some(source);
+        Self { source, ..refused }
+    }
+
+    fn truncated() -> Self {
+        let words = "chain is truncated: it does not end with a whole `session-closed` line";
+        Self::new("chain-truncated", words)
+    }
+
     /// The stable code of this error.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge { .. } => "event-too-large",
-            Self::Malformed { .. } => "event-malformed",
-            Self::NotCanonical(_) => "event-not-canonical",
-            Self::UnsupportedVersion { .. } => "event-version",
-            Self::WrongSession(_) => "event-wrong-session",
-            Self::Gap { .. } => "event-gap",
-            Self::Duplicate(_) => "event-duplicate",
-            Self::WrongPrev(_) => "event-wrong-prev",
-            Self::WrongFirst => "chain-wrong-first",
-            Self::OpenedAgain(_) => "chain-opened-again",
-            Self::AfterClose(_) => "chain-after-close",
-            Self::Truncated => "chain-truncated",
-            Self::OutcomeWithoutIntent { .. } => "outcome-without-intent",
-            Self::SecondOutcome { .. } => "second-outcome",
-            Self::IntentWithoutOutcome(_) => "intent-without-outcome",
-        }
+        self.code
     }
 }
 
@@ -175,8 +107,7 @@ impl EventChain {
             body,
         };
         let line = event.seq.saturating_add(1);
-        let bytes =
-            json::to_bytes(&event).map_err(|source| ChainError::Malformed { line, source })?;
+        let bytes = json::to_bytes(&event).map_err(|source| ChainError::malformed(line, source))?;
         check_size(line, bytes.len(), MAX_EVENT_BYTES)?;
         if matches!(event.body, EventBody::SessionClosed { .. }) {
             self.0.check_answered()?;
@@ -265,7 +196,7 @@ pub fn verify_chain(
     end: ChainEnd,
 ) -> Result<VerifiedChain, ChainError> {
     check_size(0, file.len(), MAX_CHAIN_BYTES)?;
-    let whole = file.strip_suffix(b"\n").ok_or(ChainError::Truncated)?;
+    let whole = file.strip_suffix(b"\n").ok_or_else(ChainError::truncated)?;
     let mut state = State::new(session, binding);
     let mut events = Vec::new();
     for (line, bytes) in (1..).zip(whole.split(|byte| *byte == b'\n')) {
@@ -276,7 +207,7 @@ pub fn verify_chain(
     if end == ChainEnd::Closed {
         state.check_answered()?;
         if state.closed.is_none() {
-            return Err(ChainError::Truncated);
+            return Err(ChainError::truncated());
         }
     }
     Ok(VerifiedChain { events, state })
@@ -289,10 +220,11 @@ pub fn verify_chain(
 /// `event-too-large`, `event-malformed` or `event-not-canonical`.
 pub fn parse_event(line: u64, bytes: &[u8]) -> Result<Event, ChainError> {
     check_size(line, bytes.len(), MAX_EVENT_BYTES)?;
-    let malformed = |source| ChainError::Malformed { line, source };
+    let malformed = |source| ChainError::malformed(line, source);
     let event: Event = json::parse(bytes, MAX_EVENT_BYTES).map_err(malformed)?;
     if json::to_bytes(&event).map_err(malformed)? != bytes {
-        return Err(ChainError::NotCanonical(line));
+        let words = format!("line {line} is not in the one encoding of its event");
+        return Err(ChainError::new("event-not-canonical", words));
     }
     Ok(event)
 }
@@ -324,9 +256,10 @@ pub const fn stopped_attempts(body: &EventBody) -> u64 {
     }
 }
 
-const fn check_size(line: u64, have: usize, max: usize) -> Result<(), ChainError> {
+fn check_size(line: u64, have: usize, max: usize) -> Result<(), ChainError> {
     if have > max {
-        return Err(ChainError::TooLarge { line, have, max });
+        let words = format!("line {line} of {have} bytes is larger than the {max} allowed");
+        return Err(ChainError::new("event-too-large", words));
     }
     Ok(())
 }
@@ -379,42 +312,60 @@ impl State {
     }
 
     fn check_place(&self, event: &Event) -> Result<(), ChainError> {
-        let seq = event.seq;
+        let (seq, next) = (event.seq, self.next);
+        let opens = matches!(event.body, EventBody::SessionOpened { .. });
+        let refuse = |code, words: String| Err(ChainError::new(code, words));
         if event.v != VERSION {
-            return Err(ChainError::UnsupportedVersion {
-                seq,
-                found: event.v,
-            });
+            let words = format!(
+                "event {seq} has format version {}; this verifier reads version 1",
+                event.v
+            );
+            return refuse(ChainError::UNSUPPORTED_VERSION, words);
         }
         if event.session != self.session {
-            return Err(ChainError::WrongSession(seq));
+            let words = format!("event {seq} belongs to another session");
+            return refuse("event-wrong-session", words);
         }
-        if seq > self.next {
-            return Err(ChainError::Gap {
-                wanted: self.next,
-                found: seq,
-            });
+        if seq > next {
+            let words = format!("event {next} is missing: event {seq} stands in its place");
+            return refuse("event-gap", words);
         }
-        if seq < self.next {
-            return Err(ChainError::Duplicate(seq));
+        if seq < next {
+            let words = format!("event {seq} stands a second time or out of order");
+            return refuse("event-duplicate", words);
         }
         if event.prev != self.head {
-            return Err(ChainError::WrongPrev(seq));
+            let words = format!("event {seq} does not name the digest of the event before it");
+            return refuse("event-wrong-prev", words);
         }
         if self.closed.is_some() {
-            return Err(ChainError::AfterClose(seq));
+            let words = format!("event {seq} follows `session-closed`");
+            return refuse("chain-after-close", words);
         }
-        match (seq, matches!(event.body, EventBody::SessionOpened { .. })) {
-            (0, false) => Err(ChainError::WrongFirst),
-            (1.., true) => Err(ChainError::OpenedAgain(seq)),
+        match (seq, opens) {
+            (0, false) => refuse(
+                "chain-wrong-first",
+                "event 0 is not `session-opened`".to_owned(),
+            ),
+            (1.., true) => {
+                let words = format!("event {seq} opens the session a second time");
+                refuse("chain-opened-again", words)
+            }
             _ => Ok(()),
         }
     }
 
     fn answer(&mut self, seq: u64, of: u64) -> Result<(), ChainError> {
         match self.intents.get_mut(&of) {
-            None => Err(ChainError::OutcomeWithoutIntent { seq, of }),
-            Some(Answer::Given) => Err(ChainError::SecondOutcome { seq, of }),
+            None => {
+                let words =
+                    format!("outcome {seq} answers event {of}, which is no intent before it");
+                Err(ChainError::new("outcome-without-intent", words))
+            }
+            Some(Answer::Given) => {
+                let words = format!("outcome {seq} answers intent {of} a second time");
+                Err(ChainError::new("second-outcome", words))
+            }
             Some(answer) => {
                 *answer = Answer::Given;
                 Ok(())
@@ -429,7 +380,10 @@ impl State {
 
     fn check_answered(&self) -> Result<(), ChainError> {
         match self.unanswered().next() {
-            Some(seq) => Err(ChainError::IntentWithoutOutcome(seq)),
+            Some(seq) => {
+                let words = format!("intent {seq} has no outcome");
+                Err(ChainError::new("intent-without-outcome", words))
+            }
             None => Ok(()),
         }
     }

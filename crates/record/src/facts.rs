@@ -61,13 +61,8 @@ impl BundleFacts {
             runs: (records.runs.iter())
                 .map(|run| (run.digest(), run.predicate().clone()))
                 .collect(),
-            destruction: records
-                .destruction
-                .as_ref()
-                .map(|record| record.predicate().clone()),
-            stopped: chain
-                .events()
-                .iter()
+            destruction: (records.destruction.as_ref()).map(|gone| gone.predicate().clone()),
+            stopped: (chain.events().iter())
                 .filter_map(|event| stopped(event, chain))
                 .collect(),
             evidence: parts.evidence.iter().map(Digest::of).collect(),
@@ -77,13 +72,11 @@ impl BundleFacts {
     /// Whether any model answer was played back from a recording.
     #[must_use]
     pub fn has_cassette(&self) -> bool {
-        let sources = self
+        let mut upstreams = self
             .runs
             .iter()
             .filter_map(|(_, run)| run.upstream.as_ref());
-        sources
-            .into_iter()
-            .any(|upstream| upstream.source == ModelSource::Cassette)
+        upstreams.any(|upstream| upstream.source == ModelSource::Cassette)
     }
 
     /// Whether any evidence was accepted under a policy for test keys.

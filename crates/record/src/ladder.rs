@@ -274,8 +274,8 @@ fn check_chain(
 
 fn chain_failure(error: &ChainError) -> Failure {
     let failure = Failure::at("events.jsonl", error.code(), error);
-    match error {
-        ChainError::UnsupportedVersion { .. } => failure.blamed(Blame::Unsupported),
+    match error.code() {
+        ChainError::UNSUPPORTED_VERSION => failure.blamed(Blame::Unsupported),
         _ => failure,
     }
 }

@@ -110,6 +110,11 @@ impl Predicate for PolicyVersion {
     }
 }
 
+/// The entry of this number names a key that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("version {0} of the policy history names a key that is no P-256 public key")]
+pub struct NotAKey(u64);
+
 /// Why a history is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -124,8 +129,8 @@ pub enum HistoryError {
         source: RecordError,
     },
     /// A key in an entry is none.
-    #[error("version {0} of the policy history names a key that is no P-256 public key")]
-    Key(u64),
+    #[error(transparent)]
+    Key(#[from] NotAKey),
     /// An entry names another signer than the one before announced.
     #[error(
         "version {0} of the policy history is signed by a key that the one before did not announce"
@@ -239,7 +244,10 @@ impl PolicyHistory {
     fn next_signer(&self, anchor: &VerifyingKey) -> Result<VerifyingKey, HistoryError> {
         match self.versions.last() {
             None => Ok(*anchor),
-            Some(last) => read_key(last.predicate().number, &last.predicate().successor),
+            Some(last) => Ok(read_key(
+                last.predicate().number,
+                &last.predicate().successor,
+            )?),
         }
     }
 
@@ -307,11 +315,8 @@ impl PolicyHistory {
 }
 
 /// The key that an entry names.
-///
-/// # Errors
-/// [`HistoryError::Key`].
-pub(crate) fn read_key(number: u64, pem: &str) -> Result<VerifyingKey, HistoryError> {
-    VerifyingKey::from_public_key_pem(pem).map_err(|_| HistoryError::Key(number))
+pub(crate) fn read_key(number: u64, pem: &str) -> Result<VerifyingKey, NotAKey> {
+    VerifyingKey::from_public_key_pem(pem).map_err(|_| NotAKey(number))
 }
 
 #[cfg(test)]

@@ -708,6 +708,16 @@ pub enum Signer {
     Gateway,
 }
 
+impl Signer {
+    /// The signer as records spell it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 /// Predicate `destruction/v1`: the host's statement that a room is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

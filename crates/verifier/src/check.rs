@@ -5,38 +5,7 @@ use std::{error::Error, fmt};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-macro_rules! spelled {
-    ($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$item])* $variant,)+ }
-
-        impl $name {
-            /// All values, in order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The stable spelling in JSON, documents and reports.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-
-        impl ::std::fmt::Display for $name {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl ::serde::Serialize for $name {
-            fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(self.as_str())
-            }
-        }
-    };
-}
-
-pub(crate) use spelled;
+use crate::spelled::spelled;
 
 spelled! {
     /// A check. Every appraisal answers every one of them, in this order.
@@ -299,6 +268,15 @@ impl<C, R> CheckOutcome<C, R> {
             Self::Pass => Verdict::Accept,
             Self::NotEvaluated(_) => Verdict::Incomplete,
             Self::Fail { .. } => Verdict::Reject,
+        }
+    }
+}
+
+impl<C, R, E: Into<C>> From<Result<(), (E, String)>> for CheckOutcome<C, R> {
+    fn from(made: Result<(), (E, String)>) -> Self {
+        match made {
+            Ok(()) => Self::Pass,
+            Err((cause, words)) => Self::fail(cause, words),
         }
     }
 }

@@ -16,6 +16,7 @@ mod room;
 mod room_policy;
 mod snp;
 mod snp_policy;
+mod spelled;
 mod verified;
 pub mod x509;
 

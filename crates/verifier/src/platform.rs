@@ -79,13 +79,8 @@ fn vendor(
             for name in refusal.passed {
                 found.made.set(*name, Outcome::Pass);
             }
-            found.made.set(
-                refusal.check,
-                Outcome::Fail {
-                    cause: refusal.cause,
-                    words: refusal.words,
-                },
-            );
+            let outcome = Outcome::fail(refusal.cause, refusal.words);
+            found.made.set(refusal.check, outcome);
         }
     }
 }
@@ -152,35 +147,27 @@ fn judge_tcb(rule: &PlatformRule, tcb: &TcbFacts) -> Outcome {
 /// The DER of the root that both the collateral's and the quote's chain end in, if the policy
 /// trusts it. Compared by digest, so a changed copy of a root is no root.
 fn trusted_root(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<Vec<u8>, Outcome> {
-    let malformed = |words: &str| Outcome::fail(CauseCode::ChainMalformed, words);
-    let root = pem::parse_many(&quoted.collateral.tcb_info_issuer_chain)
-        .ok()
-        .and_then(|mut chain| chain.pop())
-        .ok_or_else(|| malformed("TCB info issuer chain of the collateral has no certificate"))?
-        .into_contents();
-    let in_quote = quoted
-        .quote
-        .pck_chain()
-        .ok()
-        .and_then(|mut chain| chain.pop())
-        .ok_or_else(|| malformed("PCK certificate chain of the quote has no certificate"))?;
-    for candidate in [&root, &in_quote] {
-        let digest = Digest::of(candidate);
+    let missing = |whose: &str| {
+        let words = format!("{whose} has no certificate");
+        Outcome::fail(CauseCode::ChainMalformed, words)
+    };
+    let chain = pem::parse_many(&quoted.collateral.tcb_info_issuer_chain).unwrap_or_default();
+    let root = chain.into_iter().next_back().map(pem::Pem::into_contents);
+    let root = root.ok_or_else(|| missing("TCB info issuer chain of the collateral"))?;
+    let chain = quoted.quote.pck_chain().unwrap_or_default();
+    let in_quote = chain.into_iter().next_back();
+    let in_quote = in_quote.ok_or_else(|| missing("PCK certificate chain of the quote"))?;
+    for digest in [&root, &in_quote].map(Digest::of) {
         if !by.rule.trusts_root(digest) {
-            return Err(Outcome::fail(
-                CauseCode::RootNotTrusted,
-                format!(
-                    "the chain ends in root {digest}, which policy `{}` does not trust",
-                    by.policy
-                ),
-            ));
+            let policy = by.policy;
+            let words =
+                format!("the chain ends in root {digest}, which policy `{policy}` does not trust");
+            return Err(Outcome::fail(CauseCode::RootNotTrusted, words));
         }
     }
     if root != in_quote {
-        return Err(Outcome::fail(
-            CauseCode::ChainBroken,
-            "quote and collateral come from two different roots",
-        ));
+        let words = "quote and collateral come from two different roots";
+        return Err(Outcome::fail(CauseCode::ChainBroken, words));
     }
     Ok(root)
 }

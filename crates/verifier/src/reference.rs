@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use proofroom_canonical::{
     Digest,
     json::{self, JsonError},
+    lower_hex,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha384};
@@ -114,13 +115,7 @@ impl Hash256 {
     /// The register after `event` was extended into it.
     #[must_use]
     pub fn extended(self, event: &Self) -> Self {
-        Self(
-            Sha256::new()
-                .chain_update(self.0)
-                .chain_update(event.0)
-                .finalize()
-                .into(),
-        )
+        Self(Sha256::digest([self.0, event.0].concat()).into())
     }
 }
 
@@ -134,13 +129,7 @@ impl Hash384 {
     /// The register after `event` was extended into it.
     #[must_use]
     pub fn extended(self, event: &Self) -> Self {
-        Self(
-            Sha384::new()
-                .chain_update(self.0)
-                .chain_update(event.0)
-                .finalize()
-                .into(),
-        )
+        Self(Sha384::digest([self.0, event.0].concat()).into())
     }
 }
 
@@ -174,15 +163,10 @@ impl<const N: usize> FromStr for Hash<N> {
     type Err = HashError;
 
     fn from_str(text: &str) -> Result<Self, HashError> {
-        let mut bytes = [0; N];
-        let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
-        if !lower || hex::decode_to_slice(text.as_bytes(), &mut bytes).is_err() {
-            return Err(HashError {
-                shown: text.chars().take(80).collect(),
-                digits: N * 2,
-            });
-        }
-        Ok(Self(bytes))
+        lower_hex(text).map(Self).ok_or_else(|| HashError {
+            shown: text.chars().take(80).collect(),
+            digits: N * 2,
+        })
     }
 }
 
@@ -253,10 +237,10 @@ pub struct ReferenceEvent {
 #[serde(deny_unknown_fields)]
 pub struct TpmReference {
     /// The SHA-256 bank.
-    #[serde(with = "by_number")]
+    #[serde(deserialize_with = "by_number")]
     pub sha256: BTreeMap<u32, Hash256>,
     /// The SHA-384 bank.
-    #[serde(with = "by_number")]
+    #[serde(deserialize_with = "by_number")]
     pub sha384: BTreeMap<u32, Hash384>,
 }
 
@@ -383,12 +367,12 @@ pub fn fold_pcrs(events: &[ReferenceEvent]) -> TpmReference {
     let mut sha256: BTreeMap<_, _> = PREDICTED_PCRS.map(|pcr| (pcr, Hash256::ZERO)).into();
     let mut sha384: BTreeMap<_, _> = PREDICTED_PCRS.map(|pcr| (pcr, Hash384::ZERO)).into();
     for event in events {
-        sha256
-            .entry(event.pcr)
-            .and_modify(|register| *register = register.extended(&event.sha256));
-        sha384
-            .entry(event.pcr)
-            .and_modify(|register| *register = register.extended(&event.sha384));
+        if let Some(register) = sha256.get_mut(&event.pcr) {
+            *register = register.extended(&event.sha256);
+        }
+        if let Some(register) = sha384.get_mut(&event.pcr) {
+            *register = register.extended(&event.sha384);
+        }
     }
     TpmReference { sha256, sha384 }
 }
@@ -397,12 +381,8 @@ pub fn fold_pcrs(events: &[ReferenceEvent]) -> TpmReference {
 #[must_use]
 pub fn fold_rtmrs(events: &[ReferenceEvent]) -> [Hash384; 3] {
     [0, 1, 2].map(|rtmr| {
-        events
-            .iter()
-            .filter(|event| event.rtmr == Some(rtmr))
-            .fold(Hash384::ZERO, |register, event| {
-                register.extended(&event.sha384)
-            })
+        let events = events.iter().filter(|event| event.rtmr == Some(rtmr));
+        events.fold(Hash384::ZERO, |sum, event| sum.extended(&event.sha384))
     })
 }
 
@@ -414,15 +394,10 @@ fn check(contents: &Reference) -> Result<(), ReferenceError> {
     at_most("components", contents.components.len(), MAX_PARTS)?;
     at_most("layers", contents.layers.len(), MAX_PARTS)?;
     check_events("events", &contents.events)?;
-    if let Some(event) = contents
-        .events
-        .iter()
-        .find(|event| !PREDICTED_PCRS.contains(&event.pcr))
-    {
-        return Err(ReferenceError::Member {
-            member: "events",
-            problem: format!("names PCR {}, which no manifest fixes", event.pcr),
-        });
+    let unfixed = |event: &&ReferenceEvent| !PREDICTED_PCRS.contains(&event.pcr);
+    if let Some(event) = contents.events.iter().find(unfixed) {
+        let problem = format!("names PCR {}, which no manifest fixes", event.pcr);
+        return Err(unusable("events", problem));
     }
     let folded = fold_pcrs(&contents.events);
     compare("tpm2.sha256", &folded.sha256, &contents.tpm2.sha256)?;
@@ -440,43 +415,39 @@ fn check_tdx(tdx: &TdxReference) -> Result<(), ReferenceError> {
             mrtd: _,
         } => {
             check_events("tdx.events", events)?;
-            let folded = fold_rtmrs(events);
-            for (number, (register, sum)) in
-                [rtmr0, rtmr1, rtmr2].into_iter().zip(&folded).enumerate()
-            {
-                if register != sum {
-                    return Err(ReferenceError::Fold {
-                        register: format!("tdx.rtmr{number}"),
-                    });
-                }
+            let rtmrs = [rtmr0, rtmr1, rtmr2].into_iter().zip(fold_rtmrs(events));
+            let differs = rtmrs.enumerate().find(|(_, (named, sum))| *named != sum);
+            match differs {
+                Some((number, _)) => Err(ReferenceError::Fold {
+                    register: format!("tdx.rtmr{number}"),
+                }),
+                None => Ok(()),
             }
-            Ok(())
         }
-        TdxReference::NotComputed { reason } if reason.is_empty() => Err(ReferenceError::Member {
-            member: "tdx.reason",
-            problem: "is empty".to_owned(),
-        }),
+        TdxReference::NotComputed { reason } if reason.is_empty() => {
+            Err(unusable("tdx.reason", "is empty"))
+        }
         TdxReference::NotComputed { .. } => Ok(()),
     }
+}
+
+fn unusable(member: &'static str, problem: impl Into<String>) -> ReferenceError {
+    let problem = problem.into();
+    ReferenceError::Member { member, problem }
 }
 
 fn check_events(member: &'static str, events: &[ReferenceEvent]) -> Result<(), ReferenceError> {
     at_most(member, events.len(), MAX_EVENTS)?;
     if events.is_empty() {
-        return Err(ReferenceError::Member {
-            member,
-            problem: "is empty: nothing would be proved".to_owned(),
-        });
+        return Err(unusable(member, "is empty: nothing would be proved"));
     }
-    for event in events {
-        if event.rtmr != rtmr_of(event.pcr) {
-            return Err(ReferenceError::Member {
-                member,
-                problem: format!("puts an event of PCR {} into a wrong RTMR", event.pcr),
-            });
+    match events.iter().find(|event| event.rtmr != rtmr_of(event.pcr)) {
+        Some(event) => {
+            let problem = format!("puts an event of PCR {} into a wrong RTMR", event.pcr);
+            Err(unusable(member, problem))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn compare<H: PartialEq>(
@@ -500,46 +471,17 @@ const fn at_most(member: &'static str, have: usize, max: usize) -> Result<(), Re
     Ok(())
 }
 
-/// A bank: register numbers as JSON names, in ascending order and each in its one spelling.
-mod by_number {
-    use std::{collections::BTreeMap, fmt, marker::PhantomData};
-
-    use serde::{
-        Deserialize, Deserializer, Serialize, Serializer,
-        de::{Error, MapAccess, Visitor},
-    };
-
-    pub(super) fn serialize<S: Serializer, H: Serialize>(
-        bank: &BTreeMap<u32, H>,
-        s: S,
-    ) -> Result<S::Ok, S::Error> {
-        s.collect_map(bank)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, H: Deserialize<'de>>(
-        d: D,
-    ) -> Result<BTreeMap<u32, H>, D::Error> {
-        d.deserialize_map(Bank(PhantomData))
-    }
-
-    struct Bank<H>(PhantomData<H>);
-
-    impl<'de, H: Deserialize<'de>> Visitor<'de> for Bank<H> {
-        type Value = BTreeMap<u32, H>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("registers by number")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut bank = BTreeMap::new();
-            while let Some((name, value)) = map.next_entry::<String, H>()? {
-                let number: u32 = name.parse().map_err(Error::custom)?;
-                bank.insert(number, value);
-            }
-            Ok(bank)
-        }
-    }
+/// A bank: register numbers as JSON names. That each is in its one spelling, writing them again shows.
+fn by_number<'de, D, H>(d: D) -> Result<BTreeMap<u32, H>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    H: Deserialize<'de>,
+{
+    let named = BTreeMap::<String, H>::deserialize(d)?.into_iter();
+    let number = |name: String| name.parse().map_err(serde::de::Error::custom);
+    named
+        .map(|(name, register)| Ok((number(name)?, register)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -49,16 +49,16 @@ impl RuntimeEvent {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES || !self.name.bytes().all(plain)
         {
-            return Err(RoomError::Member {
-                member: "runtime.name",
-                problem: "must have 1 to 64 lower-case letters, digits and hyphens",
-            });
+            return Err(RoomError::Member(
+                "runtime.name",
+                "must have 1 to 64 lower-case letters, digits and hyphens",
+            ));
         }
         if self.content.len() > MAX_RUNTIME_CONTENT_BYTES {
-            return Err(RoomError::Member {
-                member: "runtime.content",
-                problem: "must have at most 128 KiB",
-            });
+            return Err(RoomError::Member(
+                "runtime.content",
+                "must have at most 128 KiB",
+            ));
         }
         Ok(())
     }
@@ -84,10 +84,7 @@ impl RuntimeEvent {
 
 pub(super) fn check(events: &[RuntimeEvent]) -> Result<(), RoomError> {
     if events.len() > MAX_RUNTIME_EVENTS {
-        return Err(RoomError::Member {
-            member: "runtime",
-            problem: "must have at most 256 events",
-        });
+        return Err(RoomError::Member("runtime", "must have at most 256 events"));
     }
     events.iter().try_for_each(RuntimeEvent::check)
 }

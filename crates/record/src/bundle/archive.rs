@@ -76,36 +76,34 @@ pub fn write(files: &Files) -> Result<Vec<u8>, ArchiveError> {
     let (mut out, mut central) = (Vec::new(), Vec::new());
     for (name, content) in files {
         check_name(name)?;
-        let offset = to_u32(out.len())?;
-        let entry = entry_fields(name, content)?;
-        out.extend_from_slice(&LOCAL);
-        out.extend_from_slice(&entry);
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(content);
-        central.extend_from_slice(&CENTRAL);
-        central.extend_from_slice(&MADE_BY);
-        central.extend_from_slice(&entry);
+        let offset = to_u32(out.len())?.to_le_bytes();
+        let (entry, name) = (entry_fields(name, content)?, name.as_bytes());
+        put(&mut out, &[&LOCAL, &entry, name, content]);
         // no comment, first disk, no internal attributes
-        central.extend_from_slice(&[0; 6]);
-        central.extend_from_slice(&MODE);
-        central.extend_from_slice(&offset.to_le_bytes());
-        central.extend_from_slice(name.as_bytes());
+        let plain = [0; 6];
+        let fields: [&[u8]; 7] = [&CENTRAL, &MADE_BY, &entry, &plain, &MODE, &offset, name];
+        put(&mut central, &fields);
     }
-    let (start, size) = (to_u32(out.len())?, to_u32(central.len())?);
+    let start = to_u32(out.len())?.to_le_bytes();
+    let size = to_u32(central.len())?.to_le_bytes();
+    let count = u16::try_from(files.len()).map_err(|_| ArchiveError::TooManyFiles)?;
+    let count = count.to_le_bytes();
     out.append(&mut central);
-    let count = u16::try_from(files.len())
-        .map_err(|_| ArchiveError::TooManyFiles)?
-        .to_le_bytes();
-    out.extend_from_slice(&END);
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&[count, count].concat());
-    out.extend_from_slice(&size.to_le_bytes());
-    out.extend_from_slice(&start.to_le_bytes());
-    out.extend_from_slice(&[0; 2]);
+    // one disk, no comment
+    put(
+        &mut out,
+        &[&END, &[0; 4], &count, &count, &size, &start, &[0; 2]],
+    );
     if out.len() > MAX_BUNDLE_BYTES {
         return Err(ArchiveError::TooLarge(out.len()));
     }
     Ok(out)
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }
 
 /// Reads an archive that [`write`] could have written: same bytes, or refused.
@@ -119,14 +117,11 @@ pub fn read(bytes: &[u8]) -> Result<Files, ArchiveError> {
     let mut files = Files::new();
     let mut rest = bytes;
     while let Some(entry) = rest.strip_prefix(&LOCAL) {
-        let (name, content, after) = read_entry(entry).ok_or(ArchiveError::Structure(
-            bytes.len().saturating_sub(rest.len()),
-        ))?;
+        let at = bytes.len().saturating_sub(rest.len());
+        let (name, content, after) = read_entry(entry).ok_or(ArchiveError::Structure(at))?;
         check_name(name)?;
-        if files
-            .last_key_value()
-            .is_some_and(|(last, _)| last.as_str() >= name)
-        {
+        let last = files.last_key_value();
+        if last.is_some_and(|(last, _)| last.as_str() >= name) {
             return Err(ArchiveError::Order(name.to_owned()));
         }
         files.insert(name.to_owned(), content.to_vec());

@@ -54,10 +54,8 @@ pub(super) fn verify(
 ) -> Made<()> {
     let digest = Digest::of(&parts.binding);
     all_equal("binding-event-0", event_pairs(binding, chain))?;
-    all_equal(
-        "binding-session-record",
-        session_pairs(binding, digest, records.session.predicate(), chain),
-    )?;
+    let pairs = session_pairs(binding, digest, records.session.predicate(), chain);
+    all_equal("binding-session-record", pairs)?;
     let key = key_digest(&records.session_certificate);
     let key = pair("session key", "trust/session.pem", binding.session_key, key);
     all_equal("binding-certificate", [key])?;
@@ -81,26 +79,29 @@ fn pair<'a>(
     Pair(what, place, one.to_string(), other.to_string())
 }
 
+/// What event 0 says: commit, task, session key, and the agent's name.
+fn opening(chain: &VerifiedChain) -> Option<(&str, Digest, Digest, &str)> {
+    match &chain.events().first()?.body {
+        EventBody::SessionOpened {
+            commit,
+            task,
+            session_key,
+            agent,
+        } => Some((commit, *task, *session_key, agent)),
+        _ => None,
+    }
+}
+
 fn event_pairs(binding: &Binding, chain: &VerifiedChain) -> Vec<Pair<'static>> {
-    let first = chain.events().first().map(|event| &event.body);
-    let Some(EventBody::SessionOpened {
-        commit,
-        task,
-        session_key,
-        ..
-    }) = first
-    else {
-        return vec![pair(
-            "first event",
-            "events.jsonl",
-            "session-opened",
-            "nothing",
-        )];
+    let place = "event 0";
+    let Some((commit, task, key, _)) = opening(chain) else {
+        let (what, place) = ("first event", "events.jsonl");
+        return vec![pair(what, place, "session-opened", "nothing")];
     };
     vec![
-        pair("commit", "event 0", &binding.commit, commit),
-        pair("task", "event 0", binding.task, task),
-        pair("session key", "event 0", binding.session_key, session_key),
+        pair("commit", place, &binding.commit, commit),
+        pair("task", place, binding.task, task),
+        pair("session key", place, binding.session_key, key),
     ]
 }
 
@@ -109,23 +110,16 @@ fn session_pairs(
     digest: Digest,
     session: &AgentSession,
     chain: &VerifiedChain,
-) -> Vec<Pair<'static>> {
+) -> [Pair<'static>; 5] {
     let place = "the session record";
-    let agent = chain.events().first().and_then(|event| match &event.body {
-        EventBody::SessionOpened { agent, .. } => Some(agent.clone()),
-        _ => None,
-    });
-    let spiffe_agent = binding.spiffe_id.rsplit('/').next().unwrap_or_default();
-    vec![
+    let (id, stated) = (&binding.spiffe_id, &session.spiffe_id);
+    let agent = id.rsplit('/').next().unwrap_or_default();
+    let of_event = opening(chain).map(|(.., agent)| agent);
+    [
         pair("session", place, binding.session, session.session),
-        pair(
-            "agent identity",
-            place,
-            &binding.spiffe_id,
-            &session.spiffe_id,
-        ),
-        pair("agent", place, spiffe_agent, &session.agent),
-        pair("agent", "event 0", spiffe_agent, agent.unwrap_or_default()),
+        pair("agent identity", place, id, stated),
+        pair("agent", place, agent, &session.agent),
+        pair("agent", "event 0", agent, of_event.unwrap_or_default()),
         pair("binding digest", place, digest, session.binding),
     ]
 }
@@ -140,12 +134,8 @@ fn run_pairs(binding: &Binding, digest: Digest, run: &ModelRun) -> [Pair<'static
 }
 
 pub(super) fn verify_certificate_name(binding: &Binding, name: &str) -> Result<(), Failure> {
-    let named = pair(
-        "agent identity",
-        "trust/session.pem",
-        &binding.spiffe_id,
-        name,
-    );
+    let (what, place) = ("agent identity", "trust/session.pem");
+    let named = pair(what, place, &binding.spiffe_id, name);
     all_equal("binding-certificate", [named])
 }
 
@@ -164,14 +154,10 @@ pub(super) fn verify_policies(
     for run in &records.runs {
         let (run, place) = (run.predicate(), "a model-run record");
         let (classified, routed) = (run.classification.policy, run.routing.policy);
+        let (classification, routing) = (bound.classification, bound.routing);
         let pairs = [
-            pair(
-                "classification policy",
-                place,
-                bound.classification,
-                classified,
-            ),
-            pair("routing policy", place, bound.routing, routed),
+            pair("classification policy", place, classification, classified),
+            pair("routing policy", place, routing, routed),
         ];
         all_equal("policy-of-run-differs", pairs)?;
     }
@@ -186,19 +172,13 @@ pub(super) fn verify_destruction(
 ) -> Made<()> {
     let (claim, gone) = (session.predicate(), destruction.predicate());
     if gone.session != claim.session || gone.session_record != session.digest() {
-        return Err(Failure::refused(
-            "destruction-of-another",
-            "the destruction record is about another session record",
-        ));
+        let cause = "the destruction record is about another session record";
+        return Err(Failure::refused("destruction-of-another", cause));
     }
-    if gone.isolation != claim.isolation {
-        return Err(Failure::refused(
-            "destruction-isolation",
-            format!(
-                "destroyed a `{}` room, the session had `{}`",
-                gone.isolation, claim.isolation
-            ),
-        ));
+    let (destroyed, had) = (gone.isolation, claim.isolation);
+    if destroyed != had {
+        let cause = format!("destroyed a `{destroyed}` room, the session had `{had}`");
+        return Err(Failure::refused("destruction-isolation", cause));
     }
     let seen: Vec<String> = gone.observed.iter().map(ToString::to_string).collect();
     Ok((format!("the host saw: {}", seen.join(", ")), ()))
@@ -209,34 +189,32 @@ pub(super) fn verify_destruction(
 pub(super) fn appraise_isolation(session: &AgentSession) -> Result<String, Isolation> {
     let level = session.isolation;
     let shown_as = |label: &str| Ok(format!("`{level}`, {label}: {}", level.not_proven()));
-    match (level, &session.room_evidence.start) {
-        (IsolationLevel::Process, RoomEvidenceClaim::None { .. }) => {
-            shown_as("as the session record states")
+    let (kind, policy) = match &session.room_evidence.start {
+        RoomEvidenceClaim::None { .. } if level == IsolationLevel::Process => {
+            return shown_as("as the session record states");
         }
-        (_, RoomEvidenceClaim::None { reason }) => Err(Isolation::Unshown(format!(
-            "level `{level}` needs evidence of the room, and the record names none: {reason}"
-        ))),
-        (
-            _,
-            RoomEvidenceClaim::Attested {
-                evidence_type,
-                appraisal_policy,
-                ..
-            },
-        ) => {
-            let assurance = Assurance::of_policy(appraisal_policy);
-            if level_of(*evidence_type, assurance) == level {
-                return shown_as(label_of(*evidence_type, assurance));
-            }
-            Err(Isolation::Refuted(Failure::refused(
-                "isolation-not-shown",
-                format!(
-                    "level `{level}` is not what evidence of type `{}` under policy `{appraisal_policy}` shows",
-                    evidence_type.as_str()
-                ),
-            )))
+        RoomEvidenceClaim::None { reason } => {
+            let words = "needs evidence of the room, and the record names none";
+            return Err(Isolation::Unshown(format!(
+                "level `{level}` {words}: {reason}"
+            )));
         }
+        RoomEvidenceClaim::Attested {
+            evidence_type,
+            appraisal_policy,
+            ..
+        } => (*evidence_type, appraisal_policy),
+    };
+    let assurance = Assurance::of_policy(policy);
+    if level_of(kind, assurance) == level {
+        return shown_as(label_of(kind, assurance));
     }
+    let kind = kind.as_str();
+    let cause = format!(
+        "level `{level}` is not what evidence of type `{kind}` under policy `{policy}` shows"
+    );
+    let failure = Failure::refused("isolation-not-shown", cause);
+    Err(Isolation::Refuted(failure))
 }
 
 /// Why a level cannot be passed on.

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use proofroom_canonical::{Digest, RunId, Timestamp};
+use proofroom_canonical::{Digest, Timestamp};
 
 use super::{Failure, Made, signatures::Records};
 use crate::{
     chain::{ChainEnd, VerifiedChain},
-    event::{Action, EventBody, Outcome, RunStatus, SessionEnd},
-    statement::{AgentSession, ModelRun, SessionResult, Signer},
+    event::{Action, Event, EventBody, Outcome, SessionEnd},
+    statement::{AgentSession, ModelRun, Signer},
 };
 
 /// How far the clocks of room, gateway and host may disagree, in milliseconds.
@@ -79,11 +79,9 @@ fn check_end(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failur
 
 fn check_references(session: &AgentSession, records: &Records) -> Result<(), Failure> {
     for (sequence, run) in (0..).zip(&records.runs) {
-        if run.predicate().sequence != sequence {
-            let cause = format!(
-                "run {sequence} says it is number {}",
-                run.predicate().sequence
-            );
+        let found = run.predicate().sequence;
+        if found != sequence {
+            let cause = format!("run {sequence} says it is number {found}");
             return Err(Failure::refused("run-sequence", cause));
         }
     }
@@ -109,24 +107,14 @@ fn check_outcomes(
     records: &Records,
     chain: &VerifiedChain,
 ) -> Result<(), Failure> {
-    let mut unseen: BTreeMap<Digest, &ModelRun> = records
-        .runs
-        .iter()
-        .map(|run| (run.digest(), run.predicate()))
-        .collect();
+    let runs = records.runs.iter();
+    let mut unseen: BTreeMap<Digest, &ModelRun> =
+        runs.map(|run| (run.digest(), run.predicate())).collect();
     for event in chain.events() {
-        let EventBody::Outcome {
-            of,
-            result:
-                Outcome::ModelRun {
-                    run,
-                    record,
-                    tier,
-                    label,
-                    run_status,
-                },
-        } = &event.body
-        else {
+        let EventBody::Outcome { of, result } = &event.body else {
+            continue;
+        };
+        let Outcome::ModelRun { record, .. } = result else {
             continue;
         };
         let Some(held) = unseen.remove(record) else {
@@ -136,13 +124,7 @@ fn check_outcomes(
             );
             return Err(Failure::refused("outcome-without-run", cause));
         };
-        let told = Told {
-            run: *run,
-            tier: tier.as_deref(),
-            label,
-            status: *run_status,
-        };
-        check_told(event.seq, &told, held)?;
+        check_told(event.seq, result, held)?;
         check_intent(event.seq, chain.action_of(*of), held)?;
     }
     // A room that was lost may have lost the outcome of a run that its intent announced.
@@ -157,22 +139,22 @@ fn check_outcomes(
     Ok(())
 }
 
-struct Told<'a> {
-    run: RunId,
-    tier: Option<&'a str>,
-    label: &'a str,
-    status: RunStatus,
-}
-
-fn check_told(seq: u64, told: &Told<'_>, held: &ModelRun) -> Result<(), Failure> {
-    let labels = [
-        &held.classification.label,
-        &held.classification.high_water_after,
-    ];
-    let same = told.run == held.run
-        && told.status == held.status
-        && told.tier == held.routing.tier.as_deref()
-        && labels.iter().any(|label| *label == told.label);
+/// Whether an outcome tells a run as its record does.
+fn check_told(seq: u64, result: &Outcome, held: &ModelRun) -> Result<(), Failure> {
+    let (class, tier_held) = (&held.classification, &held.routing.tier);
+    let same = match result {
+        Outcome::ModelRun {
+            run,
+            tier,
+            label,
+            run_status,
+            ..
+        } => {
+            let told = (run, run_status, tier) == (&held.run, &held.status, tier_held);
+            told && [&class.label, &class.high_water_after].contains(&label)
+        }
+        _ => false,
+    };
     if same {
         return Ok(());
     }
@@ -184,20 +166,19 @@ fn check_told(seq: u64, told: &Told<'_>, held: &ModelRun) -> Result<(), Failure>
 }
 
 fn check_intent(seq: u64, action: Option<&Action>, held: &ModelRun) -> Result<(), Failure> {
-    match action {
-        Some(Action::ModelRun { endpoint, request })
-            if *endpoint == held.request.endpoint && *request == held.request.received =>
-        {
-            Ok(())
-        }
-        _ => {
-            let cause = format!(
-                "the intent that event {seq} answers is not the request that `{}` received",
-                held.run
-            );
-            Err(Failure::refused("intent-differs", cause))
-        }
+    let (endpoint, received) = (&held.request.endpoint, &held.request.received);
+    let wanted = Action::ModelRun {
+        endpoint: endpoint.clone(),
+        request: *received,
+    };
+    if action == Some(&wanted) {
+        return Ok(());
     }
+    let cause = format!(
+        "the intent that event {seq} answers is not the request that `{}` received",
+        held.run
+    );
+    Err(Failure::refused("intent-differs", cause))
 }
 
 fn unanswered_runs(chain: &VerifiedChain) -> usize {
@@ -206,18 +187,12 @@ fn unanswered_runs(chain: &VerifiedChain) -> usize {
 }
 
 fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Failure> {
-    let labels = records
-        .runs
-        .iter()
-        .map(|run| &run.predicate().classification);
-    let steps = labels.clone().zip(labels.clone().skip(1));
-    let broken = steps
-        .into_iter()
-        .any(|(one, next)| next.high_water_before != one.high_water_after);
-    let last = labels
-        .clone()
-        .next_back()
-        .map(|classification| &classification.high_water_after);
+    let runs = records.runs.iter();
+    let marks = runs.map(|run| &run.predicate().classification);
+    let mut steps = marks.clone().zip(marks.clone().skip(1));
+    let broken = steps.any(|(one, next)| next.high_water_before != one.high_water_after);
+    let last = marks.clone().next_back();
+    let last = last.map(|last| &last.high_water_after);
     if broken || last.is_some_and(|last| *last != session.high_water) {
         return Err(Failure::refused(
             "high-water",
@@ -228,22 +203,15 @@ fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Fai
 }
 
 fn check_result(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
-    let delivered = chain
-        .events()
-        .iter()
-        .rev()
-        .find_map(|event| match &event.body {
-            EventBody::Outcome {
-                result: Outcome::Delivered { reference, commit },
-                ..
-            } => Some((reference, commit)),
-            _ => None,
-        });
-    let stated = session.result.as_ref().map(
-        |SessionResult {
-             reference, commit, ..
-         }| (reference, commit),
-    );
+    let delivered = |event: &Event| match &event.body {
+        EventBody::Outcome {
+            result: Outcome::Delivered { reference, commit },
+            ..
+        } => Some((reference.clone(), commit.clone())),
+        _ => None,
+    };
+    let delivered = chain.events().iter().rev().find_map(delivered);
+    let stated = (session.result.clone()).map(|result| (result.reference, result.commit));
     if delivered == stated {
         return Ok(());
     }
@@ -258,19 +226,14 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
     let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
     let in_order = not_after(session.started, session.ended, 0)
         && runs.clone().all(|run| {
-            let sent = run
-                .upstream
-                .as_ref()
-                .map_or(run.started, |facts| facts.sent);
+            let upstream = run.upstream.as_ref();
+            let sent = upstream.map_or(run.started, |facts| facts.sent);
             not_after(run.started, sent, 0)
                 && not_after(sent, run.finished, 0)
                 && not_after(session.started, run.started, MAX_SKEW_MILLIS)
                 && not_after(run.finished, session.ended, MAX_SKEW_MILLIS)
         });
-    let gone = records
-        .destruction
-        .as_ref()
-        .map(|record| record.predicate().at);
+    let gone = records.destruction.as_ref().map(|gone| gone.predicate().at);
     if !in_order || gone.is_some_and(|gone| !not_after(session.ended, gone, MAX_SKEW_MILLIS)) {
         return Err(Failure::refused(
             "time-order",

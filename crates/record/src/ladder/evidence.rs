@@ -62,12 +62,8 @@ pub(super) fn is_used(records: &Records) -> bool {
 pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), Failure> {
     let mut cited: BTreeSet<Digest> = uses(records).map(|used| used.evidence).collect();
     cited.extend(room::cited(parts, records.session.predicate()));
-    match parts
-        .evidence
-        .iter()
-        .map(Digest::of)
-        .find(|held| !cited.contains(held))
-    {
+    let held = parts.evidence.iter().map(Digest::of);
+    match held.into_iter().find(|held| !cited.contains(held)) {
         Some(held) => {
             let cause = format!("evidence {held} is cited by no record");
             Err(Failure::refused("evidence-not-cited", cause))
@@ -87,26 +83,20 @@ pub(super) fn verify_at_use(
     let mut appraised: BTreeMap<(Digest, Timestamp), seam::Appraised> = BTreeMap::new();
     let mut count = 0usize;
     for used in uses(records) {
+        let (run, evidence) = (used.run.run, used.evidence);
         if used.foreign {
-            let cause = format!("`{}` rests on a provider's own format", used.run.run);
+            let cause = format!("`{run}` rests on a provider's own format");
             return Err(Failure::refused("evidence-format", cause).blamed(Blame::Unsupported));
         }
-        let document = documents.get(&used.evidence).ok_or_else(|| {
-            let cause = format!(
-                "evidence {} of `{}` is not in the bundle",
-                used.evidence, used.run.run
-            );
+        let document = documents.get(&evidence).ok_or_else(|| {
+            let cause = format!("evidence {evidence} of `{run}` is not in the bundle");
             Failure::refused("evidence-missing", cause)
         })?;
         if used.policy != binding.policies.appraisal {
-            let cause = format!(
-                "`{}` was appraised under another policy than the session's",
-                used.run.run
-            );
+            let cause = format!("`{run}` was appraised under another policy than the session's");
             return Err(Failure::refused("evidence-policy-differs", cause));
         }
-        let key = (used.evidence, used.appraised);
-        let result = match appraised.entry(key) {
+        let result = match appraised.entry((evidence, used.appraised)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(seam::appraise(document, policy, used.appraised)?),
         };
@@ -122,20 +112,19 @@ pub(super) fn verify_at_use(
 
 fn check_use(used: &Use<'_>, result: &seam::Appraised) -> Result<(), Failure> {
     let run = used.run.run;
+    let refuse = |code, cause: String| Err(Failure::refused(code, cause));
     if result.policy.contains("simulated") && !used.policy_name.contains("simulated") {
-        let cause =
-            format!("`{run}` hides that its evidence was accepted by a policy for test keys");
-        return Err(Failure::refused("evidence-policy-name", cause));
+        let cause = "hides that its evidence was accepted by a policy for test keys";
+        return refuse("evidence-policy-name", format!("`{run}` {cause}"));
     }
     if result.tls_spki != used.tls_spki {
         let cause = format!("the connection of `{run}` used another key than the evidence names");
-        return Err(Failure::refused("evidence-key-differs", cause));
+        return refuse("evidence-key-differs", cause);
     }
     let over = used.expires > result.expires;
     if over || used.sent < used.appraised || used.sent > used.expires {
-        let cause =
-            format!("`{run}` was sent outside the time for which the evidence was accepted");
-        return Err(Failure::refused("evidence-expired", cause));
+        let cause = "was sent outside the time for which the evidence was accepted";
+        return refuse("evidence-expired", format!("`{run}` {cause}"));
     }
     Ok(())
 }
@@ -157,9 +146,8 @@ pub(super) fn verify_now(
 }
 
 fn documents(parts: &BundleParts) -> BTreeMap<Digest, &[u8]> {
-    parts
-        .evidence
-        .iter()
+    let documents = parts.evidence.iter();
+    documents
         .map(|document| (Digest::of(document), document.as_slice()))
         .collect()
 }

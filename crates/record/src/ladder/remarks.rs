@@ -5,28 +5,23 @@ use proofroom_evidence::EvidenceType;
 use super::{Anchor, Anchors, Check, Outcome, Requirement};
 use crate::{
     facts::BundleFacts,
-    statement::{Assurance, RoomEvidenceClaim, Signer},
+    statement::{Assurance, RoomEvidenceClaim, Signer, UpstreamFacts},
 };
 
+const SIMULATED: &str =
+    "SIMULATED: attestation evidence was signed with test keys and proves nothing about hardware";
+const CASSETTE: &str = "CASSETTE: model answers were recorded ones, played back; no model computed them in this session";
+const INTERRUPTED: &str = "INTERRUPTED: the room was lost, and the gateway closed the record from what was durable; events after the last one shown may be missing";
+
 pub(super) fn remarks(facts: &BundleFacts) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut say = |text: &str| words.push(text.to_owned());
-    if facts.has_simulated_evidence() {
-        say(
-            "SIMULATED: attestation evidence was signed with test keys and proves nothing about hardware",
-        );
-    }
-    if facts.has_cassette() {
-        say(
-            "CASSETTE: model answers were recorded ones, played back; no model computed them in this session",
-        );
-    }
-    if facts.session.signer == Signer::Gateway {
-        say(
-            "INTERRUPTED: the room was lost, and the gateway closed the record from what was durable; events after the last one shown may be missing",
-        );
-    }
-    words
+    let interrupted = facts.session.signer == Signer::Gateway;
+    let said = [
+        (facts.has_simulated_evidence(), SIMULATED),
+        (facts.has_cassette(), CASSETTE),
+        (interrupted, INTERRUPTED),
+    ];
+    let said = said.into_iter().filter(|(applies, _)| *applies);
+    said.map(|(_, words)| words.to_owned()).collect()
 }
 
 pub(super) fn not_proven(
@@ -45,16 +40,11 @@ pub(super) fn not_proven(
                 .to_owned(),
         );
     }
-    for check in checks
-        .iter()
-        .filter(|check| check.requirement == Requirement::Advisory)
-    {
+    let advisory = |check: &&Check| check.requirement == Requirement::Advisory;
+    for check in checks.iter().filter(advisory) {
+        let always_said = ["witnesses", "trusted-time"].contains(&check.name);
         match &check.outcome {
-            Outcome::NotEvaluated { reason }
-                if matches!(check.name, "witnesses" | "trusted-time") =>
-            {
-                words.push(reason.clone());
-            }
+            Outcome::NotEvaluated { reason } if always_said => words.push(reason.clone()),
             Outcome::Fail(failure) => words.push(format!("`{}`: {}", check.name, failure.cause)),
             _ => {}
         }
@@ -74,23 +64,20 @@ fn say_facts(words: &mut Vec<String>, facts: &BundleFacts) {
                 .to_owned(),
         );
     }
-    let destruction = facts
-        .destruction
-        .iter()
-        .flat_map(|record| &record.not_proven);
+    let gone = facts.destruction.iter();
+    let destruction = gone.flat_map(|record| &record.not_proven);
     for text in facts.session.not_proven.iter().chain(destruction) {
         if !words.contains(text) {
             words.push(text.clone());
         }
     }
-    let contract_only = (facts.runs.iter())
-        .filter(|(_, run)| {
-            matches!(
-                run.upstream.as_ref().map(|u| &u.assurance),
-                Some(Assurance::ContractOnly { .. })
-            )
-        })
-        .count();
+    let upstreams = facts
+        .runs
+        .iter()
+        .filter_map(|(_, run)| run.upstream.as_ref());
+    let by_contract =
+        |upstream: &&UpstreamFacts| matches!(upstream.assurance, Assurance::ContractOnly { .. });
+    let contract_only = upstreams.filter(by_contract).count();
     if contract_only > 0 {
         words.push(format!(
             "what the upstream did with {contract_only} model runs: a contract stands behind it, no hardware proof"

@@ -10,7 +10,7 @@ use proofroom_verifier::{
 };
 
 use super::{
-    Anchor, Anchors, Blame, Failure, Made, Requirement, check::Rungs, signatures::Records,
+    Anchor, Anchors, Blame, Failure, Made, Requirement, check::Rungs, seam, signatures::Records,
 };
 use crate::{
     bundle::{BundleParts, RoomReference},
@@ -91,10 +91,8 @@ pub(super) fn check(
 
 /// What a moment without evidence comes to.
 fn without(rungs: &mut Rungs, rung: &Rung<'_>, session: &AgentSession, reason: &str) {
-    let attested = matches!(
-        session.room_evidence.start,
-        RoomEvidenceClaim::Attested { .. }
-    );
+    let start = &session.room_evidence.start;
+    let attested = matches!(start, RoomEvidenceClaim::Attested { .. });
     match (rung.moment, session.signer) {
         (Moment::End, Signer::Gateway) if attested => {
             let words = format!("the session was interrupted: {reason}");
@@ -102,10 +100,8 @@ fn without(rungs: &mut Rungs, rung: &Rung<'_>, session: &AgentSession, reason: &
         }
         (Moment::End, Signer::Session) if attested => {
             let cause = format!("the room attested its start and not its end: {reason}");
-            rungs.refuse(
-                rung.name,
-                Failure::refused("room-evidence-end-missing", cause),
-            );
+            let failure = Failure::refused("room-evidence-end-missing", cause);
+            rungs.refuse(rung.name, failure);
         }
         _ => {
             let requirement = match session.isolation {
@@ -175,39 +171,26 @@ fn accept(rung: &Rung<'_>, appraisal: &RoomAppraisal) -> Made<()> {
         return Err(Failure::refused("room-evidence-missing", moment));
     };
     // Whether a record speaks of a simulated room is read off this name.
-    if room.policy_name() != appraisal_policy {
-        let cause = format!(
-            "{moment}: the record calls the policy `{appraisal_policy}`, which is `{}`",
-            room.policy_name()
-        );
+    let (policy, cited) = (room.policy_name(), appraisal_policy);
+    if policy != cited {
+        let cause = format!("{moment}: the record calls the policy `{cited}`, which is `{policy}`");
         return Err(Failure::refused("room-evidence-policy-differs", cause));
     }
     if room.kind() != *evidence_type || room.evidence() != *evidence {
         let cause = format!("{moment}: the evidence is of another type than the record says");
         return Err(Failure::refused("room-evidence-type-differs", cause));
     }
-    let found = format!(
-        "{}: all {checks} checks hold; image {}, policy `{}`",
-        room.label(),
-        room.image(),
-        room.policy_name()
-    );
+    let (label, image) = (room.label(), room.image());
+    let found = format!("{label}: all {checks} checks hold; image {image}, policy `{policy}`");
     Ok((found, ()))
 }
 
 fn policy(parts: &BundleParts, anchors: &Anchors) -> Result<PinnedRoomPolicy, Failure> {
-    let refuse = |words: String| Failure::refused("room-appraisal-policy", words);
-    let bytes = anchors
-        .room_appraisal_policy
-        .bytes(&parts.trust.policies.room_appraisal);
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| refuse("the room appraisal policy is not text".to_owned()))?;
-    let policy = RoomAppraisalPolicy::parse(text, "room-appraisal.toml").map_err(|problems| {
-        let first = problems
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        refuse(format!("the room appraisal policy cannot be used: {first}"))
+    let own = &parts.trust.policies.room_appraisal;
+    let bytes = anchors.room_appraisal_policy.bytes(own);
+    let (code, title) = ("room-appraisal-policy", "the room appraisal policy");
+    let policy = seam::read_policy(bytes, code, title, |text| {
+        RoomAppraisalPolicy::parse(text, "room-appraisal.toml")
     })?;
     let manifest = match (&anchors.room_reference, &parts.trust.room_reference) {
         (Anchor::Pinned(own), _) => own,

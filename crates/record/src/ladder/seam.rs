@@ -3,7 +3,9 @@
 
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_evidence::EvidenceDocument;
-use proofroom_verifier::{AppraisalPolicy, Freshness, Verdict, appraise as appraise_document};
+use proofroom_verifier::{
+    AppraisalPolicy, Freshness, PolicyProblem, Verdict, appraise as appraise_document,
+};
 
 use super::Failure;
 
@@ -30,19 +32,13 @@ pub(super) fn appraise(
         .nonce;
     let appraisal = appraise_document(document, &policy, Freshness::Challenge(nonce), at);
     if let Some((check, cause)) = appraisal.first_failure() {
-        let cause_words = format!(
-            "{place}: `{}` fails at {at}: {}",
-            check.as_str(),
-            cause.as_str()
-        );
-        return Err(Failure::refused(cause.as_str(), cause_words));
+        let words = format!("{place}: `{check}` fails at {at}: {cause}");
+        return Err(Failure::refused(cause.as_str(), words));
     }
     let verified = appraisal.into_verified().map_err(|appraisal| {
         debug_assert_ne!(appraisal.verdict(), Verdict::Accept);
-        Failure::refused(
-            "evidence-incomplete",
-            format!("{place}: not every check of it could be made"),
-        )
+        let cause = format!("{place}: not every check of it could be made");
+        Failure::refused("evidence-incomplete", cause)
     })?;
     Ok(Appraised {
         tls_spki: verified.tls_spki(),
@@ -52,14 +48,24 @@ pub(super) fn appraise(
 }
 
 fn parse_policy(bytes: &[u8]) -> Result<AppraisalPolicy, Failure> {
-    let refuse = |words: String| Failure::refused("appraisal-policy", words);
+    let (code, title) = ("appraisal-policy", "appraisal policy");
+    read_policy(bytes, code, title, |text| {
+        AppraisalPolicy::parse(text, "appraisal.toml")
+    })
+}
+
+/// Reads the text of a policy; says the first thing that is wrong with it.
+pub(super) fn read_policy<P>(
+    bytes: &[u8],
+    code: &'static str,
+    title: &str,
+    parse: impl FnOnce(&str) -> Result<P, Vec<PolicyProblem>>,
+) -> Result<P, Failure> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|_| refuse("appraisal policy is not text".to_owned()))?;
-    AppraisalPolicy::parse(text, "appraisal.toml").map_err(|problems| {
-        let first = problems
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        refuse(format!("appraisal policy cannot be used: {first}"))
+        .map_err(|_| Failure::refused(code, format!("{title} is not text")))?;
+    parse(text).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string);
+        let first = first.unwrap_or_default();
+        Failure::refused(code, format!("{title} cannot be used: {first}"))
     })
 }

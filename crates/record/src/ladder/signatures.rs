@@ -43,18 +43,13 @@ pub(super) fn verify_records(parts: &BundleParts) -> Made<Records> {
     let version = (parts.trust.policy_version.as_ref())
         .map(open_version)
         .transpose()?;
-    let count =
-        runs.len() + 1 + usize::from(destruction.is_some()) + usize::from(version.is_some());
+    let count = runs.len() + 1 + destruction.iter().count() + version.iter().count();
+    let by = version.as_ref();
     let found = format!(
         "{count} records: session record by the {} key, {} model runs by the gateway key{}",
-        match claimed.signer {
-            Signer::Session => "session",
-            Signer::Gateway => "gateway",
-        },
+        claimed.signer.as_str(),
         runs.len(),
-        version
-            .as_ref()
-            .map_or("", |_| ", the policy version by the key that it names"),
+        by.map_or("", |_| ", the policy version by the key that it names"),
     );
     let records = Records {
         runs,
@@ -142,28 +137,19 @@ fn check_roles(
     binding: &Binding,
 ) -> Result<(), Failure> {
     let (one, other) = (session.spiffe_id(), gateway.spiffe_id());
+    let refuse = |code, cause: String| Err(Failure::refused(code, cause));
     if other.role() != &Role::Gateway {
-        return Err(Failure::refused(
-            "certificate-role",
-            format!("trust/gateway.pem: `{other}` is not the gateway"),
-        ));
+        let cause = format!("trust/gateway.pem: `{other}` is not the gateway");
+        return refuse("certificate-role", cause);
     }
-    let of_session =
-        matches!(one.role(), Role::Session { session, .. } if *session == binding.session);
-    if !of_session {
-        return Err(Failure::refused(
-            "certificate-role",
-            format!(
-                "trust/session.pem: `{one}` is not session `{}`",
-                binding.session
-            ),
-        ));
+    let id = binding.session;
+    if !matches!(one.role(), Role::Session { session, .. } if *session == id) {
+        let cause = format!("trust/session.pem: `{one}` is not session `{id}`");
+        return refuse("certificate-role", cause);
     }
     if one.trust_domain() != other.trust_domain() {
-        return Err(Failure::refused(
-            "certificate-trust-domain",
-            "session and gateway belong to different trust domains",
-        ));
+        let cause = "session and gateway belong to different trust domains";
+        return refuse("certificate-trust-domain", cause.to_owned());
     }
     Ok(())
 }

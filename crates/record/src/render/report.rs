@@ -7,7 +7,7 @@ use super::printable;
 use crate::{
     facts::{BundleFacts, StoppedAttempt},
     ladder::{Check, Outcome, Requirement, end_words},
-    statement::{Assurance, ModelRun, ModelSource, Signer},
+    statement::{Assurance, ModelRun, ModelSource, ObservedFact, Signer},
 };
 
 /// The page's format, named in its first line.
@@ -19,6 +19,15 @@ pub(super) const MAX_ROWS: usize = 1000;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111}\
 table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left;vertical-align:top}\
 code{font-size:.85em;overflow-wrap:anywhere}.warn{border:2px solid #b00;padding:.5rem 1rem;margin:1rem 0}.ok{color:#060}.no{color:#b00}";
+
+const RUN_HEADS: [&str; 6] = [
+    "#",
+    "Status",
+    "Label",
+    "Tier",
+    "Upstream",
+    "What stands behind it",
+];
 
 /// Renders the page. `checks` are those that follow from the records alone.
 #[must_use]
@@ -41,42 +50,28 @@ pub fn report_html(facts: &BundleFacts, checks: &[Check]) -> String {
     page.raw("<p>As they came out when the bundle was written, with the keys that the bundle itself holds.</p>");
     page.table(&["Check", "Outcome", "Found"], checks.iter().map(check_row));
     page.raw("<h2>Model runs</h2>");
-    let heads = [
-        "#",
-        "Status",
-        "Label",
-        "Tier",
-        "Upstream",
-        "What stands behind it",
-    ];
-    page.table(&heads, facts.runs.iter().map(|(_, run)| run_row(run)));
+    page.table(&RUN_HEADS, facts.runs.iter().map(|(_, run)| run_row(run)));
     page.raw("<h2>Stopped attempts</h2>");
-    page.table(
-        &["Event", "Tried", "Stopped by", "Times"],
-        facts.stopped.iter().map(stopped_row),
-    );
+    let heads = ["Event", "Tried", "Stopped by", "Times"];
+    page.table(&heads, facts.stopped.iter().map(stopped_row));
     page.raw("</body>\n</html>");
     page.0
 }
 
+const SIMULATED: &str = "<b>Simulated.</b> Attestation evidence was signed with test keys and proves nothing about hardware.";
+const CASSETTE: &str = "<b>Cassette.</b> Model answers were recorded ones, played back; no model computed them in this session.";
+const INTERRUPTED: &str = "<b>Interrupted.</b> The room was lost. The gateway closed the record from what was durable; later events may be missing.";
+
 fn warnings(page: &mut Page, facts: &BundleFacts) {
-    let mut warn = |applies: bool, text: &str| {
-        if applies {
-            page.raw(&format!("<p class=\"warn\">{text}</p>"));
-        }
-    };
-    warn(
-        facts.has_simulated_evidence(),
-        "<b>Simulated.</b> Attestation evidence was signed with test keys and proves nothing about hardware.",
-    );
-    warn(
-        facts.has_cassette(),
-        "<b>Cassette.</b> Model answers were recorded ones, played back; no model computed them in this session.",
-    );
-    warn(
-        facts.session.signer == Signer::Gateway,
-        "<b>Interrupted.</b> The room was lost. The gateway closed the record from what was durable; later events may be missing.",
-    );
+    let interrupted = facts.session.signer == Signer::Gateway;
+    let warnings = [
+        (facts.has_simulated_evidence(), SIMULATED),
+        (facts.has_cassette(), CASSETTE),
+        (interrupted, INTERRUPTED),
+    ];
+    for (_, text) in warnings.into_iter().filter(|(applies, _)| *applies) {
+        page.raw(&format!("<p class=\"warn\">{text}</p>"));
+    }
 }
 
 fn overview(page: &mut Page, facts: &BundleFacts) {
@@ -85,6 +80,7 @@ fn overview(page: &mut Page, facts: &BundleFacts) {
         || "nothing".to_owned(),
         |result| format!("{} at {}", result.commit, result.reference),
     );
+    let time = format!("{} to {}", session.started, session.ended);
     let rows = [
         ("Session", session.session.to_string()),
         ("Agent", session.agent.clone()),
@@ -92,19 +88,16 @@ fn overview(page: &mut Page, facts: &BundleFacts) {
         ("Started from commit", facts.binding.commit.clone()),
         ("Delivered", result),
         ("Ended", end_words(session.end).to_owned()),
-        (
-            "Time (the deployment's own clocks)",
-            format!("{} to {}", session.started, session.ended),
-        ),
+        ("Time (the deployment's own clocks)", time),
         ("Events", session.events.count.to_string()),
         ("Highest label", session.high_water.clone()),
         ("Attempts stopped", session.events.stopped.to_string()),
     ];
     page.raw("<h2>What happened</h2>");
+    let rows = rows.into_iter();
     page.table(
         &["", ""],
-        rows.iter()
-            .map(|(name, value)| vec![(*name).to_owned(), value.clone()]),
+        rows.map(|(name, value)| vec![name.to_owned(), value]),
     );
 }
 
@@ -119,12 +112,10 @@ fn isolation(page: &mut Page, facts: &BundleFacts) {
     match &facts.destruction {
         Some(gone) => {
             page.raw("<p>Destroyed; the host saw:</p>");
-            page.table(
-                &["What", "Which", "When"],
-                gone.observed
-                    .iter()
-                    .map(|seen| vec![seen.fact.clone(), seen.detail.clone(), seen.at.to_string()]),
-            );
+            let row = |seen: &ObservedFact| {
+                vec![seen.fact.clone(), seen.detail.clone(), seen.at.to_string()]
+            };
+            page.table(&["What", "Which", "When"], gone.observed.iter().map(row));
         }
         None => page
             .raw("<p class=\"no\">No destruction record: nobody states that the room is gone.</p>"),
@@ -181,10 +172,7 @@ fn run_row(run: &ModelRun) -> Vec<String> {
         run.sequence.to_string(),
         status,
         run.classification.high_water_after.clone(),
-        run.routing
-            .tier
-            .clone()
-            .unwrap_or_else(|| "none".to_owned()),
+        run.routing.tier.clone().unwrap_or("none".to_owned()),
         name,
         behind,
     ]

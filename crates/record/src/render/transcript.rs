@@ -114,15 +114,13 @@ fn verdict_words(report: &Report) -> String {
         (report.facts.as_ref()).is_some_and(|facts| facts.session.signer == Signer::Gateway);
     match (report.verdict, pinned) {
         (Verdict::Accepted, _) => {
-            let what = if interrupted {
-                "accepted as the record of an interrupted session"
-            } else {
-                "accepted"
+            let what = match interrupted {
+                true => "accepted as the record of an interrupted session",
+                false => "accepted",
             };
-            let anchors = if pinned {
-                "with the pinned trust anchors"
-            } else {
-                "with trust anchors from the bundle"
+            let anchors = match pinned {
+                true => "with the pinned trust anchors",
+                false => "with trust anchors from the bundle",
             };
             format!("{what}, {anchors}")
         }

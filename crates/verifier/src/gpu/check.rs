@@ -6,7 +6,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use crate::{
     Verdict,
-    check::{CheckOutcome, NotMade, spelled, write_outcome},
+    check::{CheckOutcome, NotMade, write_outcome},
+    spelled::spelled,
 };
 
 spelled! {

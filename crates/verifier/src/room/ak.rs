@@ -24,10 +24,7 @@ const UNDERSTOOD: [ObjectIdentifier; 3] = [
 ];
 
 pub(super) fn check(work: &Work<'_>, pem: &str, key: &VerifyingKey) -> RoomOutcome {
-    match verify(work, pem, key) {
-        Ok(()) => RoomOutcome::Pass,
-        Err((cause, words)) => RoomOutcome::fail(cause, words),
-    }
+    verify(work, pem, key).into()
 }
 
 type Refusal = (RoomCode, String);

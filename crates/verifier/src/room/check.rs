@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     CauseCode, CheckName, Outcome, Reason,
-    check::{CheckKind, CheckOutcome, NamedCheck, NotMade, spelled},
+    check::{CheckKind, CheckOutcome, NamedCheck, NotMade},
+    spelled::spelled,
 };
 
 spelled! {

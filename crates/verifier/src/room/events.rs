@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::{Work, boot_log::extended};
 use crate::{ReferenceManifest, RoomCheckName as Name, RoomCode, RoomOutcome};
 
+type Refusal = (RoomCode, String);
+
 /// What the register of runtime events must hold.
 pub(super) fn replay(evidence: &RoomEvidence) -> [u8; 48] {
     evidence.runtime.iter().fold([0; 48], |register, event| {
@@ -21,7 +23,7 @@ pub(super) fn replay(evidence: &RoomEvidence) -> [u8; 48] {
 pub(super) fn check(work: &mut Work<'_>, evidence: &RoomEvidence, replayed: &[Name]) {
     let boot = boot_config(&evidence.runtime, work.trust.policy.reference());
     work.made
-        .set_if_proved(Name::RuntimeBootConfig, replayed, boot);
+        .set_if_proved(Name::RuntimeBootConfig, replayed, boot.into());
     match assignment(&evidence.runtime) {
         Ok(event) => {
             let agrees = agrees(work, &event);
@@ -40,66 +42,61 @@ pub(super) fn check(work: &mut Work<'_>, evidence: &RoomEvidence, replayed: &[Na
     }
 }
 
-fn boot_config(events: &[RuntimeEvent], reference: &ReferenceManifest) -> RoomOutcome {
-    let Some(event) = events
+fn boot_config(events: &[RuntimeEvent], reference: &ReferenceManifest) -> Result<(), Refusal> {
+    let refused = |code, words: &str| (code, words.to_owned());
+    let first = events
         .first()
-        .filter(|event| event.name == BOOT_CONFIG_EVENT)
-    else {
-        return RoomOutcome::fail(
-            RoomCode::BootConfigMissing,
-            "the first runtime event is not a boot configuration",
-        );
-    };
-    let Ok(config) = json::parse_value(event.content.as_bytes(), MAX_RUNTIME_CONTENT_BYTES) else {
-        return RoomOutcome::fail(
-            RoomCode::BootConfigMalformed,
-            "the boot configuration is not strict JSON",
-        );
-    };
-    let shape = &reference.contents().shape;
+        .filter(|event| event.name == BOOT_CONFIG_EVENT);
+    let event = first.ok_or_else(|| {
+        let words = "the first runtime event is not a boot configuration";
+        refused(RoomCode::BootConfigMissing, words)
+    })?;
+    let config = json::parse_value(event.content.as_bytes(), MAX_RUNTIME_CONTENT_BYTES);
+    let config = config.map_err(|_| {
+        let words = "the boot configuration is not strict JSON";
+        refused(RoomCode::BootConfigMalformed, words)
+    })?;
+    let (vcpus, memory) = (
+        reference.contents().shape.vcpus,
+        reference.contents().shape.memory_mib,
+    );
     let number = |path: &str| config.pointer(path).and_then(Value::as_u64);
-    if number("/shape/vcpus") != Some(shape.vcpus.into())
-        || number("/shape/memory_mib") != Some(shape.memory_mib.into())
-    {
+    let shape = (number("/shape/vcpus"), number("/shape/memory_mib"));
+    if shape != (Some(vcpus.into()), Some(memory.into())) {
         let words = format!(
-            "the machine does not have the {} processors and {} MiB of the reference values",
-            shape.vcpus, shape.memory_mib
+            "the machine does not have the {vcpus} processors and {memory} MiB of the reference values"
         );
-        return RoomOutcome::fail(RoomCode::BootConfigShape, words);
+        return Err((RoomCode::BootConfigShape, words));
     }
-    layers(&config, reference)
+    let layers = config.pointer("/layers").and_then(Value::as_array);
+    let layers = layers.ok_or_else(|| {
+        let words = "the boot configuration has no list of layers";
+        refused(RoomCode::BootConfigMalformed, words)
+    })?;
+    check_layers(layers, reference)
 }
 
 /// The layers are those of the reference, each once and in its order.
-fn layers(config: &Value, reference: &ReferenceManifest) -> RoomOutcome {
-    let Some(layers) = config.pointer("/layers").and_then(Value::as_array) else {
-        return RoomOutcome::fail(
-            RoomCode::BootConfigMalformed,
-            "the boot configuration has no list of layers",
-        );
-    };
+fn check_layers(layers: &[Value], reference: &ReferenceManifest) -> Result<(), Refusal> {
     let text = |layer: &Value, member: &str| {
         let value = layer.get(member).and_then(Value::as_str).unwrap_or("");
         value.to_owned()
     };
-    let found: Vec<Layer> = layers
-        .iter()
+    let found = layers.iter();
+    let found: Vec<Layer> = found
         .map(|layer| (text(layer, "name"), text(layer, "root")))
         .collect();
     let wanted = reference.contents().layers.iter();
     let wanted: Vec<Layer> = wanted
         .map(|layer| (layer.name.clone(), layer.root.to_string()))
         .collect();
-    match layer_problem(&found, &wanted) {
-        None => RoomOutcome::Pass,
-        Some((code, words)) => RoomOutcome::fail(code, words),
-    }
+    layer_problem(&found, &wanted).map_or(Ok(()), Err)
 }
 
 /// Name and root.
 type Layer = (String, String);
 
-fn layer_problem(found: &[Layer], wanted: &[Layer]) -> Option<(RoomCode, String)> {
+fn layer_problem(found: &[Layer], wanted: &[Layer]) -> Option<Refusal> {
     if found == wanted {
         return None;
     }
@@ -128,16 +125,13 @@ fn layer_problem(found: &[Layer], wanted: &[Layer]) -> Option<(RoomCode, String)
 /// The one assignment event, at its place.
 fn assignment(events: &[RuntimeEvent]) -> Result<AssignmentEvent, RoomOutcome> {
     let count = |name: &str| events.iter().filter(|event| event.name == name).count();
-    let event = events
-        .get(1)
-        .filter(|event| event.name == ASSIGNMENT_EVENT)
-        .filter(|_| count(ASSIGNMENT_EVENT) == 1 && count(BOOT_CONFIG_EVENT) == 1)
-        .ok_or_else(|| {
-            RoomOutcome::fail(
-                RoomCode::AssignmentMissing,
-                "the second runtime event is not the one assignment of the one boot configuration",
-            )
-        })?;
+    let second = events.get(1).filter(|event| event.name == ASSIGNMENT_EVENT);
+    let only = count(ASSIGNMENT_EVENT) == 1 && count(BOOT_CONFIG_EVENT) == 1;
+    let event = second.filter(|_| only).ok_or_else(|| {
+        let words =
+            "the second runtime event is not the one assignment of the one boot configuration";
+        RoomOutcome::fail(RoomCode::AssignmentMissing, words)
+    })?;
     AssignmentEvent::parse(&event.content)
         .map_err(|error| RoomOutcome::fail(RoomCode::AssignmentMalformed, error.to_string()))
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::check::{CheckKind, CheckOutcome, NamedCheck, NotMade, spelled};
+use crate::{
+    check::{CheckKind, CheckOutcome, NamedCheck, NotMade},
+    spelled::spelled,
+};
 
 spelled! {
     /// A check. Every appraisal answers every one of them, in this order.
