@@ -52,6 +52,9 @@ fn requests(criterion: &mut Criterion) {
         return;
     };
     let classifier = Classifier::new(&policy);
+    let begun = Instant::now();
+    classifier.warm();
+    println!("made warm in {:?}", begun.elapsed());
     cold(&classifier);
     turns(&classifier);
     let mut group = criterion.benchmark_group("classify");

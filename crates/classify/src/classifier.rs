@@ -57,6 +57,12 @@ impl Classifier {
         }
     }
 
+    /// Makes the first requests as fast as later ones: automata are otherwise built as texts ask for
+    /// them. Takes some milliseconds.
+    pub fn warm(&self) {
+        self.scanner.warm();
+    }
+
     /// The policy this classifier applies.
     #[must_use]
     pub const fn policy(&self) -> &ClassificationPolicy {

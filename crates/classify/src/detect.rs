@@ -3,6 +3,7 @@
 
 mod assignment;
 mod checksums;
+mod code;
 mod digits;
 mod health;
 mod line;
@@ -19,6 +20,7 @@ use std::{cell::OnceCell, ops::Range, sync::LazyLock};
 
 use regex_automata::{meta::Regex, util::syntax};
 
+pub(crate) use code::SENSITIVE_CODE;
 pub(crate) use digits::scan_digits;
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{long_runs, scan_tokens};
@@ -68,6 +70,8 @@ pub(crate) enum Window {
     At { reach: usize },
     /// It may start up to `before` bytes earlier.
     Around { before: usize, reach: usize },
+    /// It must start where the literal's line does, at most `before` bytes earlier.
+    Line { before: usize, reach: usize },
 }
 
 /// A window that starts where the literal starts.
@@ -129,7 +133,7 @@ impl Window {
     pub(crate) fn range(self, literal: usize, length: usize) -> Range<usize> {
         let (before, reach) = match self {
             Self::At { reach } => (0, reach),
-            Self::Around { before, reach } => (before, reach),
+            Self::Around { before, reach } | Self::Line { before, reach } => (before, reach),
         };
         literal.saturating_sub(before)..literal.saturating_add(reach).min(length)
     }
@@ -227,12 +231,15 @@ pub(crate) const fn bytes_of(alphabet: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut at = 0;
     while at < alphabet.len() {
+        #[expect(clippy::indexing_slicing, reason = "evaluated when compiled")]
+        let byte = alphabet[at];
+        assert!(outside_all([byte; 8]) == 0);
         #[expect(
             clippy::indexing_slicing,
             reason = "evaluated when compiled; a byte is below 256"
         )]
         {
-            table[alphabet[at] as usize] = true;
+            table[byte as usize] = true;
         }
         at += 1;
     }
@@ -266,6 +273,9 @@ pub(crate) fn next_run<const LEAST: usize>(
 fn last_outside(window: &[u8], is_in: impl Fn(&u8) -> bool) -> Option<usize> {
     let mut end = window.len();
     while let Some(block) = window.get(..end)?.last_chunk::<8>() {
+        if let Some(last) = outside_all(*block).checked_ilog2() {
+            return Some(end - 8 + last as usize / 8);
+        }
         let outside = block.iter().enumerate().fold(0_u32, |mask, (at, byte)| {
             mask | u32::from(!is_in(byte)) << at
         });
@@ -275,6 +285,19 @@ fn last_outside(window: &[u8], is_in: impl Fn(&u8) -> bool) -> Option<usize> {
         end -= 8;
     }
     window.get(..end)?.iter().rposition(|byte| !is_in(byte))
+}
+
+/// A bit for each byte that is in no alphabet of runs: below `+`, as blanks, quotes and brackets are,
+/// from `:` to `@`, or outside ASCII. Most blocks of text have one.
+const fn outside_all(block: [u8; 8]) -> u64 {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const fn below(bytes: u64, bound: u8) -> u64 {
+        // no byte borrows from its neighbour, as its high bit is set before
+        !((bytes | HIGH) - u64::from_le_bytes([bound; 8]))
+    }
+    let bytes = u64::from_le_bytes(block);
+    let operator = below(bytes, b'@' + 1) & !below(bytes, b':');
+    (below(bytes, b'+') | operator | bytes) & HIGH
 }
 
 /// The greatest character boundary that is not after `at`.
@@ -317,6 +340,7 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
         tokens::DETECTORS,
         personal::DETECTORS,
         health::DETECTORS,
+        code::DETECTORS,
     ];
     let compile_one = |detector: &'static Detector| {
         let regex = compile(detector.pattern).ok_or(detector.id)?;
@@ -353,7 +377,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_long_run_is_found_and_no_short_one(text in "([abc]{0,25}[ .]{0,2}){0,8}") {
+        fn every_long_run_is_found_and_no_short_one(text in "([abc]{0,25}[ .:]{0,2}){0,8}") {
             let text = text.as_bytes();
             let mut found = Vec::new();
             let mut at = 0;

@@ -155,10 +155,12 @@ impl Gateway {
         let channels = setup::channels(&config)?;
         let signer = RecordSigner::new(&config.signing_key);
         let signer = signer.map_err(|_| vec![SetupProblem::RecordKey])?;
+        let classifier = Classifier::new(&config.classification);
+        classifier.warm();
         let core = Core {
             levels: config.classification.levels().clone(),
             classification_digest: config.classification.digest(),
-            classifier: Classifier::new(&config.classification),
+            classifier,
             routing: config.routing,
             shadow: config.shadow.map(Shadow::new),
             upstreams: config.upstreams,

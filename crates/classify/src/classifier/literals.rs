@@ -1,11 +1,13 @@
 //! One pass over a text for all literals at once, in any ASCII letter case. Each literal is
-//! announced by its rarest three characters: a bitmap of 32 KiB, of which text uses little,
-//! answers for nearly all of a text, and only where it says yes is a literal compared.
+//! announced by its rarest three characters: a table of 64 KiB answers for nearly all of a text, four
+//! places at a time, and only where it says yes is a literal compared.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::LazyLock,
 };
+
+use memchr::memchr_iter;
 
 /// What finds literals. The rules above it do not care how, so a second engine can be its oracle.
 pub(super) trait Engine: std::fmt::Debug + Send + Sync {
@@ -21,14 +23,17 @@ pub(super) trait Engine: std::fmt::Debug + Send + Sync {
 /// Literals made ready.
 #[derive(Debug)]
 pub(super) struct Literals {
-    /// A bit per [`gram`].
-    announced: Box<[u64; WORDS]>,
-    /// Per word of `announced`, how many bits are set before it.
-    ranks: Box<[u16; WORDS]>,
-    /// Per announced gram where its entries begin in `entries`, and one more.
+    hash: Hash,
+    /// Per slot the bucket of what its grams announce; none is 0.
+    buckets: Box<[u8; SLOTS]>,
+    /// Per bucket where its entries begin in `entries`, and one more.
     begins: Vec<u32>,
     entries: Vec<Entry>,
     literals: Vec<Vec<u8>>,
+    /// Literals of one byte, which no three bytes announce.
+    single: Vec<(usize, u8)>,
+    /// Literals of two, which have no byte before them where a text begins.
+    double: Vec<(usize, [u8; 2])>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,52 +46,136 @@ struct Entry {
     mask: u64,
 }
 
+/// From three folded bytes to a slot: the upper bits of a product (Knuth, TAOCP 3, 6.4).
+#[derive(Clone, Copy, Debug)]
+struct Hash {
+    factor: u32,
+}
+
+impl Hash {
+    /// Of all factors tried the one that gives frequent grams the fewest slots of `grams`.
+    fn best_for(grams: &[u32]) -> Self {
+        let tried = (1_u32..=TRIED_FACTORS).map(|n| Self {
+            // odd multiples of the golden ratio's fraction; the last byte of four falls out above
+            factor: n.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37_79b1) << 8,
+        });
+        let common: Vec<u32> = LINE_ENDS
+            .iter()
+            .copied()
+            .chain(COMMON_GRAMS.split(['\t', '\n']))
+            .filter_map(|gram| gram.as_bytes().first_chunk())
+            .map(|three| gram(*three))
+            .collect();
+        let cost = |hash: &Self| {
+            let mut taken = vec![false; SLOTS];
+            for gram in grams {
+                if let Some(taken) = taken.get_mut(hash.slot(*gram)) {
+                    *taken = true;
+                }
+            }
+            let ranks = common.iter().zip((0..common.len()).rev());
+            let fires = |(gram, _): &(&u32, usize)| taken.get(hash.slot(**gram)) == Some(&true);
+            ranks
+                .filter(fires)
+                .map(|(_, rank)| rank * rank)
+                .sum::<usize>()
+        };
+        tried.min_by_key(cost).unwrap_or(Self {
+            factor: 0x9e37_7900,
+        })
+    }
+
+    /// Looks at the lower three bytes of `four` alone.
+    const fn slot(self, four: u32) -> usize {
+        (four.wrapping_mul(self.factor) >> (u32::BITS - SLOT_BITS)) as usize
+    }
+}
+
 impl Literals {
     /// Takes lower-case literals. An empty one matches nowhere.
     pub(super) fn new(literals: &[String]) -> Self {
-        let mut by_gram: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
-        for (index, literal) in literals.iter().enumerate() {
-            let Ok(index) = u32::try_from(index) else {
-                break;
-            };
-            let (head, mask) = head(literal.as_bytes());
-            for (gram, offset) in announcing(literal.as_bytes()) {
-                by_gram.entry(gram).or_default().push(Entry {
-                    literal: index,
-                    offset,
-                    head,
-                    mask,
-                });
+        let mut announcements: Vec<(u32, Entry)> = Vec::new();
+        let (mut single, mut double) = (Vec::new(), Vec::new());
+        for (literal, text) in literals.iter().enumerate() {
+            match text.as_bytes() {
+                [byte] => single.push((literal, *byte)),
+                [a, b] => double.push((literal, [*a, *b])),
+                _ => {}
+            }
+            let (head, mask) = head(text.as_bytes());
+            let literal = u32::try_from(literal).unwrap_or(u32::MAX);
+            announcements.extend(
+                announcing(text.as_bytes())
+                    .into_iter()
+                    .map(|(gram, offset)| {
+                        let entry = Entry {
+                            literal,
+                            offset,
+                            head,
+                            mask,
+                        };
+                        (gram, entry)
+                    }),
+            );
+        }
+        let grams: Vec<u32> = announcements.iter().map(|(gram, _)| *gram).collect();
+        let hash = Hash::best_for(&grams);
+        let mut buckets = Box::new([0; SLOTS]);
+        let mut by_bucket: BTreeMap<u8, Vec<Entry>> = BTreeMap::new();
+        let mut in_turn = (1..=u8::MAX).cycle();
+        for (gram, entry) in announcements {
+            if let Some(bucket) = buckets.get_mut(hash.slot(gram)) {
+                if *bucket == 0 {
+                    *bucket = in_turn.next().unwrap_or(1);
+                }
+                by_bucket.entry(*bucket).or_default().push(entry);
             }
         }
-        let (mut announced, mut ranks) = (Box::new([0_u64; WORDS]), Box::new([0_u16; WORDS]));
-        let mut begins = vec![0];
+        let mut begins = Vec::new();
         let mut entries = Vec::new();
-        for (gram, of) in by_gram {
-            entries.extend(of);
+        for bucket in 0..=u8::MAX {
             begins.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
-            if let Some(word) = announced.get_mut(gram / 64) {
-                *word |= 1 << (gram % 64);
-            }
+            entries.extend(by_bucket.remove(&bucket).unwrap_or_default());
         }
-        let mut before = 0_u16;
-        for (rank, word) in ranks.iter_mut().zip(announced.iter()) {
-            *rank = before;
-            before += u16::try_from(word.count_ones()).unwrap_or(0);
-        }
+        begins.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         Self {
-            announced,
-            ranks,
+            hash,
+            buckets,
             begins,
             entries,
             literals: literals.iter().map(|l| l.as_bytes().to_vec()).collect(),
+            single,
+            double,
         }
     }
 
+    /// The bucket of what the first three of four folded bytes announce.
+    #[inline]
+    fn bucket(&self, four: u32) -> u8 {
+        // the hash is below the table's length, so the compiler drops the check
+        let slot = self.hash.slot(four) & (SLOTS - 1);
+        self.buckets.get(slot).copied().unwrap_or(0)
+    }
+
+    /// What the buckets of neighbouring grams announce, of which the first ends at `end`.
     #[cold]
     #[inline(never)]
-    fn compare(&self, gram: usize, text: &[u8], end: usize, found: &mut dyn FnMut(usize, usize)) {
-        for entry in self.entries_of(gram) {
+    fn compare_all(
+        &self,
+        buckets: [u8; 4],
+        text: &[u8],
+        end: usize,
+        found: &mut dyn FnMut(usize, usize),
+    ) {
+        for (bucket, end) in buckets.into_iter().zip(end..) {
+            if bucket != 0 {
+                self.compare(bucket, text, end, found);
+            }
+        }
+    }
+
+    fn compare(&self, bucket: u8, text: &[u8], end: usize, found: &mut dyn FnMut(usize, usize)) {
+        for entry in self.entries_of(bucket) {
             let Some(start) = end.checked_sub(entry.offset as usize) else {
                 continue;
             };
@@ -106,44 +195,64 @@ impl Literals {
         }
     }
 
-    fn entries_of(&self, gram: usize) -> &[Entry] {
-        let (word, bit) = (gram / 64, gram % 64);
-        let bits = self.announced.get(word).copied().unwrap_or(0);
-        let below = (bits & ((1 << bit) - 1)).count_ones() as usize;
-        let at = usize::from(self.ranks.get(word).copied().unwrap_or(0)) + below;
+    fn entries_of(&self, bucket: u8) -> &[Entry] {
         let bound = |at: usize| self.begins.get(at).map_or(0, |begin| *begin as usize);
+        let bucket = usize::from(bucket);
         self.entries
-            .get(bound(at)..bound(at + 1))
+            .get(bound(bucket)..bound(bucket + 1))
             .unwrap_or_default()
     }
 }
 
 impl Engine for Literals {
-    /// In the order of the grams that announce them.
+    /// Short literals first, then in the order of the grams that announce the others.
     fn scan(&self, text: &[u8], found: &mut dyn FnMut(usize, usize)) {
-        let (mut before, mut last) = (0_usize, 0_usize);
-        for (at, byte) in text.iter().enumerate() {
-            // no step waits for more than the one before it: the classes are looked up apart
-            let class = usize::from(class(*byte));
-            let gram = before | last << CLASS_BITS | class;
-            (before, last) = (last << (2 * CLASS_BITS), class);
-            // the mask keeps the index inside, so the compiler drops the check
-            let word = self
-                .announced
-                .get((gram & (GRAMS - 1)) >> 6)
-                .copied()
-                .unwrap_or(0);
-            if word >> (gram & 63) & 1 != 0 {
-                self.compare(gram, text, at + 1, found);
+        for (literal, byte) in &self.single {
+            for at in memchr_iter(*byte, text) {
+                found(*literal, at);
+            }
+            if byte.is_ascii_lowercase() {
+                for at in memchr_iter(byte.to_ascii_uppercase(), text) {
+                    found(*literal, at);
+                }
+            }
+        }
+        for (literal, two) in &self.double {
+            if text
+                .get(..2)
+                .is_some_and(|start| start.eq_ignore_ascii_case(two))
+            {
+                found(*literal, 0);
+            }
+        }
+        let mut next = 0;
+        while let Some(eight) = text.get(next..).and_then(<[u8]>::first_chunk) {
+            let eight = folded(*eight);
+            // what is not looked at falls out above
+            #[expect(clippy::cast_possible_truncation, reason = "four bytes of eight")]
+            let buckets = [
+                self.bucket(eight as u32),
+                self.bucket((eight >> 8) as u32),
+                self.bucket((eight >> 16) as u32),
+                self.bucket((eight >> 24) as u32),
+            ];
+            if u32::from_le_bytes(buckets) != 0 {
+                self.compare_all(buckets, text, next + 3, found);
+            }
+            next += 4;
+        }
+        let rest = text.get(next..).unwrap_or_default();
+        for (three, end) in rest.windows(3).zip(next + 3..) {
+            if let Some(three) = three.first_chunk() {
+                self.compare(self.bucket(gram(*three)), text, end, found);
             }
         }
     }
 
     #[cfg(test)]
     fn table_bytes(&self) -> usize {
-        size_of_val(&*self.announced)
-            + size_of_val(&*self.ranks)
-            + self.begins.len() * size_of::<u32>()
+        size_of_val(&*self.buckets)
+            + size_of_val(&*self.begins)
             + self.entries.len() * size_of::<Entry>()
             + self
                 .literals
@@ -153,39 +262,28 @@ impl Engine for Literals {
     }
 }
 
-/// The grams that announce a literal: its rarest, or every one that ends in it where it is shorter
-/// than three bytes.
-fn announcing(literal: &[u8]) -> Vec<(usize, u32)> {
-    let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-    match literal {
-        [] => Vec::new(),
-        [a] => (0..1 << (2 * CLASS_BITS))
-            .map(|before: usize| (before << CLASS_BITS | usize::from(class(*a)), 1))
-            .collect(),
-        [a, b] => (0..1_usize << CLASS_BITS)
-            .map(|before| (before << (2 * CLASS_BITS) | gram(&[*a, *b]), 2))
-            .collect(),
-        _ => {
-            let rarest = literal
-                .windows(3)
-                .enumerate()
-                .min_by_key(|(_, three)| commonness(three));
-            rarest
-                .map(|(at, three)| (gram(three), offset(at + 3)))
-                .into_iter()
-                .collect()
-        }
+/// The grams that announce a literal, each with what is from the literal's start to the gram's end:
+/// its rarest, or every one that ends with a literal of two bytes.
+fn announcing(literal: &[u8]) -> Vec<(u32, u32)> {
+    if let [a, b] = literal {
+        // what folded bytes can be
+        let before = (0..=u8::MAX).filter(|before| before & FOLD == FOLD);
+        return before.map(|before| (gram([before, *a, *b]), 2)).collect();
     }
+    let threes = literal.windows(3).filter_map(<[u8]>::first_chunk);
+    let rarest = threes.zip(3..).min_by_key(|(three, _)| commonness(**three));
+    let gram = rarest.map(|(three, end)| (gram(*three), end));
+    gram.into_iter().collect()
 }
 
 /// How often three bytes stand in source code and prose: those of the list by their place in it,
 /// the others by the letters they are of.
-fn commonness(three: &[u8]) -> usize {
+fn commonness(three: [u8; 3]) -> usize {
     static PLACES: LazyLock<HashMap<&[u8], usize>> = LazyLock::new(|| {
         let listed = COMMON_GRAMS.split(['\t', '\n']);
         listed.map(str::as_bytes).zip(0..).collect()
     });
-    match PLACES.get(three) {
+    match PLACES.get(three.as_slice()) {
         Some(place) => 2_000 - place,
         None => three.iter().map(|b| commonness_of(*b)).sum(),
     }
@@ -194,9 +292,15 @@ fn commonness(three: &[u8]) -> usize {
 /// The 1,536 most frequent groups of three characters of source code and prose, the first the most.
 const COMMON_GRAMS: &str = include_str!("common_grams.txt");
 
+/// What the list cannot hold, whose groups are on lines.
+const LINE_ENDS: &[&str] = &[
+    "\n  ", "\n\t\t", ";\n ", ",\n ", "{\n ", ");\n", "}\n\n", "\n\n ", "\n}\n", ")\n ", ":\n ",
+    ".\n\n", "\n//", "},\n", ";\n}", "\n},", "),\n", "\n\n\n",
+];
+
 /// Eight bytes in which the letters' case, and more, is one.
 const fn folded(bytes: [u8; 8]) -> u64 {
-    u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020
+    u64::from_le_bytes(bytes) | u64::from_le_bytes([FOLD; 8])
 }
 
 /// The first eight bytes of a literal, folded, and a mask of those it has.
@@ -209,38 +313,10 @@ fn head(literal: &[u8]) -> (u64, u64) {
     (folded(head) & mask, mask)
 }
 
-fn gram(three: &[u8]) -> usize {
-    three.iter().fold(0, |gram, byte| {
-        gram << CLASS_BITS | usize::from(class(*byte))
-    })
+/// Three folded bytes as one number.
+const fn gram([a, b, c]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([a | FOLD, b | FOLD, c | FOLD, 0])
 }
-
-/// 64 classes: letters without case, digits, and what tokens and text are joined with.
-fn class(byte: u8) -> u8 {
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER)
-}
-
-const CLASSES: [u8; 256] = {
-    let mut classes = [OTHER; 256];
-    let mut class = 0;
-    while class < OTHER {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "evaluated when compiled; a byte is below 256"
-        )]
-        {
-            let byte = CLASSED[class as usize];
-            classes[byte as usize] = class;
-            classes[byte.to_ascii_uppercase() as usize] = class;
-        }
-        class += 1;
-    }
-    classes
-};
-
-/// The bytes that have a class of their own, in the order of the classes.
-const CLASSED: &[u8; OTHER as usize] =
-    b"abcdefghijklmnopqrstuvwxyz0123456789_-@.:/= *|<>'\"~!()+,#;$%&\\\n";
 
 /// Roughly 10 times the logarithm of a byte's share in source code and prose.
 const fn commonness_of(byte: u8) -> usize {
@@ -258,10 +334,11 @@ const fn commonness_of(byte: u8) -> usize {
     }
 }
 
-const OTHER: u8 = 63;
-const CLASS_BITS: u32 = 6;
-const GRAMS: usize = 1 << (3 * CLASS_BITS);
-const WORDS: usize = GRAMS / 64;
+/// The bit in which a letter's cases differ.
+const FOLD: u8 = 0x20;
+const SLOT_BITS: u32 = 16;
+const SLOTS: usize = 1 << SLOT_BITS;
+const TRIED_FACTORS: u32 = 32;
 
 #[cfg(test)]
 mod tests {

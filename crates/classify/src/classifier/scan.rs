@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, mem, ops::Range, sync::LazyLock};
 
+use memchr::memrchr;
 use regex_automata::{Anchored, Input, meta::Regex};
 
 use super::{
@@ -13,8 +14,8 @@ use super::{
 use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
-        self, Broken, Compiled, Detector, Hit, QuickLook, Shape, Verdict, Window, ceil_boundary,
-        floor_boundary, long_runs, scan_digits, scan_tokens,
+        self, Broken, Compiled, Detector, Hit, QuickLook, SENSITIVE_CODE, Shape, Verdict, Window,
+        ceil_boundary, floor_boundary, long_runs, scan_digits, scan_tokens,
     },
     finding::MAX_FINDINGS,
 };
@@ -33,6 +34,8 @@ pub(super) struct Found<'a> {
 pub(super) struct Scanner {
     /// Absent only if it could not be built; then every text counts as unread.
     literals: Option<Box<dyn Engine>>,
+    /// The literals themselves.
+    words: Vec<String>,
     /// Per literal, the rules to try.
     tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
@@ -140,6 +143,16 @@ impl Scanner {
             .as_ref()
             .map_or(0, |engine| engine.table_bytes())
             + patterns.sum::<usize>()
+    }
+
+    /// Builds now what the patterns would build when they are first met: states of their automata,
+    /// tables of words. Text that is like them decides nothing.
+    pub(super) fn warm(&self) {
+        let lines = self.words.iter().flat_map(|word| {
+            let tails = LIKE_TEXT.iter();
+            tails.map(move |tail| format!("{word}{tail}\n"))
+        });
+        self.scan(&lines.collect::<String>(), &mut |_| {});
     }
 
     /// Reports everything found in `text` and in its other readings.
@@ -281,6 +294,15 @@ impl Rule {
                     self.apply_rejoined(text, literal, report);
                 }
             }
+            Window::Line { before, reach } => {
+                let from = literal.saturating_sub(before);
+                let line = text.as_bytes().get(from..literal).unwrap_or_default();
+                if let Some(start) = line_start(line, from) {
+                    let end = literal.saturating_add(reach).min(text.len());
+                    let input = Input::new(text).range(start..end).anchored(Anchored::Yes);
+                    self.judge(text, &input, report);
+                }
+            }
             Window::Around { before, reach } => {
                 let mut start = literal.saturating_sub(before);
                 let end = literal.saturating_add(reach).min(text.len());
@@ -340,6 +362,14 @@ impl Rule {
             report(ruling, start..ceil_boundary(text, end), confidence);
         }
         Some(span)
+    }
+}
+
+/// Where the last line of `before` begins, which begins at `from` in its text.
+fn line_start(before: &[u8], from: usize) -> Option<usize> {
+    match memrchr(b'\n', before) {
+        Some(line_break) => Some(from + line_break + 1),
+        None => (from == 0).then_some(0),
     }
 }
 
@@ -464,7 +494,14 @@ impl<'s> Descent<'s, '_> {
         let overlaps = |(rule, at): &(&str, Range<usize>)| {
             *rule == ruling.id && at.start < span.end && span.start < at.end
         };
-        if self.found.iter().any(overlaps) {
+        // of what a text is about, one finding says it
+        let said =
+            |(rule, _): &(&str, Range<usize>)| *rule == ruling.id && ruling.id == SENSITIVE_CODE;
+        if self
+            .found
+            .iter()
+            .any(|known| overlaps(known) || said(known))
+        {
             return;
         }
         if self.found.len() < MAX_FINDINGS {
@@ -651,6 +688,7 @@ impl Building {
     fn finish(self, unreadable: Label, complete: bool) -> Scanner {
         Scanner {
             literals: complete.then(|| Box::new(Literals::new(&self.literals)) as Box<dyn Engine>),
+            words: self.literals,
             tries_of: self.tries_of,
             rules: self.rules,
             digits: self.digits,
@@ -681,8 +719,18 @@ fn regex_escape(word: &str) -> String {
     escaped
 }
 
+/// What follows literals in code, configuration, messages and notes.
+const LIKE_TEXT: [&str; 6] = [
+    "(value, name); // the text of a line",
+    ": \"Qm7xK2vLp9RtZ4wYb8NcD3fGh6JkS1aE0uVqXoTiWyBzMnCrPsLdHgFjA5e\",",
+    "=3f9c1a7e5b2d8046f1e3c5a7b9d2f408 # of it",
+    "Qm7xK2vLp9RtZ4wYb8NcD3fGh6JkS1aE0uVqXoTiWyBzMnCrPsLdHgFjA5e7T2z",
+    "|1||A^B|C^D, diabetes, 2 Main Street, Suite 12, 1970-02-03, +1 202 555 0143",
+    "_type: Option<String> = other.name.clone()",
+];
+
 /// What redaction leaves in: these describe a text, or name who a line is for.
-const KEPT: [&str; 3] = ["marking-", "health-", "contact-"];
+const KEPT: [&str; 4] = ["marking-", "health-", "contact-", SENSITIVE_CODE];
 
 /// How often an encoding may stand inside another and still be read.
 const MAX_DEPTH: usize = 2;

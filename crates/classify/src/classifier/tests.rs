@@ -692,3 +692,14 @@ fn shared() -> &'static Classifier {
     static SHARED: std::sync::LazyLock<Classifier> = std::sync::LazyLock::new(|| classifier(""));
     &SHARED
 }
+
+#[test]
+fn a_warmed_classifier_says_what_another_says() {
+    let (warm, cold) = (classifier(""), classifier(""));
+    warm.warm();
+    let segments = [user(CASES)];
+    assert_eq!(
+        warm.classify(&segments, &NOW),
+        cold.classify(&segments, &NOW)
+    );
+}
