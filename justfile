@@ -24,5 +24,9 @@ deny:
 bench:
     cargo bench --workspace
 
-fuzz target seconds="60":
+# Small inputs that the fuzz targets begin with.
+fuzz-seeds:
+    cargo run --quiet --package proofroom-conformance --bin proofroom-make-seeds
+
+fuzz target seconds="60": fuzz-seeds
     cd fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}

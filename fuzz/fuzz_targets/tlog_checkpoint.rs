@@ -1,10 +1,9 @@
 //! Checkpoint texts and record leaves: whatever is accepted is written back byte for byte.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_tlog::{Checkpoint, RecordLeaf};
 
-fuzz_target!(|bytes: &[u8]| {
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let text = std::str::from_utf8(bytes).ok();
     if let Some(checkpoint) = text.and_then(|text| Checkpoint::parse(text).ok()) {
         assert_eq!(checkpoint.to_string().as_bytes(), bytes);

@@ -1,10 +1,9 @@
 //! Signed notes and verifier keys: whatever is accepted is written back byte for byte.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_tlog::{SignedNote, VerifierKey};
 
-fuzz_target!(|bytes: &[u8]| {
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(note) = SignedNote::parse(bytes) {
         assert_eq!(note.to_string().as_bytes(), bytes);
     }

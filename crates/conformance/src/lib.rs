@@ -7,6 +7,7 @@
 mod answer;
 mod contract;
 pub mod make;
+pub mod seeds;
 mod vector;
 
 pub use answer::answer;
