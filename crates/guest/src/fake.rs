@@ -26,7 +26,7 @@ use proofroom_record::{
     event::{Event, EventBody, SessionEnd},
     room_api::{
         Assignment, CloseRequest, CommandRules, Grant, IdentityRequest, Limits, LoopbackUse,
-        OpenAudit, Progress, SignedEvent, TaskText,
+        OpenAudit, Progress, SignedEvent, TaskText, WORKSPACE_REFERENCE,
     },
     statement::{AgentSession, PolicyDigests, Statement},
 };
@@ -293,7 +293,8 @@ pub(crate) fn bundle(at: &Path, files: &[(&str, &str)]) -> (String, Vec<u8>) {
     }
     git(&["add", "-A", "-f"]);
     git(&["commit", "-q", "-m", "first"]);
-    git(&["bundle", "create", "-q", "b.bundle", "HEAD", "main"]);
+    git(&["branch", "-M", "proofroom"]);
+    git(&["bundle", "create", "-q", "b.bundle", WORKSPACE_REFERENCE]);
     let bytes = std::fs::read(at.join("b.bundle")).unwrap();
     (git(&["rev-parse", "HEAD"]), bytes)
 }

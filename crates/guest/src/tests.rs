@@ -326,6 +326,31 @@ async fn a_repository_that_git_refuses_ends_the_session_as_refused_with_a_record
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_of_another_commit_or_of_more_than_it_ends_the_session_as_refused() {
+    let (_, other) = {
+        let directory = tempfile::tempdir().unwrap();
+        crate::fake::bundle(directory.path(), &[("b", "another")])
+    };
+    let with_more = |bundle: &[u8]| {
+        let text = String::from_utf8_lossy(bundle);
+        let first = text.lines().nth(1).unwrap().to_owned();
+        let (id, _) = first.split_once(' ').unwrap();
+        let at = "# v2 git bundle\n".len();
+        let more = format!("{id} HEAD\n");
+        [&bundle[..at], more.as_bytes(), &bundle[at..]].concat()
+    };
+    let room = Room::with(&[("a", "x")]);
+    let cut = room.host.bundle[..40].to_vec();
+    for bundle in [other, with_more(&room.host.bundle), cut] {
+        let mut room = Room::with(&[("a", "x")]);
+        room.host.bundle = bundle;
+        room.spawn();
+        assert_eq!(room.leave().await.unwrap().0, SessionEnd::Refused);
+        assert!(!room.path("a").exists() && !room.path("b").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_and_cancellation_end_the_session_with_a_record() {
     let mut room = Room::with(&[("a", "x")]);
     room.host.assignment.limits.steps = 1;

@@ -3,10 +3,11 @@
 //! error is a denial or a failure, never a second way to the file.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{Read as _, Write as _},
-    os::fd::OwnedFd,
-    path::Path,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
 };
 
 use proofroom_authz::WorkspacePath;
@@ -82,6 +83,9 @@ pub struct Entry {
     /// Size in bytes, of files.
     pub bytes: u64,
 }
+
+/// Where git keeps what is its own.
+const GIT_DIRECTORY: &str = ".git";
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
@@ -191,6 +195,50 @@ impl Tree {
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// The paths of everything but git's own directory, sorted: files, links, and directories with
+    /// nothing in them. Bytes that are not UTF-8 are replaced.
+    ///
+    /// # Errors
+    /// [`TreeError::Kernel`].
+    pub fn leaves(&self) -> Result<Vec<String>, TreeError> {
+        let mut leaves = Vec::new();
+        let mut waiting = vec![PathBuf::new()];
+        while let Some(path) = waiting.pop() {
+            let refuse = |errno| TreeError::Kernel(path.display().to_string(), errno);
+            let mut below = self.below(&path).map_err(refuse)?;
+            below.retain(|(name, _)| name != Path::new(GIT_DIRECTORY));
+            if below.is_empty() {
+                below.push((path, FileType::Unknown));
+            }
+            for (name, kind) in below {
+                match kind {
+                    FileType::Directory => waiting.push(name),
+                    _ => leaves.push(name.to_string_lossy().into_owned()),
+                }
+            }
+        }
+        leaves.sort_unstable();
+        Ok(leaves)
+    }
+
+    /// What a directory has, by paths from the root.
+    fn below(&self, path: &Path) -> Result<Vec<(PathBuf, FileType)>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let here = Path::new(".").join(path);
+        let directory = openat2(&self.root, here, flags, Mode::empty(), BENEATH)?;
+        let mut below = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let raw = entry.file_name();
+            if raw != c"." && raw != c".." {
+                let stat = rustix::fs::statat(&directory, raw, AtFlags::SYMLINK_NOFOLLOW)?;
+                let name = OsStr::from_bytes(raw.to_bytes());
+                below.push((path.join(name), FileType::from_raw_mode(stat.st_mode)));
+            }
+        }
+        Ok(below)
     }
 
     fn at(&self, name: &str, flags: OFlags) -> Result<OwnedFd, TreeError> {

@@ -1,12 +1,17 @@
 //! The workspace: from a git bundle to files, with the room's git as the agent. Nothing of the
 //! repository runs; what would run elsewhere is noted.
 
-use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf, sync::Arc};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use proofroom_authz::{RunsLater, WorkspacePath};
 use proofroom_record::{
     event::Observation,
-    room_api::{self, MAX_PACK_BYTES},
+    room_api::{self, MAX_PACK_BYTES, WORKSPACE_REFERENCE},
 };
 
 use crate::{
@@ -14,6 +19,7 @@ use crate::{
     git::{GitError, is_object_id},
     observe::{Files, Watch},
     session::Session,
+    tree::{Tree, TreeError},
 };
 
 /// Names of files that agents read as instructions.
@@ -37,6 +43,9 @@ pub enum WorkspaceError {
     /// The commit's id is none.
     #[error("`{0}` is not a full commit id")]
     Commit(String),
+    /// The bundle is of something else than the commit.
+    #[error("the bundle that arrived is not of the assignment's commit alone")]
+    Bundle,
     /// git refused the repository.
     #[error("the repository cannot be used")]
     Git(#[from] GitError),
@@ -46,6 +55,9 @@ pub enum WorkspaceError {
     /// The bundle could not be put aside.
     #[error("the bundle could not be stored")]
     Store(#[source] std::io::Error),
+    /// The files that git made cannot be looked at.
+    #[error("the workspace cannot be looked at")]
+    Tree(#[from] TreeError),
 }
 
 impl WorkspaceError {
@@ -54,14 +66,18 @@ impl WorkspaceError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Commit(_) => "workspace-commit",
+            Self::Bundle => "workspace-bundle",
             Self::Git(_) => "workspace-refused-by-git",
             Self::Host(_) => "workspace-not-received",
             Self::Store(_) => "workspace-not-stored",
+            Self::Tree(error) => error.code(),
         }
     }
 }
 
-/// Fetches the bundle and checks the commit out.
+/// Receives the bundle and has git make the workspace of it: one command, because each costs an
+/// emulated machine a third of a second. Git checks every object (`fsckObjects`) and that the commit
+/// has all that it names.
 ///
 /// # Errors
 /// See [`WorkspaceError`].
@@ -70,6 +86,35 @@ pub async fn import(session: &Session) -> Result<(), WorkspaceError> {
     if !is_object_id(&commit) {
         return Err(WorkspaceError::Commit(commit));
     }
+    let stored = receive(session).await?;
+    if !stored.begins_with(&head_of_bundle(&commit))? {
+        return Err(WorkspaceError::Bundle);
+    }
+    let observer = session.observer(Files::Unrecorded);
+    let bundle = stored.0.to_string_lossy();
+    let branch = WORKSPACE_REFERENCE.trim_start_matches("refs/heads/");
+    let clone = [
+        "clone",
+        "--quiet",
+        "--template=",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--origin=proofroom",
+        "--branch",
+        branch,
+        "--",
+        &bundle,
+        ".",
+    ];
+    let watch: Arc<dyn Watch> = Arc::clone(&observer) as _;
+    session.git.run(&clone, vec![], watch).await?;
+    forget_the_bundle(&session.tree, &commit)?;
+    note_configuration(session)?;
+    observer.finish();
+    Ok(())
+}
+
+async fn receive(session: &Session) -> Result<Stored, WorkspaceError> {
     let (stored, mut file) = Stored::create().map_err(WorkspaceError::Store)?;
     session
         .channel
@@ -77,52 +122,44 @@ pub async fn import(session: &Session) -> Result<(), WorkspaceError> {
             file.write_all(piece)
         })
         .await?;
-    drop(file);
-    let observer = session.observer(Files::Unrecorded);
-    let watch = || -> Arc<dyn Watch> { Arc::clone(&observer) as _ };
-    let git = &session.git;
-    let format = if commit.len() == 64 { "sha256" } else { "sha1" };
-    let format = format!("--object-format={format}");
-    let init = [
-        "init",
-        "--quiet",
-        "--template=",
-        "--initial-branch=proofroom",
-        &format,
-    ];
-    git.run(&init, vec![], watch()).await?;
-    let bundle = stored.0.to_string_lossy().into_owned();
-    let fetch = [
-        "fetch",
-        "--quiet",
-        "--no-tags",
-        "--no-recurse-submodules",
-        "--no-write-fetch-head",
-        "--no-auto-maintenance",
-        &bundle,
-        "+refs/*:refs/proofroom/*",
-    ];
-    git.run(&fetch, vec![], watch()).await?;
-    let base = format!("{commit}^{{commit}}");
-    git.object(&base, watch()).await?;
-    let checkout = [
-        "checkout",
-        "--quiet",
-        "--force",
-        "-B",
-        "proofroom",
-        &commit,
-        "--",
-    ];
-    git.run(&checkout, vec![], watch()).await?;
-    note_configuration(session, watch()).await?;
-    observer.finish();
-    Ok(())
+    Ok(stored)
 }
 
-async fn note_configuration(session: &Session, watch: Arc<dyn Watch>) -> Result<(), GitError> {
+/// How a bundle of `commit` with its whole history begins, to the byte (gitformat-bundle): one
+/// reference, nothing that must be there already. What git checks out is therefore this commit.
+fn head_of_bundle(commit: &str) -> String {
+    let version = if is_sha256(commit) {
+        "# v3 git bundle\n@object-format=sha256"
+    } else {
+        "# v2 git bundle"
+    };
+    format!("{version}\n{commit} {WORKSPACE_REFERENCE}\n\n")
+}
+
+const fn is_sha256(commit: &str) -> bool {
+    commit.len() == 64
+}
+
+/// The repository's configuration, without the bundle as a place to fetch from: it is about to go.
+fn forget_the_bundle(tree: &Tree, commit: &str) -> Result<(), TreeError> {
+    let (version, extension) = if is_sha256(commit) {
+        (1, "[extensions]\n\tobjectformat = sha256\n")
+    } else {
+        (0, "")
+    };
+    let text = format!(
+        "[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = false\n\
+         \tlogallrefupdates = true\n{extension}"
+    );
+    let name = ".git/config";
+    let path = WorkspacePath::parse(name).map_err(|_| TreeError::Outside(name.to_owned()))?;
+    tree.write(&path, text.as_bytes())
+}
+
+fn note_configuration(session: &Session) -> Result<(), TreeError> {
     let (mut inert, mut hidden) = (0, 0);
-    for name in session.git.paths(&["ls-files", "-z"], watch).await? {
+    // Nobody but git was here: what lies there is what the commit has.
+    for name in session.tree.leaves()? {
         let Ok(path) = WorkspacePath::parse(&name) else {
             continue;
         };
@@ -181,11 +218,60 @@ impl Stored {
             .open(&stored.0)?;
         Ok((stored, file))
     }
+
+    fn begins_with(&self, head: &str) -> Result<bool, WorkspaceError> {
+        let mut found = vec![0; head.len()];
+        let read = std::fs::File::open(&self.0).and_then(|mut file| file.read_exact(&mut found));
+        match read {
+            Ok(()) => Ok(found == head.as_bytes()),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(WorkspaceError::Store(error)),
+        }
+    }
 }
 
 impl Drop for Stored {
     fn drop(&mut self) {
         // The room's memory is what it lies in; the room's end removes it in any case.
         drop(std::fs::remove_file(&self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proofroom_record::room_api::WORKSPACE_REFERENCE;
+
+    use super::head_of_bundle;
+
+    fn bundle(format: &str) -> (String, Vec<u8>) {
+        let directory = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git")
+                .args(["-c", "user.name=t", "-c", "user.email=t@t"])
+                .args(arguments)
+                .current_dir(directory.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{output:?}");
+            output.stdout
+        };
+        let format = format!("--object-format={format}");
+        git(&["init", "-q", "-b", "proofroom", &format]);
+        git(&["commit", "-q", "--allow-empty", "-m", "empty"]);
+        let commit = String::from_utf8(git(&["rev-parse", "HEAD"])).unwrap();
+        let bundle = git(&["bundle", "create", "-q", "-", WORKSPACE_REFERENCE]);
+        (commit.trim().to_owned(), bundle)
+    }
+
+    #[test]
+    fn gits_bundles_begin_as_expected_and_then_have_a_pack() {
+        for format in ["sha1", "sha256"] {
+            let (commit, bundle) = bundle(format);
+            let head = head_of_bundle(&commit);
+            assert_eq!(&bundle[..head.len()], head.as_bytes());
+            assert_eq!(&bundle[head.len()..][..4], b"PACK");
+        }
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 pub const ASSIGNMENT: &str = "/room/v1/assignment";
 /// `GET`: the workspace's commit as a git bundle, `application/octet-stream`.
 pub const WORKSPACE: &str = "/room/v1/workspace";
+/// The one reference of that bundle, and the branch that the agent finds.
+pub const WORKSPACE_REFERENCE: &str = "refs/heads/proofroom";
 /// `POST`: [`IdentityRequest`] to [`IdentityAnswer`].
 pub const IDENTITY: &str = "/room/v1/identity";
 /// `POST`: lines of [`SignedEvent`] to [`EventsDurable`].

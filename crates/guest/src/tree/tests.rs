@@ -1,7 +1,8 @@
 //! Attacks on files: links, races, planted names.
 
 use std::{
-    os::unix::fs::symlink,
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::symlink},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -201,4 +202,17 @@ fn a_write_keeps_permissions_and_drops_set_user_id() {
     scene.tree.write(&path("tool"), b"y").unwrap();
     let mode = file.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o755);
+}
+
+#[test]
+fn leaves_are_files_links_and_empty_directories_whatever_their_names_bytes() {
+    let scene = scene();
+    let odd = scene.root.join(OsStr::from_bytes(b"odd\xff"));
+    for directory in [&scene.root.join(".git"), &odd] {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::write(directory.join("file"), "").unwrap();
+    }
+    symlink(&scene.outside, scene.root.join("link")).unwrap();
+    let leaves = scene.tree.leaves().unwrap();
+    assert_eq!(leaves, ["link", "odd\u{fffd}/file", "src"]);
 }

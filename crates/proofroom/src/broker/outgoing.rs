@@ -6,10 +6,12 @@ use std::{
     process::Child,
 };
 
+use proofroom_record::room_api::WORKSPACE_REFERENCE;
+
 use super::git::{Git, GitError};
 
 /// Reference under which the broker's own repository names the session's commit.
-pub(super) const BASE: &str = "refs/heads/base";
+pub(super) const BASE: &str = WORKSPACE_REFERENCE;
 
 /// What a workspace may hold.
 #[derive(Clone, Copy, Debug)]

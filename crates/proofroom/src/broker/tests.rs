@@ -8,6 +8,8 @@ use std::{
     process::Command,
 };
 
+use proofroom_record::room_api::WORKSPACE_REFERENCE;
+
 use super::{Inspector, Objection, Origin, OriginError, WorkspaceLimits};
 
 const ROOMY: WorkspaceLimits = WorkspaceLimits {
@@ -76,7 +78,7 @@ impl Fixture {
         let from = bundle.to_str().unwrap();
         fs::create_dir(&clone).unwrap();
         git(&clone, &["init", "-q"]);
-        git(&clone, &["fetch", "-q", from, "refs/heads/base"]);
+        git(&clone, &["fetch", "-q", from, WORKSPACE_REFERENCE]);
         git(&clone, &["checkout", "-q", "-b", "work", "FETCH_HEAD"]);
         change(&clone);
         let tip = git(&clone, &["rev-parse", "HEAD"]);
