@@ -8,6 +8,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+};
+
 /// `MAXSYMLINKS`.
 const MAX_LINKS: usize = 40;
 /// Components of one walk, those of links included; a path of 4096 bytes has no more than half.
@@ -30,6 +35,9 @@ pub(crate) trait Links {
     fn own(&self, name: &Path) -> Option<PathBuf>;
     /// Whether `/proc/<name>` is the caller itself.
     fn is_caller(&self, name: &OsStr) -> bool;
+    /// Whether it is known at once that no link is on the way of `path`, which has no `..`; `last` says
+    /// whether a link at its end counts.
+    fn none_on(&self, path: &Path, last: FinalLink) -> bool;
 }
 
 /// The links that the process `pid` sees.
@@ -56,13 +64,31 @@ impl Links for OfProcess {
                 .is_some_and(|number| name == number)
         })
     }
+
+    /// One question instead of one for each name: most calls open files of tool chains, deep below the
+    /// root. Behind a name that is not there (`ENOENT`), or is no directory, are no links either.
+    fn none_on(&self, path: &Path, last: FinalLink) -> bool {
+        let flags = match last {
+            FinalLink::Followed => OFlags::PATH | OFlags::CLOEXEC,
+            FinalLink::Kept => OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        };
+        let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        matches!(opened, Ok(_) | Err(Errno::NOENT | Errno::NOTDIR))
+    }
 }
 
 /// Walks `path`, which is absolute. What cannot be followed stays as it is written.
 pub(crate) fn resolve(path: &Path, last: FinalLink, links: &impl Links) -> PathBuf {
+    let ahead = names(path);
+    let as_written: PathBuf = [OsString::from("/")].iter().chain(&ahead).collect();
+    // What lies in `/proc` depends on who asks.
+    let plain = !as_written.starts_with("/proc") && !ahead.iter().any(|name| name == "..");
+    if plain && links.none_on(&as_written, last) {
+        return as_written;
+    }
     let mut walk = Walk {
         at: PathBuf::from("/"),
-        ahead: names(path),
+        ahead,
         links: 0,
     };
     for _ in 0..MAX_STEPS {

@@ -2,10 +2,11 @@
 
 use std::{
     ffi::OsStr,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
-use super::{FinalLink, Links, resolve};
+use super::{FinalLink, Links, OfProcess, resolve};
 
 struct Table(&'static [(&'static str, &'static str)]);
 
@@ -21,6 +22,31 @@ impl Links for Table {
 
     fn is_caller(&self, name: &OsStr) -> bool {
         name == "7"
+    }
+
+    fn none_on(&self, _path: &Path, _last: FinalLink) -> bool {
+        false
+    }
+}
+
+/// The links of this process, every name asked for by itself.
+struct NameByName(OfProcess);
+
+impl Links for NameByName {
+    fn read(&self, path: &Path) -> Option<PathBuf> {
+        self.0.read(path)
+    }
+
+    fn own(&self, name: &Path) -> Option<PathBuf> {
+        self.0.own(name)
+    }
+
+    fn is_caller(&self, name: &OsStr) -> bool {
+        self.0.is_caller(name)
+    }
+
+    fn none_on(&self, _path: &Path, _last: FinalLink) -> bool {
+        false
     }
 }
 
@@ -90,4 +116,62 @@ fn loops_end() {
     let table = &[("/a", "/b"), ("/b", "/a"), ("/c", "/c/c")];
     assert!(followed(table, "/a/x").ends_with("/x"));
     assert!(!followed(table, "/c").is_empty());
+}
+
+#[test]
+fn one_question_for_the_whole_way_gives_the_answer_of_many() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    std::fs::create_dir_all(root.join("a/b")).unwrap();
+    std::fs::write(root.join("a/b/file"), "").unwrap();
+    for (to, name) in [
+        ("a/b", "way"),
+        ("nowhere", "lost"),
+        ("file", "a/b/end"),
+        ("self", "self"),
+    ] {
+        symlink(to, root.join(name)).unwrap();
+    }
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let ways = [
+        "a/b/file",
+        "a/b/file/",
+        "a/b/file/below",
+        "a/b/end",
+        "a/b/end/",
+        "a/b/end/below",
+        "a//./b",
+        "way",
+        "way/file",
+        "way/../b",
+        "way/missing",
+        "lost",
+        "lost/below",
+        "self/below",
+        "missing/below",
+        "a/missing/../../way/file",
+    ];
+    let absolute = ways.iter().map(|way| root.join(way));
+    let elsewhere = [
+        "/",
+        "/proc/self/exe",
+        "/dev/fd/0",
+        "/dev/stdin",
+        "/proc/missing",
+    ]
+    .map(PathBuf::from);
+    let mut at_once = 0;
+    for path in absolute.chain(elsewhere) {
+        for last in [FinalLink::Followed, FinalLink::Kept] {
+            let quick = OfProcess(pid);
+            at_once += usize::from(quick.none_on(&path, last));
+            let answer = resolve(&path, last, &quick);
+            assert_eq!(
+                answer,
+                resolve(&path, last, &NameByName(quick)),
+                "{path:?} {last:?}"
+            );
+        }
+    }
+    assert!(at_once > 10, "{at_once}");
 }
