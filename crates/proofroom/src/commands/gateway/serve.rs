@@ -221,3 +221,79 @@ fn log_signer(keys: &DeploymentKeys) -> anyhow::Result<NoteSigner> {
         .context("the trust domain cannot name a log")?;
     NoteSigner::from_seed(name, keys.log().as_bytes()).context("the log's key cannot sign")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use proofroom_gateway::{
+        UpstreamsConfig,
+        config::{AttestationRequirement, SystemSecrets},
+    };
+    use proofroom_gateway_server::{Config, config::DEFAULT_CONFIG};
+    use proofroom_testkit::{provider, tee};
+
+    use super::providers;
+
+    const UPSTREAMS: &str = r#"
+[[upstream]]
+name = "provider"
+tier = "tee"
+base_url = "https://provider.invalid"
+apis = ["chat"]
+models = ["simulated/model"]
+region = "eu"
+source = "live"
+key = { from = "none" }
+retention = { mode = "in-memory" }
+attestation = { kind = "near-ai", provider_policy = "provider.toml" }
+"#;
+
+    fn loaded(directory: &Path) -> Result<proofroom_gateway::Providers, &'static str> {
+        let named = "upstreams = \"upstreams.toml\"\ncollateral = \"collateral\"\n";
+        let config = Config::parse(&format!("{named}{DEFAULT_CONFIG}"), directory).unwrap();
+        let upstreams = UpstreamsConfig::parse(UPSTREAMS, &SystemSecrets).unwrap();
+        let attestation = &upstreams.iter().next().unwrap().attestation;
+        assert!(matches!(
+            attestation,
+            AttestationRequirement::Provider { .. }
+        ));
+        providers(&config, &upstreams).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn policies_for_providers_and_collateral_are_read_beside_the_upstreams_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        assert_eq!(loaded(dir.path()).unwrap_err(), "gateway-file");
+        write("provider.toml", &provider::policy("near-ai"));
+        // the policies that it names are not there yet
+        assert_eq!(loaded(dir.path()).unwrap_err(), "provider-policy");
+        for (name, text) in provider::policies() {
+            write(name, &text);
+        }
+        let found = loaded(dir.path()).unwrap();
+        assert_eq!(
+            found.policies[Path::new("provider.toml")].model(),
+            provider::MODEL
+        );
+        let platform = proofroom_evidence::Fmspc::from_bytes([0x51, 0x4d, 0, 0, 0, 0]);
+        assert!(found.collateral.of_platform(platform).is_none());
+        fs::create_dir(dir.path().join("collateral")).unwrap();
+        let tee = tee::SimulatedTee::demo();
+        let nonce = proofroom_canonical::Nonce::from_random([0; 32]);
+        let now = proofroom_canonical::Timestamp::from_unix_seconds(1_796_083_200);
+        let plan = tee.plan(
+            nonce,
+            proofroom_canonical::Digest::of(""),
+            provider::MODEL,
+            now,
+        );
+        let kept = proofroom_canonical::json::to_bytes(&tee.collateral(&plan)).unwrap();
+        fs::write(dir.path().join("collateral/514d00000000.json"), kept).unwrap();
+        assert_eq!(
+            found.collateral.of_platform(platform),
+            Some(tee.collateral(&plan))
+        );
+    }
+}
