@@ -44,6 +44,14 @@ pub enum OriginError {
         /// What git said.
         source: GitError,
     },
+    /// Parents of its commits are missing.
+    #[error(
+        "`{path}` is a shallow clone, whose history cannot go into a room; bring the rest with `git fetch --unshallow`"
+    )]
+    Shallow {
+        /// Its git directory.
+        path: PathBuf,
+    },
     /// The files are too many or too large.
     #[error("the commit is too large for a room: {0}")]
     TooLarge(String),
@@ -68,6 +76,7 @@ impl OriginError {
         match self {
             Self::Missing { .. } => "repository-missing",
             Self::NotARepository { .. } => "not-a-repository",
+            Self::Shallow { .. } => "repository-shallow",
             Self::TooLarge(_) => "workspace-too-large",
             Self::Git(error) => error.code(),
             Self::Scratch { .. } => "scratch-directory",
@@ -101,7 +110,7 @@ impl Origin {
         let objects = origin.line(["rev-parse", "--git-path", "objects"])?;
         let objects = absolute(origin.dir(), &objects);
         let scratch = Git::init_borrowing(scratch, &[objects])?;
-        copy_shallow(&origin, &scratch)?;
+        refuse_shallow(&origin)?;
         scratch.answer(["update-ref", BASE, &commit])?;
         let submodules = survey(&scratch, &commit, limits)?;
         Ok(Self {
@@ -171,16 +180,17 @@ fn absolute(base: &Path, answer: &str) -> PathBuf {
     }
 }
 
-/// A shallow origin stays shallow: the missing parents are named in one file.
-fn copy_shallow(origin: &Git, scratch: &Git) -> Result<(), OriginError> {
-    let from = origin.line(["rev-parse", "--git-path", "shallow"])?;
-    let from = absolute(origin.dir(), &from);
-    if !from.is_file() {
-        return Ok(());
+/// A bundle cannot say which parents are missing, and the room's git refuses a history with holes.
+fn refuse_shallow(origin: &Git) -> Result<(), OriginError> {
+    match origin
+        .line(["rev-parse", "--is-shallow-repository"])?
+        .as_str()
+    {
+        "false" => Ok(()),
+        _ => Err(OriginError::Shallow {
+            path: origin.dir().to_owned(),
+        }),
     }
-    std::fs::copy(&from, scratch.dir().join("shallow"))
-        .map(|_| ())
-        .map_err(|source| OriginError::Scratch { path: from, source })
 }
 
 /// Adds up the commit's files; returns its submodules.
@@ -228,7 +238,7 @@ fn survey(
             return Ok(submodules);
         }
         format!(
-            "its history has {} MiB, the room takes {} MiB; use a shallow clone",
+            "its history has {} MiB, the room takes {} MiB",
             history >> 20,
             limits.history_bytes >> 20
         )

@@ -332,6 +332,20 @@ fn what_is_too_large_is_named() {
 }
 
 #[test]
+fn a_shallow_clone_is_refused_before_a_room_is_made_for_it() {
+    let fixture = fixture();
+    commit_file(&fixture.repo, "b.txt", "two\n");
+    let shallow = fixture.root.join("shallow");
+    let from = format!("file://{}", fixture.repo.display());
+    let to = shallow.to_str().unwrap();
+    git(&fixture.root, &["clone", "-q", "--depth", "1", &from, to]);
+    let open = |scratch: &str| Origin::open(&shallow, &fixture.root.join(scratch), ROOMY);
+    assert_eq!(open("scratch1").unwrap_err().code(), "repository-shallow");
+    git(&shallow, &["fetch", "-q", "--unshallow"]);
+    open("scratch2").unwrap();
+}
+
+#[test]
 fn what_is_not_a_repository_says_so() {
     let fixture = fixture();
     let empty = fixture.root.join("empty");

@@ -211,6 +211,7 @@ fn failure(error: anyhow::Error) -> Failure {
         let exit = match error {
             OriginError::Missing { .. }
             | OriginError::NotARepository { .. }
+            | OriginError::Shallow { .. }
             | OriginError::TooLarge(_) => USAGE,
             OriginError::Git(_) | OriginError::Scratch { .. } => UNAVAILABLE,
         };
