@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 import platform_tdx
 import quote_tdx
+import release
 import strict
 import tpm2
 import upstream
@@ -57,7 +58,13 @@ def answer(request, document_bytes, reference_bytes):
     policy = tomllib.loads(request["policy"])
     pinned = "sha256:" + hashlib.sha256(reference_bytes).hexdigest()
     if pinned not in policy["references"]:
-        return {"verdict": "reject", "code": "room-reference-not-pinned"}
+        signers = policy.get("signed_reference", [])
+        if not signers:
+            return {"verdict": "reject", "code": "room-reference-not-pinned"}
+        try:
+            reference_bytes = release.manifest(reference_bytes, signers, request["at"])
+        except release.Refused as refused:
+            return {"verdict": "reject", "code": str(refused)}
     work = Work(policy, json.loads(reference_bytes), request)
     try:
         text, evidence, endorsements = document(document_bytes)

@@ -7,6 +7,7 @@ mod modules;
 mod sbom;
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -288,7 +289,27 @@ fn measure(out: &Path) -> Result<()> {
         .arg("--layer")
         .arg(out.join("layers/base/layer.json"));
     measure.arg("--out").arg(out.join("reference.json"));
+    if let Some(key) = std::env::var_os("PROOFROOM_RELEASE_KEY") {
+        measure.args(release(out, &key)?);
+    }
     machine::run(measure.stdout(Stdio::null()))
+}
+
+/// How the image's maker signs its reference values: with the key that `PROOFROOM_RELEASE_KEY` names, as
+/// the version of `PROOFROOM_RELEASE`, until `PROOFROOM_RELEASE_EXPIRES`.
+fn release(out: &Path, key: &OsStr) -> Result<Vec<OsString>> {
+    let set = |name: &str| std::env::var_os(name).with_context(|| format!("set `{name}` too"));
+    let own = [
+        ("--sign", key.to_owned()),
+        ("--release-out", out.join("reference.release.json").into()),
+        ("--name", "proofroom-room".into()),
+        ("--release", set("PROOFROOM_RELEASE")?),
+        ("--expires", set("PROOFROOM_RELEASE_EXPIRES")?),
+    ];
+    let options = own.into_iter();
+    Ok(options
+        .flat_map(|(name, value)| [name.into(), value])
+        .collect())
 }
 
 /// The layer of a room that asks for no other, from the machine's own package sources: built once,

@@ -1,5 +1,7 @@
 //! Why there is no report at all. Evidence that is wrong has one.
 
+use proofroom_verifier::PinError;
+
 use crate::Kind;
 
 /// Why evidence cannot be appraised.
@@ -34,6 +36,9 @@ pub enum AppraiseError {
     /// The policy cannot be used.
     #[error("the policy cannot be used: {0}")]
     Policy(String),
+    /// The reference manifest is none that the policy accepts.
+    #[error("the policy has no reference values: {0}")]
+    Reference(#[from] PinError),
 }
 
 impl AppraiseError {
@@ -45,6 +50,7 @@ impl AppraiseError {
             Self::Unknown { .. } => "evidence-unknown",
             Self::PolicyKind { .. } => "policy-kind",
             Self::Policy(_) => "policy-refused",
+            Self::Reference(error) => error.code(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A policy of the kind that the evidence needs.
 
+use proofroom_canonical::Timestamp;
 use proofroom_verifier::{
     AppraisalPolicy, PinnedRoomPolicy, PolicyProblem, RoomAppraisalPolicy, SnpAppraisalPolicy,
     gpu::GpuPolicy,
@@ -21,15 +22,18 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Reads the policy that evidence of `kind` is judged by. Rooms need the `manifest` that it pins.
+    /// Reads the policy that evidence of `kind` is judged by. Rooms need the reference manifest that it
+    /// pins, or a release of one that it accepts at `at`.
     ///
     /// # Errors
-    /// `policy-refused` with every problem; `policy-kind` for evidence that no policy judges alone.
+    /// `policy-refused` with every problem; `policy-kind` for evidence that no policy judges alone; why
+    /// the manifest is not one that the policy accepts.
     pub fn parse(
         kind: Kind,
         text: &str,
         file: &str,
         manifest: Option<&[u8]>,
+        at: Timestamp,
     ) -> Result<Self, AppraiseError> {
         match kind {
             Kind::TdxQuote | Kind::Upstream => {
@@ -45,7 +49,7 @@ impl Policy {
             Kind::GpuList => GpuPolicy::parse(text, file)
                 .map(Self::Gpu)
                 .map_err(problems),
-            Kind::Room => room(text, file, manifest),
+            Kind::Room => room(text, file, manifest, at),
             Kind::NrasToken | Kind::TpmQuote => Err(AppraiseError::PolicyKind {
                 kind,
                 policy: "any evidence that stands alone",
@@ -93,14 +97,17 @@ fn problems(problems: Vec<PolicyProblem>) -> AppraiseError {
     AppraiseError::Policy(words.join("; "))
 }
 
-fn room(text: &str, file: &str, manifest: Option<&[u8]>) -> Result<Policy, AppraiseError> {
+fn room(
+    text: &str,
+    file: &str,
+    manifest: Option<&[u8]>,
+    at: Timestamp,
+) -> Result<Policy, AppraiseError> {
     let policy = RoomAppraisalPolicy::parse(text, file).map_err(problems)?;
     let Some(manifest) = manifest else {
         let words = "a room is judged against a reference manifest, and none was supplied";
         return Err(AppraiseError::Policy(words.to_owned()));
     };
-    let pinned = policy
-        .with_reference(manifest)
-        .map_err(|error| AppraiseError::Policy(error.to_string()))?;
+    let pinned = policy.with_reference(manifest, at)?;
     Ok(Policy::Room(Box::new(pinned)))
 }

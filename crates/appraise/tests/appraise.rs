@@ -38,7 +38,7 @@ fn quote() -> (Vec<u8>, Beside) {
 }
 
 fn policy(kind: Kind, text: &str) -> Policy {
-    Policy::parse(kind, text, "test.toml", None).unwrap()
+    Policy::parse(kind, text, "test.toml", None, NOW).unwrap()
 }
 
 fn answer<'a>(report: &'a Report, check: &str) -> &'a Answer {

@@ -218,7 +218,7 @@ fn a_room_that_attests_over_the_double_is_accepted_as_simulated_and_as_nothing_e
     let judge = |shipped: &str| -> RoomAppraisal {
         let text = RoomAppraisalPolicy::pinning(shipped, manifest().digest());
         let policy = RoomAppraisalPolicy::parse(&text, "room.toml").unwrap();
-        let policy = policy.with_reference(manifest().bytes()).unwrap();
+        let policy = policy.with_reference(manifest().bytes(), now).unwrap();
         let trust = RoomTrust {
             policy: &policy,
             deployment_ca: b"",

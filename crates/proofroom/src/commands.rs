@@ -11,6 +11,7 @@ mod deployment;
 mod doctor;
 mod gateway;
 mod image;
+mod key_file;
 mod layer;
 mod measure;
 mod policy;

@@ -17,8 +17,13 @@ use std::{
     process::{Command, Output},
 };
 
+use p256::{
+    ecdsa::SigningKey,
+    pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding},
+};
+use proofroom_canonical::Timestamp;
 use proofroom_verifier::{
-    ReferenceManifest,
+    ROOM_VM, ReferenceManifest, RoomAppraisalPolicy,
     reference::{Hash256, ReferenceEvent, TdxReference},
 };
 use serde_json::{Value, json};
@@ -123,6 +128,90 @@ fn a_manifest_is_written_printed_and_told() {
     for value in read.contents().tpm2.sha384.values() {
         assert!(told.contains(&value.to_string()), "{value}");
     }
+}
+
+/// A P-256 private key of a maker (scalar 0x0101..01), and the options that name it.
+fn maker(directory: &Path) -> (SigningKey, Vec<String>) {
+    let key = SigningKey::from_slice(&[1; 32]).expect("a key");
+    let path = directory.join("maker.pem");
+    let pem = key.to_pkcs8_pem(LineEnding::LF).expect("PEM");
+    fs::write(&path, pem.as_bytes()).expect("a file");
+    let out = directory.join("reference.release.json");
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let options = [
+        "--name",
+        "room",
+        "--release",
+        "7",
+        "--expires",
+        "2999-01-01",
+    ];
+    let options = options.map(str::to_owned).into_iter();
+    let files = [
+        "--sign".to_owned(),
+        text(&path),
+        "--release-out".to_owned(),
+        text(&out),
+    ];
+    (key, options.chain(files).collect())
+}
+
+#[test]
+fn a_release_is_signed_and_accepted_by_a_policy_that_names_its_maker() {
+    let place = tempfile::tempdir().expect("a directory");
+    image(place.path(), |_| {});
+    let (key, options) = maker(place.path());
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let told = measure(place.path(), &options);
+    assert_eq!(told.status.code(), Some(0), "{}", said(&told));
+    let release = fs::read(place.path().join("reference.release.json")).expect("written");
+    let pem = key
+        .verifying_key()
+        .to_public_key_pem(LineEnding::LF)
+        .expect("PEM");
+    let policy = |minimum: u32| {
+        let shipped = ROOM_VM
+            .lines()
+            .filter(|line| !line.starts_with("references"));
+        let shipped: Vec<&str> = shipped.collect();
+        let text = format!(
+            "{}\nreferences = []\n[[signed_reference]]\nname = \"room\"\nmin_version = {minimum}\nkey = \"\"\"{pem}\"\"\"\n",
+            shipped.join("\n")
+        );
+        RoomAppraisalPolicy::parse(&text, "room.toml").expect("a policy")
+    };
+    let now = Timestamp::from_unix_seconds(jiff::Timestamp::now().as_second() + 1);
+    let pinned = policy(7).with_reference(&release, now).expect("accepted");
+    assert_eq!(pinned.reference(), &manifest(place.path()));
+    let refused = policy(8).with_reference(&release, now).expect_err("older");
+    assert_eq!(refused.code(), "release-downgrade");
+}
+
+#[test]
+fn a_release_needs_its_key_its_name_and_an_end_that_lies_ahead() {
+    let place = tempfile::tempdir().expect("a directory");
+    image(place.path(), |_| {});
+    let (_, options) = maker(place.path());
+    let with = |from: &str, to: &str| {
+        let options: Vec<&str> = options
+            .iter()
+            .map(|one| if one == from { to } else { one })
+            .collect();
+        let output = measure(place.path(), &options);
+        (output.status.code(), said(&output))
+    };
+    let (code, words) = with("2999-01-01", "2020-01-01");
+    assert!(code == Some(64) && words.contains("(bad-time)"), "{words}");
+    let key = place.path().join("maker.pem");
+    fs::write(&key, "no key").expect("a file");
+    let (code, words) = with("room", "room");
+    assert!(
+        code == Some(64) && words.contains("(release-key)"),
+        "{words}"
+    );
+    let alone = measure(place.path(), &["--sign", "maker.pem"]);
+    assert_ne!(alone.status.code(), Some(0), "{}", said(&alone));
+    assert!(!place.path().join("reference.release.json").exists());
 }
 
 #[test]

@@ -8,7 +8,6 @@ pub mod attest_api;
 pub mod bundle;
 pub mod certificate;
 pub mod chain;
-pub mod dsse;
 pub mod event;
 pub mod facts;
 pub mod gateway;
@@ -20,3 +19,5 @@ pub mod render;
 pub mod room_api;
 pub mod spiffe;
 pub mod statement;
+
+pub use proofroom_dsse as dsse;

@@ -32,7 +32,7 @@ pub use policy::{
     SIMULATED_UPSTREAM,
 };
 pub use quote::{QuoteAppraisal, QuoteExpectation, appraise_quote};
-pub use reference::{ReferenceError, ReferenceManifest};
+pub use reference::{ReferenceError, ReferenceManifest, ReferenceRelease, ReleaseError};
 pub use room::{
     AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomCode,
     RoomExpectation, RoomOutcome, RoomTrust, appraise_room,

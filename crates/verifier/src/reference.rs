@@ -12,6 +12,11 @@ use proofroom_canonical::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha384};
 
+mod release;
+
+pub use release::{REFERENCE_RELEASE_V1, ReferenceRelease, ReleaseError};
+pub(crate) use release::{ReferenceSigner, open};
+
 /// The `format` member of every manifest.
 pub const REFERENCE_FORMAT: &str = "proofroom.room-reference.v1";
 /// The most bytes of a manifest that are read. One of 40 events has about 16 KiB.

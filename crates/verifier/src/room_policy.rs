@@ -2,18 +2,22 @@
 //! One that leaves something open cannot be built, and without the manifest that it pins it judges
 //! nothing. See `docs/spec/room-evidence.md` for the file's format.
 
-use proofroom_canonical::{Digest, IsolationLevel};
+use proofroom_canonical::{Digest, IsolationLevel, Timestamp};
 use proofroom_evidence::{EvidenceType, Measurement, Register};
 use serde::Deserialize;
 
 use crate::{
-    Assurance, PolicyProblem, ReferenceManifest,
+    Assurance, PolicyProblem, ReferenceManifest, ReferenceRelease, ReleaseError,
     policy::{
         Expect, PlatformRule, Problems, RawAttributes, RawPlatform, RawPlatformExample,
         RawRegister, RawTcb, RegisterRule, read, read_name, read_register, read_value,
         run_examples,
     },
 };
+
+mod references;
+
+use references::{PLACEHOLDER, RawSigner, References, read_references};
 
 /// The policy that accepts no evidence of any room: for deployments with process rooms alone.
 pub const NO_ROOM_EVIDENCE: &str = include_str!("../policies/room-none.toml");
@@ -30,9 +34,6 @@ pub const ROOM_TDX: &str = include_str!("../policies/room-tdx.toml");
 /// What it accepts then is called simulated everywhere.
 pub const ROOM_SIMULATED: &str = include_str!("../policies/room-simulated.toml");
 
-/// What the shipped policies have in the place of a manifest's digest.
-const PLACEHOLDER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-
 #[derive(Deserialize)]
 #[serde(tag = "accept", rename_all = "kebab-case", deny_unknown_fields)]
 enum RawPolicy {
@@ -45,6 +46,8 @@ enum RawPolicy {
         attestation_key: AkRule,
         nonce: NonceRule,
         references: Vec<String>,
+        #[serde(default)]
+        signed_reference: Vec<RawSigner>,
     },
     Tdx(Box<RawTdx>),
 }
@@ -58,6 +61,8 @@ struct RawTdx {
     nonce: NonceRule,
     mr_seam: RawRegister,
     references: Vec<String>,
+    #[serde(default)]
+    signed_reference: Vec<RawSigner>,
     simulated: Option<RawSimulated>,
     tcb: RawTcb,
     attributes: RawAttributes,
@@ -105,20 +110,20 @@ enum NonceRule {
 pub struct RoomAppraisalPolicy {
     name: String,
     digest: Digest,
+    references: References,
     rule: Rule,
 }
 
 #[derive(Clone, Debug)]
 enum Rule {
     NoEvidence,
-    Tpm2 { references: Vec<Digest> },
+    Tpm2,
     Tdx(Box<TdxRule>),
 }
 
 /// What a policy demands of a room in a trust domain.
 #[derive(Clone, Debug)]
 pub(crate) struct TdxRule {
-    references: Vec<Digest>,
     pub(crate) platform: PlatformRule,
     pub(crate) mr_seam: RegisterRule,
     /// The boot's registers in simulated rooms; of others they are the manifest's.
@@ -150,6 +155,9 @@ pub enum PinError {
     /// The manifest is not one.
     #[error("the reference manifest cannot be used")]
     Reference(#[from] crate::ReferenceError),
+    /// Nobody whom the policy names signed it, or its signature no longer counts.
+    #[error("the signed reference manifest cannot be used")]
+    Release(#[from] ReleaseError),
 }
 
 impl PinError {
@@ -160,6 +168,7 @@ impl PinError {
             Self::AcceptsNothing(_) => "room-policy-accepts-nothing",
             Self::NotPinned { .. } => "room-reference-not-pinned",
             Self::Reference(error) => error.code(),
+            Self::Release(error) => error.code(),
         }
     }
 }
@@ -171,11 +180,12 @@ impl RoomAppraisalPolicy {
     /// Every [`PolicyProblem`] that was found, never none.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PolicyProblem>> {
         read(text, file, |raw: RawPolicy, problems| {
-            let (name, rule) = raw.read(problems);
+            let (name, references, rule) = raw.read(problems);
             check_claim(&name, &rule, problems);
             Self {
                 name: read_name(name, problems),
                 digest: Digest::of(text),
+                references,
                 rule,
             }
         })
@@ -194,23 +204,22 @@ impl RoomAppraisalPolicy {
         Self::pinning(ROOM_VM, manifest)
     }
 
-    /// The policy together with the manifest that it judges by.
+    /// The policy together with the manifest that it judges by: one that it pins, or one in a release
+    /// that a key of the policy signed and that holds at `now`.
     ///
     /// # Errors
-    /// `room-policy-accepts-nothing`, `room-reference-not-pinned`, or what the manifest's reader says.
-    pub fn with_reference(self, manifest: &[u8]) -> Result<PinnedRoomPolicy, PinError> {
+    /// `room-policy-accepts-nothing`, `room-reference-not-pinned`, or what the reader of the release or
+    /// of the manifest says.
+    pub fn with_reference(self, file: &[u8], now: Timestamp) -> Result<PinnedRoomPolicy, PinError> {
         if matches!(self.rule, Rule::NoEvidence) {
             return Err(PinError::AcceptsNothing(self.name));
         }
-        let found = Digest::of(manifest);
-        if !self.references().contains(&found) {
-            let policy = self.name;
-            return Err(PinError::NotPinned { policy, found });
-        }
-        let reference = ReferenceManifest::parse(manifest)?;
+        let (reference, release) = self.references.read(&self.name, file, now)?;
         Ok(PinnedRoomPolicy {
             policy: self,
             reference,
+            release,
+            file: file.to_vec(),
         })
     }
 
@@ -231,7 +240,7 @@ impl RoomAppraisalPolicy {
     pub const fn kind(&self) -> Option<EvidenceType> {
         match self.rule {
             Rule::NoEvidence => None,
-            Rule::Tpm2 { .. } => Some(EvidenceType::Tpm2),
+            Rule::Tpm2 => Some(EvidenceType::Tpm2),
             Rule::Tdx(_) => Some(EvidenceType::Tdx),
         }
     }
@@ -239,11 +248,13 @@ impl RoomAppraisalPolicy {
     /// The manifests that it pins.
     #[must_use]
     pub fn references(&self) -> &[Digest] {
-        match &self.rule {
-            Rule::NoEvidence => &[],
-            Rule::Tpm2 { references } => references,
-            Rule::Tdx(rule) => &rule.references,
-        }
+        &self.references.pinned
+    }
+
+    /// Whether it accepts manifests by their maker's signature.
+    #[must_use]
+    pub fn accepts_releases(&self) -> bool {
+        !self.references.signers.is_empty()
     }
 
     /// Whether what it accepts can be hardware. Print it with the verdict.
@@ -256,7 +267,7 @@ impl RoomAppraisalPolicy {
     pub(crate) fn tdx(&self) -> Option<&TdxRule> {
         match &self.rule {
             Rule::Tdx(rule) => Some(rule),
-            Rule::NoEvidence | Rule::Tpm2 { .. } => None,
+            Rule::NoEvidence | Rule::Tpm2 => None,
         }
     }
 }
@@ -266,6 +277,8 @@ impl RoomAppraisalPolicy {
 pub struct PinnedRoomPolicy {
     policy: RoomAppraisalPolicy,
     reference: ReferenceManifest,
+    release: Option<ReferenceRelease>,
+    file: Vec<u8>,
 }
 
 impl PinnedRoomPolicy {
@@ -279,6 +292,18 @@ impl PinnedRoomPolicy {
     #[must_use]
     pub const fn reference(&self) -> &ReferenceManifest {
         &self.reference
+    }
+
+    /// What its maker says about the reference values, where they count by his signature.
+    #[must_use]
+    pub const fn release(&self) -> Option<&ReferenceRelease> {
+        self.release.as_ref()
+    }
+
+    /// The file that the reference values were read from: the manifest, or its release.
+    #[must_use]
+    pub fn file(&self) -> &[u8] {
+        &self.file
     }
 }
 
@@ -308,18 +333,19 @@ pub const fn label_of(kind: EvidenceType, assurance: Assurance) -> &'static str 
 }
 
 impl RawPolicy {
-    fn read(self, problems: &mut Problems<'_>) -> (String, Rule) {
+    fn read(self, problems: &mut Problems<'_>) -> (String, References, Rule) {
         match self {
-            Self::NoEvidence { name } => (name, Rule::NoEvidence),
+            Self::NoEvidence { name } => (name, References::default(), Rule::NoEvidence),
             Self::Tpm2 {
                 name,
                 owner: TpmOwner::SoftwareTpmOfTheHost,
                 attestation_key: AkRule::DeploymentCa,
                 nonce: NonceRule::Required,
                 references,
+                signed_reference,
             } => {
-                let references = read_references(&references, problems);
-                (name, Rule::Tpm2 { references })
+                let references = read_references(&references, signed_reference, problems);
+                (name, references, Rule::Tpm2)
             }
             Self::Tdx(raw) => raw.read(problems),
         }
@@ -327,7 +353,7 @@ impl RawPolicy {
 }
 
 impl RawTdx {
-    fn read(self, problems: &mut Problems<'_>) -> (String, Rule) {
+    fn read(self, problems: &mut Problems<'_>) -> (String, References, Rule) {
         let platform = RawPlatform {
             roots: self.roots,
             tcb: self.tcb,
@@ -346,13 +372,13 @@ impl RawTdx {
                 "`[simulated]` gives registers of a boot that never took place: a policy that has it must have `simulated` in its name",
             );
         }
+        let references = read_references(&self.references, self.signed_reference, problems);
         let rule = TdxRule {
-            references: read_references(&self.references, problems),
             mr_seam: read_register(Register::MrSeam, &self.mr_seam, "room", problems),
             simulated: self.simulated.map(|raw| raw.read(problems)),
             platform,
         };
-        (self.name, Rule::Tdx(Box::new(rule)))
+        (self.name, references, Rule::Tdx(Box::new(rule)))
     }
 }
 
@@ -371,27 +397,6 @@ impl RawSimulated {
             ],
         }
     }
-}
-
-fn read_references(texts: &[String], problems: &mut Problems<'_>) -> Vec<Digest> {
-    if texts.is_empty() {
-        problems.add(
-            "policy-unpinned",
-            "`references` must name at least one reference manifest",
-        );
-    }
-    let mut references = Vec::new();
-    for text in texts {
-        match text.parse::<Digest>() {
-            Ok(_) if text == PLACEHOLDER => problems.add(
-                "policy-placeholder",
-                "`references` is pinned to a placeholder, put the manifest's SHA-256 there",
-            ),
-            Ok(digest) => references.push(digest),
-            Err(error) => problems.add("policy-unpinned", format!("`references`: {error}")),
-        }
-    }
-    references
 }
 
 /// A name must not claim what no evidence under these rules shows.

@@ -81,7 +81,7 @@ fn manifest(change: impl FnOnce(&mut Reference)) -> ReferenceManifest {
 fn pinned(manifest: &ReferenceManifest) -> PinnedRoomPolicy {
     let text = RoomAppraisalPolicy::for_reference(manifest.digest());
     let policy = RoomAppraisalPolicy::parse(&text, "room.toml").unwrap();
-    policy.with_reference(manifest.bytes()).unwrap()
+    policy.with_reference(manifest.bytes(), NOW).unwrap()
 }
 
 fn tpm(events: Vec<RuntimeEvent>) -> SimulatedTpm {

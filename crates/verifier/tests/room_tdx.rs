@@ -112,7 +112,7 @@ fn manifest(tdx: TdxReference) -> ReferenceManifest {
 fn pinned(text: &str, manifest: &ReferenceManifest) -> PinnedRoomPolicy {
     let text = RoomAppraisalPolicy::pinning(text, manifest.digest());
     let policy = RoomAppraisalPolicy::parse(&text, "room.toml").unwrap();
-    policy.with_reference(manifest.bytes()).unwrap()
+    policy.with_reference(manifest.bytes(), NOW).unwrap()
 }
 
 /// The simulated policy without its own registers: it takes them from the manifest, as a policy for
@@ -246,7 +246,7 @@ fn a_policy_for_software_tpms_accepts_no_quote_of_a_td_and_the_reverse() {
     let manifest = manifest(computed());
     let vm = RoomAppraisalPolicy::for_reference(manifest.digest());
     let vm = RoomAppraisalPolicy::parse(&vm, "room.toml").unwrap();
-    let vm = vm.with_reference(manifest.bytes()).unwrap();
+    let vm = vm.with_reference(manifest.bytes(), NOW).unwrap();
     let found = judge_as(&document(&room()), &vm, &expectation());
     fails(&found, Name::EvidenceType, "evidence-type-refused");
     let evidence = proofroom_testkit::tpm::SimulatedTpm::boot([1; 32], vec![]);

@@ -43,7 +43,7 @@ fn pinned(asked: &Asked<'_>) -> Result<PinnedRoomPolicy, &'static str> {
     let policy = RoomAppraisalPolicy::parse(asked.policy, "policy.toml")
         .map_err(|problems| problems.first().map_or(UNUSABLE, |one| one.code()))?;
     policy
-        .with_reference(asked.reference)
+        .with_reference(asked.reference, asked.at)
         .map_err(|error| error.code())
 }
 

@@ -42,10 +42,26 @@ const WITHOUT: &[(&str, &str, &str)] = &[
     ("upstream-tdx", "tdx-module", "the simulated platform cannot make it"),
 ];
 
+/// Codes of reference values that count by their maker's signature.
+const RELEASE_CODES: &[&str] = &[
+    "envelope-malformed",
+    "envelope-payload-type",
+    "envelope-wrong-key",
+    "envelope-bad-signature",
+    "release-malformed",
+    "release-predicate",
+    "release-subject",
+    "release-name",
+    "release-downgrade",
+    "release-not-yet-valid",
+    "release-expired",
+];
+
 /// The stages whose codes are listed: what answers them, where they are specified, their codes.
 fn stages() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
     let platform = CauseCode::ALL.iter().map(|code| code.as_str());
     let room = RoomCode::ALL.iter().map(|code| code.as_str());
+    let room = room.chain(RELEASE_CODES.iter().copied());
     let snp = SnpCause::ALL.iter().map(|code| code.as_str());
     let gpu = GpuCause::ALL.iter().map(|code| code.as_str());
     vec![

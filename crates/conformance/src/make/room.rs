@@ -19,10 +19,13 @@ use super::Case;
 use crate::{Answer, Expectation, Verdict, vector::RawRequest};
 
 mod logs;
+mod release;
 mod tdx;
 mod tpm2;
 
 const STAGE: &str = "room";
+/// The clause on signed reference values.
+const MANIFEST: &str = "measure.md, Release";
 /// 2026-11-23T12:00:00Z.
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_435_200);
 const NONCE: Nonce = Nonce::from_random([0x5a; 32]);
@@ -52,6 +55,10 @@ pub(super) fn shared() -> Vec<(String, Vec<u8>)> {
             "policies/tpm2.toml".to_owned(),
             policy(proofroom_verifier::ROOM_VM),
         ),
+        (
+            "policies/tpm2-release.toml".to_owned(),
+            release::policy().into_bytes(),
+        ),
         ("policies/tdx.toml".to_owned(), policy(&by_manifest())),
         ("deployment-ca.pem".to_owned(), tpm2::ca_pem().into_bytes()),
         ("session.json".to_owned(), expected(Moment::Start)),
@@ -71,6 +78,7 @@ fn by_manifest() -> String {
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = tpm2::cases();
     cases.extend(tdx::cases());
+    cases.extend(release::cases());
     cases
 }
 

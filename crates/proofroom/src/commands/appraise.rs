@@ -125,9 +125,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         (None, None) => (Vec::new(), None),
     };
     let kind = Kind::recognise(&evidence).map_err(failure)?;
-    let policy = read_policy(options, kind)?;
     let beside = beside(options, &evidence, report_data)?;
-    let judge = |at| appraise(&evidence, &beside, policy.as_ref(), at).map_err(failure);
+    let judge = |at| {
+        let policy = read_policy(options, kind, at)?;
+        appraise(&evidence, &beside, policy.as_ref(), at).map_err(failure)
+    };
     let report = judge(options.at.unwrap_or(now))?;
     let also = options.also_now.then(|| judge(now)).transpose()?;
     let out = if options.json {
@@ -175,7 +177,7 @@ fn failure(error: AppraiseError) -> Failure {
     Failure::new(exit, error.code(), error)
 }
 
-fn read_policy(options: &Options, kind: Kind) -> Result<Option<Policy>, Failure> {
+fn read_policy(options: &Options, kind: Kind, at: Timestamp) -> Result<Option<Policy>, Failure> {
     let Some(path) = &options.policy else {
         return Ok(None);
     };
@@ -183,7 +185,7 @@ fn read_policy(options: &Options, kind: Kind) -> Result<Option<Policy>, Failure>
         .map_err(|error| Failure::new(USAGE, "policy-refused", error))?;
     let manifest = maybe(options.files.reference.as_deref())?;
     let file = path.display().to_string();
-    let policy = Policy::parse(kind, &text, &file, manifest.as_deref()).map_err(failure)?;
+    let policy = Policy::parse(kind, &text, &file, manifest.as_deref(), at).map_err(failure)?;
     Ok(Some(policy))
 }
 

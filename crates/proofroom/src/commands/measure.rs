@@ -17,6 +17,8 @@ use proofroom_verifier::{
 
 use super::{DIFFERENT, Failure, USAGE, say};
 
+mod release;
+
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The image's directory, with its `image.json`.
@@ -43,6 +45,8 @@ pub(crate) struct Options {
     /// Compare this captured TCG log with the prediction; ends with 10 where they differ.
     #[arg(long, value_name = "FILE")]
     check_log: Option<PathBuf>,
+    #[command(flatten)]
+    release: release::ReleaseOptions,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
@@ -57,6 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
             .with_context(|| format!("cannot write `{}`", out.display()))
             .map_err(|error| Failure::new(USAGE, "output", error))?;
     }
+    release::write(&options.release, &manifest)?;
     if let Some(path) = &options.check_log {
         return check_log(path, &manifest);
     }

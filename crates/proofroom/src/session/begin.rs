@@ -73,7 +73,9 @@ pub(super) async fn begin(
 ) -> anyhow::Result<Begun> {
     let (deployment, session, dir) = (place.deployment, place.session, place.dir);
     let room_config = policies.room.clone();
-    let judging = Judging::of(&mut policies, &request.backend, request.collateral.as_ref())?;
+    let collateral = request.collateral.as_ref();
+    let now = (deployment.clock)();
+    let judging = Judging::of(&mut policies, &request.backend, collateral, now)?;
     let starter = Starter::new(
         request.backend.clone(),
         session.to_string(),

@@ -1,12 +1,17 @@
 //! What a room's evidence will be judged by: the reference values of its image, pinned by the room
 //! appraisal policy before anything starts.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
-use proofroom_canonical::{SessionId, Timestamp};
+use proofroom_canonical::{Digest, SessionId, Timestamp};
 use proofroom_room::{Attestation, MachineConfig, Room};
-use proofroom_verifier::{PinnedRoomPolicy, ROOM_TDX, ROOM_VM, ReferenceManifest};
+use proofroom_verifier::{
+    PinnedRoomPolicy, ROOM_TDX, ROOM_VM, ReferenceManifest, RoomAppraisalPolicy,
+};
 
 use super::SessionError;
 use crate::{
@@ -20,6 +25,8 @@ use crate::{
 
 /// Beside an image, as `proofroom measure` writes it.
 const REFERENCE: &str = "reference.json";
+/// The same, signed by its maker.
+const RELEASE: &str = "reference.release.json";
 
 /// How the evidence of a room that is about to start will be judged.
 pub(super) enum Judging {
@@ -42,25 +49,15 @@ impl Judging {
         policies: &mut PolicySet,
         backend: &Backend,
         collateral: Option<&CollateralSource>,
+        now: Timestamp,
     ) -> anyhow::Result<Self> {
         let Backend::Machine(machine) = backend else {
             return Ok(Self::Process);
         };
-        let path = machine.image.directory.join(REFERENCE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(not_judged(format!(
-                    "the image has no `{REFERENCE}`; make it with `proofroom measure`"
-                )));
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
-            }
-        };
-        let manifest = ReferenceManifest::parse(&bytes)
-            .with_context(|| format!("`{}` cannot be used", path.display()))?;
+        let (path, bytes) = reference_file(&machine.image.directory, &policies.room_appraisal)?;
         if policies.room_appraisal.kind().is_none() {
+            let manifest = ReferenceManifest::parse(&bytes)
+                .with_context(|| format!("`{}` cannot be used", path.display()))?;
             if let Some(reason) = unfit(&manifest, machine) {
                 return Err(not_judged(reason));
             }
@@ -73,7 +70,9 @@ impl Judging {
                 }
             }
         }
-        let pinned = Box::new(policies.room_appraisal.clone().with_reference(&bytes)?);
+        let pinned = policies.room_appraisal.clone().with_reference(&bytes, now);
+        let pinned = pinned.with_context(|| format!("`{}` cannot be used", path.display()))?;
+        let pinned = Box::new(pinned);
         match machine.attestation {
             Attestation::SoftwareTpm => Ok(Self::Tpm(pinned)),
             Attestation::SimulatedTdx | Attestation::Tdx { .. } => {
@@ -94,7 +93,7 @@ impl Judging {
     pub(super) fn save(&self, policies: &Path) -> io::Result<()> {
         match self {
             Self::Tpm(pinned) | Self::Tdx(pinned, _) => {
-                files::replace(&policies.join(ROOM_REFERENCE), pinned.reference().bytes())
+                files::replace(&policies.join(ROOM_REFERENCE), pinned.file())
             }
             Self::Process => Ok(()),
         }
@@ -129,6 +128,41 @@ impl Judging {
 /// claim what nobody looked at.
 fn not_judged(why: String) -> anyhow::Error {
     SessionError::NotJudged { why }.into()
+}
+
+/// The file with the image's reference values that `policy` may accept: the manifest where it is pinned
+/// or nothing else would do, else its maker's release.
+fn reference_file(
+    image: &Path,
+    policy: &RoomAppraisalPolicy,
+) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+    let path = image.join(REFERENCE);
+    let bytes = read(&path)?;
+    let is_pinned = |bytes: &Vec<u8>| policy.references().contains(&Digest::of(bytes));
+    if policy.accepts_releases() && !bytes.as_ref().is_some_and(is_pinned) {
+        let path = image.join(RELEASE);
+        return match read(&path)? {
+            Some(bytes) => Ok((path, bytes)),
+            None => Err(not_judged(format!(
+                "the policy wants reference values that their maker signed, and the image has no `{RELEASE}`"
+            ))),
+        };
+    }
+    match bytes {
+        Some(bytes) => Ok((path, bytes)),
+        None => Err(not_judged(format!(
+            "the image has no `{REFERENCE}`; make it with `proofroom measure`"
+        ))),
+    }
+}
+
+/// None where there is no such file.
+fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
 }
 
 /// Why values of another machine than this one cannot judge it.

@@ -122,7 +122,7 @@ fn appraise(
     binding: &Binding,
     session: &AgentSession,
 ) -> Result<RoomAppraisal, Failure> {
-    let policy = policy(parts, anchors)?;
+    let policy = policy(parts, anchors, session.started)?;
     if let RoomEvidenceClaim::Attested { policy: cited, .. } = rung.claim
         && *cited != binding.policies.room_appraisal
     {
@@ -185,7 +185,12 @@ fn accept(rung: &Rung<'_>, appraisal: &RoomAppraisal) -> Made<()> {
     Ok((found, ()))
 }
 
-fn policy(parts: &BundleParts, anchors: &Anchors) -> Result<PinnedRoomPolicy, Failure> {
+/// The policy with its reference values, as they held when the session started.
+fn policy(
+    parts: &BundleParts,
+    anchors: &Anchors,
+    started: Timestamp,
+) -> Result<PinnedRoomPolicy, Failure> {
     let own = &parts.trust.policies.room_appraisal;
     let bytes = anchors.room_appraisal_policy.bytes(own);
     let (code, title) = ("room-appraisal-policy", "the room appraisal policy");
@@ -200,7 +205,7 @@ fn policy(parts: &BundleParts, anchors: &Anchors) -> Result<PinnedRoomPolicy, Fa
             return Err(Failure::refused("room-reference-missing", cause));
         }
     };
-    policy.with_reference(manifest).map_err(|error| {
+    policy.with_reference(manifest, started).map_err(|error| {
         Failure::at("trust/room-reference.json", error.code(), &error).blamed(Blame::Refused)
     })
 }

@@ -8,11 +8,12 @@ use proofroom_record::{
     statement::Signer,
 };
 
-use proofroom_verifier::{NO_ROOM_EVIDENCE, RoomCheckName};
+use p256::pkcs8::{EncodePublicKey as _, LineEnding};
+use proofroom_verifier::{NO_ROOM_EVIDENCE, ROOM_VM, ReferenceRelease, RoomCheckName};
 
 use crate::{
     first_problem,
-    fixture::{Fixture, RoomKind, room},
+    fixture::{Fixture, RoomKind, at, gateway_key, room},
     good, good_files, now, verify,
 };
 
@@ -231,4 +232,44 @@ fn an_auditors_own_reference_values_must_be_the_ones_that_the_policy_pins() {
     let report = verify_bundle(&bytes, &policy, now());
     let refused = ("room-evidence", "room-policy-accepts-nothing");
     assert_eq!(first_problem(&report), refused);
+}
+
+/// The policy for machines with a TPM, with the fixture's gateway key as a maker's.
+fn policy_of_a_maker() -> Vec<u8> {
+    let pem = gateway_key()
+        .verifying_key()
+        .to_public_key_pem(LineEnding::LF);
+    let lines = ROOM_VM
+        .lines()
+        .filter(|line| !line.starts_with("references"));
+    let text: Vec<&str> = lines.collect();
+    let (text, pem) = (text.join("\n"), pem.unwrap());
+    format!("{text}\nreferences = []\n[[signed_reference]]\nname = \"room\"\nmin_version = 1\nkey = \"\"\"{pem}\"\"\"\n")
+        .into_bytes()
+}
+
+#[test]
+fn reference_values_that_their_maker_signed_hold_as_of_the_sessions_start() {
+    let bytes = write_bundle(&vm().parts()).unwrap();
+    let judged = |expires: i64| {
+        let release = ReferenceRelease {
+            name: "room".to_owned(),
+            version: 1,
+            issued: at(-60),
+            expires: at(expires),
+            manifest: String::from_utf8(room::manifest().bytes().to_vec()).unwrap(),
+        };
+        let anchors = Anchors {
+            room_appraisal_policy: Anchor::Pinned(policy_of_a_maker()),
+            room_reference: Anchor::Pinned(release.sign(&gateway_key()).unwrap()),
+            ..Anchors::from_bundle()
+        };
+        let report = verify_bundle(&bytes, &anchors, now());
+        let (rung, code) = first_problem(&report);
+        (rung.to_owned(), code.to_owned())
+    };
+    let pair = |rung: &str, code: &str| (rung.to_owned(), code.to_owned());
+    // over before the session ended, and long before now
+    assert_eq!(judged(1), pair("none", "accepted"));
+    assert_eq!(judged(-1), pair("room-evidence", "release-expired"));
 }

@@ -18,7 +18,7 @@ fn event(pcr: u32, content: &[u8]) -> ReferenceEvent {
     }
 }
 
-fn sample() -> Reference {
+pub(super) fn sample() -> Reference {
     let events = vec![
         event(4, b"kernel"),
         event(9, b"command line"),

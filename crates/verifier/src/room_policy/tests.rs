@@ -1,11 +1,19 @@
 //! Room policies that must not be built, and the ones that ship.
 
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, Timestamp};
 
 use proofroom_evidence::EvidenceType;
 
 use super::{NO_ROOM_EVIDENCE, PinError, ROOM_SIMULATED, ROOM_TDX, ROOM_VM, RoomAppraisalPolicy};
 use crate::Assurance;
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_435_200);
+
+/// Scalar 0x0101..01.
+const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEb/A7lJJBzh2t1DUZ5pYOCoW0Gmmg
+XDKBA6orzhWUyhY8T3U6Vb8B3FP2wLDH7ueLQMb/fSWpbiKCuYnO9xwUSg==
+-----END PUBLIC KEY-----";
 
 fn problems(text: &str) -> Vec<&'static str> {
     RoomAppraisalPolicy::parse(text, "room.toml")
@@ -39,13 +47,13 @@ fn the_shipped_policy_is_none_until_it_pins_a_manifest() {
 #[test]
 fn a_policy_judges_with_the_manifest_that_it_pins_alone() {
     let policy = || RoomAppraisalPolicy::parse(&pinned(), "room.toml").unwrap();
-    let refused = policy().with_reference(b"another").unwrap_err();
+    let refused = policy().with_reference(b"another", NOW).unwrap_err();
     assert_eq!(refused.code(), "room-reference-not-pinned");
-    let refused = policy().with_reference(b"manifest").unwrap_err();
+    let refused = policy().with_reference(b"manifest", NOW).unwrap_err();
     assert_eq!(refused.code(), "reference-malformed");
     let none = RoomAppraisalPolicy::parse(NO_ROOM_EVIDENCE, "room.toml").unwrap();
     assert!(none.references().is_empty());
-    let refused = none.with_reference(b"manifest").unwrap_err();
+    let refused = none.with_reference(b"manifest", NOW).unwrap_err();
     assert!(matches!(refused, PinError::AcceptsNothing(_)));
 }
 
@@ -200,4 +208,32 @@ fn simulated_registers_are_measurements() {
     let zero = format!("rtmr1 = \"{}\"", "00".repeat(48));
     refused(&zero, "policy-placeholder");
     refused("rtmr1 = \"not-compared\"", "policy-measurement");
+}
+
+/// The pinned policy with a maker beside what it pins, or in its place.
+fn with_maker(references: &str, maker: &str) -> String {
+    let line = pinned();
+    let line = line.lines().find(|line| line.starts_with("references"));
+    let text = pinned().replace(line.unwrap(), references);
+    format!("{text}\n[[signed_reference]]\n{maker}\n")
+}
+
+#[test]
+fn a_maker_may_stand_in_the_place_of_a_manifest() {
+    let maker = format!("name = \"room\"\nmin_version = 3\nkey = \"\"\"{KEY}\"\"\"");
+    let text = with_maker("references = []", &maker);
+    let policy = RoomAppraisalPolicy::parse(&text, "room.toml").unwrap();
+    assert!(policy.accepts_releases() && policy.references().is_empty());
+    let refused = policy.with_reference(b"manifest", NOW).unwrap_err();
+    assert_eq!(refused.code(), "envelope-malformed");
+    for (from, to, wanted) in [
+        ("min_version = 3", "", "policy-syntax"),
+        ("min_version = 3", "min_version = 0", "policy-signer"),
+        ("\"room\"", "\"\"", "policy-signer"),
+        ("PUBLIC", "PRIVATE", "policy-signer"),
+        ("name = \"room\"", "name = \"room\"\nx = 1", "policy-syntax"),
+    ] {
+        let text = with_maker("references = []", &maker.replace(from, to));
+        assert_eq!(problems(&text), [wanted], "{to}");
+    }
 }

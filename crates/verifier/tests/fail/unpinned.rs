@@ -34,7 +34,12 @@ fn room(genuine: RoomAppraisalPolicy) -> RoomAppraisalPolicy {
 }
 
 fn pin(policy: RoomAppraisalPolicy, reference: ReferenceManifest) -> PinnedRoomPolicy {
-    PinnedRoomPolicy { policy, reference }
+    PinnedRoomPolicy {
+        policy,
+        reference,
+        release: None,
+        file: Vec::new(),
+    }
 }
 
 fn main() {

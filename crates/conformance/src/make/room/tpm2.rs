@@ -14,7 +14,7 @@ use rcgen::{
 use super::{Case, Failure, Machine, Row, STATEMENT, as_text, boot, case, logs, measured, session};
 use crate::vector::RawRequest;
 
-const MACHINE: Machine = Machine {
+pub(super) const MACHINE: Machine = Machine {
     policy: "tpm2",
     made: "made: the simulated TPM of seed 0x0909..09 and a deployment's CA of seed 0x0303..03",
     clause: "room-evidence.md section 5",
@@ -82,6 +82,11 @@ fn of_tpm(tpm: &SimulatedTpm) -> Vec<u8> {
 
 fn of_evidence(tpm: &SimulatedTpm, evidence: &RoomEvidence) -> Vec<u8> {
     document(&as_text(evidence, |text| text), certificate(tpm))
+}
+
+/// The document of a room that booted its image.
+pub(super) fn honest() -> Vec<u8> {
+    of_tpm(&tpm(measured()))
 }
 
 pub(super) fn cases() -> Vec<Case> {

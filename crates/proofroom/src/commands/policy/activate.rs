@@ -1,28 +1,23 @@
 //! `proofroom policy activate`: puts a version of the policy in force.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use p256::{
-    ecdsa::{SigningKey, VerifyingKey},
-    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _},
-};
 use proofroom::{
     policies::VersionTexts,
     policy_history::{Activation, PolicyStore},
 };
-use proofroom_canonical::{Sensitive, Timestamp};
+use proofroom_canonical::Timestamp;
 use proofroom_record::{policy_version::PolicyVersion, predicate::VerifiedRecord};
 
 use super::super::{
     Failure, USAGE,
     deployment::{now, open_deployment, open_state, parse_time},
-    say,
+    key_file, say,
 };
+
+/// The code of a key that is none.
+const KEY: &str = "policy-key";
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -54,9 +49,13 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let state = open_state(options.state.as_deref())?;
     let store = PolicyStore::of(&state);
     let deployment = open_deployment(state)?;
-    let own = (options.key.as_deref()).map(private_key).transpose()?;
+    let own = (options.key.as_deref())
+        .map(|path| key_file::private(path, KEY))
+        .transpose()?;
     let key = own.as_ref().unwrap_or_else(|| deployment.keys.gateway());
-    let successor = (options.next_key.as_deref()).map(public_key).transpose()?;
+    let successor = (options.next_key.as_deref())
+        .map(|path| key_file::public(path, KEY))
+        .transpose()?;
     let now = now();
     let from = (options.from.as_deref()).map(parse_time).transpose()?;
     let activation = Activation {
@@ -83,22 +82,4 @@ fn told(version: &VerifiedRecord<PolicyVersion>) -> String {
         told.push_str(&format!("{name:<20} {digest}\n"));
     }
     told
-}
-
-fn private_key(path: &Path) -> Result<SigningKey, Failure> {
-    let text = fs::read_to_string(path).map(Sensitive::new);
-    let key = text
-        .ok()
-        .and_then(|text| SigningKey::from_pkcs8_pem(text.expose()).ok());
-    key.ok_or_else(|| no_key(path))
-}
-
-fn public_key(path: &Path) -> Result<VerifyingKey, Failure> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    VerifyingKey::from_public_key_pem(&text).map_err(|_| no_key(path))
-}
-
-fn no_key(path: &Path) -> Failure {
-    let words = format!("`{}` is no P-256 key in PEM", path.display());
-    Failure::new(USAGE, "policy-key", anyhow::Error::msg(words))
 }

@@ -1,5 +1,7 @@
 //! DSSE envelopes (Dead Simple Signing Envelope, protocol v1) with ECDSA P-256 and SHA-256. The
-//! payload is kept as the signed bytes and never re-serialised.
+//! payload is kept as the signed bytes and never re-serialised. Pure: no I/O, no randomness.
+
+#![forbid(unsafe_code)]
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use p256::{

@@ -1,0 +1,229 @@
+//! A release: a reference manifest in a statement that its maker signed (in-toto Statement v1 in a DSSE
+//! envelope). Read only under a [`ReferenceSigner`] of a policy. Normative text: `docs/spec/measure.md`.
+
+use p256::{ecdsa::VerifyingKey, pkcs8::DecodePublicKey as _};
+use proofroom_canonical::{
+    Digest, Timestamp,
+    json::{self, JsonError},
+};
+use proofroom_dsse::{Envelope, EnvelopeError, EnvelopeSigner, MAX_ENVELOPE_BYTES, key_id};
+use serde::{Deserialize, Serialize};
+
+use super::{ReferenceError, ReferenceManifest};
+
+/// The predicate type of every release.
+pub const REFERENCE_RELEASE_V1: &str = "https://proofroom.dev/reference-release/v1";
+const STATEMENT_V1: &str = "https://in-toto.io/Statement/v1";
+
+/// What a maker says about a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceRelease {
+    /// Which line of images it is of.
+    pub name: String,
+    /// Its place in that line: a later image has a higher one.
+    pub version: u32,
+    /// From when on it holds.
+    pub issued: Timestamp,
+    /// Until when, exclusive.
+    pub expires: Timestamp,
+    /// The manifest's exact text.
+    pub manifest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Statement {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: [Subject; 1],
+    predicate_type: String,
+    predicate: ReferenceRelease,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subject {
+    name: String,
+    digest: Sha256Member,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sha256Member {
+    sha256: String,
+}
+
+/// Why a release was refused. Nothing is appraised with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The envelope.
+    #[error("the reference manifest is not pinned, and not signed by a key that the policy names")]
+    Envelope(#[from] EnvelopeError),
+    /// The payload is no such statement.
+    #[error("the signed reference manifest is not a statement of a release")]
+    Statement(#[source] JsonError),
+    /// A statement of another type, or about something else.
+    #[error("`{0}` is signed, not a release of a reference manifest")]
+    Predicate(String),
+    /// The subject is not the manifest that the statement carries.
+    #[error("the statement's subject is not the manifest that it carries")]
+    Subject,
+    /// The key may not sign manifests of this name.
+    #[error("the policy lets this key sign no manifest called `{0}`")]
+    Name(String),
+    /// Older than the policy's minimum.
+    #[error("version {found} of `{name}` is older than the policy's minimum, {minimum}")]
+    Downgrade {
+        /// The release's name.
+        name: String,
+        /// Its version.
+        found: u32,
+        /// The policy's.
+        minimum: u32,
+    },
+    /// Used before it was issued.
+    #[error("the release of the reference manifest holds from {0} on")]
+    NotYetValid(Timestamp),
+    /// Used after its end.
+    #[error("the release of the reference manifest expired at {0}")]
+    Expired(Timestamp),
+    /// The manifest in it.
+    #[error(transparent)]
+    Manifest(#[from] ReferenceError),
+}
+
+impl ReleaseError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Envelope(error) => error.code(),
+            Self::Statement(_) => "release-malformed",
+            Self::Predicate(_) => "release-predicate",
+            Self::Subject => "release-subject",
+            Self::Name(_) => "release-name",
+            Self::Downgrade { .. } => "release-downgrade",
+            Self::NotYetValid(_) => "release-not-yet-valid",
+            Self::Expired(_) => "release-expired",
+            Self::Manifest(error) => error.code(),
+        }
+    }
+}
+
+/// Whose releases a policy accepts, of which name, and from which version on.
+#[derive(Clone, Debug)]
+pub(crate) struct ReferenceSigner {
+    key: VerifyingKey,
+    name: String,
+    min_version: u32,
+}
+
+impl ReferenceSigner {
+    /// None where `pem` is no P-256 public key.
+    pub(crate) fn new(pem: &str, name: String, min_version: u32) -> Option<Self> {
+        let key = VerifyingKey::from_public_key_pem(pem.trim()).ok()?;
+        Some(Self {
+            key,
+            name,
+            min_version,
+        })
+    }
+}
+
+impl ReferenceRelease {
+    /// Signs the release; the bytes are the envelope's file.
+    ///
+    /// # Errors
+    /// What the manifest's reader or the signer says.
+    pub fn sign(self, signer: &impl EnvelopeSigner) -> Result<Vec<u8>, ReleaseError> {
+        ReferenceManifest::parse(self.manifest.as_bytes())?;
+        let statement = Statement {
+            statement_type: STATEMENT_V1.to_owned(),
+            subject: [self.subject()],
+            predicate_type: REFERENCE_RELEASE_V1.to_owned(),
+            predicate: self,
+        };
+        let payload = json::to_bytes(&statement).map_err(ReleaseError::Statement)?;
+        Ok(Envelope::sign_with(&payload, signer)?.to_bytes()?)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject {
+            name: self.name.clone(),
+            digest: Sha256Member {
+                sha256: Digest::of(&self.manifest).to_hex(),
+            },
+        }
+    }
+
+    fn judge(&self, signer: &ReferenceSigner, now: Timestamp) -> Result<(), ReleaseError> {
+        if self.version < signer.min_version {
+            return Err(ReleaseError::Downgrade {
+                name: self.name.clone(),
+                found: self.version,
+                minimum: signer.min_version,
+            });
+        }
+        if now < self.issued {
+            return Err(ReleaseError::NotYetValid(self.issued));
+        }
+        if now >= self.expires {
+            return Err(ReleaseError::Expired(self.expires));
+        }
+        Ok(())
+    }
+}
+
+/// The manifest of the release in `bytes`, if one of `signers` made it and it holds at `now`.
+pub(crate) fn open(
+    bytes: &[u8],
+    signers: &[ReferenceSigner],
+    now: Timestamp,
+) -> Result<(ReferenceManifest, ReferenceRelease), ReleaseError> {
+    let envelope = Envelope::parse(bytes)?;
+    let (key, payload) = verified(&envelope, signers)?;
+    let release = read(&payload)?;
+    let signer = signers
+        .iter()
+        .find(|signer| signer.key == *key && signer.name == release.name)
+        .ok_or_else(|| ReleaseError::Name(release.name.clone()))?;
+    release.judge(signer, now)?;
+    let manifest = ReferenceManifest::parse(release.manifest.as_bytes())?;
+    Ok((manifest, release))
+}
+
+/// The payload, and the key among those of `signers` that signed it.
+fn verified<'a>(
+    envelope: &Envelope,
+    signers: &'a [ReferenceSigner],
+) -> Result<(&'a VerifyingKey, Vec<u8>), EnvelopeError> {
+    let named = envelope.signatures.first().map(|one| one.keyid.as_str());
+    let by_it = |signer: &&ReferenceSigner| Some(key_id(&signer.key).as_str()) == named;
+    let key = signers.iter().find(by_it).or(signers.first());
+    let key = key
+        .map(|signer| &signer.key)
+        .ok_or(EnvelopeError::NotSigned)?;
+    let payload = envelope.verify(key)?;
+    Ok((key, payload.as_bytes().to_vec()))
+}
+
+fn read(payload: &[u8]) -> Result<ReferenceRelease, ReleaseError> {
+    let statement: Statement =
+        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(ReleaseError::Statement)?;
+    if statement.statement_type != STATEMENT_V1 {
+        return Err(ReleaseError::Predicate(statement.statement_type));
+    }
+    if statement.predicate_type != REFERENCE_RELEASE_V1 {
+        return Err(ReleaseError::Predicate(statement.predicate_type));
+    }
+    let [subject] = statement.subject;
+    if subject != statement.predicate.subject() {
+        return Err(ReleaseError::Subject);
+    }
+    Ok(statement.predicate)
+}
+
+#[cfg(test)]
+mod tests;
