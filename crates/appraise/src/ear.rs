@@ -1,17 +1,20 @@
-//! EAT attestation results (draft-fv-rats-ear) with the trustworthiness vector of AR4SI
-//! (draft-ietf-rats-ar4si), made from the named checks of a report. Claims sets without a signature:
-//! whoever reads one trusts whoever wrote it.
+//! EAT attestation results (draft-ietf-rats-ear-04) with the trustworthiness vector of AR4SI
+//! (draft-ietf-rats-ar4si), made from the named checks of a report: as claims sets, which are worth as
+//! much as whoever wrote them, and as signed tokens.
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
+use proofroom_record::dsse::key_id;
 use proofroom_verifier::Assurance;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{Answer, End, Report, Row};
 
-/// `eat_profile` of every EAR (draft-fv-rats-ear section 3).
-pub const PROFILE: &str = "tag:github.com,2023:veraison/ear";
+/// `eat_profile` of every EAR (draft-ietf-rats-ear-04 section 3).
+pub const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
 
 const NO_CLAIM: i8 = 0;
 const AFFIRMING: i8 = 2;
@@ -236,9 +239,20 @@ pub fn claims_set(report: &Report, build: &str) -> Value {
     json!({
         "eat_profile": PROFILE,
         "iat": report.at().unix_seconds(),
-        "ear.verifier-id": { "developer": "https://proofroom.dev", "build": build },
+        "ear_verifier_id": { "developer": "https://proofroom.dev", "build": build },
         "submods": submods,
     })
+}
+
+/// A claims set as a JWT that `key` signed (RFC 7515, ES256; `typ` by RFC 9782). `kid` is the SHA-256 of
+/// the key's SubjectPublicKeyInfo in hex.
+#[must_use]
+pub fn token(claims: &Value, key: &SigningKey) -> String {
+    let header = json!({ "alg": "ES256", "kid": key_id(key.verifying_key()), "typ": "eat+jwt" });
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(&header), part(claims));
+    let signature: Signature = key.sign(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
 }
 
 fn subjects(report: &Report) -> Vec<Option<String>> {
@@ -256,12 +270,12 @@ fn subjects(report: &Report) -> Vec<Option<String>> {
 
 fn appraisal(report: &Report, vector: &BTreeMap<Claim, i8>, simulated: bool) -> Value {
     let mut appraisal = json!({
-        "ear.status": status(report.end(), simulated),
-        "ear.trustworthiness-vector": vector,
+        "ear_status": status(report.end(), simulated),
+        "ear_trustworthiness_vector": vector,
     });
     if let (Some(policy), Some(members)) = (report.policy(), appraisal.as_object_mut()) {
         let id = format!("{}@{}", policy.name, policy.digest);
-        members.insert("ear.appraisal-policy-id".to_owned(), id.into());
+        members.insert("ear_appraisal_policy_ids".to_owned(), json!([id]));
     }
     appraisal
 }

@@ -22,6 +22,8 @@ pub(crate) const WORDS: PolicyWords = PolicyWords {
         "tolerance-ended",
         "advisory-refused",
         "evaluation-too-old",
+        "ppid-not-listed",
+        "fmspc-not-listed",
         "attribute-not-allowed",
         "reference-mismatch",
         "keyset-lifetime",

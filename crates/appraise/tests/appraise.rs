@@ -187,8 +187,8 @@ fn a_result_of_simulated_roots_affirms_nothing_and_a_check_not_made_is_no_claim(
     let report = appraise(&bytes, &beside, Some(&simulated), NOW).unwrap();
     let claims = ear::claims_set(&report, "test");
     let appraisal = &claims["submods"]["tdx-quote"];
-    assert_eq!(appraisal["ear.status"], "none");
-    for value in appraisal["ear.trustworthiness-vector"]
+    assert_eq!(appraisal["ear_status"], "none");
+    for value in appraisal["ear_trustworthiness_vector"]
         .as_object()
         .unwrap()
         .values()
@@ -202,7 +202,7 @@ fn a_result_of_simulated_roots_affirms_nothing_and_a_check_not_made_is_no_claim(
     alone.collateral = None;
     let report = appraise(&bytes, &alone, None, NOW).unwrap();
     let claims = ear::claims_set(&report, "test");
-    let vector = &claims["submods"]["tdx-quote"]["ear.trustworthiness-vector"];
+    let vector = &claims["submods"]["tdx-quote"]["ear_trustworthiness_vector"];
     for value in vector.as_object().unwrap().values() {
         assert_eq!(value, 0, "{vector}");
     }
@@ -212,9 +212,9 @@ fn a_result_of_simulated_roots_affirms_nothing_and_a_check_not_made_is_no_claim(
     let report = appraise(&bytes, &other, None, NOW).unwrap();
     let claims = ear::claims_set(&report, "test");
     let appraisal = &claims["submods"]["tdx-quote"];
-    assert_eq!(appraisal["ear.status"], "contraindicated");
+    assert_eq!(appraisal["ear_status"], "contraindicated");
     assert_eq!(
-        appraisal["ear.trustworthiness-vector"]["instance-identity"],
+        appraisal["ear_trustworthiness_vector"]["instance-identity"],
         96
     );
 }
@@ -252,4 +252,36 @@ fn a_policy_for_other_evidence_is_refused() {
     let gpu = policy(Kind::GpuList, SIMULATED_GPU);
     let refused = appraise(&bytes, &beside, Some(&gpu), NOW).unwrap_err();
     assert_eq!(refused.code(), "policy-kind");
+}
+
+#[test]
+fn a_signed_result_verifies_with_its_key_alone_and_says_what_the_claims_set_says() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use p256::ecdsa::{Signature, SigningKey, signature::Verifier as _};
+
+    let (quote, beside) = quote();
+    let policy = policy(Kind::TdxQuote, SIMULATED_UPSTREAM);
+    let report = appraise(&quote, &beside, Some(&policy), NOW).unwrap();
+    let claims = ear::claims_set(&report, "test");
+    let key = |byte| SigningKey::from_slice(&[byte; 32]).unwrap();
+    let token = ear::token(&claims, &key(1));
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let signature = Signature::from_slice(&signature).unwrap();
+    let verifies = |byte: u8, text: &str| {
+        let key = key(byte);
+        key.verifying_key()
+            .verify(text.as_bytes(), &signature)
+            .is_ok()
+    };
+    assert!(verifies(1, signed));
+    assert!(!verifies(2, signed) && !verifies(1, &signed.replacen('e', "f", 1)));
+    let (header, payload) = signed.split_once('.').unwrap();
+    let read = |part: &str| -> serde_json::Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    };
+    assert_eq!(read(header)["alg"], "ES256");
+    assert_eq!(read(header)["typ"], "eat+jwt");
+    assert_eq!(read(payload), claims);
+    assert_eq!(claims["eat_profile"], "tag:ietf.org,2026:rats/ear#04");
 }

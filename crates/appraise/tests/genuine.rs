@@ -50,7 +50,7 @@ fn a_genuine_quote_is_incomplete_and_its_debug_sibling_refused() {
     assert_eq!(genuine.facts()["tcb"]["status"], "UpToDate");
     // a check that needs a policy leaves the whole claim unmade
     let vector = &ear::claims_set(&genuine, "test")["submods"]["tdx-quote"];
-    assert_eq!(vector["ear.trustworthiness-vector"]["hardware"], 0);
+    assert_eq!(vector["ear_trustworthiness_vector"]["hardware"], 0);
 
     let late = report("dcap-qvl/tdx_quote", &beside, "2026-01-01T00:00:00.000Z").unwrap();
     assert_eq!(late.end().as_str(), "refused");

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::Write as _, path::Path, process::Command};
 
+use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_testkit::tee::SimulatedTee;
 use proofroom_verifier::SIMULATED_UPSTREAM;
@@ -78,7 +79,7 @@ fn json_holds_both_times_and_the_vector() {
     assert_eq!(value["now"]["end"], "refused");
     assert_eq!(value["report"]["policy"]["assurance"], "simulated");
     let appraisal = &value["ear"]["submods"]["upstream-evidence"];
-    assert_eq!(appraisal["ear.status"], "none");
+    assert_eq!(appraisal["ear_status"], "none");
 }
 
 #[test]
@@ -124,4 +125,53 @@ fn a_bare_quote_finds_its_platform_in_a_directory_of_collateral() {
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, _) = run(dir.path(), &[&arguments[..], &["--archived"]].concat());
     assert_eq!(code, 11, "{out}");
+}
+
+/// Written past the test harness, which hides what passing tests print.
+fn skipped(what: &str) {
+    std::io::stderr()
+        .write_all(format!("SKIPPED: {what}\n").as_bytes())
+        .unwrap();
+}
+
+const READER: &str = r#"
+import base64, json, sys
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+raw = lambda part: base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+head, body, signature = open("ear.jwt").read().split(".")
+r, s = (int.from_bytes(half, "big") for half in (raw(signature)[:32], raw(signature)[32:]))
+key = load_pem_private_key(open("key.pem", "rb").read(), None).public_key()
+key.verify(utils.encode_dss_signature(r, s), f"{head}.{body}".encode(), ec.ECDSA(SHA256()))
+print(json.loads(raw(body))["submods"]["upstream-evidence"]["ear_status"])
+"#;
+
+#[test]
+fn another_library_reads_a_signed_result() {
+    let dir = prepared();
+    let key = p256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap();
+    let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap();
+    fs::write(dir.path().join("key.pem"), pem.as_bytes()).unwrap();
+    let sign = ["evidence", "--ear-token", "ear.jwt", "--sign", "key.pem"];
+    let (code, out, err) = run(dir.path(), &sign);
+    assert_eq!(code, 10, "{out}{err}");
+    assert!(dir.path().join("ear.jwt").is_file());
+    let (code, _, _) = run(dir.path(), &["evidence", "--ear-token", "ear.jwt"]);
+    assert_ne!(code, 10, "a token without a key");
+    let Some(python) = std::env::var_os("PROOFROOM_PYTHON") else {
+        return skipped("no other library looked at a signed EAR; set PROOFROOM_PYTHON");
+    };
+    let read = Command::new(python)
+        .args(["-c", READER])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&read.stdout);
+    assert_eq!(
+        said.trim(),
+        "contraindicated",
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use proofroom::collateral::CollateralSource;
+use proofroom::{collateral::CollateralSource, files};
 use proofroom_appraise::{
     AppraiseError, Beside, End, Expected, Kind, MAX_EVIDENCE_BYTES, Made, Policy, Report,
     RoomSession, appraise, ear,
@@ -16,7 +16,7 @@ use proofroom_canonical::{Nonce, Timestamp, json as strict};
 use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES};
 use serde_json::json;
 
-use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, now, say};
+use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, key_file, now, say};
 
 mod text;
 mod url;
@@ -24,6 +24,8 @@ mod url;
 /// Certificates, revocation lists, reference manifests, policies: none is near this.
 const MAX_BESIDE_BYTES: usize = 8 * 1024 * 1024;
 const FORMAT: &str = "proofroom.appraisal.v1";
+/// Who made a result.
+const BUILD: &str = concat!("proofroom ", env!("CARGO_PKG_VERSION"));
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -56,9 +58,15 @@ pub(crate) struct Options {
     /// JSON on standard output.
     #[arg(long)]
     json: bool,
-    /// Also an EAR claims set (draft-fv-rats-ear) in the JSON; it has no signature.
+    /// Also an EAR claims set (draft-ietf-rats-ear) in the JSON; it has no signature.
     #[arg(long, requires = "json")]
     ear: bool,
+    /// Write the EAR to this file, as a JWT that `--sign` signs.
+    #[arg(long, value_name = "FILE", requires = "sign")]
+    ear_token: Option<PathBuf>,
+    /// The P-256 private key (PEM, PKCS #8) that signs the EAR.
+    #[arg(long, value_name = "KEY", requires = "ear_token")]
+    sign: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -142,8 +150,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
         words
     };
+    write_token(options, &report)?;
     say(&out)?;
     Ok(ended(report.end()))
+}
+
+/// Whatever it came to: a refusal that is signed is a result too.
+fn write_token(options: &Options, report: &Report) -> Result<(), Failure> {
+    let (Some(out), Some(key)) = (&options.ear_token, &options.sign) else {
+        return Ok(());
+    };
+    let key = key_file::private(key, "ear-key")?;
+    let token = ear::token(&ear::claims_set(report, BUILD), &key);
+    std::path::absolute(out)
+        .and_then(|out| files::replace(&out, token.as_bytes()))
+        .map_err(|error| Failure::new(USAGE, "output", error))
 }
 
 /// The exit code speaks of the time that was asked about.
@@ -162,8 +183,7 @@ fn as_json(options: &Options, report: &Report, also: Option<&Report>) -> String 
             members.insert("now".to_owned(), json!(also));
         }
         if options.ear {
-            let build = concat!("proofroom ", env!("CARGO_PKG_VERSION"));
-            members.insert("ear".to_owned(), ear::claims_set(report, build));
+            members.insert("ear".to_owned(), ear::claims_set(report, BUILD));
         }
     }
     format!("{:#}\n", value)
