@@ -56,60 +56,45 @@ struct Sha256Member {
 
 /// Why a release was refused. Nothing is appraised with it.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReleaseError {
-    /// The envelope.
-    #[error("the reference manifest is not pinned, and not signed by a key that the policy names")]
-    Envelope(#[from] EnvelopeError),
-    /// The payload is no such statement.
-    #[error("the signed reference manifest is not a statement of a release")]
-    Statement(#[source] JsonError),
-    /// A statement of another type, or about something else.
-    #[error("`{0}` is signed, not a release of a reference manifest")]
-    Predicate(String),
-    /// The subject is not the manifest that the statement carries.
-    #[error("the statement's subject is not the manifest that it carries")]
-    Subject,
-    /// The key may not sign manifests of this name.
-    #[error("the policy lets this key sign no manifest called `{0}`")]
-    Name(String),
-    /// Older than the policy's minimum.
-    #[error("version {found} of `{name}` is older than the policy's minimum, {minimum}")]
-    Downgrade {
-        /// The release's name.
-        name: String,
-        /// Its version.
-        found: u32,
-        /// The policy's.
-        minimum: u32,
-    },
-    /// Used before it was issued.
-    #[error("the release of the reference manifest holds from {0} on")]
-    NotYetValid(Timestamp),
-    /// Used after its end.
-    #[error("the release of the reference manifest expired at {0}")]
-    Expired(Timestamp),
-    /// The manifest in it.
-    #[error(transparent)]
-    Manifest(#[from] ReferenceError),
+#[error("{words}")]
+pub struct ReleaseError {
+    code: &'static str,
+    words: String,
 }
 
 impl ReleaseError {
     /// The stable code of this error.
     #[must_use]
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Envelope(error) => error.code(),
-            Self::Statement(_) => "release-malformed",
-            Self::Predicate(_) => "release-predicate",
-            Self::Subject => "release-subject",
-            Self::Name(_) => "release-name",
-            Self::Downgrade { .. } => "release-downgrade",
-            Self::NotYetValid(_) => "release-not-yet-valid",
-            Self::Expired(_) => "release-expired",
-            Self::Manifest(error) => error.code(),
-        }
+        self.code
     }
+}
+
+fn refused(code: &'static str, words: impl ToString) -> ReleaseError {
+    let words = words.to_string();
+    ReleaseError { code, words }
+}
+
+impl From<EnvelopeError> for ReleaseError {
+    fn from(error: EnvelopeError) -> Self {
+        refused(
+            error.code(),
+            format!("neither pinned nor signed by a named key: {error}"),
+        )
+    }
+}
+
+impl From<ReferenceError> for ReleaseError {
+    fn from(error: ReferenceError) -> Self {
+        refused(error.code(), error)
+    }
+}
+
+fn malformed(error: JsonError) -> ReleaseError {
+    refused(
+        "release-malformed",
+        format!("no statement of a release: {error}"),
+    )
 }
 
 /// Whose releases a policy accepts, of which name, and from which version on.
@@ -145,7 +130,7 @@ impl ReferenceRelease {
             predicate_type: REFERENCE_RELEASE_V1.to_owned(),
             predicate: self,
         };
-        let payload = json::to_bytes(&statement).map_err(ReleaseError::Statement)?;
+        let payload = json::to_bytes(&statement).map_err(malformed)?;
         Ok(Envelope::sign_with(&payload, signer)?.to_bytes()?)
     }
 
@@ -159,20 +144,22 @@ impl ReferenceRelease {
     }
 
     fn judge(&self, signer: &ReferenceSigner, now: Timestamp) -> Result<(), ReleaseError> {
-        if self.version < signer.min_version {
-            return Err(ReleaseError::Downgrade {
-                name: self.name.clone(),
-                found: self.version,
-                minimum: signer.min_version,
-            });
-        }
-        if now < self.issued {
-            return Err(ReleaseError::NotYetValid(self.issued));
-        }
-        if now >= self.expires {
-            return Err(ReleaseError::Expired(self.expires));
-        }
-        Ok(())
+        let (code, words) = if self.version < signer.min_version {
+            (
+                "release-downgrade",
+                "is older than the policy's minimum".to_owned(),
+            )
+        } else if now < self.issued {
+            (
+                "release-not-yet-valid",
+                format!("holds from {} on", self.issued),
+            )
+        } else if now >= self.expires {
+            ("release-expired", format!("expired at {}", self.expires))
+        } else {
+            return Ok(());
+        };
+        Err(refused(code, format!("version {} {words}", self.version)))
     }
 }
 
@@ -188,7 +175,7 @@ pub(crate) fn open(
     let signer = signers
         .iter()
         .find(|signer| signer.key == *key && signer.name == release.name)
-        .ok_or_else(|| ReleaseError::Name(release.name.clone()))?;
+        .ok_or_else(|| refused("release-name", "the key may sign no manifest of this name"))?;
     release.judge(signer, now)?;
     let manifest = ReferenceManifest::parse(release.manifest.as_bytes())?;
     Ok((manifest, release))
@@ -210,17 +197,17 @@ fn verified<'a>(
 }
 
 fn read(payload: &[u8]) -> Result<ReferenceRelease, ReleaseError> {
-    let statement: Statement =
-        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(ReleaseError::Statement)?;
-    if statement.statement_type != STATEMENT_V1 {
-        return Err(ReleaseError::Predicate(statement.statement_type));
-    }
-    if statement.predicate_type != REFERENCE_RELEASE_V1 {
-        return Err(ReleaseError::Predicate(statement.predicate_type));
+    let statement: Statement = json::parse(payload, MAX_ENVELOPE_BYTES).map_err(malformed)?;
+    let types = (&*statement.statement_type, &*statement.predicate_type);
+    if types != (STATEMENT_V1, REFERENCE_RELEASE_V1) {
+        return Err(refused("release-predicate", "signed, and no release"));
     }
     let [subject] = statement.subject;
     if subject != statement.predicate.subject() {
-        return Err(ReleaseError::Subject);
+        return Err(refused(
+            "release-subject",
+            "the subject is not the manifest within",
+        ));
     }
     Ok(statement.predicate)
 }
