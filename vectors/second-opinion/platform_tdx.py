@@ -248,6 +248,7 @@ def tcb_status(quote, tcb_info, qe_identity, pck, policy, now, failures):
         return None
     status = max(statuses, key=SEVERITY.index)
     code = judge(policy["tcb"], status, advisories, tcb_info, qe_identity, now)
+    code = code or not_listed(policy.get("machines", {}), pck)
     if code:
         failures.setdefault("tcb-status", code)
     return status
@@ -307,8 +308,17 @@ def judge(rule, status, advisories, tcb_info, qe_identity, now):
     return None
 
 
+def not_listed(machines, pck):
+    """The code where the policy lists machines or families, and not this one."""
+    for key, name in (("ppids", "ppid"), ("fmspcs", "fmspc")):
+        listed = machines.get(key, "any")
+        if listed != "any" and pck[name].hex() not in listed:
+            return f"{name}-not-listed"
+    return None
+
+
 def sgx_extension(certificate):
-    """FMSPC, PCEID and TCB of a PCK certificate (Intel's PCK certificate profile)."""
+    """PPID, FMSPC, PCEID and TCB of a PCK certificate (Intel's PCK certificate profile)."""
     try:
         extension = certificate.extensions.get_extension_for_oid(SGX_EXTENSION)
         entries = dict(pairs(extension.value.value))
@@ -317,6 +327,7 @@ def sgx_extension(certificate):
         raise Refused("pck-chain-root", "chain-malformed") from error
     number = lambda name: int.from_bytes(tcb[name], "big")
     return {
+        "ppid": entries[SGX_ARC + "1"],
         "fmspc": entries[SGX_ARC + "4"],
         "pceid": entries[SGX_ARC + "3"],
         "svns": [number(f"{SGX_ARC}2.{index}") for index in range(1, 17)],

@@ -12,6 +12,7 @@ mod event_log;
 #[cfg(test)]
 mod genuine;
 pub mod gpu;
+mod hcl;
 mod pck;
 mod quote;
 mod reader;
@@ -25,7 +26,8 @@ pub use challenge::{CHALLENGE_PURPOSE, Challenge};
 pub use document::{Collateral, EvidenceDocument, FORMAT, MAX_DOCUMENT_BYTES};
 pub use error::EvidenceError;
 pub use event_log::{EV_NO_ACTION, EventLog, LogEvent, MAX_EVENT_LOG_BYTES};
-pub use pck::{Fmspc, PckFacts};
+pub use hcl::{HclError, HclReport, HclTee, MAX_HCL_BYTES, RsaNumbers};
+pub use pck::{Fmspc, PckFacts, PlatformId, Ppid};
 pub use quote::{
     BodyKind, MAX_QUOTE_BYTES, Measurement, Quote, QuoteVersion, REPORT_DATA_BYTES, Register,
     TdAttributes, TdClaims, TdFlaw,

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod cassette;
 mod der;
 pub mod event_log;

@@ -2,7 +2,7 @@
 //! bytes give an appraisal, because refusing them is one.
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
-use proofroom_evidence::{EvidenceDocument, EvidenceError, Fmspc, KeysetStatement, Quote};
+use proofroom_evidence::{EvidenceDocument, EvidenceError, Fmspc, KeysetStatement, Ppid, Quote};
 use serde::Serialize;
 
 use crate::{
@@ -36,6 +36,9 @@ pub struct TcbFacts {
     /// The platform family, from the PCK certificate; hex.
     #[serde(serialize_with = "as_text")]
     pub fmspc: Fmspc,
+    /// The machine, from the PCK certificate; hex.
+    #[serde(serialize_with = "as_text")]
+    pub ppid: Ppid,
     /// Until when the collateral holds.
     pub collateral_expires: Timestamp,
 }

@@ -116,6 +116,10 @@ spelled! {
         AdvisoryRefused = "advisory-refused",
         /// The collateral is from before the evaluation that the policy demands.
         EvaluationTooOld = "evaluation-too-old",
+        /// The policy lists machines, and not this one.
+        PpidNotListed = "ppid-not-listed",
+        /// The policy lists families of machines, and not this one's.
+        FmspcNotListed = "fmspc-not-listed",
         /// The TD is a debug TD.
         TdDebug = "td-debug",
         /// The TD can be profiled.

@@ -18,6 +18,7 @@ mod snp;
 mod snp_policy;
 mod spelled;
 mod verified;
+mod vtpm;
 pub mod x509;
 
 pub use appraise::{Appraisal, Freshness, TcbFacts, appraise};
@@ -49,3 +50,7 @@ pub use snp_policy::{
     AMD_ARK_GENOA, AMD_ARK_MILAN, AMD_ARK_TURIN, PRODUCTION_SNP, SnpAppraisalPolicy,
 };
 pub use verified::{VerifiedQuote, VerifiedRoom, VerifiedSnp, VerifiedUpstream};
+pub use vtpm::{
+    VTPM_REGISTERS, VerifiedVtpm, VtpmAppraisal, VtpmCause, VtpmCheckName, VtpmEvidence,
+    VtpmHardware, VtpmPolicy, VtpmReason, appraise_vtpm,
+};

@@ -107,6 +107,7 @@ fn accept(
         advisories: platform.advisories,
         evaluation_data_number: platform.evaluation,
         fmspc: pck.fmspc,
+        ppid: pck.ppid,
         collateral_expires: platform.collateral_expires,
     };
     let outcome = match by.rule.judge_status(tcb.status, by.now) {
@@ -137,11 +138,13 @@ fn about_this_pce(collateral: &Collateral, pce_id: [u8; 2]) -> Outcome {
 }
 
 fn judge_tcb(rule: &PlatformRule, tcb: &TcbFacts) -> Outcome {
-    let evaluation = rule.judge_evaluation(tcb.evaluation_data_number);
-    if evaluation != Outcome::Pass {
-        return evaluation;
-    }
-    rule.judge_advisories(&tcb.advisories)
+    let judged = [
+        rule.judge_machine(tcb.ppid, tcb.fmspc),
+        rule.judge_evaluation(tcb.evaluation_data_number),
+        rule.judge_advisories(&tcb.advisories),
+    ];
+    let refusal = judged.into_iter().find(|outcome| *outcome != Outcome::Pass);
+    refusal.unwrap_or(Outcome::Pass)
 }
 
 /// The DER of the root that both the collateral's and the quote's chain end in, if the policy
@@ -180,7 +183,7 @@ pub(crate) fn attributes(rule: &PlatformRule, claims: &TdClaims) -> Outcome {
     {
         flaws.push(TdFlaw::ServiceTd);
     }
-    let Some(flaw) = flaws.first() else {
+    let Some(flaw) = flaws.iter().find(|flaw| !rule.bears_with(**flaw)) else {
         return rule.judge_attributes(claims.td_attributes);
     };
     let (cause, words) = match flaw {

@@ -9,9 +9,13 @@ use proofroom_evidence::{Measurement, Register, TdClaims};
 use crate::{CauseCode, Outcome};
 
 mod platform;
+mod purpose;
 mod raw;
 
-pub(crate) use platform::{PlatformRule, RawAttributes, RawPlatform, RawPlatformExample, RawTcb};
+pub(crate) use platform::{
+    PlatformRule, RawAttributes, RawMachines, RawPlatform, RawPlatformExample, RawTcb,
+};
+pub(crate) use purpose::Purpose;
 pub(crate) use raw::{
     Expect, Problems, RawRegister, read, read_name, read_register, read_value, run_examples,
 };

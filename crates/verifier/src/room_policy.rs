@@ -9,9 +9,9 @@ use serde::Deserialize;
 use crate::{
     Assurance, PolicyProblem, ReferenceManifest, ReferenceRelease, ReleaseError,
     policy::{
-        Expect, PlatformRule, Problems, RawAttributes, RawPlatform, RawPlatformExample,
-        RawRegister, RawTcb, RegisterRule, read, read_name, read_register, read_value,
-        run_examples,
+        Expect, PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform,
+        RawPlatformExample, RawRegister, RawTcb, RegisterRule, read, read_name, read_register,
+        read_value, run_examples,
     },
 };
 
@@ -39,9 +39,11 @@ pub const ROOM_SIMULATED: &str = include_str!("../policies/room-simulated.toml")
 enum RawPolicy {
     NoEvidence {
         name: String,
+        purpose: Purpose,
     },
     Tpm2 {
         name: String,
+        purpose: Purpose,
         owner: TpmOwner,
         attestation_key: AkRule,
         nonce: NonceRule,
@@ -56,6 +58,7 @@ enum RawPolicy {
 #[serde(deny_unknown_fields)]
 struct RawTdx {
     name: String,
+    purpose: Purpose,
     roots: Vec<String>,
     #[expect(dead_code, reason = "its one value is checked by being read")]
     nonce: NonceRule,
@@ -66,6 +69,7 @@ struct RawTdx {
     simulated: Option<RawSimulated>,
     tcb: RawTcb,
     attributes: RawAttributes,
+    machines: Option<RawMachines>,
     #[serde(default, rename = "match")]
     matches: Vec<RawPlatformExample>,
     #[serde(default)]
@@ -180,7 +184,9 @@ impl RoomAppraisalPolicy {
     /// Every [`PolicyProblem`] that was found, never none.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PolicyProblem>> {
         read(text, file, |raw: RawPolicy, problems| {
+            let purpose = raw.purpose();
             let (name, references, rule) = raw.read(problems);
+            purpose.check(Purpose::ProductionSession, &name, problems);
             check_claim(&name, &rule, problems);
             Self {
                 name: read_name(name, problems),
@@ -333,11 +339,19 @@ pub const fn label_of(kind: EvidenceType, assurance: Assurance) -> &'static str 
 }
 
 impl RawPolicy {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::NoEvidence { purpose, .. } | Self::Tpm2 { purpose, .. } => *purpose,
+            Self::Tdx(raw) => raw.purpose,
+        }
+    }
+
     fn read(self, problems: &mut Problems<'_>) -> (String, References, Rule) {
         match self {
-            Self::NoEvidence { name } => (name, References::default(), Rule::NoEvidence),
+            Self::NoEvidence { name, .. } => (name, References::default(), Rule::NoEvidence),
             Self::Tpm2 {
                 name,
+                purpose: _,
                 owner: TpmOwner::SoftwareTpmOfTheHost,
                 attestation_key: AkRule::DeploymentCa,
                 nonce: NonceRule::Required,
@@ -358,6 +372,7 @@ impl RawTdx {
             roots: self.roots,
             tcb: self.tcb,
             attributes: self.attributes,
+            machines: self.machines,
         };
         let platform = platform.read(&self.name, problems);
         let examples = |examples: &[RawPlatformExample], expect, problems: &mut _| {

@@ -63,10 +63,23 @@ pub(super) fn policies() -> Vec<(String, String)> {
                 .replace("models = [\"*\"]", "models = [\"glm-4*\"]")
                 .replace("model = \"any-model\"", "model = \"glm-4.5\""),
         ),
+        ("machine-listed", listing(&PPID, &FMSPC)),
+        ("machine-not-listed", listing(&[7; 16], &FMSPC)),
+        ("family-not-listed", listing(&PPID, &[7; 6])),
     ]
     .into_iter()
     .map(|(name, text)| (format!("policies/{name}.toml"), text))
     .collect()
+}
+
+/// PPID and FMSPC of the simulated platform: the former is the first half of its seed.
+const PPID: [u8; 16] = *DEMO_SEED.first_chunk().unwrap();
+const FMSPC: [u8; 6] = [0x51, 0x4d, 0, 0, 0, 0];
+
+/// The simulated policy for the listed machines alone.
+fn listing(ppid: &[u8; 16], fmspc: &[u8; 6]) -> String {
+    let (ppid, fmspc) = (hex::encode(ppid), hex::encode(fmspc));
+    format!("{SIMULATED_UPSTREAM}\n[machines]\nppids = [\"{ppid}\"]\nfmspcs = [\"{fmspc}\"]\n")
 }
 
 fn refusing_advisory(tolerate: &str) -> String {

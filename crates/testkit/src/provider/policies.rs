@@ -54,7 +54,7 @@ fn quote() -> String {
     let td = SimulatedTd::default();
     let [rtmr0, rtmr1, rtmr2, _] = log::replay(&log::boot(app_id("model"), ""));
     format!(
-        "name = \"simulated-provider-quote\"\nroots = [\"{}\"]\nmodels = [\"*\"]\n\n\
+        "name = \"simulated-provider-quote\"\npurpose = \"simulated\"\nroots = [\"{}\"]\nmodels = [\"*\"]\n\n\
          [freshness]\nnonce = \"required\"\nmax_age_seconds = 600\nmax_keyset_seconds = 600\n\n\
          [tcb]\naccept = [\"UpToDate\"]\nmin_evaluation_data_number = 20\nrefuse_advisories = []\n\n\
          [attributes]\nallow = [\"SEPT_VE_DISABLE\"]\n\n\

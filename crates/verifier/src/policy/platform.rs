@@ -2,10 +2,10 @@
 //! TD's attributes. Policies for upstreams and for rooms say it with the same keys.
 
 use proofroom_canonical::{Digest, Timestamp};
-use proofroom_evidence::TdAttributes;
+use proofroom_evidence::{Fmspc, PlatformId, Ppid, TdAttributes, TdFlaw};
 use serde::Deserialize;
 
-use super::{INTEL_SGX_ROOT, Problems, SIMULATED};
+use super::{INTEL_SGX_ROOT, Problems, RawRegister, SIMULATED};
 use crate::{CauseCode, Outcome, TcbStatus};
 
 /// Judges single facts about a platform. Built from a policy file alone.
@@ -17,9 +17,32 @@ pub(crate) struct PlatformRule {
     min_evaluation: u32,
     refuse_advisories: Vec<String>,
     allowed_attributes: u64,
+    /// None stands for any.
+    ppids: Option<Vec<Ppid>>,
+    fmspcs: Option<Vec<Fmspc>>,
+    /// Whether a paravisor stands between host and guest, which handles the exceptions that
+    /// SEPT_VE_DISABLE keeps from ordinary guests.
+    paravisor: bool,
+}
+
+/// Whether `id` is listed, where there is a list.
+fn lists<T: PartialEq>(listed: Option<&Vec<T>>, id: &T) -> bool {
+    listed.is_none_or(|listed| listed.contains(id))
 }
 
 impl PlatformRule {
+    /// The same for TDs whose guest runs under a paravisor: these may leave SEPT_VE_DISABLE off.
+    pub(crate) fn of_a_paravisor(self) -> Self {
+        Self {
+            paravisor: true,
+            ..self
+        }
+    }
+
+    pub(crate) fn bears_with(&self, flaw: TdFlaw) -> bool {
+        self.paravisor && flaw == TdFlaw::SeptVe
+    }
+
     pub(crate) fn trusts_root(&self, root: Digest) -> bool {
         self.roots.contains(&root)
     }
@@ -65,6 +88,18 @@ impl PlatformRule {
         })
     }
 
+    pub(crate) fn judge_machine(&self, ppid: Ppid, fmspc: Fmspc) -> Outcome {
+        if !lists(self.ppids.as_ref(), &ppid) {
+            let words = format!("the policy does not list the machine {ppid}");
+            return Outcome::fail(CauseCode::PpidNotListed, words);
+        }
+        Outcome::when(
+            lists(self.fmspcs.as_ref(), &fmspc),
+            CauseCode::FmspcNotListed,
+            || format!("the policy does not list machines of the family {fmspc}"),
+        )
+    }
+
     pub(crate) fn judge_attributes(&self, attributes: TdAttributes) -> Outcome {
         let extra = attributes.bits() & !self.allowed_attributes;
         Outcome::when(extra == 0, CauseCode::AttributeNotAllowed, || {
@@ -78,11 +113,13 @@ pub(crate) struct RawPlatform {
     pub(crate) roots: Vec<String>,
     pub(crate) tcb: RawTcb,
     pub(crate) attributes: RawAttributes,
+    pub(crate) machines: Option<RawMachines>,
 }
 
 impl RawPlatform {
     /// Reads the keys of the policy called `name`; a root that is no vendor's needs `simulated` in it.
     pub(crate) fn read(self, name: &str, problems: &mut Problems<'_>) -> PlatformRule {
+        let (ppids, fmspcs) = self.machines.map_or((None, None), |it| it.read(problems));
         let tcb = self.tcb;
         check_tcb(&tcb, problems);
         let allowed = self.attributes.allow.iter();
@@ -93,6 +130,9 @@ impl RawPlatform {
             min_evaluation: tcb.min_evaluation_data_number,
             refuse_advisories: tcb.refuse_advisories,
             allowed_attributes: allowed.fold(0, |bits, name| bits | name.bit()),
+            ppids,
+            fmspcs,
+            paravisor: false,
         }
     }
 }
@@ -103,20 +143,70 @@ impl RawPlatform {
 pub(crate) struct RawPlatformExample {
     pub(crate) tcb: Option<RawStatusAt>,
     pub(crate) root: Option<Digest>,
+    pub(crate) ppid: Option<String>,
+    pub(crate) fmspc: Option<String>,
 }
 
 impl RawPlatformExample {
     /// Whether `rule` accepts each thing that the example names.
     pub(crate) fn judged(&self, rule: &PlatformRule) -> Vec<bool> {
         let tcb = self.tcb.as_ref();
+        let ppid = self.ppid.as_ref().map(|text| text.parse());
+        let fmspc = self.fmspc.as_ref().map(|text| text.parse());
         [
             tcb.map(|t| rule.judge_status(t.status, t.at).is_ok()),
             self.root.map(|root| rule.trusts_root(root)),
+            ppid.map(|id| id.is_ok_and(|id| lists(rule.ppids.as_ref(), &id))),
+            fmspc.map(|id| id.is_ok_and(|id| lists(rule.fmspcs.as_ref(), &id))),
         ]
         .into_iter()
         .flatten()
         .collect()
     }
+}
+
+/// Which machines: lists of hex digits, or `"any"`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawMachines {
+    ppids: RawRegister,
+    fmspcs: RawRegister,
+}
+
+impl RawMachines {
+    fn read(self, problems: &mut Problems<'_>) -> (Option<Vec<Ppid>>, Option<Vec<Fmspc>>) {
+        (
+            read_ids("ppids", self.ppids, problems),
+            read_ids("fmspcs", self.fmspcs, problems),
+        )
+    }
+}
+
+fn read_ids<const N: usize>(
+    key: &str,
+    raw: RawRegister,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<PlatformId<N>>> {
+    let texts = match raw {
+        RawRegister::Word(word) if word == "any" => return None,
+        RawRegister::Word(_) => Vec::new(),
+        RawRegister::List(texts) => texts,
+    };
+    let ids: Option<Vec<PlatformId<N>>> = texts.iter().map(|text| text.parse().ok()).collect();
+    match &ids {
+        Some(ids) if ids.iter().any(|id| *id.as_bytes() == [0; N]) => {
+            let words = format!("`machines.{key}` has a placeholder of zeros");
+            problems.add("policy-placeholder", words);
+        }
+        Some(ids) if !ids.is_empty() => {}
+        _ => {
+            let digits = N * 2;
+            let words =
+                format!("`machines.{key}` must be `\"any\"` or list {digits} hex digits each");
+            problems.add("policy-machines", words);
+        }
+    }
+    ids
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -6,8 +6,8 @@ use proofroom_evidence::{Measurement, Register};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    AppraisalPolicy, MAX_POLICY_BYTES, PolicyProblem, RawAttributes, RawPlatform,
-    RawPlatformExample, RawTcb, Reference, RegisterRule, platform::RawStatusAt,
+    AppraisalPolicy, MAX_POLICY_BYTES, PolicyProblem, Purpose, RawAttributes, RawMachines,
+    RawPlatform, RawPlatformExample, RawTcb, Reference, RegisterRule, platform::RawStatusAt,
 };
 
 const MAX_NAME_BYTES: usize = 64;
@@ -20,11 +20,13 @@ const MAX_KEYSET_SECONDS: u32 = 30 * 24 * 3600;
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
     name: String,
+    purpose: Purpose,
     roots: Vec<String>,
     models: Vec<String>,
     freshness: RawFreshness,
     tcb: RawTcb,
     attributes: RawAttributes,
+    machines: Option<RawMachines>,
     #[serde(default)]
     reference: Vec<RawReference>,
     #[serde(default, rename = "match")]
@@ -75,6 +77,8 @@ struct RawExample {
     model: Option<String>,
     tcb: Option<RawStatusAt>,
     root: Option<Digest>,
+    ppid: Option<String>,
+    fmspc: Option<String>,
 }
 
 impl RawExample {
@@ -82,6 +86,8 @@ impl RawExample {
         let platform = RawPlatformExample {
             tcb: self.tcb,
             root: self.root,
+            ppid: self.ppid.clone(),
+            fmspc: self.fmspc.clone(),
         };
         let model = self.model.iter().map(|model| policy.allows_model(model));
         model.chain(platform.judged(&policy.platform)).collect()
@@ -141,7 +147,10 @@ pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<Polic
             roots: raw.roots,
             tcb: raw.tcb,
             attributes: raw.attributes,
+            machines: raw.machines,
         };
+        let wanted = Purpose::ProductionUpstream;
+        raw.purpose.check(wanted, &raw.name, problems);
         let policy = AppraisalPolicy {
             digest: Digest::of(text),
             platform: platform.read(&raw.name, problems),

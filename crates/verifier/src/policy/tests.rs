@@ -41,7 +41,10 @@ fn the_shipped_policies_are_policies() {
 
 #[test]
 fn a_simulated_root_needs_simulated_in_the_name() {
-    let text = SIMULATED.replace("simulated-upstream", "upstream");
+    let text = SIMULATED.replace("simulated-upstream", "upstream").replace(
+        "purpose = \"simulated\"",
+        "purpose = \"production-upstream\"",
+    );
     assert_eq!(problems(&text), ["policy-root-simulated"]);
 }
 
@@ -49,6 +52,7 @@ fn a_simulated_root_needs_simulated_in_the_name() {
 fn every_key_that_pins_something_is_needed() {
     for key in [
         "name",
+        "purpose",
         "roots",
         "models",
         "nonce",
@@ -184,4 +188,57 @@ fn every_problem_is_reported_at_once() {
         problems(&text),
         ["policy-models", "policy-unpinned", "policy-freshness"]
     );
+}
+
+#[test]
+fn machines_are_listed_by_id_or_by_family_and_examples_of_them_are_run() {
+    let with = |machines: &str| problems(&format!("{PRODUCTION}\n{machines}\n"));
+    let ppid = "0123456789abcdef0123456789abcdef";
+    let listed = format!("[machines]\nppids = [\"{ppid}\"]\nfmspcs = [\"b0c06f000000\"]\n");
+    let example = |text: &str| with(&format!("{listed}{text}"));
+    assert!(example("").is_empty());
+    assert!(with("[machines]\nppids = \"any\"\nfmspcs = \"any\"").is_empty());
+    assert!(
+        example(&format!(
+            "[[match]]\nppid = \"{ppid}\"\nfmspc = \"b0c06f000000\""
+        ))
+        .is_empty()
+    );
+    assert!(example("[[not_match]]\nfmspc = \"90c06f000000\"").is_empty());
+    for broken in [
+        format!("[[not_match]]\nppid = \"{ppid}\""),
+        "[[match]]\nfmspc = \"90c06f000000\"".to_owned(),
+        "[[match]]\nfmspc = \"b0c06f\"".to_owned(),
+    ] {
+        assert_eq!(example(&broken), ["policy-example"], "{broken}");
+    }
+    for (ppids, fmspcs, wanted) in [
+        ("[]", "\"any\"", "policy-machines"),
+        ("\"all\"", "\"any\"", "policy-machines"),
+        ("[\"01\"]", "\"any\"", "policy-machines"),
+        ("\"any\"", "[\"000000000000\"]", "policy-placeholder"),
+    ] {
+        let text = format!("[machines]\nppids = {ppids}\nfmspcs = {fmspcs}");
+        assert_eq!(with(&text), [wanted], "{text}");
+    }
+    assert_eq!(with("[machines]\nppids = \"any\""), ["policy-syntax"]);
+}
+
+#[test]
+fn a_policy_is_for_one_purpose_and_simulated_ones_say_so_twice() {
+    let purpose = line("purpose");
+    refused(
+        purpose,
+        "purpose = \"production-session\"",
+        &["policy-purpose"],
+    );
+    refused(purpose, "purpose = \"simulated\"", &["policy-purpose"]);
+    refused(purpose, "purpose = \"any\"", &["policy-syntax"]);
+    let text = SIMULATED.replace(
+        "purpose = \"simulated\"",
+        "purpose = \"production-upstream\"",
+    );
+    assert_eq!(problems(&text), ["policy-purpose"]);
+    let room = crate::RoomAppraisalPolicy::parse(PRODUCTION, "policy.toml");
+    assert!(room.is_err(), "a policy for upstreams judges no room");
 }

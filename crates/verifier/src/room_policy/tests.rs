@@ -61,6 +61,7 @@ fn a_policy_judges_with_the_manifest_that_it_pins_alone() {
 fn nothing_may_be_left_open() {
     for line in [
         "name",
+        "purpose",
         "accept",
         "owner",
         "attestation_key",
@@ -189,7 +190,11 @@ fn the_examples_of_a_policy_for_trust_domains_are_run() {
 #[test]
 fn what_is_simulated_says_so_in_its_name_and_never_hardware() {
     let renamed = |name: &str| tdx(ROOM_SIMULATED).replace("\"room-simulated\"", name);
-    let wanted = ["policy-root-simulated", "policy-simulated-reference"];
+    let wanted = [
+        "policy-root-simulated",
+        "policy-simulated-reference",
+        "policy-purpose",
+    ];
     assert_eq!(problems(&renamed("\"room\"")), wanted);
     assert_eq!(
         problems(&renamed("\"simulated-hardware\"")),
@@ -236,4 +241,16 @@ fn a_maker_may_stand_in_the_place_of_a_manifest() {
         let text = with_maker("references = []", &maker.replace(from, to));
         assert_eq!(problems(&text), [wanted], "{to}");
     }
+}
+
+#[test]
+fn a_policy_for_rooms_judges_no_upstream_and_simulated_ones_say_so_twice() {
+    let own = "purpose = \"production-session\"";
+    refused(
+        own,
+        "purpose = \"production-upstream\"",
+        &["policy-purpose"],
+    );
+    refused(own, "purpose = \"simulated\"", &["policy-purpose"]);
+    assert!(crate::AppraisalPolicy::parse(&pinned(), "room.toml").is_err());
 }

@@ -50,7 +50,27 @@ pub(super) fn later_cases() -> Vec<Case> {
         let document = with_quote(&tee.document(&plan), edit);
         case(&about, SIMULATED, Some(NONCE), document, expect)
     };
-    version_5().into_iter().map(made).collect()
+    let mut cases: Vec<Case> = version_5().into_iter().map(made).collect();
+    cases.extend(machines().map(|(about, policy, expect)| {
+        case(
+            &about,
+            policy,
+            Some(NONCE),
+            tee.document(&honest(&tee)),
+            expect,
+        )
+    }));
+    cases
+}
+
+#[rustfmt::skip]
+fn machines() -> [(About, &'static str, Expect); 3] {
+    let not = |code| Expect::Reject("tcb-status", code);
+    [
+        (about("machine-listed", "A machine that the policy lists, of a family that it lists", TCB, ""), "machine-listed", Expect::Accept(GOOD)),
+        (about("machine-not-listed", "A policy that lists another machine", TCB, ""), "machine-not-listed", not("ppid-not-listed")),
+        (about("family-not-listed", "A policy that lists another family of machines", TCB, ""), "family-not-listed", not("fmspc-not-listed")),
+    ]
 }
 
 /// What a case is, how the honest plan is changed, what is changed after it was signed, what comes of it.
