@@ -19,8 +19,8 @@ use proofroom_testkit::{
     tee::{Plan, SimulatedTee},
 };
 use proofroom_verifier::{
-    Assurance, PRODUCTION_SNP, SnpChain, VTPM_REGISTERS, Verdict, VtpmAppraisal, VtpmEvidence,
-    VtpmHardware, VtpmPolicy, appraise_vtpm,
+    Assurance, PRODUCTION_SNP, PolicyProblem, SnpChain, VTPM_REGISTERS, Verdict, VtpmAppraisal,
+    VtpmEvidence, VtpmHardware, VtpmPolicy, appraise_vtpm,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_435_200);
@@ -119,88 +119,64 @@ fn a_td_behind_a_paravisor_is_accepted_and_called_simulated() {
     assert_eq!(verified.policy_name(), "simulated-azure");
 }
 
+#[track_caller]
+fn broken(change: impl FnOnce(&mut Shown), check: &str, code: &str) {
+    let mut shown = shown(&plan());
+    change(&mut shown);
+    refused(&judge(&shown, &policy()), check, code);
+}
+
+/// The machine of somebody else.
+fn another() -> SimulatedParavisor {
+    SimulatedParavisor::from_seed([4; 32])
+}
+
 #[test]
-fn every_broken_link_is_refused_by_its_own_code() {
-    let broken = |change: &dyn Fn(&mut Shown), check: &str, code: &str| {
-        let mut shown = shown(&plan());
-        change(&mut shown);
-        refused(&judge(&shown, &policy()), check, code);
+fn a_broken_link_to_the_hardware_is_refused_by_its_own_code() {
+    broken(|it| it.hcl[0] = 0, "hcl-parse", "hcl-malformed");
+    let unknown = PARAVISOR.hcl_report(3, &[]);
+    broken(|it| it.hcl = unknown, "hcl-parse", "hcl-unsupported");
+    let snp = PARAVISOR.hcl_report(SNP, &[]);
+    broken(|it| it.hcl = snp, "tee", "tee-refused");
+    let shorter = |it: &mut Shown| {
+        it.td_quote.pop();
+        it.td_quote[700] ^= 1;
     };
-    broken(&|it| it.hcl[0] = 0, "hcl-parse", "hcl-malformed");
-    broken(
-        &|it| it.hcl = PARAVISOR.hcl_report(3, &[]),
-        "hcl-parse",
-        "hcl-unsupported",
-    );
-    broken(
-        &|it| it.hcl = PARAVISOR.hcl_report(SNP, &[]),
-        "tee",
-        "tee-refused",
-    );
-    broken(
-        &|it| {
-            it.td_quote.pop();
-            it.td_quote[700] ^= 1;
-        },
-        "hardware",
-        "hardware-refused",
-    );
-    let another = SimulatedParavisor::from_seed([4; 32]);
-    broken(
-        &|it| it.hcl = another.hcl_report(TDX, &[]),
-        "runtime-data",
-        "runtime-data-mismatch",
-    );
-    broken(
-        &|it| {
-            it.quote.pop();
-        },
-        "quote-parse",
-        "tpm-malformed",
-    );
-    broken(
-        &|it| (it.quote, it.signature) = another.quote(NONCE),
-        "quote-signature",
-        "quote-signature-invalid",
-    );
-    broken(
-        &|it| it.signature[9] ^= 1,
-        "quote-signature",
-        "quote-signature-invalid",
-    );
-    broken(
-        &|it| (it.quote, it.signature) = PARAVISOR.quote(b"another"),
-        "qualifying-data",
-        "qualifying-data-mismatch",
-    );
-    broken(
-        &|it| it.pcrs[4] = it.pcrs[5],
-        "pcr-digest",
-        "pcr-digest-mismatch",
-    );
-    let mut swapped = SimulatedParavisor::from_seed([3; 32]);
-    swapped.pcrs[4] = swapped.pcrs[5];
-    broken(
-        &|it| {
-            (it.quote, it.signature) = swapped.quote(NONCE);
-            it.pcrs = swapped.pcrs;
-        },
-        "reference-pcrs",
-        "reference-mismatch",
-    );
-    broken(
-        &|it| {
-            let place = it
-                .quote
-                .windows(3)
-                .position(|three| three == [0xff; 3])
-                .unwrap();
-            it.quote[place] = 0;
-            it.signature = PARAVISOR.sign(&it.quote);
-        },
-        "pcr-selection",
-        "pcr-selection-mismatch",
-    );
+    broken(shorter, "hardware", "hardware-refused");
+    let other = another().hcl_report(TDX, &[]);
+    broken(|it| it.hcl = other, "runtime-data", "runtime-data-mismatch");
+}
+
+#[test]
+fn a_broken_link_to_the_quote_is_refused_by_its_own_code() {
+    let shorter = |it: &mut Shown| it.quote.truncate(it.quote.len() - 1);
+    broken(shorter, "quote-parse", "tpm-malformed");
+    let (check, code) = ("quote-signature", "quote-signature-invalid");
+    let other = |it: &mut Shown| (it.quote, it.signature) = another().quote(NONCE);
+    broken(other, check, code);
+    broken(|it| it.signature[9] ^= 1, check, code);
+    let old = |it: &mut Shown| (it.quote, it.signature) = PARAVISOR.quote(b"another");
+    broken(old, "qualifying-data", "qualifying-data-mismatch");
+}
+
+#[test]
+fn a_broken_link_to_the_registers_is_refused_by_its_own_code() {
+    let swapped = |it: &mut Shown| it.pcrs[4] = it.pcrs[5];
+    broken(swapped, "pcr-digest", "pcr-digest-mismatch");
+    let mut booted = SimulatedParavisor::from_seed([3; 32]);
+    booted.pcrs[4] = booted.pcrs[5];
+    let other = |it: &mut Shown| {
+        (it.quote, it.signature) = booted.quote(NONCE);
+        it.pcrs = booted.pcrs;
+    };
+    broken(other, "reference-pcrs", "reference-mismatch");
+    let fewer = |it: &mut Shown| {
+        let mut three = it.quote.windows(3);
+        let place = three.position(|bytes| bytes == [0xff; 3]).unwrap();
+        it.quote[place] = 0;
+        it.signature = PARAVISOR.sign(&it.quote);
+    };
+    broken(fewer, "pcr-selection", "pcr-selection-mismatch");
 }
 
 #[test]
@@ -226,10 +202,7 @@ fn a_policy_that_leaves_something_open_does_not_load() {
         assert!(text.contains(from), "{from}");
         let refused = VtpmPolicy::parse(&text.replacen(from, to, 1), "policy.toml");
         let problems = refused.err().unwrap_or_default();
-        problems
-            .iter()
-            .map(|problem| problem.code())
-            .collect::<Vec<_>>()
+        problems.iter().map(PolicyProblem::code).collect::<Vec<_>>()
     };
     assert_eq!(problems("[pcrs]", "[other]"), ["policy-syntax"]);
     assert_eq!(problems("4 = ", "24 = "), ["policy-measurement"]);

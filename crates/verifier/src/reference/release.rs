@@ -70,8 +70,8 @@ impl ReleaseError {
     }
 }
 
-fn refused(code: &'static str, words: impl ToString) -> ReleaseError {
-    let words = words.to_string();
+fn refused(code: &'static str, words: impl Into<String>) -> ReleaseError {
+    let words = words.into();
     ReleaseError { code, words }
 }
 
@@ -86,11 +86,11 @@ impl From<EnvelopeError> for ReleaseError {
 
 impl From<ReferenceError> for ReleaseError {
     fn from(error: ReferenceError) -> Self {
-        refused(error.code(), error)
+        refused(error.code(), error.to_string())
     }
 }
 
-fn malformed(error: JsonError) -> ReleaseError {
+fn malformed(error: &JsonError) -> ReleaseError {
     refused(
         "release-malformed",
         format!("no statement of a release: {error}"),
@@ -130,7 +130,7 @@ impl ReferenceRelease {
             predicate_type: REFERENCE_RELEASE_V1.to_owned(),
             predicate: self,
         };
-        let payload = json::to_bytes(&statement).map_err(malformed)?;
+        let payload = json::to_bytes(&statement).map_err(|error| malformed(&error))?;
         Ok(Envelope::sign_with(&payload, signer)?.to_bytes()?)
     }
 
@@ -197,7 +197,8 @@ fn verified<'a>(
 }
 
 fn read(payload: &[u8]) -> Result<ReferenceRelease, ReleaseError> {
-    let statement: Statement = json::parse(payload, MAX_ENVELOPE_BYTES).map_err(malformed)?;
+    let statement: Statement =
+        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(|error| malformed(&error))?;
     let types = (&*statement.statement_type, &*statement.predicate_type);
     if types != (STATEMENT_V1, REFERENCE_RELEASE_V1) {
         return Err(refused("release-predicate", "signed, and no release"));

@@ -180,7 +180,7 @@ impl RawPolicy {
             }
         };
         purpose.check(Purpose::ProductionUpstream, &name, problems);
-        let pcrs = read_pcrs(pcrs, problems);
+        let pcrs = read_pcrs(&pcrs, problems);
         Some((read_name(name, problems), hardware?, pcrs))
     }
 }
@@ -204,11 +204,11 @@ fn read_snp(text: &str, name: &str, problems: &mut Problems<'_>) -> Option<Hardw
 }
 
 fn read_pcrs(
-    raw: BTreeMap<String, Vec<String>>,
+    raw: &BTreeMap<String, Vec<String>>,
     problems: &mut Problems<'_>,
 ) -> BTreeMap<u32, Vec<[u8; 32]>> {
     let mut read = BTreeMap::new();
-    for (number, values) in &raw {
+    for (number, values) in raw {
         let known = number
             .parse()
             .ok()
