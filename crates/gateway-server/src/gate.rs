@@ -1,7 +1,7 @@
 //! The gate of one key's session: scope, limits, and the intent that is durable before a prompt leaves.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -53,9 +53,10 @@ pub(crate) struct Logging {
 }
 
 impl Logging {
-    /// A mark that rises is on disk before anything is sent under it, or a power cut could lower it.
-    fn of(self, asked: &Asked, store: &RecordStore) -> LogMode {
-        let rises = asked.label > asked.before;
+    /// A mark is on disk before anything is sent under it, or a power cut could lower it: `durable` is what
+    /// is there of the session's.
+    fn of(self, asked: &Asked, durable: Option<Label>, store: &RecordStore) -> LogMode {
+        let rises = durable.is_none_or(|durable| asked.label > durable);
         if rises || asked.label >= self.highest || store.lags() {
             return LogMode::Strict;
         }
@@ -123,6 +124,8 @@ pub(crate) struct KeyGate {
     names: Vec<String>,
     counts: Arc<Mutex<Counts>>,
     held: RwLock<Option<Arc<HeldKey>>>,
+    /// The highest mark of this process that an intent on disk tells of.
+    durable_mark: Mutex<Option<Label>>,
 }
 
 impl KeyGate {
@@ -139,6 +142,7 @@ impl KeyGate {
             names: names(&statement.client, statement.session),
             counts,
             held: RwLock::new(held.map(Arc::clone)),
+            durable_mark: Mutex::default(),
         }
     }
 
@@ -161,12 +165,19 @@ impl KeyGate {
             .clone()
     }
 
+    fn durable_mark(&self) -> MutexGuard<'_, Option<Label>> {
+        self.durable_mark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn scoped(&self, held: &HeldKey, asked: &Asked) -> Result<(), Denial> {
         let refuse = |code, message: &str| Denial {
             status: StatusCode::FORBIDDEN,
             code,
             message: message.to_owned(),
             retry_after: None,
+            log: LogMode::Strict,
         };
         if !held.permits.model(&asked.model) {
             return Err(refuse("key-scope-model", "the key is not for this model"));
@@ -209,8 +220,16 @@ impl KeyGate {
             let estimate = asked.received_bytes / BYTES_PER_TOKEN;
             self.permission.book.take(&limits, estimate, now)?
         };
-        let log = self.permission.logging.of(&asked, &self.permission.store);
+        let durable = *self.durable_mark();
+        let log = self
+            .permission
+            .logging
+            .of(&asked, durable, &self.permission.store);
         self.write_intent(&asked, log).await?;
+        if log == LogMode::Strict {
+            let mut durable = self.durable_mark();
+            *durable = (*durable).max(Some(asked.label));
+        }
         Ok(Admission::holding(place).logged(log))
     }
 
@@ -294,6 +313,7 @@ fn key_ended() -> Denial {
         code: "key-ended",
         message: "the key expired or was revoked while the request arrived".to_owned(),
         retry_after: None,
+        log: LogMode::Strict,
     }
 }
 
@@ -303,6 +323,7 @@ fn not_kept() -> Denial {
         code: "record-not-durable",
         message: "the gateway cannot keep records, so it takes no requests; ask its operator to see to its disk".to_owned(),
         retry_after: None,
+        log: LogMode::Strict,
     }
 }
 
@@ -313,6 +334,8 @@ fn disk_too_slow() -> Denial {
         message: "the gateway's disk is too far behind with its records; try again in a moment"
             .to_owned(),
         retry_after: Some(Duration::from_secs(1)),
+        // nothing was sent, and the disk is what this is about
+        log: LogMode::Prompt,
     }
 }
 

@@ -20,10 +20,11 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use proofroom_canonical::{Digest, RunId, SessionId, Timestamp};
-use proofroom_ledger::{Ledger, LedgerError, LedgerOptions};
+use proofroom_ledger::{LeafStatus, Ledger, LedgerError, LedgerOptions};
 use proofroom_record::statement::LogMode;
 use proofroom_tlog::{LeafIndex, LeafKind, NoteSigner};
 use tokio::sync::oneshot;
@@ -34,6 +35,9 @@ pub(crate) use recover::Recovered;
 use segment::{Location, Segment};
 use writer::{Work, Writer};
 
+/// How long a receipt is waited for, and how often it is looked for meanwhile.
+const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
+const RECEIPT_PAUSE: Duration = Duration::from_millis(2);
 /// Lines that may wait to be written.
 const QUEUED: usize = 4096;
 /// What may wait between the threads.
@@ -276,9 +280,21 @@ impl RecordStore {
     /// Waits until a signed head holds the record, and proves it: the text of a C2SP `tlog-proof`.
     /// Blocking.
     pub(crate) fn receipt(&self, index: LeafIndex) -> Result<String, StoreError> {
-        self.ready()?;
-        self.shared.ledger.wait_integrated(index)?;
+        self.wait_integrated(index)?;
         Ok(self.shared.ledger.receipt(index)?)
+    }
+
+    /// A record that is written has a place before it has a leaf, and none comes once the store failed.
+    fn wait_integrated(&self, index: LeafIndex) -> Result<(), StoreError> {
+        let since = Instant::now();
+        while self.shared.ledger.status(index) < LeafStatus::Integrated {
+            self.ready()?;
+            if since.elapsed() > RECEIPT_PATIENCE {
+                return Err(StoreError::Busy);
+            }
+            thread::sleep(RECEIPT_PAUSE);
+        }
+        Ok(())
     }
 
     /// Writes what waits, and stops. Records are refused from now on. Blocking.

@@ -79,6 +79,8 @@ pub struct Denial {
     pub message: String,
     /// When it may be tried again, if that helps.
     pub retry_after: Option<Duration>,
+    /// When its own record has to be on disk.
+    pub log: LogMode,
 }
 
 /// What is held for as long as a run lasts, such as a place among concurrent runs, and when what is
@@ -183,8 +185,16 @@ pub(crate) async fn admit(draft: &mut Draft) -> Result<(), Refusal> {
         started: draft.opening.started,
     };
     let admission = draft.caller.gate.admit(asked).await;
-    draft.admission = admission.map_err(Denial::refusal)?;
-    Ok(())
+    match admission {
+        Ok(admission) => {
+            draft.admission = admission;
+            Ok(())
+        }
+        Err(denial) => {
+            draft.admission = Admission::free().logged(denial.log);
+            Err(denial.refusal())
+        }
+    }
 }
 
 /// The offers that `gate` permits for `model`, and the others with its reasons.

@@ -18,6 +18,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     answer::{AnswerBody, AnswerError, AnswerFrame, FRAMES_AHEAD, trailers},
@@ -56,15 +57,53 @@ impl Passed {
         }
     }
 
-    /// Whether `chunk` would make it more than an answer may have.
-    pub(crate) const fn exceeds(&self, chunk: &[u8], limits: Limits) -> bool {
-        self.bytes.saturating_add(chunk.len() as u64) > limits.bytes
+    /// Whether `more` bytes would make it more than an answer may have.
+    pub(crate) const fn exceeds(&self, more: usize, limits: Limits) -> bool {
+        self.bytes.saturating_add(more as u64) > limits.bytes
     }
 
     pub(crate) fn take(&mut self, chunk: &[u8]) {
+        self.meter.push(chunk);
+        self.gave(chunk);
+    }
+
+    fn gave(&mut self, chunk: &[u8]) {
         self.hasher.update(chunk);
         self.bytes = self.bytes.saturating_add(chunk.len() as u64);
-        self.meter.push(chunk);
+    }
+}
+
+/// What is kept back of a stream that needs a receipt: all from the event on that says it is complete.
+/// Clients read no further than that, so whatever is wrong has to come before it.
+#[derive(Default)]
+pub(crate) struct EndMark {
+    wanted: bool,
+    held: Zeroizing<Vec<u8>>,
+}
+
+impl EndMark {
+    pub(crate) fn of(draft: &Draft) -> Self {
+        Self {
+            wanted: draft.signed.is_some(),
+            held: Zeroizing::default(),
+        }
+    }
+
+    /// Whether `chunk` was kept back, given what the meter has read up to its end.
+    pub(crate) fn keeps(&mut self, chunk: &[u8], meter: &ResponseMeter) -> bool {
+        let keeps = self.wanted && meter.is_complete();
+        if keeps {
+            self.held.extend_from_slice(chunk);
+        }
+        keeps
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(crate) fn release(self) -> Vec<u8> {
+        self.held.to_vec()
     }
 }
 
@@ -104,14 +143,26 @@ pub(crate) async fn stream(
     let api = draft.opening.api;
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
     let head = head(&draft, parts, AnswerBody::stream(receiver));
+    let limits = Limits::of(&core.limits);
+    let mut out = Out {
+        frames: &frames,
+        passed: &mut passed,
+        mark: EndMark::of(&draft),
+        limits,
+    };
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
-        Ok(()) => {
-            let limits = Limits::of(&core.limits);
-            pass(&mut body, &frames, &mut passed, restorer.as_mut(), limits).await
-        }
+        Ok(()) => pass(&mut body, &mut out, restorer.as_mut()).await,
     };
-    let stop = receipt::settle(&mut draft, body, parts.status, stop).await;
+    let mark = std::mem::take(&mut out.mark);
+    let stop = match receipt::settle(&mut draft, body, parts.status, stop).await {
+        Stop::End => out
+            .give(mark.release().into())
+            .await
+            .err()
+            .unwrap_or(Stop::End),
+        stop => stop,
+    };
     note_restored(&mut draft, restorer.as_ref());
     if let (Stop::Fault(fault), Framing::EventStream) = (stop, framing) {
         let refusal = fault.refusal();
@@ -292,14 +343,43 @@ impl Arriving {
 /// an event.
 const TOGETHER_BYTES: usize = 16 * 1024;
 
-/// Passes chunks on until something ends it.
-async fn pass(
-    body: &mut Arriving,
-    frames: &mpsc::Sender<AnswerFrame>,
-    passed: &mut Passed,
-    mut restorer: Option<&mut Restorer>,
+/// The way to the client.
+struct Out<'a> {
+    frames: &'a mpsc::Sender<AnswerFrame>,
+    passed: &'a mut Passed,
+    mark: EndMark,
     limits: Limits,
-) -> Stop {
+}
+
+impl Out<'_> {
+    /// Meters a chunk, and gives it unless it is kept back.
+    async fn hand_on(&mut self, chunk: Bytes) -> Result<(), Stop> {
+        self.passed.meter.push(&chunk);
+        if self.mark.keeps(&chunk, &self.passed.meter) {
+            return Ok(());
+        }
+        self.give(chunk).await
+    }
+
+    /// Gives a chunk that was metered.
+    async fn give(&mut self, chunk: Bytes) -> Result<(), Stop> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        // a client that takes nothing for so long counts as gone
+        let frame = Ok(Frame::data(chunk.clone()));
+        let sent = self.frames.send_timeout(frame, self.limits.idle);
+        if sent.await.is_err() {
+            return Err(Stop::ClientGone);
+        }
+        self.passed.gave(&chunk);
+        Ok(())
+    }
+}
+
+/// Passes chunks on until something ends it.
+async fn pass(body: &mut Arriving, out: &mut Out<'_>, mut restorer: Option<&mut Restorer>) -> Stop {
+    let (frames, limits) = (out.frames, out.limits);
     let mut first = true;
     let ended = loop {
         let next = tokio::select! {
@@ -313,41 +393,24 @@ async fn pass(
             Ok(chunk) if std::mem::take(&mut first) => chunk,
             Ok(chunk) => together(chunk, body).await,
         };
-        if passed.exceeds(&chunk, limits) {
+        let more = out.mark.len().saturating_add(chunk.len());
+        if out.passed.exceeds(more, limits) {
             break Stop::Fault(UpstreamFault::TooLarge);
         }
         let chunk = match &mut restorer {
             Some(restorer) => Bytes::from(restorer.push(&chunk)),
             None => chunk,
         };
-        if let Err(stop) = hand_on(chunk, frames, passed, limits).await {
+        if let Err(stop) = out.hand_on(chunk).await {
             return stop;
         }
     };
     // what may have been the beginning of a placeholder
     let held = restorer.map_or_else(Vec::new, Restorer::finish);
-    match hand_on(Bytes::from(held), frames, passed, limits).await {
+    match out.hand_on(Bytes::from(held)).await {
         Ok(()) => ended,
         Err(stop) => stop,
     }
-}
-
-async fn hand_on(
-    chunk: Bytes,
-    frames: &mpsc::Sender<AnswerFrame>,
-    passed: &mut Passed,
-    limits: Limits,
-) -> Result<(), Stop> {
-    if chunk.is_empty() {
-        return Ok(());
-    }
-    // a client that takes nothing for so long counts as gone
-    let sent = frames.send_timeout(Ok(Frame::data(chunk.clone())), limits.idle);
-    if sent.await.is_err() {
-        return Err(Stop::ClientGone);
-    }
-    passed.take(&chunk);
-    Ok(())
 }
 
 /// `chunk` and those behind it that have arrived.

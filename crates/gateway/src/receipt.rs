@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use proofroom_canonical::{Digest, Hasher};
-use proofroom_llm::Framing;
+use proofroom_llm::{Framing, MAX_ANSWER_BYTES};
 use proofroom_provider::{MAX_RECEIPT_BYTES, VerifiedProvider, VerifiedReceipt, verify_receipt};
 use proofroom_record::statement::Receipt;
 use serde::Deserialize;
@@ -22,8 +22,7 @@ use crate::{
     refusal::UpstreamFault,
 };
 
-/// The most bytes of an answer in which its id is looked for: all of a document, the first events of a
-/// stream.
+/// The most bytes of a stream in which the answer's id is looked for. Of a document it is all of it.
 const HEAD_BYTES: usize = 1024 * 1024;
 /// How often a receipt is asked for that is not there yet, and how long it is waited in between: providers
 /// sign when an answer has ended.
@@ -63,7 +62,11 @@ impl Tap {
 
     pub(crate) fn take(&mut self, chunk: &[u8]) {
         self.hasher.update(chunk);
-        let room = HEAD_BYTES.saturating_sub(self.head.len());
+        let most = match self.framing {
+            Framing::Json => MAX_ANSWER_BYTES,
+            Framing::EventStream => HEAD_BYTES,
+        };
+        let room = most.saturating_sub(self.head.len());
         self.head
             .extend_from_slice(chunk.get(..room).unwrap_or(chunk));
     }

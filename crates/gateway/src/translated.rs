@@ -20,7 +20,7 @@ use crate::{
     answer::{AnswerBody, AnswerFrame, FRAMES_AHEAD},
     draft::Draft,
     prompt::Prompt,
-    pump::{self, Arriving, Limits, Passed, Stop},
+    pump::{self, Arriving, EndMark, Limits, Passed, Stop},
     receipt,
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
@@ -186,12 +186,19 @@ async fn events(mut exchange: Exchange, mut body: Arriving, reply: Reply) {
     let upstream = translating.translation.upstream();
     let mut received = Passed::new(ResponseMeter::new(upstream, Framing::EventStream));
     let mut given = Given::new(&frames, limits.idle);
+    let mut mark = EndMark::of(&exchange.draft);
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
-        Ok(()) => pass(&mut body, translator, &mut received, &mut given, limits).await,
+        Ok(()) => {
+            let out = (&mut given, &mut mark);
+            pass(&mut body, translator, &mut received, out, limits).await
+        }
     };
     let status = exchange.parts.status;
-    let stop = receipt::settle(&mut exchange.draft, body, status, stop).await;
+    let mut stop = receipt::settle(&mut exchange.draft, body, status, stop).await;
+    if stop == Stop::End && !given.give(mark.release()).await {
+        stop = Stop::ClientGone;
+    }
     if let Stop::Fault(fault) = stop {
         let refusal = fault.refusal();
         let (status, api) = (refusal.status.as_u16(), exchange.draft.opening.api);
@@ -209,7 +216,7 @@ async fn pass(
     body: &mut Arriving,
     mut translator: StreamTranslator,
     received: &mut Passed,
-    given: &mut Given<'_>,
+    (given, mark): (&mut Given<'_>, &mut EndMark),
     limits: Limits,
 ) -> Stop {
     loop {
@@ -221,7 +228,7 @@ async fn pass(
         let (said, last) = match next {
             Err(Stop::End) => (translator.finish(), true),
             Err(stop) => return stop,
-            Ok(chunk) if received.exceeds(&chunk, limits) => {
+            Ok(chunk) if received.exceeds(chunk.len(), limits) => {
                 return Stop::Fault(UpstreamFault::TooLarge);
             }
             Ok(chunk) => {
@@ -232,7 +239,7 @@ async fn pass(
         let Ok(said) = said else {
             return Stop::Fault(UpstreamFault::NotTranslatable);
         };
-        if !given.give(said).await {
+        if !mark.keeps(&said, &received.meter) && !given.give(said).await {
             return Stop::ClientGone;
         }
         if last {
@@ -313,7 +320,9 @@ async fn collect(
         match body.next(limits).await {
             Err(Stop::Fault(fault)) => return Err(fault),
             Err(Stop::End | Stop::ClientGone) => return Ok(held),
-            Ok(chunk) if received.exceeds(&chunk, limits) => return Err(UpstreamFault::TooLarge),
+            Ok(chunk) if received.exceeds(chunk.len(), limits) => {
+                return Err(UpstreamFault::TooLarge);
+            }
             Ok(chunk) => {
                 received.take(&chunk);
                 held.extend_from_slice(&chunk);

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use http::{Response, response::Parts};
-use proofroom_llm::{Framing, Restorer};
+use proofroom_llm::{Framing, MAX_ANSWER_BYTES, Restorer};
 use proofroom_record::event::RunStatus;
 
 use crate::{
@@ -16,7 +16,8 @@ use crate::{
     run::{Reply, answer_alone},
 };
 
-/// The most bytes that are held. A longer answer is passed on while it arrives.
+/// The most bytes that are held. A longer answer is passed on while it arrives, but for one that needs a
+/// receipt: nothing of that is given before.
 const HELD_BYTES: usize = 1024 * 1024;
 
 /// How reading ended.
@@ -40,7 +41,7 @@ pub(crate) async fn answer(
     let read = tokio::select! {
         biased;
         () = reply.closed() => Read::Stopped(Stop::ClientGone),
-        read = read(&mut body, limits) => read,
+        read = read(&mut body, limits, held_bytes(&draft)) => read,
     };
     match read {
         Read::Whole(held) => {
@@ -57,6 +58,11 @@ pub(crate) async fn answer(
             let head = head(&draft, parts, AnswerBody::empty());
             give(draft, head, held, passed, reply).await;
         }
+        Read::TooLong(_) if draft.signed.is_some() => {
+            drop(body);
+            let stop = Stop::Fault(UpstreamFault::TooLarge);
+            stopped(draft, parts, passed, stop, reply).await;
+        }
         Read::TooLong(held) => {
             let body = body.with(Prompt::new(held).to_bytes());
             pump::stream(draft, parts, (body, Framing::Json, restorer), passed, reply).await;
@@ -68,7 +74,14 @@ pub(crate) async fn answer(
     }
 }
 
-async fn read(body: &mut Arriving, limits: Limits) -> Read {
+const fn held_bytes(draft: &Draft) -> usize {
+    match draft.signed {
+        Some(_) => MAX_ANSWER_BYTES,
+        None => HELD_BYTES,
+    }
+}
+
+async fn read(body: &mut Arriving, limits: Limits, held_bytes: usize) -> Read {
     let mut held = BytesMut::new();
     loop {
         match body.next(limits).await {
@@ -79,7 +92,7 @@ async fn read(body: &mut Arriving, limits: Limits) -> Read {
         if held.len() as u64 > limits.bytes {
             return Read::Stopped(Stop::Fault(UpstreamFault::TooLarge));
         }
-        if held.len() > HELD_BYTES {
+        if held.len() > held_bytes {
             return Read::TooLong(held.into());
         }
     }

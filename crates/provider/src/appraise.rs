@@ -216,6 +216,10 @@ impl Work<'_> {
 
     fn tls_key(&self, end: Option<&Attestation>, bound: Option<&CheckOutcome>) -> CheckOutcome {
         let offered = end.and_then(|end| end.tls_spki);
+        if end.is_some_and(|end| offered.is_none() && matches!(end.key, SigningKey::Ed25519(_))) {
+            let words = "an Ed25519 key alone can be the digest of a signing key and a TLS key that were left out";
+            return CheckOutcome::fail("tls-key-unclear", words);
+        }
         match (offered, self.exchange, bound) {
             (None, ..) | (_, _, None) => CheckOutcome::not_evaluated(
                 "tls-key-not-offered",

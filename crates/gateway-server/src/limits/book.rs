@@ -9,6 +9,7 @@ use std::{
 use http::StatusCode;
 use proofroom_canonical::Timestamp;
 use proofroom_gateway::Denial;
+use proofroom_record::statement::LogMode;
 
 use super::{Limits, bucket::Bucket, window::Window};
 
@@ -210,6 +211,7 @@ fn too_many(code: &'static str, message: String, retry_after: Option<Duration>) 
         code,
         message,
         retry_after,
+        log: LogMode::Strict,
     }
 }
 
@@ -220,5 +222,6 @@ fn spent_out(code: &'static str, message: String, retry_after: Option<Duration>)
         code,
         message,
         retry_after,
+        log: LogMode::Strict,
     }
 }

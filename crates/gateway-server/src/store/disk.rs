@@ -18,6 +18,8 @@ pub(super) type SyncData = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 /// The disk, and since when it has had what it has not kept yet.
 pub(super) struct Disk {
     sync: SyncData,
+    /// Whether it ever failed. The kernel tells of a lost write once, to whoever asks first, and then no more.
+    failed: Mutex<bool>,
     waiting: Mutex<VecDeque<Instant>>,
 }
 
@@ -31,12 +33,20 @@ impl Disk {
     pub(super) fn new(sync: SyncData) -> Self {
         Self {
             sync,
+            failed: Mutex::default(),
             waiting: Mutex::default(),
         }
     }
 
+    /// Makes a file's data durable. Fails for ever once it failed.
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
-        (self.sync)(file)
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
+            return Err(io::Error::other("the disk lost what was written before"));
+        }
+        let done = (self.sync)(file);
+        *failed = done.is_err();
+        done
     }
 
     /// A group is about to be written.

@@ -73,10 +73,11 @@ pub(super) fn recover(
         });
     }
     recovered.leaves_added = missing.len() as u64;
+    // opening it makes its lines durable: no leaf may be on disk before what it is about
+    let segment = Segment::open(dir, last.0, last.1)?;
     for leaf in missing {
         ledger.append(leaf)?.wait()?;
     }
-    let segment = Segment::open(dir, last.0, last.1)?;
     Ok((recovered, index, (segment, recovered.records)))
 }
 

@@ -12,7 +12,10 @@ use proofroom_tlog::{KeyName, LeafKind, NoteSigner};
 
 use proofroom_record::statement::LogMode;
 
-use super::{Kind, RecordStore, Recovered, StoreError, disk::SyncData};
+use super::{
+    Kind, RecordStore, Recovered, StoreError,
+    disk::{Disk, SyncData},
+};
 
 fn signer() -> NoteSigner {
     NoteSigner::from_seed(KeyName::parse("test.example/log").unwrap(), &[3; 32]).unwrap()
@@ -238,6 +241,21 @@ fn a_prompt_record_that_nobody_waits_for_reaches_the_disk_and_the_log() {
     was_asked.recv().unwrap();
     let found = store.of_digest(Digest::of("{\"a\":1}")).unwrap().unwrap();
     store.receipt(found.index).unwrap();
+}
+
+#[test]
+fn a_disk_that_failed_once_keeps_nothing_more_whoever_asks() {
+    let tries = std::sync::atomic::AtomicU32::new(0);
+    let disk = Disk::new(Box::new(move |_| {
+        // as the kernel does: a lost write is told of once
+        match tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Err(io::Error::other("lost")),
+            _ => Ok(()),
+        }
+    }));
+    let file = tempfile::tempfile().unwrap();
+    disk.sync(&file).unwrap_err();
+    disk.sync(&file).unwrap_err();
 }
 
 #[test]

@@ -18,7 +18,7 @@ use proofroom_testkit::{
 
 use crate::{
     tee::identity,
-    upstream::{FakeUpstream, JSON_ANSWER, Tls},
+    upstream::{FakeUpstream, JSON_ANSWER, Reply, Tls},
     world::{CHAT, Got, MESSAGES, NOW, Options, SECRET, World, chat, setup_codes, standard},
 };
 
@@ -347,6 +347,49 @@ async fn an_answer_without_its_receipt_is_withheld_and_closes_the_way() {
 }
 
 #[tokio::test]
+async fn a_long_answer_is_withheld_as_a_short_one_is_and_one_that_is_too_long_is_no_fault_of_the_signer()
+ {
+    let padded = |bytes: usize| {
+        format!(
+            "{}{}",
+            JSON_ANSWER.replace("std-model", MODEL),
+            " ".repeat(bytes)
+        )
+    };
+    for (bytes, signing, code) in [
+        (
+            2 << 20,
+            by_model as fn(Digest, Digest) -> Option<String>,
+            None,
+        ),
+        (
+            2 << 20,
+            |request, _| by_model(request, Digest::of("another")),
+            Some("receipt-response-differs"),
+        ),
+        (17 << 20, by_model, Some("upstream-answer-too-large")),
+    ] {
+        let provider = Provider::start().await;
+        let mut world = provider.world();
+        let caller = world.caller(1);
+        let answer = padded(bytes);
+        provider.exchange.lock().unwrap().1 = Digest::of(&answer);
+        provider
+            .upstream
+            .reply(Reply::Whole(200, "application/json", answer.clone().into()));
+        provider.sign(signing);
+        let (got, record) = provider.ask(&mut world, &caller).await;
+        match code {
+            None => assert!(got.status == 200 && got.body == answer),
+            Some(code) => assert_eq!((got.status.as_u16(), got.code().as_str()), (502, code)),
+        }
+        assert_eq!(record.response.unwrap().receipt.is_some(), code.is_none());
+        let closed = code.filter(|code| code.starts_with("receipt"));
+        assert_eq!(world.events.codes_closed(), Vec::from_iter(closed));
+    }
+}
+
+#[tokio::test]
 async fn a_receipt_that_is_never_served_is_waited_for_and_then_missed() {
     let provider = Provider::start().await;
     let mut world = provider.world();
@@ -389,8 +432,10 @@ async fn a_stream_is_hashed_as_it_arrived_and_a_changed_delta_is_noticed() {
         let (_, record) = world.record().await;
         assert_eq!(record.status, status, "{arrives}");
         let text = String::from_utf8(got.body.to_vec()).unwrap();
-        assert!(text.starts_with(&arrives));
         let complete = status == RunStatus::Complete;
+        // a client that reads up to the end mark must not miss the error
+        assert_eq!(text.contains("[DONE]"), complete, "{text}");
+        assert_eq!(text == arrives, complete, "{text}");
         assert_eq!(record.response.unwrap().receipt.is_some(), complete);
         assert_eq!(
             text.contains("receipt-response-differs"),

@@ -226,6 +226,15 @@ const DEFECTS: &[(&str, &str, &str, Defect)] = &[
         "tls-key-not-offered",
         |p| gateway(p).tls_spki = None,
     ),
+    (
+        "a signing key that could hide a TLS key",
+        "provider: tls-key",
+        "tls-key-unclear",
+        |p| {
+            gateway(p).key = ProviderKey::ed25519("gateway");
+            gateway(p).tls_spki = None;
+        },
+    ),
     ("another model", "provider: model", "model-other", |p| {
         model(p).model = Some("cheaper".to_owned())
     }),
