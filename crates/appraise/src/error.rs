@@ -1,6 +1,6 @@
 //! Why there is no report at all. Evidence that is wrong has one.
 
-use proofroom_verifier::PinError;
+use proofroom_canonical::Refusal;
 
 use crate::Kind;
 
@@ -38,7 +38,7 @@ pub enum AppraiseError {
     Policy(String),
     /// The reference manifest is none that the policy accepts.
     #[error("the policy has no reference values: {0}")]
-    Reference(#[from] PinError),
+    Reference(#[from] Refusal),
 }
 
 impl AppraiseError {

@@ -8,6 +8,7 @@ mod hexadecimal;
 mod id;
 pub mod json;
 mod level;
+mod refusal;
 mod sensitive;
 mod time;
 
@@ -15,5 +16,6 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use hexadecimal::lower_hex;
 pub use id::{IdError, Nonce, RunId, SessionId};
 pub use level::{EvidenceLevel, IsolationLevel};
+pub use refusal::Refusal;
 pub use sensitive::Sensitive;
 pub use time::{Timestamp, TimestampError};

@@ -2,7 +2,7 @@
 
 use p256::{ecdsa::VerifyingKey, pkcs8::DecodePublicKey as _};
 use proofroom_canonical::{Digest, Nonce, Timestamp};
-use proofroom_record::dsse::{Envelope, EnvelopeError};
+use proofroom_record::dsse::Envelope;
 use proofroom_tlog::{LogProof, VerifierKey};
 use proofroom_verifier::{Appraisal, AppraisalPolicy, CheckName, Freshness, Outcome, appraise};
 
@@ -87,7 +87,7 @@ fn dsse(key: &str, envelope: &[u8]) -> Answer {
     let verified = Envelope::parse(envelope).and_then(|envelope| envelope.verify(&key));
     match verified {
         Ok(payload) => Answer::accept(Digest::of(payload.as_bytes()).to_string()),
-        Err(error) => Answer::reject(EnvelopeError::code(&error)),
+        Err(error) => Answer::reject(error.code()),
     }
 }
 

@@ -12,7 +12,7 @@ use p256::{
     pkcs8::EncodePublicKey as _,
 };
 use proofroom_canonical::{
-    Digest,
+    Digest, Refusal,
     json::{self, JsonError},
 };
 use serde::{Deserialize, Serialize};
@@ -57,54 +57,6 @@ impl VerifiedPayload {
     }
 }
 
-/// Why an envelope was refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnvelopeError {
-    /// Not a DSSE envelope as this product writes it.
-    #[error("not a DSSE envelope")]
-    Malformed(#[source] JsonError),
-    /// Another payload type than [`PAYLOAD_TYPE`].
-    #[error("payload type is `{0}`, not `application/vnd.in-toto+json`")]
-    PayloadType(String),
-    /// A field is not standard base64, or not the one spelling of its bytes.
-    #[error("field `{0}` is not standard base64")]
-    Base64(&'static str),
-    /// None, or more than one.
-    #[error("envelope carries {0} signatures, not one")]
-    SignatureCount(usize),
-    /// Signed by another key.
-    #[error("signed by key `{found}`, not by `{wanted}`")]
-    WrongKey {
-        /// Key id in the envelope.
-        found: String,
-        /// Key id of the key given.
-        wanted: String,
-    },
-    /// The signer did not sign.
-    #[error("the signing key gives no signature")]
-    NotSigned,
-    /// The bytes are not what the key signed.
-    #[error("signature does not verify")]
-    BadSignature,
-}
-
-impl EnvelopeError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "envelope-malformed",
-            Self::PayloadType(_) => "envelope-payload-type",
-            Self::Base64(_) => "envelope-base64",
-            Self::SignatureCount(_) => "envelope-signature-count",
-            Self::WrongKey { .. } => "envelope-wrong-key",
-            Self::NotSigned => "envelope-not-signed",
-            Self::BadSignature => "envelope-bad-signature",
-        }
-    }
-}
-
 /// DSSE's pre-authentication encoding: the bytes that are signed.
 #[must_use]
 pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
@@ -140,8 +92,18 @@ pub trait EnvelopeSigner {
     /// The DER-encoded signature over the SHA-256 of `message`.
     ///
     /// # Errors
-    /// [`EnvelopeError::NotSigned`].
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, EnvelopeError>;
+    /// [`not_signed`].
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Refusal>;
+}
+
+/// What a signer says that did not sign.
+#[must_use]
+pub fn not_signed() -> Refusal {
+    Refusal::new("envelope-not-signed", "the signing key gives no signature")
+}
+
+fn malformed(error: JsonError) -> Refusal {
+    Refusal::new("envelope-malformed", "not a DSSE envelope").because(error)
 }
 
 /// Deterministic ECDSA (RFC 6979).
@@ -150,9 +112,8 @@ impl EnvelopeSigner for SigningKey {
         key_id(self.verifying_key())
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
-        let signature: DerSignature =
-            Signer::try_sign(self, message).map_err(|_| EnvelopeError::NotSigned)?;
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let signature: DerSignature = Signer::try_sign(self, message).map_err(|_| not_signed())?;
         Ok(signature.as_bytes().to_vec())
     }
 }
@@ -169,8 +130,8 @@ impl Envelope {
     /// Lets `signer` sign `payload`.
     ///
     /// # Errors
-    /// [`EnvelopeError::NotSigned`].
-    pub fn sign_with(payload: &[u8], signer: &impl EnvelopeSigner) -> Result<Self, EnvelopeError> {
+    /// [`not_signed`].
+    pub fn sign_with(payload: &[u8], signer: &impl EnvelopeSigner) -> Result<Self, Refusal> {
         let signature = signer.sign(&pre_authentication_encoding(PAYLOAD_TYPE, payload))?;
         Ok(Self::of(payload, signer.key_id(), &signature))
     }
@@ -189,68 +150,71 @@ impl Envelope {
     /// Reads an envelope.
     ///
     /// # Errors
-    /// [`EnvelopeError::Malformed`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        json::parse(bytes, MAX_ENVELOPE_BYTES).map_err(EnvelopeError::Malformed)
+    /// `envelope-malformed`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        json::parse(bytes, MAX_ENVELOPE_BYTES).map_err(malformed)
     }
 
     /// The envelope's file: compact JSON. Its SHA-256 is the record's digest.
     ///
     /// # Errors
     /// None in practice: every field is a string.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, EnvelopeError> {
-        json::to_bytes(self).map_err(EnvelopeError::Malformed)
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        json::to_bytes(self).map_err(malformed)
     }
 
     /// The payload, not yet verified: for finding out which key should have signed it.
     ///
     /// # Errors
-    /// [`EnvelopeError::PayloadType`] or [`EnvelopeError::Base64`].
-    pub fn unverified_payload(&self) -> Result<Vec<u8>, EnvelopeError> {
-        if self.payload_type != PAYLOAD_TYPE {
-            return Err(EnvelopeError::PayloadType(self.payload_type.clone()));
-        }
+    /// `envelope-payload-type` or `envelope-base64`.
+    pub fn unverified_payload(&self) -> Result<Vec<u8>, Refusal> {
+        let found = &self.payload_type;
+        Refusal::unless(found == PAYLOAD_TYPE, "envelope-payload-type", || {
+            format!("payload type is `{found}`, not `{PAYLOAD_TYPE}`")
+        })?;
         decode("payload", &self.payload)
     }
 
     /// Proves that the holder of `key` signed the payload.
     ///
     /// # Errors
-    /// See [`EnvelopeError`].
-    pub fn verify(&self, key: &VerifyingKey) -> Result<VerifiedPayload, EnvelopeError> {
+    /// A refusal whose code begins with `envelope-`.
+    pub fn verify(&self, key: &VerifyingKey) -> Result<VerifiedPayload, Refusal> {
         let payload = self.unverified_payload()?;
         let [signature] = self.signatures.as_slice() else {
-            return Err(EnvelopeError::SignatureCount(self.signatures.len()));
+            let count = self.signatures.len();
+            let words = format!("envelope carries {count} signatures, not one");
+            return Err(Refusal::new("envelope-signature-count", words));
         };
-        let wanted = key_id(key);
-        if signature.keyid != wanted {
-            return Err(EnvelopeError::WrongKey {
-                found: signature.keyid.clone(),
-                wanted,
-            });
-        }
+        let (found, wanted) = (&signature.keyid, key_id(key));
+        Refusal::unless(*found == wanted, "envelope-wrong-key", || {
+            format!("signed by key `{found}`, not by `{wanted}`")
+        })?;
         let der = decode("sig", &signature.sig)?;
-        let parsed = DerSignature::from_bytes(&der).map_err(|_| EnvelopeError::BadSignature)?;
-        key.verify(
-            &pre_authentication_encoding(&self.payload_type, &payload),
-            &parsed,
-        )
-        .map_err(|_| EnvelopeError::BadSignature)?;
+        let message = pre_authentication_encoding(&self.payload_type, &payload);
+        let signature = DerSignature::from_bytes(&der);
+        let holds = signature.is_ok_and(|signature| key.verify(&message, &signature).is_ok());
+        Refusal::unless(
+            holds,
+            "envelope-bad-signature",
+            || "signature does not verify",
+        )?;
         Ok(VerifiedPayload(payload))
     }
 }
 
-fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
-    STANDARD
-        .decode(text)
-        .map_err(|_| EnvelopeError::Base64(field))
+fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Refusal> {
+    STANDARD.decode(text).map_err(|_| {
+        let words = format!("field `{field}` is not standard base64");
+        Refusal::new("envelope-base64", words)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use p256::ecdsa::SigningKey;
 
-    use super::{Envelope, EnvelopeError, pre_authentication_encoding};
+    use super::{Envelope, pre_authentication_encoding};
 
     fn key(byte: u8) -> SigningKey {
         SigningKey::from_slice(&[byte; 32]).unwrap()
@@ -281,6 +245,6 @@ mod tests {
         let mut changed = envelope;
         changed.payload = "W10=".to_owned();
         let refused = changed.verify(key(1).verifying_key()).unwrap_err();
-        assert!(matches!(refused, EnvelopeError::BadSignature));
+        assert_eq!(refused.code(), "envelope-bad-signature");
     }
 }

@@ -1,7 +1,8 @@
 //! Signs records fast: ring's P-256, with the key that the rest of the product holds as RustCrypto's.
 
 use p256::ecdsa::SigningKey;
-use proofroom_record::dsse::{EnvelopeError, EnvelopeSigner, key_id};
+use proofroom_canonical::Refusal;
+use proofroom_record::dsse::{EnvelopeSigner, key_id, not_signed};
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
@@ -43,9 +44,9 @@ impl EnvelopeSigner for RecordSigner {
         self.key_id.clone()
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
         let signature = self.pair.sign(&self.random, message);
-        let signature = signature.map_err(|_| EnvelopeError::NotSigned)?;
+        let signature = signature.map_err(|_| not_signed())?;
         Ok(signature.as_ref().to_vec())
     }
 }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proofroom_canonical::Refusal;
 use proofroom_layer::{LayerDescriptor, LayerError, MAX_DESCRIPTOR_BYTES};
 use proofroom_measure::{
     AcpiEntry, AcpiTables, Boot, Firmware, ImageFile, ImageList, Kernel, KernelInputs,
@@ -15,8 +16,8 @@ use proofroom_measure::{
     Machine, MeasureError, PageOrder, TdBoot,
 };
 use proofroom_verifier::reference::{
-    Component, Hash256, HashError, REFERENCE_FORMAT, Reference, ReferenceError, ReferenceLayer,
-    ReferenceManifest, Shape, TdxReference,
+    Component, Hash256, HashError, REFERENCE_FORMAT, Reference, ReferenceLayer, ReferenceManifest,
+    Shape, TdxReference,
 };
 
 /// The list of an image's files.
@@ -69,7 +70,7 @@ pub enum MeasureFailure {
     },
     /// The manifest's own reader refuses what was computed.
     #[error("the manifest is not valid")]
-    Manifest(#[source] ReferenceError),
+    Manifest(#[source] Refusal),
 }
 
 impl MeasureFailure {

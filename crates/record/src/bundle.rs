@@ -1,11 +1,11 @@
 //! Bundles: everything that an auditor needs about one session, in one deterministic file. This
 //! module knows which files there are and where; what they prove is [`crate::ladder`]'s business.
 
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, Refusal};
 
 pub mod archive;
 
-pub use archive::{ArchiveError, Files};
+pub use archive::Files;
 
 /// Name of the list of digests.
 pub const MANIFEST: &str = "MANIFEST.sha256";
@@ -107,33 +107,6 @@ pub struct BundleParts {
     pub trust: TrustMaterial,
 }
 
-/// Why a bundle was refused, or cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// The archive.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// A file that every bundle has is not there.
-    #[error("bundle has no file `{0}`")]
-    MissingFile(String),
-    /// A file that no bundle has.
-    #[error("bundle has the unknown file `{0}`")]
-    UnknownFile(String),
-}
-
-impl BundleError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Archive(error) => error.code(),
-            Self::MissingFile(_) => "bundle-missing-file",
-            Self::UnknownFile(_) => "bundle-unknown-file",
-        }
-    }
-}
-
 /// A bundle taken apart. Nothing in it is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
@@ -153,8 +126,8 @@ impl Bundle {
     /// Reads a bundle: one encoding, known files only, none missing.
     ///
     /// # Errors
-    /// See [`BundleError`].
-    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+    /// See [`Refusal`].
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut files = archive::read(bytes)?;
         let expected_manifest = manifest(&files);
         let bundle = Self {
@@ -165,7 +138,7 @@ impl Bundle {
             parts: BundleParts::take_from(&mut files)?,
         };
         match files.into_keys().next() {
-            Some(name) => Err(BundleError::UnknownFile(name)),
+            Some(name) => Err(unknown(&name)),
             None => Ok(bundle),
         }
     }
@@ -211,7 +184,7 @@ impl BundleParts {
         files
     }
 
-    fn take_from(files: &mut Files) -> Result<Self, BundleError> {
+    fn take_from(files: &mut Files) -> Result<Self, Refusal> {
         let mut model_runs = Vec::new();
         while files.contains_key(&envelope_name(&model_run_name(model_runs.len()))) {
             model_runs.push(take_record(files, &model_run_name(model_runs.len()))?);
@@ -271,7 +244,7 @@ impl TrustMaterial {
         files
     }
 
-    fn take_from(files: &mut Files) -> Result<Self, BundleError> {
+    fn take_from(files: &mut Files) -> Result<Self, Refusal> {
         let room_reference =
             (files.remove(ROOM_REFERENCE)).map_or(RoomReference::NotUsed, RoomReference::Manifest);
         let policy_version = take_optional(files, POLICY_VERSION)?;
@@ -329,13 +302,18 @@ pub fn evidence_name(digest: Digest) -> String {
     format!("evidence/{}.json", digest.to_hex())
 }
 
-fn take(files: &mut Files, name: &str) -> Result<Vec<u8>, BundleError> {
-    files
-        .remove(name)
-        .ok_or_else(|| BundleError::MissingFile(name.to_owned()))
+fn take(files: &mut Files, name: &str) -> Result<Vec<u8>, Refusal> {
+    let words = || format!("bundle has no file `{name}`");
+    let held = files.remove(name);
+    held.ok_or_else(|| Refusal::new("bundle-missing-file", words()))
 }
 
-fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, BundleError> {
+fn unknown(name: &str) -> Refusal {
+    let words = format!("bundle has the unknown file `{name}`");
+    Refusal::new("bundle-unknown-file", words)
+}
+
+fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, Refusal> {
     let envelope = take(files, &envelope_name(name))?;
     Ok(LoggedRecord {
         envelope,
@@ -343,12 +321,12 @@ fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, BundleErro
     })
 }
 
-fn take_optional(files: &mut Files, name: &str) -> Result<Option<LoggedRecord>, BundleError> {
+fn take_optional(files: &mut Files, name: &str) -> Result<Option<LoggedRecord>, Refusal> {
     let held = files.contains_key(&envelope_name(name));
     held.then(|| take_record(files, name)).transpose()
 }
 
-fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, BundleError> {
+fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, Refusal> {
     let names: Vec<String> = files
         .keys()
         .filter(|name| name.starts_with("evidence/"))
@@ -358,7 +336,7 @@ fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, BundleError> {
     for name in names {
         let document = take(files, &name)?;
         if name != evidence_name(Digest::of(&document)) {
-            return Err(BundleError::UnknownFile(name));
+            return Err(unknown(&name));
         }
         documents.push(document);
     }

@@ -3,7 +3,7 @@
 
 use der::{EncodePem as _, oid::ObjectIdentifier};
 use p256::ecdsa::VerifyingKey;
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Refusal, Timestamp};
 use proofroom_verifier::x509;
 use x509_cert::{
     Certificate,
@@ -22,64 +22,6 @@ const UNDERSTOOD: [ObjectIdentifier; 4] = [
     ObjectIdentifier::new_unwrap("2.5.29.37"),
 ];
 
-/// Why a certificate was refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CertificateError {
-    /// Not one PEM certificate, or not in the one encoding.
-    #[error("not exactly one DER certificate in PEM with lines of 64 characters")]
-    Malformed,
-    /// Not a P-256 key with `ecdsa-with-SHA256`.
-    #[error("certificate does not use ECDSA P-256 with SHA-256")]
-    Algorithm,
-    /// A critical extension that this verifier does not know.
-    #[error("certificate has the unknown critical extension `{0}`")]
-    UnknownCriticalExtension(ObjectIdentifier),
-    /// The CA certificate is none.
-    #[error("certificate is not a self-signed CA certificate")]
-    NotACa,
-    /// A session or gateway certificate that could issue certificates or not sign.
-    #[error("certificate is not for signatures of an end entity")]
-    NotAnEndEntity,
-    /// Issued under another name.
-    #[error("certificate names another issuer than the CA")]
-    Issuer,
-    /// The CA did not sign it.
-    #[error("certificate is not signed by the CA")]
-    BadSignature,
-    /// Its subject alternative name is not exactly one SPIFFE ID.
-    #[error("certificate does not carry exactly one SPIFFE ID")]
-    Spiffe(#[source] Option<SpiffeError>),
-    /// Not valid at the time in question.
-    #[error("certificate is valid from {from} to {until}, not at {at}")]
-    NotValidAt {
-        /// First moment.
-        from: Timestamp,
-        /// Last moment.
-        until: Timestamp,
-        /// The time in question.
-        at: Timestamp,
-    },
-}
-
-impl CertificateError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Malformed => "certificate-malformed",
-            Self::Algorithm => "certificate-algorithm",
-            Self::UnknownCriticalExtension(_) => "certificate-critical-extension",
-            Self::NotACa => "certificate-not-a-ca",
-            Self::NotAnEndEntity => "certificate-not-an-end-entity",
-            Self::Issuer => "certificate-issuer",
-            Self::BadSignature => "certificate-bad-signature",
-            Self::Spiffe(_) => "certificate-spiffe",
-            Self::NotValidAt { .. } => "certificate-not-valid-at",
-        }
-    }
-}
-
 /// A certificate that was read and not verified.
 #[derive(Clone, Debug)]
 pub struct UnverifiedCertificate {
@@ -92,15 +34,16 @@ impl UnverifiedCertificate {
     ///
     /// # Errors
     /// `certificate-malformed` or `certificate-algorithm`.
-    pub fn parse_pem(pem: &[u8]) -> Result<Self, CertificateError> {
-        let certificate = x509::read(pem).ok_or(CertificateError::Malformed)?;
+    pub fn parse_pem(pem: &[u8]) -> Result<Self, Refusal> {
+        let certificate = x509::read(pem).ok_or_else(malformed)?;
         if to_pem(&certificate)?.as_bytes() != pem {
-            return Err(CertificateError::Malformed);
+            return Err(malformed());
         }
-        if !x509::names_ecdsa(&certificate) {
-            return Err(CertificateError::Algorithm);
-        }
-        let key = x509::public_key(&certificate).ok_or(CertificateError::Algorithm)?;
+        let key = x509::public_key(&certificate).filter(|_| x509::names_ecdsa(&certificate));
+        let key = key.ok_or_else(|| {
+            let words = "certificate does not use ECDSA P-256 with SHA-256";
+            Refusal::new("certificate-algorithm", words)
+        })?;
         Ok(Self { certificate, key })
     }
 
@@ -110,29 +53,36 @@ impl UnverifiedCertificate {
         &self.key
     }
 
-    fn check_extensions(&self) -> Result<(), CertificateError> {
+    fn check_extensions(&self) -> Result<(), Refusal> {
         match x509::unknown_critical(&self.certificate, &UNDERSTOOD) {
-            Some(id) => Err(CertificateError::UnknownCriticalExtension(id)),
+            Some(id) => {
+                let words = format!("certificate has the unknown critical extension `{id}`");
+                Err(Refusal::new("certificate-critical-extension", words))
+            }
             None => Ok(()),
         }
     }
 
-    fn check_signed_by(&self, key: &VerifyingKey) -> Result<(), CertificateError> {
-        match x509::is_signed_by(&self.certificate, key) {
-            true => Ok(()),
-            false => Err(CertificateError::BadSignature),
-        }
+    fn check_signed_by(&self, key: &VerifyingKey) -> Result<(), Refusal> {
+        let signed = x509::is_signed_by(&self.certificate, key);
+        Refusal::unless(
+            signed,
+            "certificate-bad-signature",
+            || "certificate is not signed by the CA",
+        )
     }
 
-    fn spiffe_id(&self) -> Result<SpiffeId, CertificateError> {
+    fn spiffe_id(&self) -> Result<SpiffeId, Refusal> {
         let names: Option<SubjectAltName> =
-            x509::extension(&self.certificate).map_err(|_| CertificateError::Malformed)?;
+            x509::extension(&self.certificate).map_err(|_| malformed())?;
+        let words = "certificate does not carry exactly one SPIFFE ID";
+        let refused = Refusal::new("certificate-spiffe", words);
         match names.map(|names| names.0).as_deref() {
-            Some([GeneralName::UniformResourceIdentifier(uri)]) => uri
-                .as_str()
-                .parse()
-                .map_err(|error| CertificateError::Spiffe(Some(error))),
-            _ => Err(CertificateError::Spiffe(None)),
+            Some([GeneralName::UniformResourceIdentifier(uri)]) => {
+                let id = uri.as_str().parse();
+                id.map_err(|error: SpiffeError| refused.because(error))
+            }
+            _ => Err(refused),
         }
     }
 }
@@ -141,13 +91,18 @@ impl UnverifiedCertificate {
 ///
 /// # Errors
 /// `certificate-malformed` when `pem` does not begin with one PEM certificate.
-pub fn canonical_pem(pem: &[u8]) -> Result<String, CertificateError> {
-    to_pem(&x509::read(pem).ok_or(CertificateError::Malformed)?)
+pub fn canonical_pem(pem: &[u8]) -> Result<String, Refusal> {
+    to_pem(&x509::read(pem).ok_or_else(malformed)?)
 }
 
-fn to_pem(certificate: &Certificate) -> Result<String, CertificateError> {
+fn to_pem(certificate: &Certificate) -> Result<String, Refusal> {
     let pem = certificate.to_pem(der::pem::LineEnding::LF);
-    pem.map_err(|_| CertificateError::Malformed)
+    pem.map_err(|_| malformed())
+}
+
+fn malformed() -> Refusal {
+    let words = "not exactly one DER certificate in PEM with lines of 64 characters";
+    Refusal::new("certificate-malformed", words)
 }
 
 /// The deployment's CA: a self-signed certificate that an auditor or a bundle named.
@@ -159,15 +114,18 @@ impl DeploymentCa {
     /// does not prove whose it is: pin it.
     ///
     /// # Errors
-    /// See [`CertificateError`].
-    pub fn parse_pem(pem: &[u8]) -> Result<Self, CertificateError> {
+    /// See [`Refusal`].
+    pub fn parse_pem(pem: &[u8]) -> Result<Self, Refusal> {
         let certificate = UnverifiedCertificate::parse_pem(pem)?;
         certificate.check_extensions()?;
-        let may_issue = x509::may_issue(&certificate.certificate);
+        let may_issue = x509::may_issue(&certificate.certificate).map_err(|_| malformed())?;
         let tbs = certificate.certificate.tbs_certificate();
-        if !may_issue.map_err(|_| CertificateError::Malformed)? || tbs.issuer() != tbs.subject() {
-            return Err(CertificateError::NotACa);
-        }
+        let is_ca = may_issue && tbs.issuer() == tbs.subject();
+        Refusal::unless(
+            is_ca,
+            "certificate-not-a-ca",
+            || "certificate is not a self-signed CA certificate",
+        )?;
         certificate.check_signed_by(&certificate.key)?;
         Ok(Self(certificate))
     }
@@ -175,21 +133,23 @@ impl DeploymentCa {
     /// Proves that this CA issued `certificate` to the SPIFFE ID it carries, for signatures alone.
     ///
     /// # Errors
-    /// See [`CertificateError`].
-    pub fn verify(
-        &self,
-        certificate: &UnverifiedCertificate,
-    ) -> Result<CertifiedKey, CertificateError> {
+    /// See [`Refusal`].
+    pub fn verify(&self, certificate: &UnverifiedCertificate) -> Result<CertifiedKey, Refusal> {
         certificate.check_extensions()?;
         let tbs = certificate.certificate.tbs_certificate();
-        if tbs.issuer() != self.0.certificate.tbs_certificate().subject() {
-            return Err(CertificateError::Issuer);
-        }
+        let issued = tbs.issuer() == self.0.certificate.tbs_certificate().subject();
+        Refusal::unless(
+            issued,
+            "certificate-issuer",
+            || "certificate names another issuer than the CA",
+        )?;
         certificate.check_signed_by(&self.0.key)?;
-        let may_sign = x509::may_only_sign(&certificate.certificate);
-        if !may_sign.map_err(|_| CertificateError::Malformed)? {
-            return Err(CertificateError::NotAnEndEntity);
-        }
+        let may_sign = x509::may_only_sign(&certificate.certificate).map_err(|_| malformed())?;
+        Refusal::unless(
+            may_sign,
+            "certificate-not-an-end-entity",
+            || "certificate is not for signatures of an end entity",
+        )?;
         let own = x509::validity(&certificate.certificate);
         let ca = x509::validity(&self.0.certificate);
         Ok(CertifiedKey {
@@ -216,12 +176,14 @@ impl CertifiedKey {
     ///
     /// # Errors
     /// `certificate-not-valid-at`.
-    pub fn key_at(&self, at: Timestamp) -> Result<&VerifyingKey, CertificateError> {
+    pub fn key_at(&self, at: Timestamp) -> Result<&VerifyingKey, Refusal> {
         let (from, until) = (self.from, self.until);
-        match (from..=until).contains(&at) {
-            true => Ok(&self.key),
-            false => Err(CertificateError::NotValidAt { from, until, at }),
-        }
+        Refusal::unless(
+            (from..=until).contains(&at),
+            "certificate-not-valid-at",
+            || format!("certificate is valid from {from} to {until}, not at {at}"),
+        )?;
+        Ok(&self.key)
     }
 
     /// Whose key it is.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proofroom_canonical::{
-    Digest, EvidenceLevel, SessionId, Timestamp,
+    Digest, EvidenceLevel, Refusal, SessionId, Timestamp,
     json::{self, JsonError},
 };
 
@@ -25,44 +25,16 @@ pub enum ChainEnd {
     Interrupted,
 }
 
-/// Why an event cannot join a chain, or why a chain was refused. Lines count from 1, events from 0.
-#[derive(Debug, thiserror::Error)]
-#[error("{words}")]
-pub struct ChainError {
-    code: &'static str,
-    words: String,
-    #[source]
-    source: Option<JsonError>,
+/// Code of an event that was written by a later version of the format.
+pub const UNSUPPORTED_VERSION: &str = "event-version";
+
+fn malformed(line: u64, source: JsonError) -> Refusal {
+    Refusal::new("event-malformed", format!("line {line} is not an event")).because(source)
 }
 
-impl ChainError {
-    /// Code of an event that was written by a later version of the format.
-    pub const UNSUPPORTED_VERSION: &'static str = "event-version";
-
-    fn new(code: &'static str, words: impl Into<String>) -> Self {
-        Self {
-            code,
-            words: words.into(),
-            source: None,
-        }
-    }
-
-    fn malformed(line: u64, source: JsonError) -> Self {
-        let refused = Self::new("event-malformed", format!("line {line} is not an event"));
-        let source = Some(source);
-        Self { source, ..refused }
-    }
-
-    fn truncated() -> Self {
-        let words = "chain is truncated: it does not end with a whole `session-closed` line";
-        Self::new("chain-truncated", words)
-    }
-
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        self.code
-    }
+fn truncated() -> Refusal {
+    let words = "chain is truncated: it does not end with a whole `session-closed` line";
+    Refusal::new("chain-truncated", words)
 }
 
 /// One event as it is written: its line without the newline.
@@ -90,13 +62,13 @@ impl EventChain {
     /// Appends one event and returns the line to be made durable. On error the chain is unchanged.
     ///
     /// # Errors
-    /// The rule of the chain that this event would break; see [`ChainError`].
+    /// The rule of the chain that this event would break; a [`Refusal`].
     pub fn append(
         &mut self,
         time: Timestamp,
         level: EvidenceLevel,
         body: EventBody,
-    ) -> Result<EventLine, ChainError> {
+    ) -> Result<EventLine, Refusal> {
         let event = Event {
             v: VERSION,
             session: self.0.session,
@@ -107,7 +79,7 @@ impl EventChain {
             body,
         };
         let line = event.seq.saturating_add(1);
-        let bytes = json::to_bytes(&event).map_err(|source| ChainError::malformed(line, source))?;
+        let bytes = json::to_bytes(&event).map_err(|source| malformed(line, source))?;
         check_size(line, bytes.len(), MAX_EVENT_BYTES)?;
         if matches!(event.body, EventBody::SessionClosed { .. }) {
             self.0.check_answered()?;
@@ -188,15 +160,15 @@ impl VerifiedChain {
 /// answered once.
 ///
 /// # Errors
-/// The first rule that is broken; see [`ChainError`].
+/// The first rule that is broken; a [`Refusal`].
 pub fn verify_chain(
     file: &[u8],
     session: SessionId,
     binding: Digest,
     end: ChainEnd,
-) -> Result<VerifiedChain, ChainError> {
+) -> Result<VerifiedChain, Refusal> {
     check_size(0, file.len(), MAX_CHAIN_BYTES)?;
-    let whole = file.strip_suffix(b"\n").ok_or_else(ChainError::truncated)?;
+    let whole = file.strip_suffix(b"\n").ok_or_else(truncated)?;
     let mut state = State::new(session, binding);
     let mut events = Vec::new();
     for (line, bytes) in (1..).zip(whole.split(|byte| *byte == b'\n')) {
@@ -207,7 +179,7 @@ pub fn verify_chain(
     if end == ChainEnd::Closed {
         state.check_answered()?;
         if state.closed.is_none() {
-            return Err(ChainError::truncated());
+            return Err(truncated());
         }
     }
     Ok(VerifiedChain { events, state })
@@ -218,13 +190,13 @@ pub fn verify_chain(
 ///
 /// # Errors
 /// `event-too-large`, `event-malformed` or `event-not-canonical`.
-pub fn parse_event(line: u64, bytes: &[u8]) -> Result<Event, ChainError> {
+pub fn parse_event(line: u64, bytes: &[u8]) -> Result<Event, Refusal> {
     check_size(line, bytes.len(), MAX_EVENT_BYTES)?;
-    let malformed = |source| ChainError::malformed(line, source);
+    let malformed = |source| malformed(line, source);
     let event: Event = json::parse(bytes, MAX_EVENT_BYTES).map_err(malformed)?;
     if json::to_bytes(&event).map_err(malformed)? != bytes {
         let words = format!("line {line} is not in the one encoding of its event");
-        return Err(ChainError::new("event-not-canonical", words));
+        return Err(Refusal::new("event-not-canonical", words));
     }
     Ok(event)
 }
@@ -256,12 +228,10 @@ pub const fn stopped_attempts(body: &EventBody) -> u64 {
     }
 }
 
-fn check_size(line: u64, have: usize, max: usize) -> Result<(), ChainError> {
-    if have > max {
-        let words = format!("line {line} of {have} bytes is larger than the {max} allowed");
-        return Err(ChainError::new("event-too-large", words));
-    }
-    Ok(())
+fn check_size(line: u64, have: usize, max: usize) -> Result<(), Refusal> {
+    Refusal::unless(have <= max, "event-too-large", || {
+        format!("line {line} of {have} bytes is larger than the {max} allowed")
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,7 +264,7 @@ impl State {
         }
     }
 
-    fn admit(&mut self, event: &Event, digest: Digest) -> Result<(), ChainError> {
+    fn admit(&mut self, event: &Event, digest: Digest) -> Result<(), Refusal> {
         self.check_place(event)?;
         match &event.body {
             EventBody::Intent { .. } => {
@@ -311,60 +281,48 @@ impl State {
         Ok(())
     }
 
-    fn check_place(&self, event: &Event) -> Result<(), ChainError> {
+    fn check_place(&self, event: &Event) -> Result<(), Refusal> {
         let (seq, next) = (event.seq, self.next);
         let opens = matches!(event.body, EventBody::SessionOpened { .. });
-        let refuse = |code, words: String| Err(ChainError::new(code, words));
-        if event.v != VERSION {
-            let words = format!(
-                "event {seq} has format version {}; this verifier reads version 1",
-                event.v
-            );
-            return refuse(ChainError::UNSUPPORTED_VERSION, words);
-        }
-        if event.session != self.session {
-            let words = format!("event {seq} belongs to another session");
-            return refuse("event-wrong-session", words);
-        }
-        if seq > next {
-            let words = format!("event {next} is missing: event {seq} stands in its place");
-            return refuse("event-gap", words);
-        }
-        if seq < next {
-            let words = format!("event {seq} stands a second time or out of order");
-            return refuse("event-duplicate", words);
-        }
-        if event.prev != self.head {
-            let words = format!("event {seq} does not name the digest of the event before it");
-            return refuse("event-wrong-prev", words);
-        }
-        if self.closed.is_some() {
-            let words = format!("event {seq} follows `session-closed`");
-            return refuse("chain-after-close", words);
-        }
-        match (seq, opens) {
-            (0, false) => refuse(
-                "chain-wrong-first",
-                "event 0 is not `session-opened`".to_owned(),
-            ),
-            (1.., true) => {
-                let words = format!("event {seq} opens the session a second time");
-                refuse("chain-opened-again", words)
-            }
-            _ => Ok(()),
-        }
+        Refusal::unless(event.v == VERSION, UNSUPPORTED_VERSION, || {
+            let version = event.v;
+            format!("event {seq} has format version {version}; this verifier reads version 1")
+        })?;
+        Refusal::unless(event.session == self.session, "event-wrong-session", || {
+            format!("event {seq} belongs to another session")
+        })?;
+        Refusal::unless(seq <= next, "event-gap", || {
+            format!("event {next} is missing: event {seq} stands in its place")
+        })?;
+        Refusal::unless(seq >= next, "event-duplicate", || {
+            format!("event {seq} stands a second time or out of order")
+        })?;
+        Refusal::unless(event.prev == self.head, "event-wrong-prev", || {
+            format!("event {seq} does not name the digest of the event before it")
+        })?;
+        Refusal::unless(self.closed.is_none(), "chain-after-close", || {
+            format!("event {seq} follows `session-closed`")
+        })?;
+        Refusal::unless(
+            seq != 0 || opens,
+            "chain-wrong-first",
+            || "event 0 is not `session-opened`",
+        )?;
+        Refusal::unless(seq == 0 || !opens, "chain-opened-again", || {
+            format!("event {seq} opens the session a second time")
+        })
     }
 
-    fn answer(&mut self, seq: u64, of: u64) -> Result<(), ChainError> {
+    fn answer(&mut self, seq: u64, of: u64) -> Result<(), Refusal> {
         match self.intents.get_mut(&of) {
             None => {
                 let words =
                     format!("outcome {seq} answers event {of}, which is no intent before it");
-                Err(ChainError::new("outcome-without-intent", words))
+                Err(Refusal::new("outcome-without-intent", words))
             }
             Some(Answer::Given) => {
                 let words = format!("outcome {seq} answers intent {of} a second time");
-                Err(ChainError::new("second-outcome", words))
+                Err(Refusal::new("second-outcome", words))
             }
             Some(answer) => {
                 *answer = Answer::Given;
@@ -378,11 +336,11 @@ impl State {
         self.intents.iter().filter_map(open)
     }
 
-    fn check_answered(&self) -> Result<(), ChainError> {
+    fn check_answered(&self) -> Result<(), Refusal> {
         match self.unanswered().next() {
             Some(seq) => {
                 let words = format!("intent {seq} has no outcome");
-                Err(ChainError::new("intent-without-outcome", words))
+                Err(Refusal::new("intent-without-outcome", words))
             }
             None => Ok(()),
         }

@@ -1,12 +1,12 @@
 //! The ladder: offline verification of a bundle as a list of named checks, from its bytes up to what
 //! its records claim. Needs no network, no account and nobody's word; takes the time as an argument.
 
-use proofroom_canonical::{Digest, Timestamp};
+use proofroom_canonical::{Digest, Refusal, Timestamp};
 use proofroom_verifier::RoomAppraisal;
 
 use crate::{
     bundle::{Bundle, BundleParts, HeadSignature},
-    chain::{ChainError, VerifiedChain, verify_chain},
+    chain::{self, VerifiedChain, verify_chain},
     event::SessionEnd,
     facts::BundleFacts,
     head::EventHead,
@@ -272,10 +272,10 @@ fn check_chain(
     })
 }
 
-fn chain_failure(error: &ChainError) -> Failure {
+fn chain_failure(error: &Refusal) -> Failure {
     let failure = Failure::at("events.jsonl", error.code(), error);
     match error.code() {
-        ChainError::UNSUPPORTED_VERSION => failure.blamed(Blame::Unsupported),
+        chain::UNSUPPORTED_VERSION => failure.blamed(Blame::Unsupported),
         _ => failure,
     }
 }

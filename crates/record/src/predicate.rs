@@ -3,14 +3,14 @@
 
 use p256::ecdsa::VerifyingKey;
 use proofroom_canonical::{
-    Digest,
+    Digest, Refusal,
     json::{self, JsonError},
 };
 use proofroom_tlog::LeafKind;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    dsse::{Envelope, EnvelopeError, EnvelopeSigner, MAX_ENVELOPE_BYTES},
+    dsse::{Envelope, EnvelopeSigner, MAX_ENVELOPE_BYTES},
     event::{RunStatus, SessionEnd},
     statement::{
         AGENT_SESSION_V1, AgentSession, DESTRUCTION_V1, Destruction, MODEL_RUN_V1, ModelRun,
@@ -36,21 +36,9 @@ pub trait Predicate: Serialize + DeserializeOwned {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The envelope.
+    /// Something that does not depend on the predicate's version.
     #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// The payload is not the statement that it should be.
-    #[error("payload is not a statement of type `{wanted}`")]
-    Statement {
-        /// Predicate type wanted.
-        wanted: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: JsonError,
-    },
-    /// `_type` is not in-toto's.
-    #[error("`_type` is `{0}`, not `https://in-toto.io/Statement/v1`")]
-    StatementType(String),
+    Refused(#[from] Refusal),
     /// Another predicate.
     #[error("predicate type is `{found}`, not `{wanted}`")]
     PredicateType {
@@ -59,12 +47,6 @@ pub enum RecordError {
         /// Type wanted.
         wanted: &'static str,
     },
-    /// Subjects that do not follow from the predicate.
-    #[error("subjects are not the ones that the predicate implies")]
-    Subjects,
-    /// The predicate contradicts itself.
-    #[error("record contradicts itself: {0}")]
-    Contradiction(&'static str),
 }
 
 impl RecordError {
@@ -72,12 +54,8 @@ impl RecordError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Envelope(error) => error.code(),
-            Self::Statement { .. } => "statement-malformed",
-            Self::StatementType(_) => "statement-type",
+            Self::Refused(refusal) => refusal.code(),
             Self::PredicateType { .. } => "predicate-type",
-            Self::Subjects => "statement-subjects",
-            Self::Contradiction(_) => "record-contradiction",
         }
     }
 }
@@ -113,24 +91,19 @@ impl<P> VerifiedRecord<P> {
 /// Makes the statement about `predicate` and signs it.
 ///
 /// # Errors
-/// [`RecordError::Contradiction`] when the predicate contradicts itself, [`EnvelopeError::NotSigned`].
+/// `record-contradiction` when the predicate contradicts itself, and what the signer says.
 pub fn seal<P: Predicate>(
     predicate: P,
     signer: &impl EnvelopeSigner,
 ) -> Result<SealedRecord, RecordError> {
-    if let Some(words) = predicate.contradiction() {
-        return Err(RecordError::Contradiction(words));
-    }
+    check_consistent(&predicate)?;
     let statement = Statement {
         statement_type: STATEMENT_TYPE.to_owned(),
         subject: predicate.subjects(),
         predicate_type: P::TYPE.to_owned(),
         predicate,
     };
-    let payload = json::to_bytes(&statement).map_err(|source| RecordError::Statement {
-        wanted: P::TYPE,
-        source,
-    })?;
+    let payload = json::to_bytes(&statement).map_err(malformed::<P>)?;
     let bytes = Envelope::sign_with(&payload, signer)?.to_bytes()?;
     let digest = Digest::of(&bytes);
     Ok(SealedRecord { bytes, digest })
@@ -160,29 +133,42 @@ pub fn read_unverified<P: Predicate>(bytes: &[u8]) -> Result<P, RecordError> {
 }
 
 fn parse_statement<P: Predicate>(payload: &[u8]) -> Result<P, RecordError> {
-    let malformed = |source| RecordError::Statement {
-        wanted: P::TYPE,
-        source,
-    };
     let outer: Statement<serde_json::Value> =
-        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(malformed)?;
-    if outer.statement_type != STATEMENT_TYPE {
-        return Err(RecordError::StatementType(outer.statement_type));
-    }
+        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(malformed::<P>)?;
+    let found = outer.statement_type;
+    Refusal::unless(found == STATEMENT_TYPE, "statement-type", || {
+        format!("`_type` is `{found}`, not `{STATEMENT_TYPE}`")
+    })?;
     if outer.predicate_type != P::TYPE {
         return Err(RecordError::PredicateType {
             found: outer.predicate_type,
             wanted: P::TYPE,
         });
     }
-    let predicate =
-        P::deserialize(outer.predicate).map_err(|source| malformed(JsonError::Shape(source)))?;
-    if outer.subject != predicate.subjects() {
-        return Err(RecordError::Subjects);
-    }
+    let predicate = P::deserialize(outer.predicate).map_err(JsonError::Shape);
+    let predicate = predicate.map_err(malformed::<P>)?;
+    let implied = outer.subject == predicate.subjects();
+    Refusal::unless(
+        implied,
+        "statement-subjects",
+        || "subjects are not the ones that the predicate implies",
+    )?;
+    check_consistent(&predicate)?;
+    Ok(predicate)
+}
+
+fn malformed<P: Predicate>(error: JsonError) -> Refusal {
+    let words = format!("payload is not a statement of type `{}`", P::TYPE);
+    Refusal::new("statement-malformed", words).because(error)
+}
+
+fn check_consistent<P: Predicate>(predicate: &P) -> Result<(), Refusal> {
     match predicate.contradiction() {
-        Some(words) => Err(RecordError::Contradiction(words)),
-        None => Ok(predicate),
+        Some(words) => {
+            let words = format!("record contradicts itself: {words}");
+            Err(Refusal::new("record-contradiction", words))
+        }
+        None => Ok(()),
     }
 }
 

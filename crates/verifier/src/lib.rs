@@ -33,14 +33,14 @@ pub use policy::{
     SIMULATED_UPSTREAM,
 };
 pub use quote::{QuoteAppraisal, QuoteExpectation, appraise_quote};
-pub use reference::{ReferenceError, ReferenceManifest, ReferenceRelease, ReleaseError};
+pub use reference::{ReferenceManifest, ReferenceRelease};
 pub use room::{
     AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomCode,
     RoomExpectation, RoomOutcome, RoomTrust, appraise_room,
 };
 pub use room_policy::{
-    NO_ROOM_EVIDENCE, PinError, PinnedRoomPolicy, ROOM_SIMULATED, ROOM_TDX, ROOM_VM,
-    RoomAppraisalPolicy, TpmOwner, label_of, level_of,
+    NO_ROOM_EVIDENCE, PinnedRoomPolicy, ROOM_SIMULATED, ROOM_TDX, ROOM_VM, RoomAppraisalPolicy,
+    TpmOwner, label_of, level_of,
 };
 pub use snp::{
     SnpAppraisal, SnpCause, SnpChain, SnpCheck, SnpCheckName, SnpExpectation, SnpFacts, SnpOutcome,

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use proofroom_canonical::{
-    Digest,
+    Digest, Refusal,
     json::{self, JsonError},
     lower_hex,
 };
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256, Sha384};
 
 mod release;
 
-pub use release::{REFERENCE_RELEASE_V1, ReferenceRelease, ReleaseError};
+pub use release::{REFERENCE_RELEASE_V1, ReferenceRelease};
 pub(crate) use release::{ReferenceSigner, open};
 
 /// The `format` member of every manifest.
@@ -29,60 +29,6 @@ const MAX_PARTS: usize = 64;
 /// The PCRs that a manifest fixes. PCR 15 is the guest's own (runtime events), PCR 10 is the
 /// kernel's integrity log; the others stay zero and are not quoted.
 pub const PREDICTED_PCRS: [u32; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
-
-/// Why bytes are not a reference manifest. Fix or remake the manifest; nothing is appraised with it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReferenceError {
-    /// Not the strict JSON that it must be.
-    #[error("reference manifest refused")]
-    Document(#[source] JsonError),
-    /// Another format, or another version of it.
-    #[error("reference manifest has format `{0}`, not `proofroom.room-reference.v1`")]
-    Format(String),
-    /// Read well, but not written in the one form that its digest names.
-    #[error("reference manifest is not in its canonical form, write it with `proofroom measure`")]
-    NotCanonical,
-    /// More entries than are read.
-    #[error("`{member}` of the reference manifest has {have} entries, more than {max}")]
-    TooMany {
-        /// The list.
-        member: &'static str,
-        /// How many it has.
-        have: usize,
-        /// How many are read.
-        max: usize,
-    },
-    /// A member cannot be used.
-    #[error("`{member}` of the reference manifest {problem}")]
-    Member {
-        /// The member's name.
-        member: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A register is not what the manifest's own events add up to.
-    #[error("`{register}` of the reference manifest is not what its events add up to")]
-    Fold {
-        /// The register.
-        register: String,
-    },
-}
-
-impl ReferenceError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Document(_) => "reference-malformed",
-            Self::Format(_) => "reference-format",
-            Self::NotCanonical => "reference-not-canonical",
-            Self::TooMany { .. } => "reference-too-many",
-            Self::Member { .. } => "reference-member",
-            Self::Fold { .. } => "reference-fold",
-        }
-    }
-}
 
 /// A SHA-256 digest in lower-case hex, as members named `sha256` hold it.
 pub type Hash256 = Hash<32>;
@@ -310,13 +256,12 @@ impl ReferenceManifest {
     ///
     /// # Errors
     /// Like [`ReferenceManifest::parse`].
-    pub fn new(contents: Reference) -> Result<Self, ReferenceError> {
+    pub fn new(contents: Reference) -> Result<Self, Refusal> {
         check(&contents)?;
-        let bytes = json::to_bytes(&contents).map_err(ReferenceError::Document)?;
+        let bytes = json::to_bytes(&contents).map_err(malformed)?;
         let (have, max) = (bytes.len(), MAX_REFERENCE_BYTES);
         if have > max {
-            let large = JsonError::TooLarge { have, max };
-            return Err(ReferenceError::Document(large));
+            return Err(malformed(JsonError::TooLarge { have, max }));
         }
         Ok(Self { contents, bytes })
     }
@@ -326,13 +271,13 @@ impl ReferenceManifest {
     /// # Errors
     /// `reference-malformed`, `reference-format`, `reference-not-canonical`, `reference-too-many`,
     /// `reference-member`, and `reference-fold` where a register is not the sum of its events.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ReferenceError> {
-        let contents: Reference =
-            json::parse(bytes, MAX_REFERENCE_BYTES).map_err(ReferenceError::Document)?;
-        let manifest = Self::new(contents)?;
-        if manifest.bytes != bytes {
-            return Err(ReferenceError::NotCanonical);
-        }
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        let manifest = Self::new(json::parse(bytes, MAX_REFERENCE_BYTES).map_err(malformed)?)?;
+        Refusal::unless(
+            manifest.bytes == bytes,
+            "reference-not-canonical",
+            || "reference manifest is not in its canonical form, write it with `proofroom measure`",
+        )?;
         Ok(manifest)
     }
 
@@ -391,11 +336,15 @@ pub fn fold_rtmrs(events: &[ReferenceEvent]) -> [Hash384; 3] {
     })
 }
 
-fn check(contents: &Reference) -> Result<(), ReferenceError> {
-    if contents.format != REFERENCE_FORMAT {
-        let shown = contents.format.chars().take(80).collect();
-        return Err(ReferenceError::Format(shown));
-    }
+fn check(contents: &Reference) -> Result<(), Refusal> {
+    Refusal::unless(
+        contents.format == REFERENCE_FORMAT,
+        "reference-format",
+        || {
+            let shown: String = contents.format.chars().take(80).collect();
+            format!("reference manifest has format `{shown}`, not `{REFERENCE_FORMAT}`")
+        },
+    )?;
     at_most("components", contents.components.len(), MAX_PARTS)?;
     at_most("layers", contents.layers.len(), MAX_PARTS)?;
     check_events("events", &contents.events)?;
@@ -405,12 +354,12 @@ fn check(contents: &Reference) -> Result<(), ReferenceError> {
         return Err(unusable("events", problem));
     }
     let folded = fold_pcrs(&contents.events);
-    compare("tpm2.sha256", &folded.sha256, &contents.tpm2.sha256)?;
-    compare("tpm2.sha384", &folded.sha384, &contents.tpm2.sha384)?;
+    compare("tpm2.sha256.", &folded.sha256, &contents.tpm2.sha256)?;
+    compare("tpm2.sha384.", &folded.sha384, &contents.tpm2.sha384)?;
     check_tdx(&contents.tdx)
 }
 
-fn check_tdx(tdx: &TdxReference) -> Result<(), ReferenceError> {
+fn check_tdx(tdx: &TdxReference) -> Result<(), Refusal> {
     match tdx {
         TdxReference::Computed {
             rtmr0,
@@ -422,12 +371,7 @@ fn check_tdx(tdx: &TdxReference) -> Result<(), ReferenceError> {
             check_events("tdx.events", events)?;
             let rtmrs = [rtmr0, rtmr1, rtmr2].into_iter().zip(fold_rtmrs(events));
             let differs = rtmrs.enumerate().find(|(_, (named, sum))| *named != sum);
-            match differs {
-                Some((number, _)) => Err(ReferenceError::Fold {
-                    register: format!("tdx.rtmr{number}"),
-                }),
-                None => Ok(()),
-            }
+            differs.map_or(Ok(()), |(number, _)| Err(misfolded("tdx.rtmr", number)))
         }
         TdxReference::NotComputed { reason } if reason.is_empty() => {
             Err(unusable("tdx.reason", "is empty"))
@@ -436,12 +380,23 @@ fn check_tdx(tdx: &TdxReference) -> Result<(), ReferenceError> {
     }
 }
 
-fn unusable(member: &'static str, problem: impl Into<String>) -> ReferenceError {
-    let problem = problem.into();
-    ReferenceError::Member { member, problem }
+fn malformed(error: JsonError) -> Refusal {
+    Refusal::new("reference-malformed", "reference manifest refused").because(error)
 }
 
-fn check_events(member: &'static str, events: &[ReferenceEvent]) -> Result<(), ReferenceError> {
+fn unusable(member: &str, problem: impl fmt::Display) -> Refusal {
+    let words = format!("`{member}` of the reference manifest {problem}");
+    Refusal::new("reference-member", words)
+}
+
+/// A register that is not what the manifest's own events add up to.
+fn misfolded(bank: &str, register: impl fmt::Display) -> Refusal {
+    let words =
+        format!("`{bank}{register}` of the reference manifest is not what its events add up to");
+    Refusal::new("reference-fold", words)
+}
+
+fn check_events(member: &str, events: &[ReferenceEvent]) -> Result<(), Refusal> {
     at_most(member, events.len(), MAX_EVENTS)?;
     if events.is_empty() {
         return Err(unusable(member, "is empty: nothing would be proved"));
@@ -459,21 +414,16 @@ fn compare<H: PartialEq>(
     bank: &str,
     folded: &BTreeMap<u32, H>,
     named: &BTreeMap<u32, H>,
-) -> Result<(), ReferenceError> {
+) -> Result<(), Refusal> {
     let differs = |pcr: &&u32| folded.get(*pcr) != named.get(*pcr);
-    match folded.keys().chain(named.keys()).find(differs) {
-        Some(pcr) => Err(ReferenceError::Fold {
-            register: format!("{bank}.{pcr}"),
-        }),
-        None => Ok(()),
-    }
+    let differing = folded.keys().chain(named.keys()).find(differs);
+    differing.map_or(Ok(()), |pcr| Err(misfolded(bank, pcr)))
 }
 
-const fn at_most(member: &'static str, have: usize, max: usize) -> Result<(), ReferenceError> {
-    if have > max {
-        return Err(ReferenceError::TooMany { member, have, max });
-    }
-    Ok(())
+fn at_most(member: &str, have: usize, max: usize) -> Result<(), Refusal> {
+    Refusal::unless(have <= max, "reference-too-many", || {
+        format!("`{member}` of the reference manifest has {have} entries, more than {max}")
+    })
 }
 
 /// A bank: register numbers as JSON names. That each is in its one spelling, writing them again shows.

@@ -2,12 +2,12 @@
 //! One that leaves something open cannot be built, and without the manifest that it pins it judges
 //! nothing. See `docs/spec/room-evidence.md` for the file's format.
 
-use proofroom_canonical::{Digest, IsolationLevel, Timestamp};
+use proofroom_canonical::{Digest, IsolationLevel, Refusal, Timestamp};
 use proofroom_evidence::{EvidenceType, Measurement, Register};
 use serde::Deserialize;
 
 use crate::{
-    Assurance, PolicyProblem, ReferenceManifest, ReferenceRelease, ReleaseError,
+    Assurance, PolicyProblem, ReferenceManifest, ReferenceRelease,
     policy::{
         Expect, PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform,
         RawPlatformExample, RawRegister, RawTcb, RegisterRule, read, read_name, read_register,
@@ -141,42 +141,6 @@ pub(crate) struct SimulatedBoot {
     pub(crate) rtmr: [Measurement; 3],
 }
 
-/// Why a policy and a manifest judge nothing together.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PinError {
-    /// The policy accepts no evidence.
-    #[error("room appraisal policy `{0}` accepts no evidence of any room")]
-    AcceptsNothing(String),
-    /// The policy pins other reference values.
-    #[error("reference manifest {found} is not one that room appraisal policy `{policy}` pins")]
-    NotPinned {
-        /// The policy.
-        policy: String,
-        /// The manifest.
-        found: Digest,
-    },
-    /// The manifest is not one.
-    #[error("the reference manifest cannot be used")]
-    Reference(#[from] crate::ReferenceError),
-    /// Nobody whom the policy names signed it, or its signature no longer counts.
-    #[error("the signed reference manifest cannot be used")]
-    Release(#[from] ReleaseError),
-}
-
-impl PinError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::AcceptsNothing(_) => "room-policy-accepts-nothing",
-            Self::NotPinned { .. } => "room-reference-not-pinned",
-            Self::Reference(error) => error.code(),
-            Self::Release(error) => error.code(),
-        }
-    }
-}
-
 impl RoomAppraisalPolicy {
     /// Reads a policy from TOML text; `file` is named in problems.
     ///
@@ -216,10 +180,11 @@ impl RoomAppraisalPolicy {
     /// # Errors
     /// `room-policy-accepts-nothing`, `room-reference-not-pinned`, or what the reader of the release or
     /// of the manifest says.
-    pub fn with_reference(self, file: &[u8], now: Timestamp) -> Result<PinnedRoomPolicy, PinError> {
-        if matches!(self.rule, Rule::NoEvidence) {
-            return Err(PinError::AcceptsNothing(self.name));
-        }
+    pub fn with_reference(self, file: &[u8], now: Timestamp) -> Result<PinnedRoomPolicy, Refusal> {
+        let (accepts, name) = (self.kind().is_some(), &self.name);
+        Refusal::unless(accepts, "room-policy-accepts-nothing", || {
+            format!("room appraisal policy `{name}` accepts no evidence of any room")
+        })?;
         let (reference, release) = self.references.read(&self.name, file, now)?;
         Ok(PinnedRoomPolicy {
             policy: self,

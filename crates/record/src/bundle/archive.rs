@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use proofroom_canonical::Refusal;
+
 /// The most bytes that a bundle may have. Nothing is compressed, so nothing can swell.
 pub const MAX_BUNDLE_BYTES: usize = 512 * 1024 * 1024;
 
@@ -26,52 +28,13 @@ const MODE: [u8; 4] = (0o100_644u32 << 16).to_le_bytes();
 /// Files by name. Names sort bytewise, which is the order in the archive.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Why an archive was refused, or cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
-    /// Larger than a bundle may be.
-    #[error("bundle of {0} bytes is larger than the 536870912 allowed")]
-    TooLarge(usize),
-    /// More files than a bundle may hold.
-    #[error("bundle holds more than the 20000 files allowed")]
-    TooManyFiles,
-    /// A name that no file in a bundle has: not plain ASCII, absolute, or with `..`.
-    #[error("file name `{0}` is not allowed in a bundle")]
-    Name(String),
-    /// The archive ends inside an entry, or holds something that is no entry.
-    #[error("bundle is cut off or not an archive of stored entries at byte {0}")]
-    Structure(usize),
-    /// Names that repeat or are not sorted.
-    #[error("file `{0}` stands a second time or out of order")]
-    Order(String),
-    /// Some byte is not the one that follows from names and contents.
-    #[error("bundle differs at byte {0} from the one encoding of its files")]
-    NotCanonical(usize),
-}
-
-impl ArchiveError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge(_) => "archive-too-large",
-            Self::TooManyFiles => "archive-too-many-files",
-            Self::Name(_) => "archive-name",
-            Self::Structure(_) => "archive-structure",
-            Self::Order(_) => "archive-order",
-            Self::NotCanonical(_) => "archive-not-canonical",
-        }
-    }
-}
-
 /// Writes the one archive of `files`.
 ///
 /// # Errors
 /// `archive-too-large`, `archive-too-many-files` or `archive-name`.
-pub fn write(files: &Files) -> Result<Vec<u8>, ArchiveError> {
+pub fn write(files: &Files) -> Result<Vec<u8>, Refusal> {
     if files.len() > MAX_FILES {
-        return Err(ArchiveError::TooManyFiles);
+        return Err(too_many());
     }
     let (mut out, mut central) = (Vec::new(), Vec::new());
     for (name, content) in files {
@@ -86,7 +49,7 @@ pub fn write(files: &Files) -> Result<Vec<u8>, ArchiveError> {
     }
     let start = to_u32(out.len())?.to_le_bytes();
     let size = to_u32(central.len())?.to_le_bytes();
-    let count = u16::try_from(files.len()).map_err(|_| ArchiveError::TooManyFiles)?;
+    let count = u16::try_from(files.len()).map_err(|_| too_many())?;
     let count = count.to_le_bytes();
     out.append(&mut central);
     // one disk, no comment
@@ -95,7 +58,7 @@ pub fn write(files: &Files) -> Result<Vec<u8>, ArchiveError> {
         &[&END, &[0; 4], &count, &count, &size, &start, &[0; 2]],
     );
     if out.len() > MAX_BUNDLE_BYTES {
-        return Err(ArchiveError::TooLarge(out.len()));
+        return Err(too_large(out.len()));
     }
     Ok(out)
 }
@@ -109,34 +72,36 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 /// Reads an archive that [`write`] could have written: same bytes, or refused.
 ///
 /// # Errors
-/// See [`ArchiveError`].
-pub fn read(bytes: &[u8]) -> Result<Files, ArchiveError> {
+/// See [`Refusal`].
+pub fn read(bytes: &[u8]) -> Result<Files, Refusal> {
     if bytes.len() > MAX_BUNDLE_BYTES {
-        return Err(ArchiveError::TooLarge(bytes.len()));
+        return Err(too_large(bytes.len()));
     }
     let mut files = Files::new();
     let mut rest = bytes;
     while let Some(entry) = rest.strip_prefix(&LOCAL) {
         let at = bytes.len().saturating_sub(rest.len());
-        let (name, content, after) = read_entry(entry).ok_or(ArchiveError::Structure(at))?;
+        let (name, content, after) = read_entry(entry).ok_or_else(|| cut_off(at))?;
         check_name(name)?;
         let last = files.last_key_value();
         if last.is_some_and(|(last, _)| last.as_str() >= name) {
-            return Err(ArchiveError::Order(name.to_owned()));
+            let words = format!("file `{name}` stands a second time or out of order");
+            return Err(Refusal::new("archive-order", words));
         }
         files.insert(name.to_owned(), content.to_vec());
         if files.len() > MAX_FILES {
-            return Err(ArchiveError::TooManyFiles);
+            return Err(too_many());
         }
         rest = after;
     }
     if files.is_empty() {
-        return Err(ArchiveError::Structure(0));
+        return Err(cut_off(0));
     }
     let wanted = write(&files)?;
     if wanted != bytes {
         let same = wanted.iter().zip(bytes).take_while(|(a, b)| a == b).count();
-        return Err(ArchiveError::NotCanonical(same));
+        let words = format!("bundle differs at byte {same} from the one encoding of its files");
+        return Err(Refusal::new("archive-not-canonical", words));
     }
     Ok(files)
 }
@@ -154,34 +119,52 @@ fn read_entry(entry: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     Some((std::str::from_utf8(name).ok()?, content, rest))
 }
 
-fn entry_fields(name: &str, content: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+fn entry_fields(name: &str, content: &[u8]) -> Result<Vec<u8>, Refusal> {
     let size = to_u32(content.len())?.to_le_bytes();
     let crc = crc32fast::hash(content).to_le_bytes();
-    let name_length = u16::try_from(name.len())
-        .map_err(|_| ArchiveError::Name(name.to_owned()))?
-        .to_le_bytes();
+    let name_length = u16::try_from(name.len()).map_err(|_| bad_name(name))?;
+    let name_length = name_length.to_le_bytes();
     let parts: [&[u8]; 7] = [&VERSION, &PLAIN, &crc, &size, &size, &name_length, &[0, 0]];
     Ok(parts.concat())
 }
 
-fn check_name(name: &str) -> Result<(), ArchiveError> {
+fn check_name(name: &str) -> Result<(), Refusal> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/');
     let part = |part: &str| !part.is_empty() && part != "." && part != "..";
     if name.len() <= MAX_NAME_BYTES && name.bytes().all(plain) && name.split('/').all(part) {
         return Ok(());
     }
-    Err(ArchiveError::Name(
-        name.chars().take(MAX_NAME_BYTES).collect(),
-    ))
+    Err(bad_name(name))
 }
 
-fn to_u32(length: usize) -> Result<u32, ArchiveError> {
-    u32::try_from(length).map_err(|_| ArchiveError::TooLarge(length))
+fn bad_name(name: &str) -> Refusal {
+    let name: String = name.chars().take(MAX_NAME_BYTES).collect();
+    let words = format!("file name `{name}` is not allowed in a bundle");
+    Refusal::new("archive-name", words)
+}
+
+fn too_many() -> Refusal {
+    let words = "bundle holds more than the 20000 files allowed";
+    Refusal::new("archive-too-many-files", words)
+}
+
+fn too_large(bytes: usize) -> Refusal {
+    let words = format!("bundle of {bytes} bytes is larger than the 536870912 allowed");
+    Refusal::new("archive-too-large", words)
+}
+
+fn cut_off(at: usize) -> Refusal {
+    let words = format!("bundle is cut off or not an archive of stored entries at byte {at}");
+    Refusal::new("archive-structure", words)
+}
+
+fn to_u32(length: usize) -> Result<u32, Refusal> {
+    u32::try_from(length).map_err(|_| too_large(length))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ArchiveError, Files, read, write};
+    use super::{Files, read, write};
 
     fn sample() -> Files {
         let file = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
@@ -211,7 +194,9 @@ mod tests {
             assert!(read(&bytes[..at]).is_err(), "cut at {at}");
         }
         let longer = [bytes.as_slice(), b"x"].concat();
-        assert_eq!(read(&longer), Err(ArchiveError::NotCanonical(bytes.len())));
+        let refused = read(&longer).unwrap_err();
+        assert_eq!(refused.code(), "archive-not-canonical");
+        assert!(refused.to_string().contains(&format!(" {} ", bytes.len())));
     }
 
     #[test]
@@ -229,7 +214,7 @@ mod tests {
         let one = write(&Files::from([("a".to_owned(), b"x".to_vec())])).unwrap();
         let entry = &one[..32];
         let twice = [entry, &one].concat();
-        assert_eq!(read(&twice), Err(ArchiveError::Order("a".to_owned())));
+        assert_eq!(read(&twice).unwrap_err().code(), "archive-order");
         assert_eq!(read(b"").unwrap_err().code(), "archive-structure");
     }
 }

@@ -6,7 +6,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, SanType, date_time_ymd,
 };
 
-use super::{CertificateError, CertifiedKey, DeploymentCa, UnverifiedCertificate, canonical_pem};
+use super::{CertifiedKey, DeploymentCa, Refusal, UnverifiedCertificate, canonical_pem};
 
 fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -36,7 +36,7 @@ fn leaf_params() -> CertificateParams {
 fn verify(
     issuer: &CertifiedIssuer<'static, KeyPair>,
     params: &CertificateParams,
-) -> Result<CertifiedKey, CertificateError> {
+) -> Result<CertifiedKey, Refusal> {
     let leaf = params
         .clone()
         .signed_by(&KeyPair::generate().unwrap(), issuer)

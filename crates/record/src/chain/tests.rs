@@ -2,7 +2,7 @@
 
 use proofroom_canonical::{Digest, EvidenceLevel, SessionId, Timestamp};
 
-use super::{ChainEnd, ChainError, EventChain, VerifiedChain, verify_chain};
+use super::{ChainEnd, EventChain, Refusal, VerifiedChain, verify_chain};
 use crate::event::{Action, Attempt, EventBody, Observation, Outcome, SessionEnd};
 
 fn session() -> SessionId {
@@ -55,7 +55,7 @@ fn closed() -> EventBody {
     }
 }
 
-fn append(chain: &mut EventChain, body: EventBody) -> Result<Vec<u8>, ChainError> {
+fn append(chain: &mut EventChain, body: EventBody) -> Result<Vec<u8>, Refusal> {
     let time = Timestamp::from_unix_seconds(1_700_000_000);
     let line = chain.append(time, EvidenceLevel::E3, body)?;
     Ok(line.bytes)
@@ -71,7 +71,7 @@ fn good() -> Vec<Vec<u8>> {
     lines(vec![opened(), intent(), blocked(3), denied(1), closed()])
 }
 
-fn verify(lines: &[Vec<u8>], end: ChainEnd) -> Result<VerifiedChain, ChainError> {
+fn verify(lines: &[Vec<u8>], end: ChainEnd) -> Result<VerifiedChain, Refusal> {
     let file: Vec<u8> = lines
         .iter()
         .flat_map(|line| [line, &b"\n"[..]].concat())

@@ -1,11 +1,11 @@
 //! Rung `presentation`, and the writing of bundles. `VERIFY.md` and `report.html` follow from the
 //! records alone, so a reader can make them again and compare: neither page can lie.
 
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Refusal, Timestamp};
 
 use super::{Anchors, Blame, Check, Failure, Outcome, Requirement, Rungs, climb, render};
 use crate::{
-    bundle::{self, ArchiveError, Bundle, BundleParts, MANIFEST, REPORT_HTML, VERIFY_MD, archive},
+    bundle::{self, Bundle, BundleParts, MANIFEST, REPORT_HTML, VERIFY_MD, archive},
     facts::BundleFacts,
 };
 
@@ -41,7 +41,7 @@ pub enum WriteError {
     },
     /// The archive cannot hold them.
     #[error(transparent)]
-    Archive(#[from] ArchiveError),
+    Archive(#[from] Refusal),
 }
 
 impl WriteError {

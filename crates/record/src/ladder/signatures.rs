@@ -1,12 +1,12 @@
 //! Rungs `signature` and `key-chain`: who signed each record, and what the deployment's CA says
 //! about those keys. Says nothing about what the records claim.
 
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, Refusal};
 
 use super::{Failure, Made, check::Blame};
 use crate::{
     bundle::{BundleParts, LoggedRecord, POLICY_VERSION, envelope_name, model_run_name},
-    certificate::{CertificateError, CertifiedKey, DeploymentCa, UnverifiedCertificate},
+    certificate::{CertifiedKey, DeploymentCa, UnverifiedCertificate},
     policy_version::{PolicyVersion, read_key},
     predicate::{self, Predicate, RecordError, VerifiedRecord},
     spiffe::Role,
@@ -102,7 +102,7 @@ fn read_certificate(name: &str, pem: &[u8]) -> Result<UnverifiedCertificate, Fai
     UnverifiedCertificate::parse_pem(pem).map_err(|error| certificate_failure(name, &error))
 }
 
-fn certificate_failure(name: &str, error: &CertificateError) -> Failure {
+fn certificate_failure(name: &str, error: &Refusal) -> Failure {
     Failure::at(name, error.code(), error)
 }
 

@@ -3,13 +3,13 @@
 
 use p256::{ecdsa::VerifyingKey, pkcs8::DecodePublicKey as _};
 use proofroom_canonical::{
-    Digest, Timestamp,
+    Digest, Refusal, Timestamp,
     json::{self, JsonError},
 };
-use proofroom_dsse::{Envelope, EnvelopeError, EnvelopeSigner, MAX_ENVELOPE_BYTES, key_id};
+use proofroom_dsse::{Envelope, EnvelopeSigner, MAX_ENVELOPE_BYTES, key_id, not_signed};
 use serde::{Deserialize, Serialize};
 
-use super::{ReferenceError, ReferenceManifest};
+use super::ReferenceManifest;
 
 /// The predicate type of every release.
 pub const REFERENCE_RELEASE_V1: &str = "https://proofroom.dev/reference-release/v1";
@@ -54,47 +54,8 @@ struct Sha256Member {
     sha256: String,
 }
 
-/// Why a release was refused. Nothing is appraised with it.
-#[derive(Debug, thiserror::Error)]
-#[error("{words}")]
-pub struct ReleaseError {
-    code: &'static str,
-    words: String,
-}
-
-impl ReleaseError {
-    /// The stable code of this error.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        self.code
-    }
-}
-
-fn refused(code: &'static str, words: impl Into<String>) -> ReleaseError {
-    let words = words.into();
-    ReleaseError { code, words }
-}
-
-impl From<EnvelopeError> for ReleaseError {
-    fn from(error: EnvelopeError) -> Self {
-        refused(
-            error.code(),
-            format!("neither pinned nor signed by a named key: {error}"),
-        )
-    }
-}
-
-impl From<ReferenceError> for ReleaseError {
-    fn from(error: ReferenceError) -> Self {
-        refused(error.code(), error.to_string())
-    }
-}
-
-fn malformed(error: &JsonError) -> ReleaseError {
-    refused(
-        "release-malformed",
-        format!("no statement of a release: {error}"),
-    )
+fn malformed(error: JsonError) -> Refusal {
+    Refusal::new("release-malformed", "no statement of a release").because(error)
 }
 
 /// Whose releases a policy accepts, of which name, and from which version on.
@@ -122,7 +83,7 @@ impl ReferenceRelease {
     ///
     /// # Errors
     /// What the manifest's reader or the signer says.
-    pub fn sign(self, signer: &impl EnvelopeSigner) -> Result<Vec<u8>, ReleaseError> {
+    pub fn sign(self, signer: &impl EnvelopeSigner) -> Result<Vec<u8>, Refusal> {
         ReferenceManifest::parse(self.manifest.as_bytes())?;
         let statement = Statement {
             statement_type: STATEMENT_V1.to_owned(),
@@ -130,8 +91,8 @@ impl ReferenceRelease {
             predicate_type: REFERENCE_RELEASE_V1.to_owned(),
             predicate: self,
         };
-        let payload = json::to_bytes(&statement).map_err(|error| malformed(&error))?;
-        Ok(Envelope::sign_with(&payload, signer)?.to_bytes()?)
+        let payload = json::to_bytes(&statement).map_err(malformed)?;
+        Envelope::sign_with(&payload, signer)?.to_bytes()
     }
 
     fn subject(&self) -> Subject {
@@ -143,23 +104,17 @@ impl ReferenceRelease {
         }
     }
 
-    fn judge(&self, signer: &ReferenceSigner, now: Timestamp) -> Result<(), ReleaseError> {
-        let (code, words) = if self.version < signer.min_version {
-            (
-                "release-downgrade",
-                "is older than the policy's minimum".to_owned(),
-            )
-        } else if now < self.issued {
-            (
-                "release-not-yet-valid",
-                format!("holds from {} on", self.issued),
-            )
-        } else if now >= self.expires {
-            ("release-expired", format!("expired at {}", self.expires))
-        } else {
-            return Ok(());
-        };
-        Err(refused(code, format!("version {} {words}", self.version)))
+    fn judge(&self, signer: &ReferenceSigner, now: Timestamp) -> Result<(), Refusal> {
+        let version = self.version;
+        Refusal::unless(version >= signer.min_version, "release-downgrade", || {
+            format!("version {version} is older than the policy's minimum")
+        })?;
+        Refusal::unless(now >= self.issued, "release-not-yet-valid", || {
+            format!("version {version} holds from {} on", self.issued)
+        })?;
+        Refusal::unless(now < self.expires, "release-expired", || {
+            format!("version {version} expired at {}", self.expires)
+        })
     }
 }
 
@@ -168,14 +123,15 @@ pub(crate) fn open(
     bytes: &[u8],
     signers: &[ReferenceSigner],
     now: Timestamp,
-) -> Result<(ReferenceManifest, ReferenceRelease), ReleaseError> {
-    let envelope = Envelope::parse(bytes)?;
-    let (key, payload) = verified(&envelope, signers)?;
+) -> Result<(ReferenceManifest, ReferenceRelease), Refusal> {
+    let unsigned = |error: Refusal| error.within("neither pinned nor signed by a named key");
+    let envelope = Envelope::parse(bytes).map_err(unsigned)?;
+    let (key, payload) = verified(&envelope, signers).map_err(unsigned)?;
     let release = read(&payload)?;
     let signer = signers
         .iter()
         .find(|signer| signer.key == *key && signer.name == release.name)
-        .ok_or_else(|| refused("release-name", "the key may sign no manifest of this name"))?;
+        .ok_or_else(|| Refusal::new("release-name", "the key may sign no manifest of this name"))?;
     release.judge(signer, now)?;
     let manifest = ReferenceManifest::parse(release.manifest.as_bytes())?;
     Ok((manifest, release))
@@ -185,31 +141,26 @@ pub(crate) fn open(
 fn verified<'a>(
     envelope: &Envelope,
     signers: &'a [ReferenceSigner],
-) -> Result<(&'a VerifyingKey, Vec<u8>), EnvelopeError> {
+) -> Result<(&'a VerifyingKey, Vec<u8>), Refusal> {
     let named = envelope.signatures.first().map(|one| one.keyid.as_str());
     let by_it = |signer: &&ReferenceSigner| Some(key_id(&signer.key).as_str()) == named;
     let key = signers.iter().find(by_it).or(signers.first());
-    let key = key
-        .map(|signer| &signer.key)
-        .ok_or(EnvelopeError::NotSigned)?;
+    let key = &key.ok_or_else(not_signed)?.key;
     let payload = envelope.verify(key)?;
     Ok((key, payload.as_bytes().to_vec()))
 }
 
-fn read(payload: &[u8]) -> Result<ReferenceRelease, ReleaseError> {
-    let statement: Statement =
-        json::parse(payload, MAX_ENVELOPE_BYTES).map_err(|error| malformed(&error))?;
+fn read(payload: &[u8]) -> Result<ReferenceRelease, Refusal> {
+    let statement: Statement = json::parse(payload, MAX_ENVELOPE_BYTES).map_err(malformed)?;
     let types = (&*statement.statement_type, &*statement.predicate_type);
-    if types != (STATEMENT_V1, REFERENCE_RELEASE_V1) {
-        return Err(refused("release-predicate", "signed, and no release"));
-    }
-    let [subject] = statement.subject;
-    if subject != statement.predicate.subject() {
-        return Err(refused(
-            "release-subject",
-            "the subject is not the manifest within",
-        ));
-    }
+    let is_release = types == (STATEMENT_V1, REFERENCE_RELEASE_V1);
+    Refusal::unless(is_release, "release-predicate", || "signed, and no release")?;
+    let is_its_own = statement.subject == [statement.predicate.subject()];
+    Refusal::unless(
+        is_its_own,
+        "release-subject",
+        || "the subject is not the manifest within",
+    )?;
     Ok(statement.predicate)
 }
 

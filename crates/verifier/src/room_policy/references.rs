@@ -1,9 +1,8 @@
 //! The reference values of a room appraisal policy: manifests by digest, and by their maker's signature.
 
-use proofroom_canonical::{Digest, Timestamp};
+use proofroom_canonical::{Digest, Refusal, Timestamp};
 use serde::Deserialize;
 
-use super::PinError;
 use crate::{
     ReferenceManifest, ReferenceRelease,
     policy::Problems,
@@ -38,16 +37,25 @@ impl References {
         policy: &str,
         file: &[u8],
         now: Timestamp,
-    ) -> Result<(ReferenceManifest, Option<ReferenceRelease>), PinError> {
+    ) -> Result<(ReferenceManifest, Option<ReferenceRelease>), Refusal> {
         let found = Digest::of(file);
         if self.pinned.contains(&found) {
-            return Ok((ReferenceManifest::parse(file)?, None));
+            let manifest = ReferenceManifest::parse(file);
+            let unusable = |error: Refusal| error.within("the reference manifest cannot be used");
+            return Ok((manifest.map_err(unusable)?, None));
         }
-        if self.signers.is_empty() {
-            let policy = policy.to_owned();
-            return Err(PinError::NotPinned { policy, found });
-        }
-        let (manifest, release) = open(file, &self.signers, now)?;
+        Refusal::unless(
+            !self.signers.is_empty(),
+            "room-reference-not-pinned",
+            || {
+                format!(
+                    "reference manifest {found} is not one that room appraisal policy `{policy}` pins"
+                )
+            },
+        )?;
+        let unusable =
+            |error: Refusal| error.within("the signed reference manifest cannot be used");
+        let (manifest, release) = open(file, &self.signers, now).map_err(unusable)?;
         Ok((manifest, Some(release)))
     }
 }
