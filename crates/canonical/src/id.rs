@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::lower_hex;
+use crate::{Hex, HexError, lower_hex};
 
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -13,13 +13,6 @@ use crate::lower_hex;
 pub struct IdError {
     prefix: &'static str,
     found: String,
-}
-
-impl IdError {
-    fn of(prefix: &'static str, text: &str) -> Self {
-        let found = text.chars().take(80).collect();
-        Self { prefix, found }
-    }
 }
 
 macro_rules! identifier {
@@ -86,30 +79,33 @@ fn parse(prefix: &'static str, text: &str) -> Result<[u8; 16], IdError> {
     let digits = text.strip_prefix(prefix);
     let digits = digits.and_then(|rest| rest.strip_prefix('_'));
     let bytes = digits.and_then(lower_hex);
-    bytes.ok_or_else(|| IdError::of(prefix, text))
+    bytes.ok_or_else(|| IdError {
+        prefix,
+        found: text.chars().take(80).collect(),
+    })
 }
 
 /// 32 random bytes that a verifier chose, to be found again inside fresh evidence (RFC 9334 §10).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Nonce([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Nonce(Hex<32>);
 
 impl Nonce {
     /// Makes a nonce of 32 random bytes.
     #[must_use]
     pub const fn from_random(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Hex::from_bytes(bytes))
     }
 
     /// The 32 raw bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_bytes()
     }
 }
 
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.0.fmt(f)
     }
 }
 
@@ -120,24 +116,10 @@ impl fmt::Debug for Nonce {
 }
 
 impl FromStr for Nonce {
-    type Err = IdError;
+    type Err = HexError;
 
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        let bytes = lower_hex(text).map(Self);
-        bytes.ok_or_else(|| IdError::of("nonce", text))
-    }
-}
-
-impl Serialize for Nonce {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Nonce {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
+    fn from_str(text: &str) -> Result<Self, HexError> {
+        text.parse().map(Self)
     }
 }
 

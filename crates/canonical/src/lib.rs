@@ -13,7 +13,7 @@ mod sensitive;
 mod time;
 
 pub use digest::{Digest, DigestError, Hasher};
-pub use hexadecimal::lower_hex;
+pub use hexadecimal::{Hex, HexError, lower_hex};
 pub use id::{IdError, Nonce, RunId, SessionId};
 pub use level::{EvidenceLevel, IsolationLevel};
 pub use refusal::Refusal;

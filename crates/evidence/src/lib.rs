@@ -27,7 +27,7 @@ pub use document::{Collateral, EvidenceDocument, FORMAT, MAX_DOCUMENT_BYTES};
 pub use error::EvidenceError;
 pub use event_log::{EV_NO_ACTION, EventLog, LogEvent, MAX_EVENT_LOG_BYTES};
 pub use hcl::{HclError, HclReport, HclTee, MAX_HCL_BYTES, RsaNumbers};
-pub use pck::{Fmspc, PckFacts, PlatformId, Ppid};
+pub use pck::{Fmspc, PckFacts, Ppid};
 pub use quote::{
     BodyKind, MAX_QUOTE_BYTES, Measurement, Quote, QuoteVersion, REPORT_DATA_BYTES, Register,
     TdAttributes, TdClaims, TdFlaw,

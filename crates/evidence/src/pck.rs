@@ -1,9 +1,8 @@
 //! The platform facts in a PCK certificate's SGX extension (Intel PCK certificate profile, OID
 //! 1.2.840.113741.1.13.1). The certificate's signature is not looked at here.
 
-use std::{fmt, str::FromStr};
-
 use der::{AnyRef, Decode, ErrorKind, Reader, SliceReader, asn1::ObjectIdentifier};
+use proofroom_canonical::Hex;
 use x509_cert::Certificate;
 
 use crate::EvidenceError;
@@ -15,50 +14,10 @@ const PCEID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.1
 /// Intel's chains have three certificates: PCK, platform or processor CA, root.
 const MAX_CHAIN: usize = 4;
 
-/// `N` bytes by which Intel names platforms; text is `2N` lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PlatformId<const N: usize>([u8; N]);
-
 /// The platform family, model, stepping and package: which TCB info speaks about it.
-pub type Fmspc = PlatformId<6>;
+pub type Fmspc = Hex<6>;
 /// The provisioning id of one platform: no two have the same.
-pub type Ppid = PlatformId<16>;
-
-impl<const N: usize> PlatformId<N> {
-    /// Takes the bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; N]) -> Self {
-        Self(bytes)
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; N] {
-        &self.0
-    }
-}
-
-impl<const N: usize> fmt::Display for PlatformId<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl<const N: usize> fmt::Debug for PlatformId<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl<const N: usize> FromStr for PlatformId<N> {
-    type Err = hex::FromHexError;
-
-    fn from_str(text: &str) -> Result<Self, hex::FromHexError> {
-        let mut bytes = [0; N];
-        hex::decode_to_slice(text, &mut bytes)?;
-        Ok(Self(bytes))
-    }
-}
+pub type Ppid = Hex<16>;
 
 /// What a PCK certificate says about its platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +51,9 @@ impl PckFacts {
         let entries = read_entries(extension.extn_value.as_bytes())
             .map_err(|_| EvidenceError::PckExtension("SGX extension"))?;
         Ok(Self {
-            fmspc: PlatformId(octets(&entries, FMSPC, "FMSPC")?),
+            fmspc: Hex::from_bytes(octets(&entries, FMSPC, "FMSPC")?),
             pce_id: octets(&entries, PCEID, "PCEID")?,
-            ppid: PlatformId(octets(&entries, PPID, "PPID")?),
+            ppid: Hex::from_bytes(octets(&entries, PPID, "PPID")?),
         })
     }
 }

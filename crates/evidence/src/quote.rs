@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use proofroom_canonical::{Digest, lower_hex};
+use proofroom_canonical::{Digest, Hex};
 
 use crate::{EvidenceError, PckFacts, pck};
 
@@ -54,53 +54,7 @@ impl BodyKind {
 }
 
 /// A SHA-384 measurement register. Written as 96 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Measurement([u8; 48]);
-
-impl Measurement {
-    /// Takes the register's 48 bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 48]) -> Self {
-        Self(bytes)
-    }
-
-    /// The register's 48 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 48] {
-        &self.0
-    }
-
-    /// The one byte that the whole register repeats, if it does: no hash looks like that.
-    #[must_use]
-    pub fn repeated_byte(&self) -> Option<u8> {
-        let [first, rest @ ..] = &self.0;
-        rest.iter().all(|byte| byte == first).then_some(*first)
-    }
-}
-
-impl fmt::Display for Measurement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Measurement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::str::FromStr for Measurement {
-    type Err = EvidenceError;
-
-    fn from_str(text: &str) -> Result<Self, EvidenceError> {
-        let bytes = lower_hex(text).map(Self);
-        bytes.ok_or(EvidenceError::Member(
-            "measurement",
-            "is not 96 lower-case hex digits",
-        ))
-    }
-}
+pub type Measurement = Hex<48>;
 
 /// A measurement register of a TD, by the name that Intel gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -389,7 +343,7 @@ fn parse_body_kind(reader: &mut Reader<'_>) -> Result<BodyKind, EvidenceError> {
 }
 
 fn parse_td_report(reader: &mut Reader<'_>, body: BodyKind) -> Result<TdClaims, EvidenceError> {
-    let measurement = |reader: &mut Reader<'_>| reader.array().map(Measurement);
+    let measurement = |reader: &mut Reader<'_>| reader.array().map(Measurement::from_bytes);
     reader.at("TD report");
     // in the order of the report
     Ok(TdClaims {

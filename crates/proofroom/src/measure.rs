@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proofroom_canonical::Refusal;
+use proofroom_canonical::{HexError, Refusal};
 use proofroom_layer::{LayerDescriptor, LayerError, MAX_DESCRIPTOR_BYTES};
 use proofroom_measure::{
     AcpiEntry, AcpiTables, Boot, Firmware, ImageFile, ImageList, Kernel, KernelInputs,
@@ -16,8 +16,8 @@ use proofroom_measure::{
     Machine, MeasureError, PageOrder, TdBoot,
 };
 use proofroom_verifier::reference::{
-    Component, Hash256, HashError, REFERENCE_FORMAT, Reference, ReferenceLayer, ReferenceManifest,
-    Shape, TdxReference,
+    Component, Hash256, REFERENCE_FORMAT, Reference, ReferenceLayer, ReferenceManifest, Shape,
+    TdxReference,
 };
 
 /// The list of an image's files.
@@ -58,7 +58,7 @@ pub enum MeasureFailure {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        problem: HashError,
+        problem: HexError,
     },
     /// The image has no ACPI tables for the machine that was asked for.
     #[error("the image has no ACPI tables of a machine with {wanted}; it has {available}")]
@@ -336,7 +336,7 @@ fn layer(path: &Path) -> Result<ReferenceLayer, MeasureFailure> {
     let root = found.root().parse();
     Ok(ReferenceLayer {
         name: found.name().as_str().to_owned(),
-        root: root.map_err(|problem: HashError| MeasureFailure::LayerRoot {
+        root: root.map_err(|problem: HexError| MeasureFailure::LayerRoot {
             path: path.to_owned(),
             problem,
         })?,

@@ -126,7 +126,7 @@ impl Bundle {
     /// Reads a bundle: one encoding, known files only, none missing.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// A refusal whose code begins with `archive-` or `bundle-`.
     pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut files = archive::read(bytes)?;
         let expected_manifest = manifest(&files);

@@ -114,7 +114,7 @@ impl DeploymentCa {
     /// does not prove whose it is: pin it.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// A refusal whose code begins with `certificate-`.
     pub fn parse_pem(pem: &[u8]) -> Result<Self, Refusal> {
         let certificate = UnverifiedCertificate::parse_pem(pem)?;
         certificate.check_extensions()?;
@@ -133,7 +133,7 @@ impl DeploymentCa {
     /// Proves that this CA issued `certificate` to the SPIFFE ID it carries, for signatures alone.
     ///
     /// # Errors
-    /// See [`Refusal`].
+    /// A refusal whose code begins with `certificate-`.
     pub fn verify(&self, certificate: &UnverifiedCertificate) -> Result<CertifiedKey, Refusal> {
         certificate.check_extensions()?;
         let tbs = certificate.certificate.tbs_certificate();

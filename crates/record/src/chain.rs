@@ -62,7 +62,7 @@ impl EventChain {
     /// Appends one event and returns the line to be made durable. On error the chain is unchanged.
     ///
     /// # Errors
-    /// The rule of the chain that this event would break; a [`Refusal`].
+    /// The rule of the chain that this event would break.
     pub fn append(
         &mut self,
         time: Timestamp,
@@ -160,7 +160,7 @@ impl VerifiedChain {
 /// answered once.
 ///
 /// # Errors
-/// The first rule that is broken; a [`Refusal`].
+/// The first rule that is broken.
 pub fn verify_chain(
     file: &[u8],
     session: SessionId,

@@ -34,17 +34,11 @@ pub struct TcbFacts {
     /// The vendor's TCB evaluation data number.
     pub evaluation_data_number: u32,
     /// The platform family, from the PCK certificate; hex.
-    #[serde(serialize_with = "as_text")]
     pub fmspc: Fmspc,
     /// The machine, from the PCK certificate; hex.
-    #[serde(serialize_with = "as_text")]
     pub ppid: Ppid,
     /// Until when the collateral holds.
     pub collateral_expires: Timestamp,
-}
-
-fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(value)
 }
 
 /// What an evidence document is worth under a policy at a time.

@@ -2,15 +2,13 @@
 //! by event, for one shape of machine. Written by `proofroom measure`, read by whoever appraises a
 //! room's evidence. Normative text: `docs/spec/measure.md`.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
 use proofroom_canonical::{
-    Digest, Refusal,
+    Digest, Hex, Refusal,
     json::{self, JsonError},
-    lower_hex,
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256, Sha384};
 
 mod release;
 
@@ -31,102 +29,9 @@ const MAX_PARTS: usize = 64;
 pub const PREDICTED_PCRS: [u32; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
 
 /// A SHA-256 digest in lower-case hex, as members named `sha256` hold it.
-pub type Hash256 = Hash<32>;
+pub type Hash256 = Hex<32>;
 /// A SHA-384 digest in lower-case hex, as members named `sha384` and TDX registers hold it.
-pub type Hash384 = Hash<48>;
-
-/// `N` bytes of a digest or register; text is exactly `2N` lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hash<const N: usize>([u8; N]);
-
-impl<const N: usize> Hash<N> {
-    /// What a register holds before the first event.
-    pub const ZERO: Self = Self([0; N]);
-
-    /// Takes bytes that already are a digest.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; N]) -> Self {
-        Self(bytes)
-    }
-
-    /// The raw bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; N] {
-        &self.0
-    }
-}
-
-impl Hash256 {
-    /// SHA-256 of `bytes`.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// The register after `event` was extended into it.
-    #[must_use]
-    pub fn extended(self, event: &Self) -> Self {
-        Self(Sha256::digest([self.0, event.0].concat()).into())
-    }
-}
-
-impl Hash384 {
-    /// SHA-384 of `bytes`.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha384::digest(bytes).into())
-    }
-
-    /// The register after `event` was extended into it.
-    #[must_use]
-    pub fn extended(self, event: &Self) -> Self {
-        Self(Sha384::digest([self.0, event.0].concat()).into())
-    }
-}
-
-impl<const N: usize> fmt::Display for Hash<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl<const N: usize> fmt::Debug for Hash<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl<const N: usize> Serialize for Hash<N> {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-/// Why a text is not a [`Hash`].
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{shown}` is not {digits} lower-case hex digits")]
-pub struct HashError {
-    shown: String,
-    digits: usize,
-}
-
-impl<const N: usize> FromStr for Hash<N> {
-    type Err = HashError;
-
-    fn from_str(text: &str) -> Result<Self, HashError> {
-        lower_hex(text).map(Self).ok_or_else(|| HashError {
-            shown: text.chars().take(80).collect(),
-            digits: N * 2,
-        })
-    }
-}
-
-impl<'de, const N: usize> Deserialize<'de> for Hash<N> {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+pub type Hash384 = Hex<48>;
 
 /// The machine that the values hold for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -92,7 +92,6 @@ pub(crate) struct Due {
 /// What is said of one platform.
 #[derive(Serialize)]
 struct Row {
-    #[serde(serialize_with = "in_hex")]
     fmspc: Fmspc,
     state: State,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -107,10 +106,6 @@ enum State {
     Dated(Freshness),
     #[serde(serialize_with = "unreadable")]
     Unreadable,
-}
-
-fn in_hex<S: serde::Serializer>(fmspc: &Fmspc, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(fmspc)
 }
 
 fn unreadable<S: serde::Serializer>(to: S) -> Result<S::Ok, S::Error> {

@@ -72,7 +72,7 @@ fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
 /// Reads an archive that [`write`] could have written: same bytes, or refused.
 ///
 /// # Errors
-/// See [`Refusal`].
+/// A refusal whose code begins with `archive-`.
 pub fn read(bytes: &[u8]) -> Result<Files, Refusal> {
     if bytes.len() > MAX_BUNDLE_BYTES {
         return Err(too_large(bytes.len()));

@@ -1,7 +1,7 @@
 //! The checks on what the quote and the statement say. A pass counts only when the quote's
 //! signature, and for the statement its binding, were proved.
 
-use proofroom_evidence::{EvidenceDocument, KeysetStatement, Register, TdClaims};
+use proofroom_evidence::{EvidenceDocument, KeysetStatement, Quote, Register, TdClaims};
 
 use super::{Freshness, Work};
 use crate::{CauseCode, CheckName, Outcome, Reason, platform::placeholders};
@@ -12,8 +12,7 @@ const SIGNED: &[CheckName] = &[CheckName::QuoteSignature];
 const BOUND: &[CheckName] = &[CheckName::QuoteSignature, CheckName::ReportDataBinding];
 
 pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument, freshness: Freshness) {
-    if let Some(quote) = work.quote.clone() {
-        let claims = quote.claims();
+    if let Some(claims) = work.quote.as_ref().map(Quote::claims) {
         let judged = [
             (
                 CheckName::ReferenceValues,
@@ -27,11 +26,11 @@ pub(super) fn check(work: &mut Work<'_>, document: &EvidenceDocument, freshness:
         ];
         work.made.set_all_if_proved(SIGNED, judged);
     }
-    if let Some(statement) = work.statement.clone() {
+    if let Some(statement) = &work.statement {
         let judged = [
-            (CheckName::Nonce, nonce(freshness, &statement)),
-            (CheckName::KeysetExpiry, expiry(work, &statement)),
-            (CheckName::Model, model(work, &statement)),
+            (CheckName::Nonce, nonce(freshness, statement)),
+            (CheckName::KeysetExpiry, expiry(work, statement)),
+            (CheckName::Model, model(work, statement)),
         ];
         work.made.set_all_if_proved(BOUND, judged);
     }

@@ -1,8 +1,8 @@
 //! What a policy demands of the platform under a TD, whatever runs in it: its roots, its TCB and the
 //! TD's attributes. Policies for upstreams and for rooms say it with the same keys.
 
-use proofroom_canonical::{Digest, Timestamp};
-use proofroom_evidence::{Fmspc, PlatformId, Ppid, TdAttributes, TdFlaw};
+use proofroom_canonical::{Digest, Hex, Timestamp};
+use proofroom_evidence::{Fmspc, Ppid, TdAttributes, TdFlaw};
 use serde::Deserialize;
 
 use super::{INTEL_SGX_ROOT, Problems, RawRegister, SIMULATED};
@@ -151,13 +151,13 @@ impl RawPlatformExample {
     /// Whether `rule` accepts each thing that the example names.
     pub(crate) fn judged(&self, rule: &PlatformRule) -> Vec<bool> {
         let tcb = self.tcb.as_ref();
-        let ppid = self.ppid.as_ref().map(|text| text.parse());
-        let fmspc = self.fmspc.as_ref().map(|text| text.parse());
+        let ppid = self.ppid.as_ref().map(|text| read_id(text));
+        let fmspc = self.fmspc.as_ref().map(|text| read_id(text));
         [
             tcb.map(|t| rule.judge_status(t.status, t.at).is_ok()),
             self.root.map(|root| rule.trusts_root(root)),
-            ppid.map(|id| id.is_ok_and(|id| lists(rule.ppids.as_ref(), &id))),
-            fmspc.map(|id| id.is_ok_and(|id| lists(rule.fmspcs.as_ref(), &id))),
+            ppid.map(|id| id.is_some_and(|id| lists(rule.ppids.as_ref(), &id))),
+            fmspc.map(|id| id.is_some_and(|id| lists(rule.fmspcs.as_ref(), &id))),
         ]
         .into_iter()
         .flatten()
@@ -186,15 +186,15 @@ fn read_ids<const N: usize>(
     key: &str,
     raw: RawRegister,
     problems: &mut Problems<'_>,
-) -> Option<Vec<PlatformId<N>>> {
+) -> Option<Vec<Hex<N>>> {
     let texts = match raw {
         RawRegister::Word(word) if word == "any" => return None,
         RawRegister::Word(_) => Vec::new(),
         RawRegister::List(texts) => texts,
     };
-    let ids: Option<Vec<PlatformId<N>>> = texts.iter().map(|text| text.parse().ok()).collect();
+    let ids: Option<Vec<Hex<N>>> = texts.iter().map(|text| read_id(text)).collect();
     match &ids {
-        Some(ids) if ids.iter().any(|id| *id.as_bytes() == [0; N]) => {
+        Some(ids) if ids.contains(&Hex::ZERO) => {
             let words = format!("`machines.{key}` has a placeholder of zeros");
             problems.add("policy-placeholder", words);
         }
@@ -207,6 +207,11 @@ fn read_ids<const N: usize>(
         }
     }
     ids
+}
+
+/// Vendors write these ids with capitals too.
+fn read_id<const N: usize>(text: &str) -> Option<Hex<N>> {
+    text.to_ascii_lowercase().parse().ok()
 }
 
 #[derive(Clone, Copy, Deserialize)]
