@@ -76,6 +76,11 @@ impl ReferenceSigner {
             min_version,
         })
     }
+
+    /// Whether both are for the same releases.
+    pub(crate) fn vouches_as(&self, other: &Self) -> bool {
+        (self.key, &self.name) == (other.key, &other.name)
+    }
 }
 
 impl ReferenceRelease {

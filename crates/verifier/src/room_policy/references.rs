@@ -98,9 +98,14 @@ pub(super) fn read_references(
         }
     }
     let signers = signers.into_iter();
-    let signers = signers.filter_map(|signer| signer.read(problems));
-    References {
-        pinned,
-        signers: signers.collect(),
+    let signers: Vec<_> = signers.filter_map(|it| it.read(problems)).collect();
+    let repeats = |(place, one): (usize, &ReferenceSigner)| {
+        let mut before = signers.iter().take(place);
+        before.any(|other| other.vouches_as(one))
+    };
+    if signers.iter().enumerate().any(repeats) {
+        let words = "two `[[signed_reference]]` have one key and name: which `min_version` counts?";
+        problems.add("policy-signer", words);
     }
+    References { pinned, signers }
 }

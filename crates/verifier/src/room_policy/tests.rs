@@ -241,6 +241,13 @@ fn a_maker_may_stand_in_the_place_of_a_manifest() {
         let text = with_maker("references = []", &maker.replace(from, to));
         assert_eq!(problems(&text), [wanted], "{to}");
     }
+    let again = |second: &str| {
+        let two = format!("{maker}\n[[signed_reference]]\n{second}");
+        problems(&with_maker("references = []", &two))
+    };
+    let stricter = maker.replace("= 3", "= 4");
+    assert_eq!(again(&stricter), ["policy-signer"]);
+    assert!(again(&stricter.replace("\"room\"", "\"other\"")).is_empty());
 }
 
 #[test]
