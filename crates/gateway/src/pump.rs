@@ -102,8 +102,8 @@ impl EndMark {
         self.held.len()
     }
 
-    pub(crate) fn release(self) -> Vec<u8> {
-        self.held.to_vec()
+    pub(crate) fn release(mut self) -> Vec<u8> {
+        std::mem::take(&mut *self.held)
     }
 }
 

@@ -8,9 +8,11 @@ use super::{
     DeviceKind, DeviceMode, DeviceRule, GpuOutcome, GpuPolicy, MeasurementRule, NVIDIA_DEVICE_ROOT,
     NVIDIA_RIM_ROOT, SIMULATED, TokenRule,
 };
-use crate::{PolicyProblem, policy::MAX_POLICY_BYTES};
+use crate::{
+    PolicyProblem,
+    policy::{Expect, Problems, read, read_name, run_examples},
+};
 
-const MAX_NAME_BYTES: usize = 64;
 /// A day: nobody should live on an appraisal for longer.
 const MAX_AGE_SECONDS: u32 = 24 * 3600;
 const MAX_COUNT: u16 = 32;
@@ -97,71 +99,28 @@ struct RawExample {
     measurements: Option<Digest>,
 }
 
-struct Problems<'a> {
-    file: &'a str,
-    found: Vec<PolicyProblem>,
-}
-
-impl Problems<'_> {
-    fn add(&mut self, code: &'static str, words: impl Into<String>) {
-        self.found.push(PolicyProblem {
-            file: self.file.to_owned(),
-            code,
-            words: words.into(),
-        });
-    }
-}
-
 pub(super) fn parse(text: &str, file: &str) -> Result<GpuPolicy, Vec<PolicyProblem>> {
-    let mut problems = Problems {
-        file,
-        found: Vec::new(),
-    };
-    if text.len() > MAX_POLICY_BYTES {
-        let words = format!("{} bytes are more than {MAX_POLICY_BYTES}", text.len());
-        problems.add("policy-too-large", words);
-        return Err(problems.found);
-    }
-    let raw: RawPolicy = match toml::from_str(text) {
-        Ok(raw) => raw,
-        Err(error) => {
-            problems.add("policy-syntax", error.to_string().trim_end());
-            return Err(problems.found);
+    read(text, file, |raw: RawPolicy, problems| {
+        let device_root = ("nvidia-device-identity-ca", NVIDIA_DEVICE_ROOT);
+        let policy = GpuPolicy {
+            digest: Digest::of(text),
+            roots: read_roots(&raw.roots, device_root, &raw.name, problems),
+            refuse_certificates: raw.refuse_certificates,
+            max_age_seconds: raw.freshness.max_age_seconds,
+            devices: read_devices(raw.device, problems),
+            measurements: read_measurements(raw.measurements, &raw.name, problems),
+            token: read_token(raw.token, problems),
+            name: read_name(raw.name, problems),
+        };
+        if policy.max_age_seconds == 0 || policy.max_age_seconds > MAX_AGE_SECONDS {
+            let words = format!("`freshness.max_age_seconds` must be 1 to {MAX_AGE_SECONDS}");
+            problems.add("policy-freshness", words);
         }
-    };
-    let device_root = ("nvidia-device-identity-ca", NVIDIA_DEVICE_ROOT);
-    let policy = GpuPolicy {
-        digest: Digest::of(text),
-        roots: read_roots(&raw.roots, device_root, &raw.name, &mut problems),
-        refuse_certificates: raw.refuse_certificates,
-        max_age_seconds: raw.freshness.max_age_seconds,
-        devices: read_devices(raw.device, &mut problems),
-        measurements: read_measurements(raw.measurements, &raw.name, &mut problems),
-        token: read_token(raw.token, &mut problems),
-        name: read_name(raw.name, &mut problems),
-    };
-    if policy.max_age_seconds == 0 || policy.max_age_seconds > MAX_AGE_SECONDS {
-        let words = format!("`freshness.max_age_seconds` must be 1 to {MAX_AGE_SECONDS}");
-        problems.add("policy-freshness", words);
-    }
-    run_examples(&policy, &raw.matches, Expect::Match, &mut problems);
-    run_examples(&policy, &raw.not_match, Expect::NoMatch, &mut problems);
-    if problems.found.is_empty() {
-        Ok(policy)
-    } else {
-        Err(problems.found)
-    }
-}
-
-fn read_name(name: String, problems: &mut Problems<'_>) -> String {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
-        problems.add(
-            "policy-name",
-            "`name` must have 1 to 64 lower-case letters, digits and hyphens",
-        );
-    }
-    name
+        let judged = |example: &RawExample| judge_example(&policy, example);
+        run_examples(raw.matches.iter().map(judged), Expect::Match, problems);
+        run_examples(raw.not_match.iter().map(judged), Expect::NoMatch, problems);
+        policy
+    })
 }
 
 fn read_roots(
@@ -279,34 +238,6 @@ fn read_token(raw: RawToken, problems: &mut Problems<'_>) -> TokenRule {
         issuers: raw.issuers,
         jwks: raw.jwks,
         debug_status: raw.debug_status,
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expect {
-    Match,
-    NoMatch,
-}
-
-fn run_examples(
-    policy: &GpuPolicy,
-    examples: &[RawExample],
-    expect: Expect,
-    problems: &mut Problems<'_>,
-) {
-    for (index, example) in examples.iter().enumerate() {
-        let judged = judge_example(policy, example);
-        let holds = judged.iter().all(|accepted| *accepted);
-        let (key, as_wanted) = match expect {
-            Expect::Match => ("match", holds),
-            Expect::NoMatch => ("not_match", !holds),
-        };
-        if judged.is_empty() {
-            problems.add("policy-example", format!("[[{key}]] {index} says nothing"));
-        } else if !as_wanted {
-            let words = format!("[[{key}]] {index} does not hold under this policy");
-            problems.add("policy-example", words);
-        }
     }
 }
 
