@@ -1,13 +1,12 @@
 //! Any file is read as both policies without a panic, and a refusal always names a problem.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 
 const SMALLEST: &str =
     "version = 1\nlevels = [\"low\", \"high\"]\ndefault = \"low\"\nunreadable = \"high\"\n";
 
-fuzz_target!(|text: &str| {
+libfuzzer_sys::fuzz_target!(|text: &str| {
     if let Err(problems) = ClassificationPolicy::parse(text, "classification.toml") {
         assert!(!problems.is_empty());
     }

@@ -4,7 +4,6 @@
 
 use std::sync::LazyLock;
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_canonical::Timestamp;
 use proofroom_classify::{ClassificationPolicy, Classifier, Context, Origin, Segment, redact};
 
@@ -15,7 +14,7 @@ static CLASSIFIER: LazyLock<Classifier> = LazyLock::new(|| {
     Classifier::new(&policy.expect("the default policy loads"))
 });
 
-fuzz_target!(|text: &str| {
+libfuzzer_sys::fuzz_target!(|text: &str| {
     let context = Context {
         repository: "acme/web",
         now: Timestamp::from_unix_seconds(0),

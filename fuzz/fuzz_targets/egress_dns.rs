@@ -1,10 +1,9 @@
 //! Questions to the room's resolver: every answer is an answer to what was asked, and short.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_egress::dns::{Known, MAX_MESSAGE, Question, Unanswerable};
 
-fuzz_target!(|bytes: &[u8]| {
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     match Question::parse(bytes, MAX_MESSAGE) {
         Ok(question) => {
             assert!(bytes.len() <= MAX_MESSAGE && question.name().is_ascii());

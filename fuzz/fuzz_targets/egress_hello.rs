@@ -2,10 +2,9 @@
 //! an answer.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_egress::{Hello, HostName, client_hello};
 
-fuzz_target!(|bytes: &[u8]| {
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let whole = client_hello(bytes);
     if let Ok(Hello::To(name)) = &whole {
         assert_eq!(HostName::parse(name.as_str()).as_ref(), Ok(name));

@@ -1,11 +1,10 @@
 //! Egress policies: whatever is accepted has rules with hosts and ports, and its digest is the text's.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_canonical::Digest;
 use proofroom_egress::EgressPolicy;
 
-fuzz_target!(|text: &str| {
+libfuzzer_sys::fuzz_target!(|text: &str| {
     if let Ok(policy) = EgressPolicy::parse(text) {
         assert_eq!(policy.digest(), Digest::of(text));
         for rule in policy.rules() {

@@ -9,8 +9,18 @@ use proofroom_layer::reader::{DirectoryLinks, Limits, Tree, read_layout};
 
 const KINDS: [&str; 4] = ["tar", "tar+gzip", "tar+zstd", "other"];
 
-libfuzzer_sys::fuzz_target!(|parts: (u8, Vec<u8>, Vec<u8>, Vec<u8>)| {
-    let (kind, index, manifest, layer) = parts;
+/// The layer's kind, the index, the manifest and the layer: a byte, two lengths, the parts.
+fn parts(bytes: &[u8]) -> Option<(u8, [&[u8]; 3])> {
+    let (&[kind, a, b, c, d], rest) = bytes.split_first_chunk()?;
+    let (index, rest) = rest.split_at_checked(u16::from_be_bytes([a, b]).into())?;
+    let (manifest, layer) = rest.split_at_checked(u16::from_be_bytes([c, d]).into())?;
+    Some((kind, [index, manifest, layer]))
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Some((kind, [index, manifest, layer])) = parts(bytes) else {
+        return;
+    };
     let dir = tempfile::tempdir().expect("a directory");
     let blobs = dir.path().join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("a directory");
@@ -34,16 +44,16 @@ libfuzzer_sys::fuzz_target!(|parts: (u8, Vec<u8>, Vec<u8>, Vec<u8>)| {
         let mut tree = Tree::new(files.path(), limits, DirectoryLinks::Replace).expect("a tree");
         let _ = read_layout(dir.path()).and_then(|image| image.extract(&mut tree, &mut |_| {}));
     };
-    write("index.json", &index);
+    write("index.json", index);
     extract();
     let named = |manifest: &str| format!(r#"{{"schemaVersion":2,"manifests":[{manifest}]}}"#);
     write(
         "index.json",
-        named(&blob("manifest.v1+json", &manifest)).as_bytes(),
+        named(&blob("manifest.v1+json", manifest)).as_bytes(),
     );
     extract();
     let kind = KINDS[usize::from(kind) % KINDS.len()];
-    let layer = blob(&format!("layer.v1.{kind}"), &layer);
+    let layer = blob(&format!("layer.v1.{kind}"), layer);
     let manifest = format!(r#"{{"schemaVersion":2,"layers":[{layer}]}}"#);
     write(
         "index.json",

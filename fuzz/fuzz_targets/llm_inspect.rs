@@ -2,10 +2,9 @@
 //! as the same request with another model.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_llm::{Api, inspect, with_model};
 
-fuzz_target!(|body: &[u8]| {
+libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     for api in Api::ALL {
         let Ok(facts) = inspect(api, body) else {
             continue;

@@ -1,7 +1,6 @@
 //! Any bytes as a model's answer: never a panic, and how the bytes are cut makes no difference.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_llm::{Api, Framing, Metered, ResponseMeter, client::read_answer};
 
 fn meter<'a>(api: Api, framing: Framing, pieces: impl Iterator<Item = &'a [u8]>) -> Metered {
@@ -12,7 +11,7 @@ fn meter<'a>(api: Api, framing: Framing, pieces: impl Iterator<Item = &'a [u8]>)
     meter.finish()
 }
 
-fuzz_target!(|input: (u8, &[u8])| {
+libfuzzer_sys::fuzz_target!(|input: (u8, &[u8])| {
     let (size, body) = input;
     for api in Api::ALL {
         for framing in [Framing::EventStream, Framing::Json] {

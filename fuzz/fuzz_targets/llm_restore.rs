@@ -2,7 +2,6 @@
 //! difference to what comes back in all, and what has no placeholder comes back byte for byte.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_canonical::Sensitive;
 use proofroom_llm::{Api, Framing, Placeholder, Restorer, replace_values};
 
@@ -15,7 +14,11 @@ fn placeholders() -> Vec<Placeholder> {
     }]
 }
 
-fn restore<'a>(api: Api, framing: Framing, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, u64) {
+fn restore<'a>(
+    api: Api,
+    framing: Framing,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<u8>, u64) {
     let mut restorer = Restorer::new(api, framing, placeholders());
     let mut out = Vec::new();
     for piece in pieces {
@@ -25,7 +28,7 @@ fn restore<'a>(api: Api, framing: Framing, pieces: impl Iterator<Item = &'a [u8]
     (out, restorer.restored())
 }
 
-fuzz_target!(|input: (u8, &[u8])| {
+libfuzzer_sys::fuzz_target!(|input: (u8, &[u8])| {
     let (size, body) = input;
     for api in [Api::ChatCompletions, Api::Messages] {
         for framing in [Framing::EventStream, Framing::Json] {

@@ -2,7 +2,6 @@
 //! makes no difference.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_llm::{
     Api,
     translate::{StreamTranslator, Translation, UsageEvent},
@@ -14,10 +13,13 @@ fn said<'a>(mut translator: StreamTranslator, pieces: impl Iterator<Item = &'a [
     pieces.all(|piece| translator.push(piece).is_ok()) && translator.finish().is_ok()
 }
 
-fuzz_target!(|input: (u8, &[u8])| {
+libfuzzer_sys::fuzz_target!(|input: (u8, &[u8])| {
     let (size, bytes) = input;
     for client in Api::ALL {
-        for translation in Api::ALL.into_iter().filter_map(|api| Translation::between(client, api)) {
+        for translation in Api::ALL
+            .into_iter()
+            .filter_map(|api| Translation::between(client, api))
+        {
             drop(translation.request(bytes, "m"));
             drop(translation.answer(bytes));
             drop(translation.error(500, bytes));

@@ -12,6 +12,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(files) = archive::read(bytes) {
         assert_eq!(archive::write(&files).unwrap(), bytes);
     }
-    let report = verify_bundle(bytes, &Anchors::from_bundle(), Timestamp::from_unix_seconds(0));
+    let report = verify_bundle(
+        bytes,
+        &Anchors::from_bundle(),
+        Timestamp::from_unix_seconds(0),
+    );
     assert!(!report.not_proven.is_empty());
 });

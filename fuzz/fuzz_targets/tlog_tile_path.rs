@@ -1,10 +1,9 @@
 //! Tile paths and entry bundles: whatever is accepted is written back byte for byte.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use proofroom_tlog::{EntryBundle, TilePath, TileWidth};
 
-fuzz_target!(|bytes: &[u8]| {
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let text = std::str::from_utf8(bytes).ok();
     if let Some(path) = text.and_then(|text| text.parse::<TilePath>().ok()) {
         assert_eq!(path.to_string().as_bytes(), bytes);

@@ -13,7 +13,7 @@ mod coverage;
 mod dsse;
 mod gpu;
 mod receipt;
-mod room;
+pub(crate) mod room;
 mod snp;
 mod upstream;
 

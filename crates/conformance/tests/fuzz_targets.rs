@@ -15,23 +15,77 @@ extern crate self as libfuzzer_sys;
 
 use std::collections::BTreeMap;
 
+use proofroom_attester::tpm2::AkPublic;
+use proofroom_canonical::Nonce;
 use proofroom_conformance::seeds;
+use proofroom_egress::{
+    EgressPolicy, client_hello,
+    dns::{MAX_MESSAGE, Question},
+};
 use proofroom_evidence::{
     EventLog, EvidenceDocument, Quote, RoomDocument, TpmKey, TpmQuote, TpmSignature,
     gpu::{DetachedEat, DeviceReport, EvidenceList, Rim},
     snp::{SnpReport, VekFacts},
 };
-use proofroom_record::{chain::parse_event, dsse::Envelope};
+use proofroom_layer::LayerDescriptor;
+use proofroom_llm::{Api, inspect};
+use proofroom_measure::{BootLog, Firmware, ImageList, Kernel, Tdvf};
+use proofroom_provider::{Format, platforms_of};
+use proofroom_record::{
+    bundle::archive,
+    chain::parse_event,
+    dsse::Envelope,
+    gateway::GatewayEvidence,
+    room_api::{parse_orders, parse_report},
+};
 use proofroom_tlog::LogProof;
+use proofroom_verifier::ReferenceManifest;
 
-/// What cargo-fuzz makes the entry of a program, as a function.
+/// What cargo-fuzz makes the entry of a program, as a function: of bytes, of text, or of a byte and bytes.
 macro_rules! fuzz_target {
     (|$bytes:ident: &[u8]| $body:block) => {
         pub(crate) fn run($bytes: &[u8]) $body
     };
+    (|$text:ident: &str| $body:block) => {
+        pub(crate) fn run(bytes: &[u8]) {
+            let $text = crate::text(bytes);
+            $body
+        }
+    };
+    (|$input:ident: (u8, &[u8])| $body:block) => {
+        pub(crate) fn run(bytes: &[u8]) {
+            let Some((first, rest)) = bytes.split_first() else {
+                return;
+            };
+            let $input = (*first, rest);
+            $body
+        }
+    };
 }
 pub(crate) use fuzz_target;
 
+/// What the fuzzer takes as a text: the bytes up to the first that cannot be one.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes)
+        .unwrap_or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap())
+}
+
+#[path = "../../../fuzz/fuzz_targets/appraise_report.rs"]
+mod appraise_report;
+#[path = "../../../fuzz/fuzz_targets/attester_tpm2.rs"]
+mod attester_tpm2;
+#[path = "../../../fuzz/fuzz_targets/classify_policy.rs"]
+mod classify_policy;
+#[path = "../../../fuzz/fuzz_targets/classify_text.rs"]
+mod classify_text;
+#[path = "../../../fuzz/fuzz_targets/egress_dns.rs"]
+mod egress_dns;
+#[path = "../../../fuzz/fuzz_targets/egress_hello.rs"]
+mod egress_hello;
+#[path = "../../../fuzz/fuzz_targets/egress_policy.rs"]
+mod egress_policy;
+#[path = "../../../fuzz/fuzz_targets/egress_target.rs"]
+mod egress_target;
 #[path = "../../../fuzz/fuzz_targets/evidence_document.rs"]
 mod evidence_document;
 #[path = "../../../fuzz/fuzz_targets/evidence_event_log.rs"]
@@ -52,22 +106,62 @@ mod evidence_room;
 mod evidence_snp;
 #[path = "../../../fuzz/fuzz_targets/evidence_tpm.rs"]
 mod evidence_tpm;
+#[path = "../../../fuzz/fuzz_targets/layer_archive.rs"]
+mod layer_archive;
+#[path = "../../../fuzz/fuzz_targets/layer_descriptor.rs"]
+mod layer_descriptor;
+#[path = "../../../fuzz/fuzz_targets/layer_image.rs"]
+mod layer_image;
+#[path = "../../../fuzz/fuzz_targets/llm_inspect.rs"]
+mod llm_inspect;
+#[path = "../../../fuzz/fuzz_targets/llm_meter.rs"]
+mod llm_meter;
+#[path = "../../../fuzz/fuzz_targets/llm_restore.rs"]
+mod llm_restore;
+#[path = "../../../fuzz/fuzz_targets/llm_translate.rs"]
+mod llm_translate;
+#[path = "../../../fuzz/fuzz_targets/measure_firmware.rs"]
+mod measure_firmware;
+#[path = "../../../fuzz/fuzz_targets/measure_inputs.rs"]
+mod measure_inputs;
+#[path = "../../../fuzz/fuzz_targets/measure_kernel.rs"]
+mod measure_kernel;
+#[path = "../../../fuzz/fuzz_targets/provider_report.rs"]
+mod provider_report;
+#[path = "../../../fuzz/fuzz_targets/record_attest.rs"]
+mod record_attest;
+#[path = "../../../fuzz/fuzz_targets/record_bundle.rs"]
+mod record_bundle;
 #[path = "../../../fuzz/fuzz_targets/record_envelope.rs"]
 mod record_envelope;
 #[path = "../../../fuzz/fuzz_targets/record_event.rs"]
 mod record_event;
+#[path = "../../../fuzz/fuzz_targets/record_gateway.rs"]
+mod record_gateway;
+#[path = "../../../fuzz/fuzz_targets/record_orders.rs"]
+mod record_orders;
 #[path = "../../../fuzz/fuzz_targets/tlog_checkpoint.rs"]
 mod tlog_checkpoint;
 #[path = "../../../fuzz/fuzz_targets/tlog_note.rs"]
 mod tlog_note;
 #[path = "../../../fuzz/fuzz_targets/tlog_proof.rs"]
 mod tlog_proof;
+#[path = "../../../fuzz/fuzz_targets/tlog_tile_path.rs"]
+mod tlog_tile_path;
 #[path = "../../../fuzz/fuzz_targets/verifier_gpu.rs"]
 mod verifier_gpu;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 16] = [
+const TARGETS: [(&str, Target); 40] = [
+    ("appraise_report", appraise_report::run),
+    ("attester_tpm2", attester_tpm2::run),
+    ("classify_policy", classify_policy::run),
+    ("classify_text", classify_text::run),
+    ("egress_dns", egress_dns::run),
+    ("egress_hello", egress_hello::run),
+    ("egress_policy", egress_policy::run),
+    ("egress_target", egress_target::run),
     ("evidence_document", evidence_document::run),
     ("evidence_event_log", evidence_event_log::run),
     ("evidence_gpu_list", evidence_gpu_list::run),
@@ -78,17 +172,35 @@ const TARGETS: [(&str, Target); 16] = [
     ("evidence_room", evidence_room::run),
     ("evidence_snp", evidence_snp::run),
     ("evidence_tpm", evidence_tpm::run),
+    ("layer_archive", layer_archive::run),
+    ("layer_descriptor", layer_descriptor::run),
+    ("layer_image", layer_image::run),
+    ("llm_inspect", llm_inspect::run),
+    ("llm_meter", llm_meter::run),
+    ("llm_restore", llm_restore::run),
+    ("llm_translate", llm_translate::run),
+    ("measure_firmware", measure_firmware::run),
+    ("measure_inputs", measure_inputs::run),
+    ("measure_kernel", measure_kernel::run),
+    ("provider_report", provider_report::run),
+    ("record_attest", record_attest::run),
+    ("record_bundle", record_bundle::run),
     ("record_envelope", record_envelope::run),
     ("record_event", record_event::run),
+    ("record_gateway", record_gateway::run),
+    ("record_orders", record_orders::run),
     ("tlog_checkpoint", tlog_checkpoint::run),
     ("tlog_note", tlog_note::run),
     ("tlog_proof", tlog_proof::run),
+    ("tlog_tile_path", tlog_tile_path::run),
     ("verifier_gpu", verifier_gpu::run),
 ];
 
-/// The most inputs that a seed is cut into and changed into: what a debug build does in seconds.
-const MOST_CUTS: usize = 400;
-const CHANGES: usize = 400;
+/// How many bytes a target is given as cuts, and again as changes, and the least and the most of each that
+/// a seed is cut or changed into: what a debug build does in seconds.
+const BYTES: usize = 1_500_000;
+const FEWEST: usize = 40;
+const MOST: usize = 400;
 
 #[test]
 fn every_seed_whole_cut_and_changed_is_read_without_panic() {
@@ -101,7 +213,10 @@ fn every_seed_whole_cut_and_changed_is_read_without_panic() {
     );
     std::thread::scope(|scope| {
         for ((_, target), (_, seeds)) in TARGETS.iter().zip(&seeds) {
-            scope.spawn(move || seeds.iter().for_each(|seed| exercise(*target, seed)));
+            scope.spawn(move || {
+                let count = (BYTES / seeds.concat().len()).clamp(FEWEST, MOST);
+                seeds.iter().for_each(|seed| exercise(*target, seed, count));
+            });
         }
     });
 }
@@ -112,6 +227,10 @@ fn seeds_are_evidence_that_is_read() {
     let all = |name: &str, read: &dyn Fn(&[u8]) -> bool| {
         assert!(seeds[name].iter().all(|seed| read(seed)), "{name}");
     };
+    all("egress_hello", &|seed| client_hello(seed).is_ok());
+    all("egress_policy", &|seed| {
+        std::str::from_utf8(seed).is_ok_and(|text| EgressPolicy::parse(text).is_ok())
+    });
     all("evidence_document", &|seed| {
         EvidenceDocument::parse(seed).is_ok()
     });
@@ -127,8 +246,30 @@ fn seeds_are_evidence_that_is_read() {
         DetachedEat::parse(seed).is_ok()
     });
     all("evidence_quote", &|seed| Quote::parse(seed).is_ok());
+    all("layer_descriptor", &|seed| {
+        LayerDescriptor::parse(seed).is_ok()
+    });
+    all("llm_inspect", &|seed| {
+        Api::ALL.into_iter().any(|api| inspect(api, seed).is_ok())
+    });
+    all("measure_firmware", &|seed| {
+        Firmware::parse(seed).is_ok() && Tdvf::parse(seed).is_ok()
+    });
+    all("measure_kernel", &|seed| Kernel::parse(seed).is_ok());
+    all("provider_report", &|seed| {
+        [Format::NearAi, Format::Dstack]
+            .into_iter()
+            .any(|format| platforms_of(seed, format).is_ok())
+    });
+    all("record_bundle", &|seed| archive::read(seed).is_ok());
     all("record_envelope", &|seed| Envelope::parse(seed).is_ok());
+    all("record_gateway", &|seed| {
+        GatewayEvidence::read(seed, Nonce::from_random([7; 32]), None).is_ok()
+    });
     all("tlog_proof", &|seed| LogProof::parse(seed).is_ok());
+    all("egress_dns", &|seed| {
+        Question::parse(seed, MAX_MESSAGE).is_ok()
+    });
     assert!(RoomDocument::parse(&seeds["evidence_room"][1]).is_ok());
     assert!(SnpReport::parse(&seeds["evidence_snp"][0]).is_ok());
     assert!(VekFacts::parse(&seeds["evidence_snp"][1]).is_ok());
@@ -136,17 +277,23 @@ fn seeds_are_evidence_that_is_read() {
     assert!(TpmQuote::parse(&seeds["evidence_tpm"][1]).is_ok());
     assert!(TpmSignature::parse(&seeds["evidence_tpm"][2]).is_ok());
     assert!(parse_event(1, &seeds["record_event"][0]).is_ok());
+    assert!(parse_orders(&seeds["record_orders"][0]).is_ok());
+    assert!(parse_report(&seeds["record_orders"][1]).is_ok());
+    assert!(BootLog::parse(&seeds["measure_inputs"][0]).is_ok());
+    assert!(ImageList::parse(&seeds["measure_inputs"][1]).is_ok());
+    assert!(ReferenceManifest::parse(&seeds["measure_inputs"][3]).is_ok());
+    assert!(AkPublic::from_tpmt_public(&seeds["attester_tpm2"][0]).is_ok());
 }
 
-fn exercise(target: Target, seed: &[u8]) {
+fn exercise(target: Target, seed: &[u8], count: usize) {
     assert!(!seed.is_empty());
     target(seed);
-    let step = seed.len().div_ceil(MOST_CUTS);
+    let step = seed.len().div_ceil(count);
     for end in (0..seed.len()).step_by(step) {
         target(&seed[..end]);
     }
     let mut random = Random(seed.len() as u64);
-    for _ in 0..CHANGES {
+    for _ in 0..count {
         target(&changed(seed, &mut random));
     }
 }

@@ -15,8 +15,6 @@ mod linux;
 mod log;
 mod pe;
 mod raw;
-#[cfg(test)]
-mod synthetic;
 mod tdvf;
 mod volume;
 

@@ -5,19 +5,15 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     reason = "a test, with its helpers outside of the test function"
 )]
-
-#[path = "../src/synthetic.rs"]
-#[expect(dead_code, reason = "not every part is used here")]
-mod synthetic;
 
 use std::path::{Path, PathBuf};
 
 use proofroom_measure::{
     AcpiTables, Boot, Firmware, Kernel, KernelInputs, Machine, PageOrder, TdBoot,
 };
+use proofroom_testkit::image as synthetic;
 use proofroom_verifier::reference::{Hash384, fold_rtmrs};
 use serde_json::Value;
 

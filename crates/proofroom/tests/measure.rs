@@ -3,12 +3,8 @@
 
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     reason = "a test, with its helpers outside of the test functions"
 )]
-
-#[path = "../../measure/src/synthetic.rs"]
-mod synthetic;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +18,7 @@ use p256::{
     pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding},
 };
 use proofroom_canonical::Timestamp;
+use proofroom_testkit::image as synthetic;
 use proofroom_verifier::{
     ROOM_VM, ReferenceManifest, RoomAppraisalPolicy,
     reference::{Hash256, ReferenceEvent, TdxReference},

@@ -8,6 +8,7 @@ pub mod cassette;
 mod der;
 pub mod event_log;
 pub mod gpu;
+pub mod image;
 pub mod provider;
 pub mod simulated_guest;
 pub mod snp;

@@ -201,7 +201,7 @@ fn boot(register_of: impl Fn(u32) -> u32) -> Vec<BootEvent> {
     BOOT.into_iter().map(event).collect()
 }
 
-fn manifest() -> ReferenceManifest {
+pub(crate) fn manifest() -> ReferenceManifest {
     let event = |(pcr, data): (u32, &str)| ReferenceEvent {
         pcr,
         rtmr: rtmr_of(pcr),

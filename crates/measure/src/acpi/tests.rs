@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use proofroom_testkit::image::{acpi, acpi_of_td, loader};
+
 use super::{AcpiTables, MAX_ACPI_BYTES};
-use crate::synthetic::{acpi, acpi_of_td, loader};
 
 type Captured = BTreeMap<String, Vec<u8>>;
 

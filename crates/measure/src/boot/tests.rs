@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proofroom_testkit::image as synthetic;
 use proofroom_verifier::reference::{Hash384, PREDICTED_PCRS};
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
 use super::{Boot, KernelInputs, Machine, TdBoot, TpmBoot};
-use crate::{AcpiTables, Firmware, Kernel, MeasureError, PageOrder, synthetic};
+use crate::{AcpiTables, Firmware, Kernel, MeasureError, PageOrder};
 
 #[derive(Clone)]
 struct Inputs {

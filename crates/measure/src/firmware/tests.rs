@@ -1,9 +1,9 @@
 //! Firmware taken apart, and what is refused.
 
+use proofroom_testkit::image::{firmware, firmware_of, section};
 use proofroom_verifier::reference::Hash256;
 
 use super::Firmware;
-use crate::synthetic::{firmware, firmware_of, section};
 
 #[test]
 fn version_volumes_and_menu_come_from_the_file() {

@@ -1,11 +1,9 @@
 //! The setup header as QEMU fills it in.
 
+use proofroom_testkit::image::{kernel, put};
+
 use super::{Kernel, MAX_KERNEL_BYTES};
-use crate::{
-    boot::Machine,
-    raw,
-    synthetic::{kernel, put},
-};
+use crate::{boot::Machine, raw};
 
 fn machine(mib: u32) -> Machine {
     Machine::new(mib, "9.2.1").expect("good")

@@ -1,9 +1,9 @@
 //! Authenticode: what is hashed, what is left out, what is refused.
 
+use proofroom_testkit::image::{KERNEL_SECURITY_ENTRY, kernel, put};
 use proofroom_verifier::reference::Hash256;
 
 use super::authenticode;
-use crate::synthetic::{KERNEL_SECURITY_ENTRY, kernel, put};
 
 const KERNEL_CHECKSUM: usize = 0x380 + 24 + 64;
 const KERNEL_TEXT: usize = 0x600;

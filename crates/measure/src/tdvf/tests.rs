@@ -1,13 +1,11 @@
 //! TDX metadata, MRTD and the hand-off block.
 
+use proofroom_testkit::image::{firmware, put};
 use proofroom_verifier::reference::Hash384;
 use sha2::{Digest as _, Sha384};
 
 use super::{PageOrder, Tdvf};
-use crate::{
-    boot::Machine,
-    synthetic::{firmware, put},
-};
+use crate::boot::Machine;
 
 #[test]
 fn mrtd_is_the_hash_of_the_records_that_the_tdx_module_hashes() {

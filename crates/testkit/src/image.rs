@@ -1,14 +1,17 @@
-//! A synthetic image for the tests: the smallest kernel, firmware and ACPI capture that have every
+//! A synthetic image for tests: the smallest kernel, firmware and ACPI capture that have every
 //! part which is measured, each made from its format's description and not from a real file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write as _};
+
+use crate::tee::written;
 
 /// Where the entry that names the certificates of [`kernel`] lies.
-pub(crate) const KERNEL_SECURITY_ENTRY: usize = 0x380 + 24 + 112 + 32;
+pub const KERNEL_SECURITY_ENTRY: usize = 0x380 + 24 + 112 + 32;
 
 /// A bzImage of protocol 2.15 that is a PE32+ image: headers to 0x600, two sections, a tail and
 /// eight bytes of certificates.
-pub(crate) fn kernel() -> Vec<u8> {
+#[must_use]
+pub fn kernel() -> Vec<u8> {
     let mut k = vec![0; 0x600];
     put(&mut k, 0x202, b"HdrS");
     put(&mut k, 0x206, &0x20fu16.to_le_bytes());
@@ -45,12 +48,14 @@ pub(crate) fn kernel() -> Vec<u8> {
 }
 
 /// An initrd of 5000 bytes.
-pub(crate) fn initrd() -> Vec<u8> {
+#[must_use]
+pub fn initrd() -> Vec<u8> {
     vec![0x55; 5000]
 }
 
 /// The captured files of a machine with a TPM.
-pub(crate) fn acpi() -> BTreeMap<String, Vec<u8>> {
+#[must_use]
+pub fn acpi() -> BTreeMap<String, Vec<u8>> {
     let files = ["etc/acpi/rsdp", "etc/tpm/log", "etc/acpi/tables"];
     BTreeMap::from([
         ("table-loader".to_owned(), loader(&files)),
@@ -61,7 +66,8 @@ pub(crate) fn acpi() -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The captured files of a machine without one.
-pub(crate) fn acpi_of_td() -> BTreeMap<String, Vec<u8>> {
+#[must_use]
+pub fn acpi_of_td() -> BTreeMap<String, Vec<u8>> {
     BTreeMap::from([
         (
             "table-loader".to_owned(),
@@ -73,7 +79,8 @@ pub(crate) fn acpi_of_td() -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A loader script that allocates `files`, with a checksum command after each and one left empty.
-pub(crate) fn loader(files: &[&str]) -> Vec<u8> {
+#[must_use]
+pub fn loader(files: &[&str]) -> Vec<u8> {
     let mut script = Vec::new();
     for file in files {
         for command in [1u32, 3] {
@@ -89,7 +96,8 @@ pub(crate) fn loader(files: &[&str]) -> Vec<u8> {
 
 /// A firmware file: configuration volume, volume with the compressed PEI and DXE volumes, reset
 /// code with the TDX metadata and the table of GUIDs.
-pub(crate) fn firmware() -> Vec<u8> {
+#[must_use]
+pub fn firmware() -> Vec<u8> {
     let mut inner = section(0x17, &pei());
     pad(&mut inner, 4);
     inner.extend(section(0x17, &dxe()));
@@ -97,7 +105,8 @@ pub(crate) fn firmware() -> Vec<u8> {
 }
 
 /// The same with other contents of the compressed section.
-pub(crate) fn firmware_of(inner: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn firmware_of(inner: &[u8]) -> Vec<u8> {
     let mut guided = vec![
         0x98, 0x58, 0x4e, 0xee, 0x14, 0x39, 0x59, 0x42, 0x9d, 0x6e, 0xdc, 0x7b, 0xd7, 0x94, 0x03,
         0xcf,
@@ -109,7 +118,7 @@ pub(crate) fn firmware_of(inner: &[u8]) -> Vec<u8> {
     flash.resize(4096, 0xff);
     let mut main = volume(None, &[file([7; 16], 0x0b, &section(0x02, &guided))]);
     main.resize(main.len().next_multiple_of(4096), 0xff);
-    let length = u64::try_from(main.len()).expect("small");
+    let length = written(u64::try_from(main.len()));
     put(&mut main, 32, &length.to_le_bytes());
     flash.extend(main);
     flash.extend(reset_code(flash.len()));
@@ -162,7 +171,7 @@ fn reset_code(before: usize) -> Vec<u8> {
     metadata.extend(208u32.to_le_bytes());
     metadata.extend(1u32.to_le_bytes());
     metadata.extend(6u32.to_le_bytes());
-    let at = u32::try_from(before).expect("small");
+    let at = written(u32::try_from(before));
     for (offset, size, address, memory, kind, attributes) in [
         (at, 4096u32, 0xffff_f000u64, 4096u64, 0u32, 1u32),
         (0, 4096, 0xffc0_0000, 4096, 1, 0),
@@ -210,7 +219,7 @@ fn volume(name: Option<[u8; 16]>, files: &[Vec<u8>]) -> Vec<u8> {
     }
     pad(&mut bytes, 8);
     bytes.extend([0xff; 24]);
-    let length = u64::try_from(bytes.len()).expect("small");
+    let length = written(u64::try_from(bytes.len()));
     put(&mut bytes, 32, &length.to_le_bytes());
     bytes
 }
@@ -224,7 +233,9 @@ fn file(name: [u8; 16], kind: u8, contents: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn section(kind: u8, contents: &[u8]) -> Vec<u8> {
+/// A section of a firmware file: its size, its kind, its contents.
+#[must_use]
+pub fn section(kind: u8, contents: &[u8]) -> Vec<u8> {
     let mut bytes = size24(contents.len() + 4).to_vec();
     bytes.push(kind);
     bytes.extend(contents);
@@ -232,25 +243,35 @@ pub(crate) fn section(kind: u8, contents: &[u8]) -> Vec<u8> {
 }
 
 fn size24(size: usize) -> [u8; 3] {
-    let [a, b, c, d] = u32::try_from(size).expect("small").to_le_bytes();
+    let [a, b, c, d] = written(u32::try_from(size)).to_le_bytes();
     assert_eq!(d, 0);
     [a, b, c]
 }
 
 fn lzma(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
     let options = lzma_rust2::LzmaOptions::with_preset(0);
-    let size = u64::try_from(bytes.len()).expect("small");
-    let mut writer =
-        lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, Some(size)).expect("options");
-    writer.write_all(bytes).expect("memory");
-    writer.finish().expect("memory")
+    let size = written(u64::try_from(bytes.len()));
+    let mut writer = written(lzma_rust2::LzmaWriter::new_use_header(
+        Vec::new(),
+        &options,
+        Some(size),
+    ));
+    written(writer.write_all(bytes));
+    written(writer.finish())
 }
 
 fn pad(bytes: &mut Vec<u8>, to: usize) {
     bytes.resize(bytes.len().next_multiple_of(to), 0xff);
 }
 
-pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+/// Puts `value` at byte `at`, over what is there.
+///
+/// # Panics
+/// Where `bytes` ends before.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a test double: its caller knows how long the bytes are"
+)]
+pub fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }

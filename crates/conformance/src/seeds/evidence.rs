@@ -1,0 +1,151 @@
+//! Seeds of the targets that read evidence, made by the simulated platforms.
+
+use proofroom_canonical::{Digest, Nonce};
+use proofroom_evidence::{
+    Moment, RoomDocument, RoomEndorsements, RoomEvidence, RuntimeEvent,
+    snp::{SigningKey as ChipKey, SnpProduct},
+};
+use proofroom_testkit::{
+    gpu::{RimPlan, SimulatedGpus},
+    provider::SimulatedProvider,
+    snp::SimulatedAmd,
+    td::{boot_log, simulated_boot},
+    tee::{QuoteLayout, SimulatedTd, SimulatedTee, written},
+    tpm::SimulatedTpm,
+};
+
+use super::{NOW, SEED, Seeds};
+
+pub(super) fn seeds() -> Vec<Seeds> {
+    let [list, report, rim, token] = gpus();
+    let all = [vec![document(), list.clone()], quotes(), room(), snp()];
+    vec![
+        ("appraise_report", all.concat()),
+        ("attester_tpm2", answers()),
+        ("evidence_document", vec![document()]),
+        ("evidence_event_log", vec![boot_log(&simulated_boot())]),
+        ("evidence_gpu_list", vec![list.clone()]),
+        ("evidence_gpu_report", vec![report]),
+        ("evidence_gpu_rim", vec![rim]),
+        ("evidence_gpu_token", vec![token]),
+        ("evidence_quote", quotes()),
+        ("evidence_room", room()),
+        ("evidence_snp", snp()),
+        ("evidence_tpm", tpm()),
+        ("provider_report", providers()),
+        ("verifier_gpu", vec![list]),
+    ]
+}
+
+fn document() -> Vec<u8> {
+    let nonce = Nonce::from_random(SEED);
+    SimulatedTee::demo().evidence_document(nonce, Digest::of("spki"), "glm-5", NOW)
+}
+
+fn quotes() -> Vec<Vec<u8>> {
+    [QuoteLayout::V4, QuoteLayout::V5Td10, QuoteLayout::V5Td15]
+        .into_iter()
+        .map(|layout| {
+            let td = SimulatedTd {
+                layout,
+                ..SimulatedTd::default()
+            };
+            SimulatedTee::demo().quote(&td, [7; 64])
+        })
+        .collect()
+}
+
+fn booted() -> (SimulatedTpm, RoomEvidence) {
+    let mut tpm = SimulatedTpm::boot(SEED, simulated_boot());
+    tpm.measure(written(RuntimeEvent::new("boot-config", "{}")));
+    let evidence = tpm.evidence(Moment::Start, "{}");
+    (tpm, evidence)
+}
+
+fn tpm() -> Vec<Vec<u8>> {
+    let (tpm, evidence) = booted();
+    vec![tpm.public(), evidence.quote, evidence.signature]
+}
+
+fn room() -> Vec<Vec<u8>> {
+    let text = written(booted().1.to_text());
+    let endorsements = RoomEndorsements::Tpm2 {
+        ak_certificate: "certificate".to_owned(),
+    };
+    let document = written(RoomDocument::write(&text, &endorsements));
+    vec![text.into_bytes(), document]
+}
+
+fn snp() -> Vec<Vec<u8>> {
+    let amd = SimulatedAmd::from_seed(SEED);
+    let plan = amd.plan(SnpProduct::Milan, 2, ChipKey::Vcek, NOW);
+    let made = amd.make(&plan);
+    vec![made.report, made.leaf]
+}
+
+/// A list, a report, a reference manifest and a token.
+fn gpus() -> [Vec<u8>; 4] {
+    let gpus = SimulatedGpus::demo();
+    let plan = gpus.plan(1, Nonce::from_random(SEED));
+    let plans = std::slice::from_ref(&plan);
+    let token = gpus.token_plan(plans, NOW.unix_seconds());
+    [
+        gpus.list(plans),
+        gpus.report(&plan),
+        gpus.rim(&RimPlan::driver()),
+        gpus.token(&token),
+    ]
+}
+
+fn providers() -> Vec<Vec<u8>> {
+    let provider = SimulatedProvider::demo();
+    let (nonce, key) = (Nonce::from_random(SEED), Digest::of("spki"));
+    [
+        provider.plan(nonce, key, NOW),
+        provider.dstack_plan(nonce, key, NOW),
+    ]
+    .map(|plan| provider.report(&plan))
+    .to_vec()
+}
+
+/// A key, and what a TPM answers where it is asked for one, for its banks and for a register (TPM 2.0
+/// Library, part 3: `TPM2_CreatePrimary`, `TPM2_GetCapability`, `TPM2_PCR_Read`).
+fn answers() -> Vec<Vec<u8>> {
+    let public = booted().0.public();
+    let sized = |bytes: &[u8]| {
+        let length = written(u16::try_from(bytes.len())).to_be_bytes();
+        [&length[..], bytes].concat()
+    };
+    let key = [
+        sized(&public),
+        sized(&[1; 55]),
+        sized(&[2; 32]),
+        vec![0x80, 0x21, 0x40, 0, 0, 0x0b],
+        sized(&[3; 32]),
+        sized(&[4; 34]),
+    ]
+    .concat();
+    let size = written(u32::try_from(key.len())).to_be_bytes();
+    let created = [&[0x80, 0, 0, 1][..], &size, &key, &[0, 0, 1, 0, 0]].concat();
+    let selection = [0, 0, 0, 1, 0, 0x0c, 3, 0, 0x80, 0];
+    let banks = [&[0, 0, 0, 0, 5][..], &selection].concat();
+    let register = [
+        &[0, 0, 0, 1][..],
+        &selection,
+        &[0, 0, 0, 1],
+        &sized(&[5; 48]),
+    ]
+    .concat();
+    vec![
+        public,
+        answer(0x8002, &created),
+        answer(0x8001, &banks),
+        answer(0x8001, &register),
+    ]
+}
+
+/// An answer without an error: tag, size, code, body.
+fn answer(tag: u16, body: &[u8]) -> Vec<u8> {
+    let size = written(u32::try_from(body.len() + 10)).to_be_bytes();
+    [&tag.to_be_bytes()[..], &size, &[0; 4], body].concat()
+}
