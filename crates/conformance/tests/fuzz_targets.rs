@@ -38,6 +38,7 @@ use proofroom_record::{
     gateway::GatewayEvidence,
     room_api::{parse_orders, parse_report},
 };
+use proofroom_serving::{ReceiptText, ServingReport, ServingStatement, SignedReceipt};
 use proofroom_tlog::LogProof;
 use proofroom_verifier::ReferenceManifest;
 
@@ -140,6 +141,8 @@ mod record_event;
 mod record_gateway;
 #[path = "../../../fuzz/fuzz_targets/record_orders.rs"]
 mod record_orders;
+#[path = "../../../fuzz/fuzz_targets/serving.rs"]
+mod serving;
 #[path = "../../../fuzz/fuzz_targets/tlog_checkpoint.rs"]
 mod tlog_checkpoint;
 #[path = "../../../fuzz/fuzz_targets/tlog_note.rs"]
@@ -153,7 +156,7 @@ mod verifier_gpu;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 40] = [
+const TARGETS: [(&str, Target); 41] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
     ("classify_policy", classify_policy::run),
@@ -189,6 +192,7 @@ const TARGETS: [(&str, Target); 40] = [
     ("record_event", record_event::run),
     ("record_gateway", record_gateway::run),
     ("record_orders", record_orders::run),
+    ("serving", serving::run),
     ("tlog_checkpoint", tlog_checkpoint::run),
     ("tlog_note", tlog_note::run),
     ("tlog_proof", tlog_proof::run),
@@ -257,7 +261,7 @@ fn seeds_are_evidence_that_is_read() {
     });
     all("measure_kernel", &|seed| Kernel::parse(seed).is_ok());
     all("provider_report", &|seed| {
-        [Format::NearAi, Format::Dstack]
+        [Format::NearAi, Format::Dstack, Format::ProofroomEnclave]
             .into_iter()
             .any(|format| platforms_of(seed, format).is_ok())
     });
@@ -283,6 +287,15 @@ fn seeds_are_evidence_that_is_read() {
     assert!(ImageList::parse(&seeds["measure_inputs"][1]).is_ok());
     assert!(ReferenceManifest::parse(&seeds["measure_inputs"][3]).is_ok());
     assert!(AkPublic::from_tpmt_public(&seeds["attester_tpm2"][0]).is_ok());
+}
+
+#[test]
+fn seeds_of_an_enclave_are_what_it_serves() {
+    let seeds: BTreeMap<_, _> = seeds::all().into_iter().collect();
+    assert!(ServingReport::parse(&seeds["serving"][0]).is_ok());
+    assert!(ServingStatement::parse(&seeds["serving"][1]).is_ok());
+    assert!(SignedReceipt::parse(&seeds["serving"][2]).is_ok());
+    assert!(ReceiptText::parse(&seeds["serving"][3]).is_ok());
 }
 
 fn exercise(target: Target, seed: &[u8], count: usize) {

@@ -3,6 +3,7 @@
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{Quote, REPORT_DATA_BYTES};
+use proofroom_serving::ServingReport;
 use proofroom_verifier::{
     Assurance, CheckName, Freshness, Outcome, QuoteAppraisal, QuoteExpectation, Verdict,
     VerifiedQuote, appraise_quote,
@@ -13,13 +14,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     CheckOutcome, Component, ProviderCheck, ProviderCheckName as Name, ProviderDocument,
-    ProviderPolicy, SigningKey, VerifiedProvider,
+    ProviderPolicy, ReportError, SigningKey, VerifiedProvider,
     check::UNPROVED,
-    policy::ServiceRule,
+    policy::{Rules, ServiceRule},
     report::{Attestation, Report},
     service,
     verified::Machine,
 };
+
+mod enclave;
 
 /// How the evidence was got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,35 +109,21 @@ pub fn appraise_provider(
         now,
         checks: Vec::new(),
     };
-    let machines = match read(document, policy) {
-        Ok((document, report)) => {
-            work.set(Component::Provider, Name::Report, CheckOutcome::Pass);
-            Some(work.judge(&document, &report))
-        }
-        Err(outcome) => {
-            work.set(Component::Provider, Name::Report, outcome);
-            None
-        }
+    let read = ProviderDocument::parse(document).map_err(malformed);
+    let machines = read.and_then(|document| work.read(&document));
+    let (outcome, machines) = match machines {
+        Ok(machines) => (CheckOutcome::Pass, Some(machines)),
+        Err(outcome) => (outcome, None),
     };
+    work.set(Component::Provider, Name::Report, outcome);
     work.finish(Digest::of(document), machines)
 }
 
-fn read(
-    document: &[u8],
-    policy: &ProviderPolicy,
-) -> Result<(ProviderDocument, Report), CheckOutcome> {
-    let malformed = |error: crate::ReportError| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        let words = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-        CheckOutcome::fail("report-malformed", words)
-    };
-    let document = ProviderDocument::parse(document).map_err(malformed)?;
-    if document.provider() != policy.format() {
-        let words = "the document is of another provider's format than the policy";
-        return Err(CheckOutcome::fail("report-format", words));
-    }
-    let report = Report::parse(document.report().as_bytes(), policy.format()).map_err(malformed)?;
-    Ok((document, report))
+fn malformed(error: impl Into<ReportError>) -> CheckOutcome {
+    let error = error.into();
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    let words = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    CheckOutcome::fail("report-malformed", words)
 }
 
 /// What the checks left standing.
@@ -163,10 +152,34 @@ impl Work<'_> {
         });
     }
 
-    fn judge(&mut self, document: &ProviderDocument, report: &Report) -> Machines {
-        let rule = self.policy.machine();
+    /// Reads the report in the policy's format, and judges all that is in it.
+    fn read(&mut self, document: &ProviderDocument) -> Result<Machines, CheckOutcome> {
+        let format = self.policy.format();
+        if document.provider() != format {
+            let words = "the document is of another provider's format than the policy";
+            return Err(CheckOutcome::fail("report-format", words));
+        }
+        let bytes = document.report().as_bytes();
+        match self.policy.rules() {
+            Rules::Machines { gateway, machine } => {
+                let report = Report::parse(bytes, format).map_err(malformed)?;
+                Ok(self.judge(document, &report, (gateway.as_ref(), machine)))
+            }
+            Rules::Serving(rule) => {
+                let report = ServingReport::parse(bytes).map_err(malformed)?;
+                Ok(self.judge_enclave(document, &report, rule))
+            }
+        }
+    }
+
+    fn judge(
+        &mut self,
+        document: &ProviderDocument,
+        report: &Report,
+        (of_gateway, rule): (Option<&ServiceRule>, &ServiceRule),
+    ) -> Machines {
         let mut machines = Vec::new();
-        if let (Some(gateway), Some(rule)) = (&report.gateway, self.policy.gateway()) {
+        if let (Some(gateway), Some(rule)) = (&report.gateway, of_gateway) {
             let judged = self.machine(document, gateway, rule, Component::Gateway);
             machines.push((Component::Gateway, judged));
         }
@@ -184,14 +197,13 @@ impl Work<'_> {
             .and_then(|end| end.tls_spki)
             .filter(|_| tls == CheckOutcome::Pass);
         self.set(Component::Provider, Name::TlsKey, tls);
-        let mut found = Machines {
-            gateway: None,
-            models: Vec::new(),
-            whole: true,
-            tls_spki,
-        };
+        let mut found = Machines::none(tls_spki);
         for (component, judged) in machines {
-            found.take(component, judged, &mut self.checks);
+            let names = match component {
+                Component::Model(_) => Name::MODEL,
+                Component::Gateway | Component::Provider => Name::GATEWAY,
+            };
+            found.take((component, names), judged, &mut self.checks);
         }
         found
     }
@@ -282,6 +294,7 @@ impl Work<'_> {
             key: Some(attestation.key),
             quote: appraised.into_verified().ok(),
             gpus: None,
+            until: None,
         };
         let measured = service::check(attestation, rule, quote.claims());
         let measured = measured
@@ -289,7 +302,7 @@ impl Work<'_> {
             .map(|(name, outcome)| (name, outcome.resting_on(&quoted)));
         judged.made.extend(measured);
         if let Component::Model(_) = component {
-            let (outcome, gpus) = self.gpus(attestation, nonce);
+            let (outcome, gpus) = self.gpus(attestation.gpus.as_deref(), nonce);
             judged.made.push((Name::Gpu, outcome.resting_on(&quoted)));
             judged.gpus = gpus;
         }
@@ -312,12 +325,8 @@ impl Work<'_> {
         }
     }
 
-    fn gpus(
-        &self,
-        attestation: &Attestation,
-        nonce: [u8; 32],
-    ) -> (CheckOutcome, Option<VerifiedGpus>) {
-        let Some(payload) = &attestation.gpus else {
+    fn gpus(&self, payload: Option<&str>, nonce: [u8; 32]) -> (CheckOutcome, Option<VerifiedGpus>) {
+        let Some(payload) = payload else {
             let words = "the machine shows no evidence of its GPUs";
             return (CheckOutcome::not_evaluated("gpu-not-supplied", words), None);
         };
@@ -421,6 +430,7 @@ struct Judged {
     key: Option<SigningKey>,
     quote: Option<VerifiedQuote>,
     gpus: Option<VerifiedGpus>,
+    until: Option<Timestamp>,
 }
 
 impl Judged {
@@ -430,6 +440,7 @@ impl Judged {
             key: None,
             quote: None,
             gpus: None,
+            until: None,
         }
     }
 
@@ -444,12 +455,23 @@ impl Judged {
 }
 
 impl Machines {
+    /// No machine yet behind the end of the connection, whose key is bound where there is one.
+    const fn none(tls_spki: Option<Digest>) -> Self {
+        Self {
+            gateway: None,
+            models: Vec::new(),
+            whole: true,
+            tls_spki,
+        }
+    }
+
     /// Takes over what a machine showed, and answers every one of its checks.
-    fn take(&mut self, component: Component, judged: Judged, checks: &mut Vec<ProviderCheck>) {
-        let names = match component {
-            Component::Model(_) => Name::MODEL,
-            Component::Gateway | Component::Provider => Name::GATEWAY,
-        };
+    fn take(
+        &mut self,
+        (component, names): (Component, &[Name]),
+        judged: Judged,
+        checks: &mut Vec<ProviderCheck>,
+    ) {
         checks.extend(names.iter().map(|name| ProviderCheck {
             component,
             name: *name,
@@ -463,6 +485,7 @@ impl Machines {
             key,
             quote,
             gpus: judged.gpus,
+            until: judged.until,
         };
         match component {
             Component::Model(_) => self.models.push(machine),
@@ -519,7 +542,8 @@ fn prove(
     let machines = found.gateway.iter().chain(&found.models);
     let ends = machines.flat_map(|machine| {
         let gpus = machine.gpus.as_ref().map(VerifiedGpus::expires);
-        [Some(machine.quote.expires()), gpus].into_iter().flatten()
+        let all = [Some(machine.quote.expires()), gpus, machine.until];
+        all.into_iter().flatten()
     });
     Some(VerifiedProvider {
         format: policy.format(),

@@ -29,7 +29,7 @@ impl fmt::Display for Component {
 }
 
 /// A check. Every appraisal answers those of [`ProviderCheckName::PROVIDER`] once, and for each machine
-/// those of [`ProviderCheckName::GATEWAY`] or [`ProviderCheckName::MODEL`].
+/// those of [`ProviderCheckName::GATEWAY`], [`ProviderCheckName::MODEL`] or [`ProviderCheckName::ENCLAVE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderCheckName {
     /// The document and the report in it are of the known formats.
@@ -55,6 +55,14 @@ pub enum ProviderCheckName {
     OsImage,
     /// The keys of the application come from a service that the policy allows.
     KeyProvider,
+    /// The enclave's statement can be read, and is what the quote's report data binds.
+    Statement,
+    /// The enclave still stands by its statement.
+    StatementExpiry,
+    /// The weights that the enclave read are ones that the policy allows.
+    Weights,
+    /// The image that the enclave names for the model's server is one that the policy allows.
+    Image,
     /// The machine's GPUs are accepted under the policy for devices, for the same challenge.
     Gpu,
 }
@@ -86,6 +94,17 @@ impl ProviderCheckName {
         Self::Gpu,
     ];
 
+    /// The checks on `proofroom-enclave`.
+    pub const ENCLAVE: &'static [Self] = &[
+        Self::Quote,
+        Self::Statement,
+        Self::Nonce,
+        Self::StatementExpiry,
+        Self::Weights,
+        Self::Image,
+        Self::Gpu,
+    ];
+
     /// The stable spelling in JSON, policies and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -101,6 +120,10 @@ impl ProviderCheckName {
             Self::AppId => "app-id",
             Self::OsImage => "os-image",
             Self::KeyProvider => "key-provider",
+            Self::Statement => "statement",
+            Self::StatementExpiry => "statement-expiry",
+            Self::Weights => "weights",
+            Self::Image => "image",
             Self::Gpu => "gpu",
         }
     }

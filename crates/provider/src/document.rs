@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use proofroom_canonical::json;
 use proofroom_evidence::{Collateral, Fmspc, Quote};
+use proofroom_serving::ServingReport;
 use serde::{Deserialize, Serialize};
 
 use crate::{Format, MAX_REPORT_BYTES, ReportError, report::Report};
@@ -95,10 +96,17 @@ impl ProviderDocument {
 /// # Errors
 /// [`ReportError`] for bytes that are no report.
 pub fn platforms_of(report: &[u8], format: Format) -> Result<Vec<Fmspc>, ReportError> {
-    let report = Report::parse(report, format)?;
+    let quotes = match format {
+        Format::ProofroomEnclave => vec![ServingReport::parse(report)?.quote],
+        Format::NearAi | Format::Dstack => {
+            let report = Report::parse(report, format)?;
+            let quotes = report.attestations().map(|one| one.quote.clone());
+            quotes.collect()
+        }
+    };
     let mut platforms = Vec::new();
-    for attestation in report.attestations() {
-        let facts = Quote::parse(&attestation.quote).and_then(|quote| quote.pck_facts());
+    for quote in quotes {
+        let facts = Quote::parse(&quote).and_then(|quote| quote.pck_facts());
         if let Ok(facts) = facts
             && !platforms.contains(&facts.fmspc)
         {

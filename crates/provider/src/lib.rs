@@ -1,8 +1,8 @@
-//! Model providers that attest in a format of their own: what they serve as evidence, a policy for
-//! it, its appraisal, and the receipts with which they sign single answers. Pure: nothing is fetched,
+//! Model providers that attest in a format of their own, and our own `proofroom-enclave`: what they serve as
+//! evidence, a policy for it, its appraisal, and the receipts with which they sign single answers. Pure: nothing is fetched,
 //! clock and nonce are arguments. Quotes and devices are judged by the verifier and by nobody else; a
 //! [`VerifiedProvider`] holds its proofs and cannot be made without them. Rules:
-//! `docs/spec/upstreams.md`.
+//! `docs/spec/upstreams.md` and `docs/spec/enclave.md`.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod policy;
 mod receipt;
 mod report;
 mod service;
+mod serving_receipt;
 mod verified;
 
 pub use appraise::{Exchange, ProviderAppraisal, appraise_provider};
@@ -23,7 +24,11 @@ pub use document::{
     platforms_of,
 };
 pub use log::{DstackEvent, DstackLog, LogError};
-pub use policy::{Format, PRODUCTION_NEAR_AI, ProviderPolicy, ProviderPolicyProblem, ReceiptRule};
+pub use policy::{
+    Format, PRODUCTION_ENCLAVE, PRODUCTION_NEAR_AI, ProviderPolicy, ProviderPolicyProblem,
+    ReceiptRule,
+};
 pub use receipt::{MAX_RECEIPT_BYTES, ReceiptError, VerifiedReceipt, verify_receipt};
 pub use report::{MAX_REPORT_BYTES, ReportError, SigningKey};
+pub use serving_receipt::{ServedRun, verify_serving_receipt};
 pub use verified::VerifiedProvider;

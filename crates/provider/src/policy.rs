@@ -1,4 +1,4 @@
-//! What a provider must show: which deployments, applications, images and key services its machines
+//! What a provider must show: which deployments, applications, images, key services or weights its machines
 //! may have, and which policies judge their quotes and devices. A policy that leaves one open cannot
 //! be built.
 
@@ -13,6 +13,10 @@ mod raw;
 /// The policy for NEAR AI on genuine hardware, as shipped: an example that accepts nobody until what it
 /// pins is replaced. Names `production-upstream.toml` and `production-gpu.toml`.
 pub const PRODUCTION_NEAR_AI: &str = include_str!("../policies/production-near-ai.toml");
+
+/// The policy for `proofroom-enclave` on genuine hardware, as shipped: an example that accepts nobody until what
+/// it pins is replaced. Names the same two.
+pub const PRODUCTION_ENCLAVE: &str = include_str!("../policies/production-enclave.toml");
 
 /// The most bytes of a policy file that are read.
 const MAX_POLICY_BYTES: usize = 64 * 1024;
@@ -42,6 +46,8 @@ pub enum Format {
     NearAi,
     /// One machine of dstack, as Phala's models serve it, and NEAR AI's at their own addresses.
     Dstack,
+    /// `proofroom-enclave` before a model's server (`docs/spec/enclave.md`).
+    ProofroomEnclave,
 }
 
 impl Format {
@@ -51,6 +57,7 @@ impl Format {
         match self {
             Self::NearAi => "near-ai",
             Self::Dstack => "dstack",
+            Self::ProofroomEnclave => "proofroom-enclave",
         }
     }
 }
@@ -75,6 +82,25 @@ pub(crate) struct ServiceRule {
     pub(crate) later_events: Vec<String>,
 }
 
+/// What `proofroom-enclave` may serve.
+#[derive(Clone, Debug)]
+pub(crate) struct ServingRule {
+    pub(crate) weights: Vec<Digest>,
+    pub(crate) images: Vec<Digest>,
+}
+
+/// What machines are judged by, according to their format.
+#[derive(Clone, Debug)]
+pub(crate) enum Rules {
+    /// Of the lineage of dstack.
+    Machines {
+        gateway: Option<ServiceRule>,
+        machine: ServiceRule,
+    },
+    /// Of `proofroom-enclave`.
+    Serving(ServingRule),
+}
+
 /// A policy that pins everything it must. See `docs/spec/upstreams.md` for the file's format.
 #[derive(Clone, Debug)]
 pub struct ProviderPolicy {
@@ -86,8 +112,7 @@ pub struct ProviderPolicy {
     tolerated: Vec<ProviderCheckName>,
     quote: AppraisalPolicy,
     gpu: Option<GpuPolicy>,
-    gateway: Option<ServiceRule>,
-    machine: ServiceRule,
+    rules: Rules,
 }
 
 impl ProviderPolicy {
@@ -156,11 +181,7 @@ impl ProviderPolicy {
         self.gpu.as_ref()
     }
 
-    pub(crate) const fn gateway(&self) -> Option<&ServiceRule> {
-        self.gateway.as_ref()
-    }
-
-    pub(crate) const fn machine(&self) -> &ServiceRule {
-        &self.machine
+    pub(crate) const fn rules(&self) -> &Rules {
+        &self.rules
     }
 }

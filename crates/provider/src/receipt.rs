@@ -23,6 +23,20 @@ pub enum ReceiptError {
     /// Not strict JSON with the members that are used.
     #[error("receipt refused")]
     Malformed(#[source] JsonError),
+    /// Not a receipt of `proofroom-enclave`.
+    #[error("receipt refused")]
+    Serving(#[source] proofroom_serving::ServingError),
+    /// It answers another challenge: it was made for another run.
+    #[error("the receipt was made for another run")]
+    Replayed,
+    /// Less of the answer arrived than was signed.
+    #[error("the receipt is about {signed} bytes of answer, of which {arrived} arrived")]
+    Truncated {
+        /// Bytes that were signed.
+        signed: u64,
+        /// Bytes that arrived.
+        arrived: u64,
+    },
     /// The signed text has no form that is known.
     #[error("the text that the receipt signs has no known form")]
     Text,
@@ -48,7 +62,9 @@ impl ReceiptError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "receipt-malformed",
+            Self::Malformed(_) | Self::Serving(_) => "receipt-malformed",
+            Self::Replayed => "receipt-replayed",
+            Self::Truncated { .. } => "receipt-response-truncated",
             Self::Text => "receipt-text",
             Self::RequestDiffers => "receipt-request-differs",
             Self::ResponseDiffers => "receipt-response-differs",
@@ -70,10 +86,10 @@ struct Raw {
 /// A receipt that verified: this key signed this request and this answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedReceipt {
-    signer: Component,
-    key: SigningKey,
-    text: String,
-    signature: String,
+    pub(crate) signer: Component,
+    pub(crate) key: SigningKey,
+    pub(crate) text: String,
+    pub(crate) signature: String,
 }
 
 impl VerifiedReceipt {
@@ -214,8 +230,13 @@ fn verify_ed25519(raw: &Raw, signature: &[u8]) -> Option<SigningKey> {
         .strip_prefix("0x")
         .unwrap_or(&raw.signing_address);
     hex::decode_to_slice(address, &mut bytes).ok()?;
-    let key = Ed25519Key::from_bytes(&bytes).ok()?;
-    let signature = Ed25519Signature::from_slice(signature).ok()?;
-    key.verify_strict(raw.text.as_bytes(), &signature).ok()?;
-    Some(SigningKey::Ed25519(bytes))
+    is_signed(&raw.text, &bytes, signature).then_some(SigningKey::Ed25519(bytes))
+}
+
+/// Whether `signature` is the Ed25519 key's over `text`, by the strict rules.
+pub(crate) fn is_signed(text: &str, key: &[u8; 32], signature: &[u8]) -> bool {
+    let key = Ed25519Key::from_bytes(key);
+    let signature = Ed25519Signature::from_slice(signature);
+    matches!((key, signature), (Ok(key), Ok(signature))
+        if key.verify_strict(text.as_bytes(), &signature).is_ok())
 }

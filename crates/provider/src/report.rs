@@ -25,6 +25,9 @@ pub enum ReportError {
     /// Not strict JSON with the members that are used.
     #[error("provider's report refused")]
     Document(#[source] JsonError),
+    /// Not a report of `proofroom-enclave`.
+    #[error(transparent)]
+    Serving(#[from] proofroom_serving::ServingError),
     /// A member cannot be used.
     #[error("member `{member}` of the provider's report {problem}")]
     Member {
@@ -164,6 +167,7 @@ impl Report {
                 gateway: None,
                 models: vec![read(strict(bytes)?)?],
             }),
+            Format::ProofroomEnclave => Err(member("format", "is the enclave's own")),
         }
     }
 

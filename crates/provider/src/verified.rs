@@ -12,6 +12,8 @@ pub(crate) struct Machine {
     pub(crate) key: SigningKey,
     pub(crate) quote: VerifiedQuote,
     pub(crate) gpus: Option<VerifiedGpus>,
+    /// Until when it stands by what it said, where it says so.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// A provider whose evidence was accepted: for this model, until this time.
@@ -82,7 +84,7 @@ impl VerifiedProvider {
         machines.map(|machine| machine.quote.quote())
     }
 
-    /// Until when this holds, exclusive: the earliest end of any quote's and any device's.
+    /// Until when this holds, exclusive: the earliest end of any quote's, any device's and any statement's.
     #[must_use]
     pub const fn expires(&self) -> Timestamp {
         self.expires

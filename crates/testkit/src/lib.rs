@@ -6,6 +6,7 @@
 pub mod azure;
 pub mod cassette;
 mod der;
+pub mod enclave;
 pub mod event_log;
 pub mod gpu;
 pub mod image;

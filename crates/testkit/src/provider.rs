@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use key::ProviderKey;
 pub use log::{PlannedEvent, event, replay};
+pub(crate) use policies::quote_policy;
 pub use policies::{GPU_POLICY, QUOTE_POLICY, policies, policy};
 
 use crate::{

@@ -6,6 +6,7 @@ use proofroom_evidence::{
     snp::{SigningKey as ChipKey, SnpProduct},
 };
 use proofroom_testkit::{
+    enclave,
     gpu::{RimPlan, SimulatedGpus},
     provider::SimulatedProvider,
     snp::SimulatedAmd,
@@ -33,6 +34,7 @@ pub(super) fn seeds() -> Vec<Seeds> {
         ("evidence_snp", snp()),
         ("evidence_tpm", tpm()),
         ("provider_report", providers()),
+        ("serving", serving()),
         ("verifier_gpu", vec![list]),
     ]
 }
@@ -100,12 +102,26 @@ fn gpus() -> [Vec<u8>; 4] {
 fn providers() -> Vec<Vec<u8>> {
     let provider = SimulatedProvider::demo();
     let (nonce, key) = (Nonce::from_random(SEED), Digest::of("spki"));
-    [
-        provider.plan(nonce, key, NOW),
-        provider.dstack_plan(nonce, key, NOW),
+    vec![
+        provider.report(&provider.plan(nonce, key, NOW)),
+        provider.report(&provider.dstack_plan(nonce, key, NOW)),
+        enclave::report(&enclave::plan(nonce, key, NOW)),
     ]
-    .map(|plan| provider.report(&plan))
-    .to_vec()
+}
+
+/// A report of an enclave, its statement, a receipt, and what that signs.
+fn serving() -> Vec<Vec<u8>> {
+    let nonce = Nonce::from_random(SEED);
+    let mut plan = enclave::plan(nonce, Digest::of("spki"), NOW);
+    plan.gpus.clear();
+    let text = enclave::receipt_text(nonce, Digest::of("request"), b"answer");
+    let receipt = enclave::receipt(&enclave::receipt_key(), &text);
+    vec![
+        enclave::report(&plan),
+        written(plan.statement.to_bytes()),
+        written(receipt.to_bytes()),
+        receipt.text.into_bytes(),
+    ]
 }
 
 /// A key, and what a TPM answers where it is asked for one, for its banks and for a register (TPM 2.0

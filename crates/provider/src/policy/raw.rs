@@ -6,7 +6,8 @@ use proofroom_verifier::{AppraisalPolicy, Assurance, PolicyProblem, gpu::GpuPoli
 use serde::Deserialize;
 
 use super::{
-    Format, MAX_POLICY_BYTES, ProviderPolicy, ProviderPolicyProblem, ReceiptRule, ServiceRule,
+    Format, MAX_POLICY_BYTES, ProviderPolicy, ProviderPolicyProblem, ReceiptRule, Rules,
+    ServiceRule, ServingRule,
 };
 use crate::check::ProviderCheckName;
 
@@ -22,7 +23,8 @@ struct RawPolicy {
     #[serde(default)]
     tolerate: Vec<RawTolerance>,
     gateway: Option<RawService>,
-    machine: RawService,
+    machine: Option<RawService>,
+    serving: Option<RawServing>,
 }
 
 /// A check that need not be made, and why somebody decided that.
@@ -51,6 +53,13 @@ struct RawService {
     key_providers: Vec<String>,
     #[serde(default)]
     later_events: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawServing {
+    weights: Vec<Digest>,
+    images: Vec<Digest>,
 }
 
 /// What is wrong with a file, collected.
@@ -82,7 +91,7 @@ pub(super) fn parse(
         problems.add("policy-too-large", "the file is too large");
         return Err(problems.found);
     }
-    let raw: RawPolicy = match toml::from_str(text) {
+    let mut raw: RawPolicy = match toml::from_str(text) {
         Ok(raw) => raw,
         Err(error) => {
             problems.add("policy-syntax", error.to_string().trim_end());
@@ -90,7 +99,7 @@ pub(super) fn parse(
         }
     };
     check_words(&raw, &mut problems);
-    check_services(&raw, &mut problems);
+    let rules = read_rules(&mut raw, &mut problems);
     let quote = load(
         &raw.quote_policy,
         AppraisalPolicy::parse,
@@ -102,9 +111,11 @@ pub(super) fn parse(
         .as_ref()
         .and_then(|name| load(name, GpuPolicy::parse, sibling, &mut problems));
     check_assurance(&raw.name, quote.as_ref(), gpu.as_ref(), &mut problems);
-    match quote.filter(|_| problems.found.is_empty()) {
-        Some(quote) => Ok(join(raw, Digest::of(text), quote, gpu)),
-        None => Err(problems.found),
+    match (quote, rules) {
+        (Some(quote), Some(rules)) if problems.found.is_empty() => {
+            Ok(join(raw, Digest::of(text), rules, (quote, gpu)))
+        }
+        _ => Err(problems.found),
     }
 }
 
@@ -128,8 +139,8 @@ fn check_assurance(
 fn join(
     raw: RawPolicy,
     own: Digest,
-    quote: AppraisalPolicy,
-    gpu: Option<GpuPolicy>,
+    rules: Rules,
+    (quote, gpu): (AppraisalPolicy, Option<GpuPolicy>),
 ) -> ProviderPolicy {
     let of_gpu = gpu
         .as_ref()
@@ -145,8 +156,7 @@ fn join(
         receipts: raw.receipts,
         quote,
         gpu,
-        gateway: raw.gateway.map(rule_of),
-        machine: rule_of(raw.machine),
+        rules,
     }
 }
 
@@ -210,15 +220,52 @@ fn check_words(raw: &RawPolicy, problems: &mut Problems<'_>) {
     }
 }
 
-fn check_services(raw: &RawPolicy, problems: &mut Problems<'_>) {
+/// What the format's tables say: a table of another format, or one that leaves something open, is a problem.
+fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules> {
     if raw.gateway.is_some() != (raw.format == Format::NearAi) {
         let words = "format `near-ai` has a `[gateway]`, and no other format has one";
         problems.add("policy-gateway", words);
     }
-    for (table, service) in [
-        ("gateway", raw.gateway.as_ref()),
-        ("machine", Some(&raw.machine)),
-    ] {
+    let tables = (raw.gateway.take(), raw.machine.take(), raw.serving.take());
+    match (raw.format, tables) {
+        (Format::ProofroomEnclave, (_, None, Some(serving))) => {
+            check_serving(raw.receipts, &serving, problems);
+            Some(Rules::Serving(ServingRule {
+                weights: serving.weights,
+                images: serving.images,
+            }))
+        }
+        (Format::NearAi | Format::Dstack, (gateway, Some(machine), None)) => {
+            let tables = [("gateway", gateway.as_ref()), ("machine", Some(&machine))];
+            check_services(tables, problems);
+            Some(Rules::Machines {
+                gateway: gateway.map(rule_of),
+                machine: rule_of(machine),
+            })
+        }
+        _ => {
+            let words = "format `proofroom-enclave` has a `[serving]`, every other a `[machine]`";
+            problems.add("policy-tables", words);
+            None
+        }
+    }
+}
+
+fn check_serving(receipts: ReceiptRule, serving: &RawServing, problems: &mut Problems<'_>) {
+    for (key, values) in [("weights", &serving.weights), ("images", &serving.images)] {
+        if values.is_empty() {
+            let words = format!("`serving.{key}` must list at least one digest");
+            problems.add("policy-unpinned", words);
+        }
+    }
+    if receipts != ReceiptRule::Required {
+        let words = "format `proofroom-enclave` signs every answer: `receipts` must be `required`";
+        problems.add("policy-receipts", words);
+    }
+}
+
+fn check_services(tables: [(&str, Option<&RawService>); 2], problems: &mut Problems<'_>) {
+    for (table, service) in tables {
         let Some(service) = service else { continue };
         for (key, values) in [
             ("app_ids", &service.app_ids),

@@ -11,6 +11,8 @@ mod accepted;
 #[cfg(test)]
 mod defects;
 #[cfg(test)]
+mod enclave;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod receipts;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proofroom_canonical::Nonce;
-use proofroom_evidence::gpu::DeviceReport;
+use proofroom_evidence::{Measurement, gpu::DeviceReport};
 use sha2::{Digest as _, Sha256};
 
 use super::{KEY_PROVIDER, MODEL, OS_IMAGE, app_id, log};
@@ -51,10 +51,15 @@ fn machine(table: &str, name: &str) -> String {
 }
 
 fn quote() -> String {
-    let td = SimulatedTd::default();
     let [rtmr0, rtmr1, rtmr2, _] = log::replay(&log::boot(app_id("model"), ""));
+    quote_policy("simulated-provider-quote", [rtmr0, rtmr1, rtmr2])
+}
+
+/// The policy of that name for quotes of a default TD whose boot added up to these registers.
+pub(crate) fn quote_policy(name: &str, [rtmr0, rtmr1, rtmr2]: [Measurement; 3]) -> String {
+    let td = SimulatedTd::default();
     format!(
-        "name = \"simulated-provider-quote\"\npurpose = \"simulated\"\nroots = [\"{}\"]\nmodels = [\"*\"]\n\n\
+        "name = \"{name}\"\npurpose = \"simulated\"\nroots = [\"{}\"]\nmodels = [\"*\"]\n\n\
          [freshness]\nnonce = \"required\"\nmax_age_seconds = 600\nmax_keyset_seconds = 600\n\n\
          [tcb]\naccept = [\"UpToDate\"]\nmin_evaluation_data_number = 20\nrefuse_advisories = []\n\n\
          [attributes]\nallow = [\"SEPT_VE_DISABLE\"]\n\n\

@@ -1,0 +1,173 @@
+//! The serving statement: which keys an enclave holds, which model it serves, from which weights and which
+//! server image, and what its GPUs showed. Its SHA-512 is the quote's report data, so one quote vouches for all.
+
+use proofroom_canonical::{Digest, Hex, Nonce, Timestamp, json};
+use serde::{Deserialize, Serialize};
+
+use crate::{ServingError, is_model, is_spelling};
+
+/// What a statement's `purpose` must be. A quote over another protocol's text binds nothing here, and this text
+/// binds nothing there.
+pub const STATEMENT_PURPOSE: &str = "proofroom.serving-statement.v1";
+/// The most bytes of a statement that are read.
+pub const MAX_STATEMENT_BYTES: usize = 4 * 1024;
+
+const WHAT: &str = "statement";
+
+/// What an enclave says about itself. A claim until a verified quote binds its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServingStatement {
+    /// Always [`STATEMENT_PURPOSE`].
+    pub purpose: String,
+    /// The nonce that the relying party sent.
+    pub nonce: Nonce,
+    /// SHA-256 of the DER `SubjectPublicKeyInfo` of the enclave's TLS certificate.
+    pub tls_spki_sha256: Digest,
+    /// The Ed25519 key that signs receipts.
+    pub receipt_key: Hex<32>,
+    /// The model that is served, as clients ask for it.
+    pub model: String,
+    /// SHA-256 of the manifest of the weights' files, each of which the enclave read whole.
+    pub weights: Digest,
+    /// SHA-256 of the image that the model's server runs from, as the enclave's configuration says.
+    pub image: Digest,
+    /// SHA-256 of the evidence of the machine's GPUs that is in the same report; `None` where there is none.
+    pub gpu_evidence: Option<Digest>,
+    /// Until when the enclave stands by this statement.
+    pub not_after: Timestamp,
+}
+
+impl ServingStatement {
+    /// Reads a statement from its exact bytes.
+    ///
+    /// # Errors
+    /// [`ServingError`] for anything but the one spelling that [`ServingStatement::to_bytes`] gives.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ServingError> {
+        let statement: Self = json::parse(bytes, MAX_STATEMENT_BYTES)
+            .map_err(|source| ServingError::Malformed { what: WHAT, source })?;
+        if statement.purpose != STATEMENT_PURPOSE {
+            return Err(ServingError::purpose(WHAT, &statement.purpose));
+        }
+        if !is_model(&statement.model) {
+            return Err(ServingError::Member {
+                what: WHAT,
+                member: "model",
+                problem: "must have 1 to 256 bytes and no control characters",
+            });
+        }
+        if !is_spelling(&statement, bytes) {
+            return Err(ServingError::NotCanonical(WHAT));
+        }
+        Ok(statement)
+    }
+
+    /// The statement's one spelling: compact JSON, members in the order of the fields.
+    ///
+    /// # Errors
+    /// `serving-malformed`, which no statement of this type causes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
+        json::to_bytes(self).map_err(|source| ServingError::Malformed { what: WHAT, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proofroom_canonical::{Digest, Hex, Nonce, Timestamp};
+    use proofroom_evidence::KeysetStatement;
+
+    use super::{STATEMENT_PURPOSE, ServingStatement};
+
+    fn statement() -> ServingStatement {
+        ServingStatement {
+            purpose: STATEMENT_PURPOSE.to_owned(),
+            nonce: Nonce::from_random([7; 32]),
+            tls_spki_sha256: Digest::of("spki"),
+            receipt_key: Hex::from_bytes([9; 32]),
+            model: "glm-5".to_owned(),
+            weights: Digest::of("weights"),
+            image: Digest::of("image"),
+            gpu_evidence: None,
+            not_after: Timestamp::from_unix_seconds(1_800_000_000),
+        }
+    }
+
+    fn text() -> String {
+        String::from_utf8(statement().to_bytes().unwrap()).unwrap()
+    }
+
+    fn refusal(text: &str) -> &'static str {
+        ServingStatement::parse(text.as_bytes()).unwrap_err().code()
+    }
+
+    #[test]
+    fn a_statement_survives_its_bytes() {
+        assert_eq!(
+            ServingStatement::parse(text().as_bytes()).unwrap(),
+            statement()
+        );
+        let with_gpus = ServingStatement {
+            gpu_evidence: Some(Digest::of("gpus")),
+            ..statement()
+        };
+        let bytes = with_gpus.to_bytes().unwrap();
+        assert_eq!(ServingStatement::parse(&bytes).unwrap(), with_gpus);
+    }
+
+    #[test]
+    fn its_text_is_as_the_specification_prints_it() {
+        let expected = format!(
+            "{{\"purpose\":\"proofroom.serving-statement.v1\",\"nonce\":\"{}\",\"tls_spki_sha256\":\"{}\",\
+             \"receipt_key\":\"{}\",\"model\":\"glm-5\",\"weights\":\"{}\",\"image\":\"{}\",\
+             \"gpu_evidence\":null,\"not_after\":\"2027-01-15T08:00:00.000Z\"}}",
+            "07".repeat(32),
+            Digest::of("spki"),
+            "09".repeat(32),
+            Digest::of("weights"),
+            Digest::of("image"),
+        );
+        assert_eq!(text(), expected);
+    }
+
+    #[test]
+    fn only_the_one_spelling_is_accepted() {
+        let text = text();
+        for (from, to, code) in [
+            (",", ", ", "serving-not-canonical"),
+            ("glm-5", "\\u0067lm-5", "serving-not-canonical"),
+            ("\"gpu_evidence\":null,", "", "serving-not-canonical"),
+            (
+                "{\"purpose\"",
+                "{\"more\":1,\"purpose\"",
+                "serving-malformed",
+            ),
+            (
+                "\"model\"",
+                "\"model\":\"other\",\"model\"",
+                "serving-malformed",
+            ),
+            (
+                STATEMENT_PURPOSE,
+                "proofroom.upstream-keyset.v1",
+                "serving-purpose",
+            ),
+            ("glm-5", "", "serving-member"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            assert_eq!(refusal(&text.replacen(from, to, 1)), code, "{from} {to}");
+        }
+        for end in 0..text.len() {
+            assert_eq!(refusal(&text[..end]), "serving-malformed", "{end}");
+        }
+        assert_eq!(
+            refusal(&format!("{text}{}", " ".repeat(4096))),
+            "serving-malformed"
+        );
+    }
+
+    #[test]
+    fn a_reader_of_the_first_protocol_refuses_it() {
+        let refused = KeysetStatement::parse(text().as_bytes()).unwrap_err();
+        assert_eq!(refused.code(), "statement-malformed");
+    }
+}
