@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use proofroom_evidence::{TpmKey, TpmQuote, TpmSignature};
+use proofroom_evidence::{TpmKey, TpmQuote, TpmSignature, VtpmSignature};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(quote) = TpmQuote::parse(bytes) {
@@ -10,6 +10,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(quote.selections.iter().all(|bank| sorted(&bank.pcrs)));
     }
     let _ = TpmSignature::parse(bytes);
+    let _ = VtpmSignature::parse(bytes);
     if let Ok(key) = TpmKey::parse(bytes) {
         assert_eq!(key.point()[0], 4);
         assert!(key.endorsement_name().is_ok());

@@ -21,6 +21,7 @@ mod room_error;
 pub mod snp;
 mod statement;
 mod tpm;
+mod vtpm;
 
 pub use challenge::{CHALLENGE_PURPOSE, Challenge};
 pub use document::{Collateral, EvidenceDocument, FORMAT, MAX_DOCUMENT_BYTES};
@@ -41,5 +42,10 @@ pub use room::{
 pub use room_error::RoomError;
 pub use statement::{KeysetStatement, MAX_MODEL_BYTES, MAX_STATEMENT_BYTES, PURPOSE, ReportData};
 pub use tpm::{
-    Bank, KeyAttributes, MAX_TPM_BYTES, PcrSelection, TpmKey, TpmQuote, TpmSignature, pcr_digest,
+    Bank, KeyAttributes, MAX_TPM_BYTES, PcrSelection, TpmKey, TpmQuote, TpmSignature,
+    VtpmSignature, pcr_digest,
+};
+pub use vtpm::{
+    Base64, MAX_VTPM_DOCUMENT_BYTES, VTPM_FORMAT, VTPM_KEY_PURPOSE, VTPM_REGISTERS, VtpmDocument,
+    VtpmGuest, key_report_data,
 };

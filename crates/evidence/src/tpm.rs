@@ -182,6 +182,32 @@ impl TpmSignature {
     }
 }
 
+/// A TPMT_SIGNATURE with SHA-256 by a key of either kind, as virtual TPMs of clouds make them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VtpmSignature {
+    /// ECDSA on P-256.
+    Ecdsa(TpmSignature),
+    /// RSASSA-PKCS1-v1_5.
+    Rsa(Vec<u8>),
+}
+
+impl VtpmSignature {
+    /// Reads a TPMT_SIGNATURE.
+    ///
+    /// # Errors
+    /// `tpm-rsa` for RSASSA-PSS, `tpm-unsupported` for other schemes and hashes, `tpm-malformed` unless every length fits exactly.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RoomError> {
+        let mut reader = open("TPMT_SIGNATURE", bytes)?;
+        if reader.be_u16()? != ALG_RSASSA {
+            return TpmSignature::parse(bytes).map(Self::Ecdsa);
+        }
+        reader.expect("signature hash", ALG_SHA256)?;
+        let signature = reader.tpm2b()?.to_vec();
+        reader.finish()?;
+        Ok(Self::Rsa(signature))
+    }
+}
+
 /// SHA-256 over the values of a quote's registers, in the order of its selection: what a TPM with a
 /// SHA-256 signature scheme puts into the quote.
 #[must_use]

@@ -91,20 +91,7 @@ impl SimulatedParavisor {
     /// A TPMS_ATTEST over `nonce` and every register, and its signature.
     #[must_use]
     pub fn quote(&self, nonce: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let sized = |bytes: &[u8]| {
-            let length = u16::try_from(bytes.len()).unwrap_or_default();
-            [&length.to_be_bytes()[..], bytes].concat()
-        };
-        let digest = Sha256::digest(self.pcrs.concat());
-        let attest = [
-            b"\xffTCG\x80\x18".to_vec(),
-            sized(&[&[0, 0x0b][..], &[7; 32]].concat()),
-            sized(nonce),
-            vec![0; 8 + 4 + 4 + 1 + 8],
-            vec![0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0xff],
-            sized(&digest),
-        ]
-        .concat();
+        let attest = attest(nonce, &self.pcrs);
         let signature = self.sign(&attest);
         (attest, signature)
     }
@@ -115,4 +102,22 @@ impl SimulatedParavisor {
         let key = pkcs1v15::SigningKey::<Sha256>::new(self.key.clone());
         key.sign(message).to_vec()
     }
+}
+
+/// A TPMS_ATTEST of a quote that answers `nonce`, over every register of the SHA-256 bank.
+pub(crate) fn attest(nonce: &[u8], pcrs: &[[u8; 32]; 24]) -> Vec<u8> {
+    let sized = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).unwrap_or_default();
+        [&length.to_be_bytes()[..], bytes].concat()
+    };
+    let digest = Sha256::digest(pcrs.concat());
+    [
+        b"\xffTCG\x80\x18".to_vec(),
+        sized(&[&[0, 0x0b][..], &[7; 32]].concat()),
+        sized(nonce),
+        vec![0; 8 + 4 + 4 + 1 + 8],
+        vec![0, 0, 0, 1, 0, 0x0b, 3, 0xff, 0xff, 0xff],
+        sized(&digest),
+    ]
+    .concat()
 }

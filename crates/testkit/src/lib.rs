@@ -8,6 +8,7 @@ pub mod cassette;
 mod der;
 pub mod enclave;
 pub mod event_log;
+pub mod gcp;
 pub mod gpu;
 pub mod image;
 pub mod provider;

@@ -1,132 +1,42 @@
-//! The appraisal of a confidential VM behind Azure's paravisor. The hardware vouches for the runtime data,
-//! that for the attestation key of the virtual TPM, and that key for a quote over the relying party's
-//! nonce and the boot's registers. Total, like [`crate::appraise`]. See `docs/spec/vtpm.md`.
+//! The appraisal of confidential VMs with a virtual TPM. Behind Azure's paravisor the hardware vouches for the
+//! runtime data, that for the attestation key of the virtual TPM, and that key for a quote over the relying
+//! party's nonce and the boot's registers; for guests of Google's see [`gcp`]. Total, like
+//! [`crate::appraise`]. See `docs/spec/vtpm.md`.
 
 use std::fmt;
 
 use proofroom_canonical::{Digest, Timestamp};
+pub use proofroom_evidence::VTPM_REGISTERS;
 use proofroom_evidence::{
-    Bank, Collateral, HclReport, HclTee, Quote, RsaNumbers, TpmQuote, pcr_digest,
+    Bank, Collateral, HclReport, HclTee, PcrSelection, Quote, REPORT_DATA_BYTES, RsaNumbers,
+    TpmQuote, pcr_digest,
 };
 use rsa::{BoxedUint, PublicKey, pkcs1v15, signature::Verifier as _};
 use serde::Serialize;
 use sha2::Sha256;
 
 use crate::{
-    Assurance, SnpChain, SnpExpectation, Verdict, appraise_snp,
-    check::{
-        CheckKind, CheckOutcome, Made, NamedCheck, NotMade, all_passed, first_failure, verdict_of,
-    },
+    Assurance, SnpAppraisalPolicy, SnpChain, SnpExpectation, Verdict, appraise_snp,
+    check::{CheckOutcome, Made, NamedCheck, all_passed, first_failure, verdict_of},
     platform::{JudgedBy, Quoted, judge},
-    spelled::spelled,
 };
 
+mod ak;
+mod gcp;
+mod names;
 mod policy;
 
-pub use policy::VtpmPolicy;
-use policy::{Hardware, TdRule};
+pub use ak::GcpInstance;
+pub use gcp::{GcpAppraisal, GcpEvidence, GcpHardware, VerifiedGcp, appraise_gcp};
+pub use names::{VtpmCause, VtpmCheckName, VtpmReason};
+use policy::{Cloud, Hardware, TdRule};
+pub use policy::{
+    GOOGLE_EK_AK_ROOT, PRODUCTION_AZURE_SNP, PRODUCTION_AZURE_TDX, PRODUCTION_GCP_SNP,
+    PRODUCTION_GCP_TDX, VtpmPolicy,
+};
 
-/// How many registers a SHA-256 bank has.
-pub const VTPM_REGISTERS: usize = 24;
 /// RSA moduli have at most this many bits.
 const RSA_BITS: u32 = 4096;
-
-spelled! {
-    /// A check. Every appraisal answers every one of them, in this order.
-    VtpmCheckName {
-        /// The paravisor's report can be read.
-        HclParse = "hcl-parse",
-        /// It is of the hardware that the policy accepts, and what that hardware needs was supplied.
-        Tee = "tee",
-        /// The hardware's report or quote is genuine and acceptable, but for what it binds.
-        Hardware = "hardware",
-        /// It carries the digest of the runtime data, which names the attestation key.
-        RuntimeData = "runtime-data",
-        /// The virtual TPM's quote can be read.
-        QuoteParse = "quote-parse",
-        /// The attestation key signed it.
-        QuoteSignature = "quote-signature",
-        /// It answers the relying party's nonce.
-        QualifyingData = "qualifying-data",
-        /// It is over the SHA-256 bank, and over every register that the policy compares.
-        PcrSelection = "pcr-selection",
-        /// The registers beside it add up to what it is over.
-        PcrDigest = "pcr-digest",
-        /// Each register that the policy compares has a reference value.
-        ReferencePcrs = "reference-pcrs",
-    }
-}
-
-spelled! {
-    /// Why a check failed. Stable.
-    VtpmCause {
-        /// See [`VtpmCheckName::HclParse`].
-        HclMalformed = "hcl-malformed",
-        /// Hardware or a digest that is not supported.
-        HclUnsupported = "hcl-unsupported",
-        /// Runtime data that is no JSON.
-        HclRuntime = "hcl-runtime-malformed",
-        /// Runtime data without one usable attestation key.
-        HclKey = "hcl-key",
-        /// Evidence of other hardware than the policy accepts.
-        TeeRefused = "tee-refused",
-        /// No quote of the TD, or no collateral or certificates.
-        TeeIncomplete = "tee-incomplete",
-        /// See the words, which name check and code of the hardware's own appraisal.
-        HardwareRefused = "hardware-refused",
-        /// The hardware vouches for other runtime data.
-        RuntimeDataMismatch = "runtime-data-mismatch",
-        /// The TPM's quote cannot be read.
-        QuoteMalformed = "tpm-malformed",
-        /// Another key signed, or something else was signed.
-        QuoteSignatureInvalid = "quote-signature-invalid",
-        /// The quote answers another nonce.
-        QualifyingDataMismatch = "qualifying-data-mismatch",
-        /// The quote leaves out a register that is compared, or is over another bank.
-        PcrSelectionMismatch = "pcr-selection-mismatch",
-        /// The registers are others than the quoted ones.
-        PcrDigestMismatch = "pcr-digest-mismatch",
-        /// A register has no reference value.
-        ReferenceMismatch = "reference-mismatch",
-    }
-}
-
-/// Why a check was not made. Never a pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VtpmReason {
-    /// It needs what an earlier check, which failed, would have yielded.
-    After(VtpmCheckName),
-    /// In order, but what would prove it did not pass.
-    Unproved(VtpmCheckName),
-}
-
-impl NotMade for VtpmReason {
-    fn code_and_words(&self) -> (&'static str, String) {
-        match self {
-            Self::After(check) => (
-                "not-reached",
-                format!("not reached, because `{check}` did not pass"),
-            ),
-            Self::Unproved(check) => (
-                "unproved",
-                format!("in order, but unproved, because `{check}` did not pass"),
-            ),
-        }
-    }
-}
-
-impl CheckKind for VtpmCheckName {
-    type Cause = VtpmCause;
-    type Reason = VtpmReason;
-
-    fn after(stopped: Self) -> VtpmReason {
-        VtpmReason::After(stopped)
-    }
-
-    fn unproved(needed: Self) -> VtpmReason {
-        VtpmReason::Unproved(needed)
-    }
-}
 
 type Out = CheckOutcome<VtpmCause, VtpmReason>;
 
@@ -152,6 +62,8 @@ pub enum VtpmHardware<'a> {
     Tdx(&'a [u8], &'a Collateral),
     /// The certificates of the chip's key. The report itself is the paravisor's.
     Snp(SnpChain<'a>),
+    /// Nothing: what rests on the hardware is refused.
+    NotSupplied,
 }
 
 /// What the evidence is worth under a policy at a time.
@@ -187,6 +99,25 @@ impl VerifiedVtpm {
 }
 
 impl VtpmAppraisal {
+    /// What `made` comes to, where it must have made the checks `names`.
+    fn of(
+        made: &Made<VtpmCheckName>,
+        names: &[VtpmCheckName],
+        policy: &VtpmPolicy,
+        now: Timestamp,
+    ) -> Self {
+        let first = names.first().copied().unwrap_or(VtpmCheckName::HclParse);
+        let checks = made.complete(names, first);
+        Self {
+            policy: policy.name().to_owned(),
+            policy_digest: policy.digest(),
+            assurance: policy.assurance(),
+            at: now,
+            verdict: verdict_of(&checks),
+            checks,
+        }
+    }
+
     /// All checks, each once and in order.
     #[must_use]
     pub fn checks(&self) -> &[NamedCheck<VtpmCheckName>] {
@@ -210,7 +141,7 @@ impl VtpmAppraisal {
     /// # Errors
     /// The appraisal itself, unless every check passed.
     pub fn into_verified(self) -> Result<VerifiedVtpm, Box<Self>> {
-        if !all_passed(&self.checks, VtpmCheckName::ALL) {
+        if !all_passed(&self.checks, VtpmCheckName::AZURE) {
             return Err(Box::new(self));
         }
         Ok(VerifiedVtpm {
@@ -234,7 +165,13 @@ pub fn appraise_vtpm(
         Ok(report) => {
             made.set(VtpmCheckName::HclParse, Out::Pass);
             hardware(&mut made, &report, evidence.hardware, (policy, now));
-            quote(&mut made, evidence, policy, (report.key(), nonce));
+            let quoted = Quoting {
+                quote: evidence.quote,
+                pcrs: evidence.pcrs,
+                signed: &|| is_signed(report.key(), evidence.quote, evidence.signature),
+                key_from: VtpmCheckName::RuntimeData,
+            };
+            quote(&mut made, quoted, policy, nonce);
         }
         Err(error) => {
             let cause = match error.code() {
@@ -246,15 +183,7 @@ pub fn appraise_vtpm(
             made.set(VtpmCheckName::HclParse, Out::fail(cause, error.to_string()));
         }
     }
-    let checks = made.complete(VtpmCheckName::ALL, VtpmCheckName::HclParse);
-    VtpmAppraisal {
-        policy: policy.name().to_owned(),
-        policy_digest: policy.digest(),
-        assurance: policy.assurance(),
-        at: now,
-        verdict: verdict_of(&checks),
-        checks,
-    }
+    VtpmAppraisal::of(&made, VtpmCheckName::AZURE, policy, now)
 }
 
 fn hardware(
@@ -264,27 +193,18 @@ fn hardware(
     (policy, now): (&VtpmPolicy, Timestamp),
 ) {
     let data = report.report_data();
-    let (judged, bound) = match (policy.hardware(), report.tee(), beside) {
-        (Hardware::Tdx(rule), HclTee::Tdx, VtpmHardware::Tdx(bytes, collateral)) => {
+    let (judged, bound) = match (policy.hardware_of(Cloud::Azure), report.tee(), beside) {
+        (Some(Hardware::Tdx(rule)), HclTee::Tdx, VtpmHardware::Tdx(bytes, collateral)) => {
             td(rule, policy.name(), (bytes, collateral), now, &data)
         }
-        (Hardware::Snp(rule), HclTee::Snp, VtpmHardware::Snp(chain)) => {
+        (Some(Hardware::Snp(rule)), HclTee::Snp, VtpmHardware::Snp(chain)) => {
             // What the report binds is as old as the boot: that it is fresh is the TPM's to show.
-            let expected = SnpExpectation::Challenge(data);
-            let appraisal = appraise_snp(report.hardware(), chain, rule, expected, now);
-            snp(&appraisal)
+            snp(rule, (report.hardware(), chain), now, data)
         }
-        (Hardware::Tdx(_), HclTee::Tdx, _) | (Hardware::Snp(_), HclTee::Snp, _) => {
-            let words = "what vouches for this hardware was not supplied";
-            return made.set(
-                VtpmCheckName::Tee,
-                Out::fail(VtpmCause::TeeIncomplete, words),
-            );
+        (Some(Hardware::Tdx(_)), HclTee::Tdx, _) | (Some(Hardware::Snp(_)), HclTee::Snp, _) => {
+            return made.set(VtpmCheckName::Tee, tee_incomplete());
         }
-        _ => {
-            let words = "the policy accepts other hardware";
-            return made.set(VtpmCheckName::Tee, Out::fail(VtpmCause::TeeRefused, words));
-        }
+        _ => return made.set(VtpmCheckName::Tee, tee_refused()),
     };
     made.set(VtpmCheckName::Tee, Out::Pass);
     made.set(VtpmCheckName::Hardware, judged);
@@ -295,6 +215,15 @@ fn hardware(
         &[VtpmCheckName::Hardware],
         bound,
     );
+}
+
+fn tee_incomplete() -> Out {
+    let words = "what vouches for this hardware was not supplied";
+    Out::fail(VtpmCause::TeeIncomplete, words)
+}
+
+fn tee_refused() -> Out {
+    Out::fail(VtpmCause::TeeRefused, "the policy accepts other hardware")
 }
 
 fn refused(check: impl fmt::Display, code: impl fmt::Display, words: &str) -> Out {
@@ -341,9 +270,16 @@ fn td(
     (outcome, claims.report_data == *data)
 }
 
-/// What the SNP report comes to, and whether it binds what is expected of it.
-fn snp(appraisal: &crate::SnpAppraisal) -> (Out, bool) {
+/// What an SNP report comes to, and whether it binds `data`.
+fn snp(
+    rule: &SnpAppraisalPolicy,
+    (report, chain): (&[u8], SnpChain<'_>),
+    now: Timestamp,
+    data: [u8; REPORT_DATA_BYTES],
+) -> (Out, bool) {
     use crate::SnpCheckName::{Freshness, ReportDataBinding};
+    let expected = SnpExpectation::Challenge(data);
+    let appraisal = appraise_snp(report, chain, rule, expected, now);
     let of_the_hardware = appraisal
         .checks()
         .iter()
@@ -361,46 +297,52 @@ fn snp(appraisal: &crate::SnpAppraisal) -> (Out, bool) {
     (outcome, bound)
 }
 
-/// The TPM's own quote, by the key that the runtime data names.
+/// A TPM's quote with what lies beside it.
+#[derive(Clone, Copy)]
+struct Quoting<'a> {
+    quote: &'a [u8],
+    pcrs: &'a [[u8; 32]; VTPM_REGISTERS],
+    /// Whether the attestation key signed the quote.
+    signed: &'a dyn Fn() -> bool,
+    /// The check that says whose key that is.
+    key_from: VtpmCheckName,
+}
+
+/// Makes the checks from `quote-parse` to `reference-pcrs`, but for the event log; answers which registers the
+/// quote is over.
 fn quote(
     made: &mut Made<VtpmCheckName>,
-    evidence: VtpmEvidence<'_>,
+    quoting: Quoting<'_>,
     policy: &VtpmPolicy,
-    (key, nonce): (&RsaNumbers, &[u8]),
-) {
+    nonce: &[u8],
+) -> Option<PcrSelection> {
     use VtpmCheckName::{
-        PcrDigest, PcrSelection, QualifyingData, QuoteSignature, ReferencePcrs, RuntimeData,
+        PcrDigest, PcrSelection, QualifyingData, QuoteParse, QuoteSignature, ReferencePcrs,
     };
-    let parsed = match TpmQuote::parse(evidence.quote) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            let outcome = Out::malformed(VtpmCause::QuoteMalformed, &error);
-            return made.set(VtpmCheckName::QuoteParse, outcome);
-        }
-    };
-    made.set(VtpmCheckName::QuoteParse, Out::Pass);
-    let signed = is_signed(key, evidence.quote, evidence.signature);
-    let words = || "the attestation key of the runtime data did not sign the quote";
-    let signed = Out::when(signed, VtpmCause::QuoteSignatureInvalid, words);
-    made.set_if_proved(QuoteSignature, &[RuntimeData], signed);
+    let parsed = TpmQuote::parse(quoting.quote)
+        .map_err(|error| Out::malformed(VtpmCause::QuoteMalformed, &error));
+    let parsed = made.read(QuoteParse, parsed)?;
+    let words = || "the attestation key did not sign the quote";
+    let signed = Out::when((quoting.signed)(), VtpmCause::QuoteSignatureInvalid, words);
+    made.set_if_proved(QuoteSignature, &[quoting.key_from], signed);
     let answers = parsed.qualifying_data == nonce;
     let words = || "the quote answers another nonce";
     let answers = Out::when(answers, VtpmCause::QualifyingDataMismatch, words);
     made.set_if_proved(QualifyingData, &[QuoteSignature], answers);
-    let Some(values) = selected(&parsed, evidence.pcrs, policy) else {
+    let Some(values) = selected(&parsed, quoting.pcrs, policy) else {
         let words = "the quote is not over the SHA-256 bank's compared registers";
-        return made.set(
-            PcrSelection,
-            Out::fail(VtpmCause::PcrSelectionMismatch, words),
-        );
+        let outcome = Out::fail(VtpmCause::PcrSelectionMismatch, words);
+        made.set(PcrSelection, outcome);
+        return None;
     };
     made.set_if_proved(PcrSelection, &[QuoteSignature], Out::Pass);
     let same = parsed.pcr_digest == pcr_digest(values);
     let words = || "the registers are not the quoted ones";
     let same = Out::when(same, VtpmCause::PcrDigestMismatch, words);
     made.set_if_proved(PcrDigest, &[QuoteSignature, PcrSelection], same);
-    let judged = policy.judge_registers(evidence.pcrs);
+    let judged = policy.judge_registers(quoting.pcrs);
     made.set_if_proved(ReferencePcrs, &[PcrDigest], judged);
+    parsed.selections.into_iter().next()
 }
 
 /// The values of the quoted registers, in the order of the quote; none where a compared one is left out.

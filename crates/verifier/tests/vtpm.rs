@@ -75,6 +75,8 @@ min_evaluation_data_number = 1
 refuse_advisories = []
 [attributes]
 allow = ["SEPT_VE_DISABLE"]
+[freshness]
+nonce = "required"
 [pcrs]
 4 = ["{}"]
 7 = ["{}"]
@@ -205,6 +207,10 @@ fn a_policy_that_leaves_something_open_does_not_load() {
         problems.iter().map(PolicyProblem::code).collect::<Vec<_>>()
     };
     assert_eq!(problems("[pcrs]", "[other]"), ["policy-syntax"]);
+    let unfresh = "nonce = \"not-required\"";
+    assert_eq!(problems("nonce = \"required\"", unfresh), ["policy-syntax"]);
+    assert_eq!(problems("[freshness]", "[other]"), ["policy-syntax"]);
+    assert_eq!(problems("[tcb]", "[other]"), ["policy-syntax"]);
     assert_eq!(problems("4 = ", "24 = "), ["policy-measurement"]);
     assert_eq!(problems("4 = ", "04 = "), ["policy-measurement"]);
     let (before, _) = policy()
@@ -248,7 +254,7 @@ fn snp_policy(amd: &SimulatedAmd, name: &str) -> String {
         "production-upstream"
     };
     format!(
-        "name = \"{name}\"\npurpose = \"{purpose}\"\naccept = \"azure-snp\"\nsnp = '''\n{within}'''\n[pcrs]\n4 = [\"{pcr}\"]\n"
+        "name = \"{name}\"\npurpose = \"{purpose}\"\naccept = \"azure-snp\"\nsnp = '''\n{within}'''\n[freshness]\nnonce = \"required\"\n[pcrs]\n4 = [\"{pcr}\"]\n"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Bank, MAX_TPM_BYTES, TpmKey, TpmQuote, TpmSignature, pcr_digest};
+use super::{Bank, MAX_TPM_BYTES, TpmKey, TpmQuote, TpmSignature, VtpmSignature, pcr_digest};
 use crate::{RoomError, genuine};
 
 #[track_caller]
@@ -107,6 +107,30 @@ fn rsa_and_other_algorithms_are_refused_by_their_own_codes() {
 }
 
 #[test]
+fn a_virtual_tpms_signature_is_of_either_kind_and_of_sha_256() {
+    let rsa = [&[0, 0x14, 0, 0x0b, 0, 3][..], &[1, 2, 3]].concat();
+    let read = VtpmSignature::parse(&rsa).unwrap();
+    assert_eq!(read, VtpmSignature::Rsa(vec![1, 2, 3]));
+    for cut in 0..rsa.len() {
+        let refused = VtpmSignature::parse(&rsa[..cut]);
+        assert_eq!(code(refused), "tpm-malformed");
+    }
+    let longer = [&rsa[..], &[0]].concat();
+    assert_eq!(code(VtpmSignature::parse(&longer)), "tpm-malformed");
+    let changed = |at: usize, byte: u8| {
+        let mut bytes = rsa.clone();
+        bytes[at] = byte;
+        code(VtpmSignature::parse(&bytes))
+    };
+    assert_eq!(changed(3, 4), "tpm-unsupported"); // SHA-1
+    assert_eq!(changed(1, 0x1a), "tpm-unsupported"); // ECDAA
+    assert_eq!(changed(1, 0x16), "tpm-rsa"); // RSASSA-PSS
+    let ecdsa = [0, 0x18, 0, 0x0b, 0, 1, 7, 0, 1, 8];
+    let read = VtpmSignature::parse(&ecdsa).unwrap();
+    assert!(matches!(read, VtpmSignature::Ecdsa(_)));
+}
+
+#[test]
 fn another_attestation_than_a_quote_of_the_tpm_is_refused() {
     assert_eq!(code(TpmQuote::parse(&[0; 100])), "tpm-magic");
     let certify = [0xff, b'T', b'C', b'G', 0x80, 0x17];
@@ -121,6 +145,7 @@ proptest! {
         drop(TpmQuote::parse(&bytes));
         drop(TpmKey::parse(&bytes));
         drop(TpmSignature::parse(&bytes));
+        drop(VtpmSignature::parse(&bytes));
         let quote = [&[0xff, b'T', b'C', b'G', 0x80, 0x18][..], &bytes].concat();
         drop(TpmQuote::parse(&quote));
     }

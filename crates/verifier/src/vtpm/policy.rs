@@ -1,9 +1,9 @@
-//! The policy for guests behind Azure's paravisor: which hardware, which paravisor, which boot.
+//! The policy for guests with a virtual TPM: whose guests, which hardware, which firmware, which boot.
 
 use std::collections::BTreeMap;
 
 use proofroom_canonical::Digest;
-use proofroom_evidence::{Register, TdClaims};
+use proofroom_evidence::{REPORT_DATA_BYTES, Register, TdClaims, key_report_data};
 use serde::Deserialize;
 
 use super::{Out, VTPM_REGISTERS, VtpmCause, refused};
@@ -11,35 +11,175 @@ use crate::{
     Assurance, PolicyProblem, SnpAppraisalPolicy,
     policy::{
         PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform, RawRegister,
-        RawTcb, RegisterRule, read, read_name, read_register,
+        RawTcb, RegisterRule, SIMULATED, read, read_name, read_register,
     },
 };
+
+/// SHA-256 of the DER of the root that certifies the attestation keys of Google's guests. Policies name it
+/// `google-ek-ak-root`. Source: `EK/AK CA Root` of Google Cloud, as dstack keeps it
+/// (`dstack/tpm-qvl/certs/gcp-root-ca.pem`).
+pub const GOOGLE_EK_AK_ROOT: Digest = Digest::from_bytes([
+    0x59, 0x47, 0x59, 0x59, 0x4b, 0x9b, 0x61, 0x52, 0x4f, 0x6c, 0x8e, 0xf6, 0x68, 0xf7, 0x17, 0x7f,
+    0x7b, 0x90, 0x66, 0xbc, 0x06, 0x74, 0xf2, 0xf4, 0x9f, 0xe9, 0xe0, 0x52, 0xbe, 0x78, 0xbe, 0xb2,
+]);
+
+const GOOGLE_ROOT_NAME: &str = "google-ek-ak-root";
+
+/// Policies for genuine guests, as shipped: examples that accept nobody until their values are replaced.
+pub const PRODUCTION_AZURE_TDX: &str = include_str!("../../policies/production-azure-tdx.toml");
+/// See [`PRODUCTION_AZURE_TDX`].
+pub const PRODUCTION_AZURE_SNP: &str = include_str!("../../policies/production-azure-snp.toml");
+/// See [`PRODUCTION_AZURE_TDX`].
+pub const PRODUCTION_GCP_TDX: &str = include_str!("../../policies/production-gcp-tdx.toml");
+/// See [`PRODUCTION_AZURE_TDX`].
+pub const PRODUCTION_GCP_SNP: &str = include_str!("../../policies/production-gcp-snp.toml");
 
 #[derive(Deserialize)]
 #[serde(tag = "accept", rename_all = "kebab-case", deny_unknown_fields)]
 enum RawPolicy {
-    AzureTdx(Box<RawTd>),
-    AzureSnp {
-        name: String,
-        purpose: Purpose,
-        /// An SNP policy, as text.
-        snp: String,
-        pcrs: BTreeMap<String, Vec<String>>,
-    },
+    AzureTdx(Box<RawAzureTd>),
+    AzureSnp(Box<RawAzureSnp>),
+    GcpTdx(Box<RawGcpTd>),
+    GcpSnp(Box<RawGcpSnp>),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTd {
+struct RawAzureTd {
     name: String,
     purpose: Purpose,
+    #[expect(dead_code, reason = "its one value is checked by being read")]
+    freshness: RawFreshness,
     roots: Vec<String>,
     tcb: RawTcb,
     attributes: RawAttributes,
     machines: Option<RawMachines>,
     mr_seam: RawRegister,
     mr_td: RawRegister,
-    pcrs: BTreeMap<String, Vec<String>>,
+    pcrs: RawPcrs,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAzureSnp {
+    name: String,
+    purpose: Purpose,
+    #[expect(dead_code, reason = "its one value is checked by being read")]
+    freshness: RawFreshness,
+    /// An SNP policy, as text.
+    snp: String,
+    pcrs: RawPcrs,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGcpTd {
+    name: String,
+    purpose: Purpose,
+    #[expect(dead_code, reason = "its one value is checked by being read")]
+    freshness: RawFreshness,
+    google: RawGoogle,
+    roots: Vec<String>,
+    tcb: RawTcb,
+    attributes: RawAttributes,
+    machines: Option<RawMachines>,
+    mr_seam: RawRegister,
+    mr_td: RawRegister,
+    rtmr0: RawRegister,
+    rtmr1: RawRegister,
+    rtmr2: RawRegister,
+    pcrs: RawPcrs,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGcpSnp {
+    name: String,
+    purpose: Purpose,
+    #[expect(dead_code, reason = "its one value is checked by being read")]
+    freshness: RawFreshness,
+    google: RawGoogle,
+    /// An SNP policy, as text.
+    snp: String,
+    pcrs: RawPcrs,
+}
+
+type RawPcrs = BTreeMap<String, Vec<String>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFreshness {
+    #[expect(dead_code, reason = "its one value is checked by being read")]
+    nonce: NonceRule,
+}
+
+/// The one rule there is. Written out so that a reader of the file sees it.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum NonceRule {
+    Required,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGoogle {
+    ak_roots: Vec<String>,
+    projects: RawProjects,
+    report_data: Binds,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawProjects {
+    List(Vec<String>),
+    Word(String),
+}
+
+/// What the hardware of a guest of Google's must have been asked to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Binds {
+    /// The nonce, then zeros, as Google's tools have it unless they are told otherwise.
+    Nonce,
+    /// Nonce and attestation key: [`key_report_data`].
+    NonceAndKey,
+}
+
+/// Whose guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cloud {
+    Azure,
+    Gcp,
+}
+
+/// Whose virtual TPMs, and what binds them to their hardware.
+#[derive(Clone, Debug)]
+pub(super) struct GoogleRule {
+    roots: Vec<Digest>,
+    /// None stands for any.
+    projects: Option<Vec<String>>,
+    binds: Binds,
+}
+
+impl GoogleRule {
+    pub(super) fn trusts_root(&self, root: Digest) -> bool {
+        self.roots.contains(&root)
+    }
+
+    pub(super) fn allows_project(&self, project: &str) -> bool {
+        let listed = self.projects.as_ref();
+        listed.is_none_or(|listed| listed.iter().any(|one| one == project))
+    }
+
+    /// What the report data must be; none for a nonce that is longer.
+    pub(super) fn report_data(&self, nonce: &[u8], key: &[u8]) -> Option<[u8; REPORT_DATA_BYTES]> {
+        if self.binds == Binds::NonceAndKey {
+            return Some(key_report_data(nonce, key));
+        }
+        let mut data = [0; REPORT_DATA_BYTES];
+        data.get_mut(..nonce.len())?.copy_from_slice(nonce);
+        Some(data)
+    }
 }
 
 /// What the hardware must be.
@@ -49,25 +189,20 @@ pub(super) enum Hardware {
     Snp(Box<SnpAppraisalPolicy>),
 }
 
-/// What a TD with a paravisor must be. RTMRs are the paravisor's to use, and Azure's leaves them zero.
+/// What a TD must be. RTMRs of a TD with a paravisor are the paravisor's to use, and Azure's leaves them zero.
 #[derive(Clone, Debug)]
 pub(super) struct TdRule {
     pub(super) platform: PlatformRule,
-    mr_seam: RegisterRule,
-    mr_td: RegisterRule,
+    registers: Vec<(Register, RegisterRule)>,
 }
 
 impl TdRule {
     pub(super) fn judge_registers(&self, claims: &TdClaims) -> Out {
-        let rules = [
-            (Register::MrSeam, &self.mr_seam),
-            (Register::MrTd, &self.mr_td),
-        ];
-        let differs = |(register, rule): &(Register, &RegisterRule)| {
+        let differs = |(register, rule): &&(Register, RegisterRule)| {
             let found = claims.register(*register);
             !rule.fits(&found) || found.repeated_byte().is_some()
         };
-        match rules.iter().find(|rule| differs(rule)) {
+        match self.registers.iter().find(differs) {
             Some((register, _)) => {
                 let words = "it has no reference value of the policy";
                 refused(register, "reference-mismatch", words)
@@ -82,6 +217,8 @@ impl TdRule {
 pub struct VtpmPolicy {
     name: String,
     digest: Digest,
+    /// None in a policy for guests of Azure.
+    google: Option<GoogleRule>,
     hardware: Hardware,
     pcrs: BTreeMap<u32, Vec<[u8; 32]>>,
 }
@@ -93,14 +230,7 @@ impl VtpmPolicy {
     /// Every [`PolicyProblem`] that was found, never none.
     pub fn parse(text: &str, file: &str) -> Result<Self, Vec<PolicyProblem>> {
         let read = read(text, file, |raw: RawPolicy, problems| {
-            let read = raw.read(problems)?;
-            let (name, hardware, pcrs) = read;
-            Some(Self {
-                name,
-                digest: Digest::of(text),
-                hardware,
-                pcrs,
-            })
+            raw.read(Digest::of(text), problems)
         });
         // No policy always comes with a problem, which is returned here.
         read?.ok_or_else(Vec::new)
@@ -124,8 +254,15 @@ impl VtpmPolicy {
         Assurance::of_policy(&self.name)
     }
 
-    pub(super) const fn hardware(&self) -> &Hardware {
-        &self.hardware
+    /// What the hardware of guests of that cloud must be; none where the policy is for another's.
+    pub(super) fn hardware_of(&self, cloud: Cloud) -> Option<&Hardware> {
+        let own = self.google.as_ref().map_or(Cloud::Azure, |_| Cloud::Gcp);
+        (own == cloud).then_some(&self.hardware)
+    }
+
+    /// What Google's word must be, in a policy for its guests.
+    pub(super) const fn google(&self) -> Option<&GoogleRule> {
+        self.google.as_ref()
     }
 
     /// The registers that it compares.
@@ -149,39 +286,117 @@ impl VtpmPolicy {
     }
 }
 
-type Read = (String, Hardware, BTreeMap<u32, Vec<[u8; 32]>>);
-
 impl RawPolicy {
-    fn read(self, problems: &mut Problems<'_>) -> Option<Read> {
-        let (name, purpose, pcrs, hardware) = match self {
+    fn read(self, digest: Digest, problems: &mut Problems<'_>) -> Option<VtpmPolicy> {
+        let (name, purpose, google, hardware, pcrs) = match self {
             Self::AzureTdx(raw) => {
+                let registers = [(Register::MrSeam, raw.mr_seam), (Register::MrTd, raw.mr_td)];
                 let platform = RawPlatform {
                     roots: raw.roots,
                     tcb: raw.tcb,
                     attributes: raw.attributes,
                     machines: raw.machines,
                 };
-                let rule = TdRule {
-                    platform: platform.read(&raw.name, problems).of_a_paravisor(),
-                    mr_seam: read_register(Register::MrSeam, &raw.mr_seam, "hardware", problems),
-                    mr_td: read_register(Register::MrTd, &raw.mr_td, "hardware", problems),
-                };
-                let hardware = Some(Hardware::Tdx(Box::new(rule)));
-                (raw.name, raw.purpose, raw.pcrs, hardware)
+                let platform = platform.read(&raw.name, problems).of_a_paravisor();
+                let hardware = Some(read_td(platform, registers, problems));
+                (raw.name, raw.purpose, None, hardware, raw.pcrs)
             }
-            Self::AzureSnp {
-                name,
-                purpose,
-                snp,
-                pcrs,
-            } => {
-                let hardware = read_snp(&snp, &name, problems);
-                (name, purpose, pcrs, hardware)
+            Self::GcpTdx(raw) => {
+                let registers = [
+                    (Register::MrSeam, raw.mr_seam),
+                    (Register::MrTd, raw.mr_td),
+                    (Register::Rtmr0, raw.rtmr0),
+                    (Register::Rtmr1, raw.rtmr1),
+                    (Register::Rtmr2, raw.rtmr2),
+                ];
+                let platform = RawPlatform {
+                    roots: raw.roots,
+                    tcb: raw.tcb,
+                    attributes: raw.attributes,
+                    machines: raw.machines,
+                };
+                let platform = platform.read(&raw.name, problems);
+                let hardware = Some(read_td(platform, registers, problems));
+                let google = Some(raw.google.read(&raw.name, problems));
+                (raw.name, raw.purpose, google, hardware, raw.pcrs)
+            }
+            Self::AzureSnp(raw) => {
+                let hardware = read_snp(&raw.snp, &raw.name, problems);
+                (raw.name, raw.purpose, None, hardware, raw.pcrs)
+            }
+            Self::GcpSnp(raw) => {
+                let hardware = read_snp(&raw.snp, &raw.name, problems);
+                let google = Some(raw.google.read(&raw.name, problems));
+                (raw.name, raw.purpose, google, hardware, raw.pcrs)
             }
         };
         purpose.check(Purpose::ProductionUpstream, &name, problems);
         let pcrs = read_pcrs(&pcrs, problems);
-        Some((read_name(name, problems), hardware?, pcrs))
+        Some(VtpmPolicy {
+            name: read_name(name, problems),
+            digest,
+            google,
+            hardware: hardware?,
+            pcrs,
+        })
+    }
+}
+
+fn read_td<const N: usize>(
+    platform: PlatformRule,
+    registers: [(Register, RawRegister); N],
+    problems: &mut Problems<'_>,
+) -> Hardware {
+    let mut read = |(register, raw): (Register, RawRegister)| {
+        let rule = read_register(register, &raw, "hardware", problems);
+        (register, rule)
+    };
+    let registers = registers.into_iter().map(&mut read).collect();
+    Hardware::Tdx(Box::new(TdRule {
+        platform,
+        registers,
+    }))
+}
+
+impl RawGoogle {
+    fn read(self, name: &str, problems: &mut Problems<'_>) -> GoogleRule {
+        let mut roots = Vec::new();
+        for root in &self.ak_roots {
+            match root.parse() {
+                _ if root == GOOGLE_ROOT_NAME => roots.push(GOOGLE_EK_AK_ROOT),
+                Ok(digest) if digest == GOOGLE_EK_AK_ROOT || name.contains(SIMULATED) => {
+                    roots.push(digest);
+                }
+                Ok(_) => problems.add(
+                    "policy-root-simulated",
+                    format!("root `{root}` is not Google's: a policy that trusts it must have `simulated` in its name"),
+                ),
+                Err(_) => problems.add(
+                    "policy-roots",
+                    format!("root `{root}` is neither `{GOOGLE_ROOT_NAME}` nor `sha256:<64 hex digits>`"),
+                ),
+            }
+        }
+        if self.ak_roots.is_empty() {
+            problems.add(
+                "policy-roots",
+                "`google.ak_roots` must name at least one root",
+            );
+        }
+        let projects = match self.projects {
+            RawProjects::Word(word) if word == "any" => None,
+            RawProjects::Word(_) => Some(Vec::new()),
+            RawProjects::List(listed) => Some(listed),
+        };
+        if projects.as_ref().is_some_and(Vec::is_empty) {
+            let words = "`google.projects` must be a list of project ids or `\"any\"`";
+            problems.add("policy-unpinned", words);
+        }
+        GoogleRule {
+            roots,
+            projects,
+            binds: self.report_data,
+        }
     }
 }
 
