@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::lower_hex;
+use crate::{Hex, hexadecimal::write_hex, lower_hex};
 
 /// A SHA-256 digest. Written as `sha256:<hex>`; no other form is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,13 +38,14 @@ impl Digest {
     /// The 64 lower-case hex digits without the `sha256:` prefix, as in-toto digest sets want them.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+        Hex::from_bytes(self.0).to_string()
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.to_hex())
+        f.write_str("sha256:")?;
+        write_hex(&self.0, f)
     }
 }
 

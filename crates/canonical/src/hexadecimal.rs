@@ -71,7 +71,7 @@ impl Hex<48> {
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        write_hex(&self.0, f)
     }
 }
 
@@ -105,6 +105,17 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
+/// Writes `bytes` as lower-case hex digits, without memory of its own.
+pub(crate) fn write_hex(bytes: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    let mut digits = [0; 64];
+    for part in bytes.chunks(digits.len() / 2) {
+        let digits = digits.get_mut(..part.len() * 2).ok_or(fmt::Error)?;
+        hex::encode_to_slice(part, digits).map_err(|_| fmt::Error)?;
+        out.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)?;
+    }
+    Ok(())
+}
+
 /// The bytes of exactly `2N` lower-case hex digits.
 #[must_use]
 pub fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -115,13 +126,23 @@ pub fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hex, lower_hex};
+    use super::{Hex, lower_hex, write_hex};
 
     #[test]
     fn one_spelling_of_the_right_length_is_read() {
         assert_eq!(lower_hex("00ff"), Some([0, 255]));
         for bad in ["", "00", "00fF", "00ff0", "00ff00", "0xff", "00 f"] {
             assert_eq!(lower_hex::<2>(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_the_bytes_at_every_length() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in [0, 1, 31, 32, 33, 48, 64, 65, 256] {
+            let mut text = String::new();
+            write_hex(&bytes[..length], &mut text).unwrap();
+            assert_eq!(text, hex::encode(&bytes[..length]));
         }
     }
 

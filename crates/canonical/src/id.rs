@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Hex, HexError, lower_hex};
+use crate::{Hex, HexError, hexadecimal::write_hex, lower_hex};
 
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,7 +31,8 @@ macro_rules! identifier {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), hex::encode(self.0))
+                f.write_str(concat!($prefix, "_"))?;
+                write_hex(&self.0, f)
             }
         }
 

@@ -178,7 +178,8 @@ impl Channel {
                 Ok(OpenChannel::Standard(Arc::clone(client)))
             }
             (Self::Attested(route), _) => {
-                let verified = route.open(core).await?;
+                // verification is rare and large: it takes no room in a run's own future
+                let verified = Box::pin(route.open(core)).await?;
                 verified.serves(model)?;
                 Ok(OpenChannel::Attested(verified))
             }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header};
-use proofroom_canonical::{Digest, Nonce, RunId, Timestamp};
+use proofroom_canonical::{Digest, Nonce, RunId, SessionId, Timestamp};
 use proofroom_classify::{Classification, Label};
 use proofroom_llm::{Api, Placeholder, RequestFacts, Usage};
 use proofroom_record::{
@@ -42,7 +42,8 @@ pub(crate) struct Opening {
     pub(crate) started: Timestamp,
 }
 
-/// A record in the making.
+/// A record in the making. Boxed from the beginning: it is handed on from step to step of a run, and each
+/// step's future would hold a copy of it.
 pub(crate) struct Draft {
     pub(crate) core: Arc<Core>,
     pub(crate) caller: Arc<Caller>,
@@ -83,7 +84,7 @@ impl Draft {
         caller: Arc<Caller>,
         opening: Opening,
         arrival: &Arrival,
-    ) -> Self {
+    ) -> Box<Self> {
         let position = caller.begin_unclassified();
         let request = request_of(opening.api, arrival, "", Streaming::No);
         let label = UNCLASSIFIED.to_owned();
@@ -100,7 +101,7 @@ impl Draft {
         facts: &RequestFacts,
         classification: &Classification,
         forwarded: Label,
-    ) -> Self {
+    ) -> Box<Self> {
         let position = caller.begin(classification.label, forwarded);
         let streaming = match facts.delivery {
             proofroom_llm::Delivery::Stream => Streaming::Yes,
@@ -120,7 +121,7 @@ impl Draft {
         request: ModelRequest,
         label: String,
         findings: Vec<FindingCount>,
-    ) -> Self {
+    ) -> Box<Self> {
         let routing = RoutingResult {
             rule: NOT_ROUTED.to_owned(),
             policy: core.routing.digest(),
@@ -129,7 +130,7 @@ impl Draft {
             rejected: Vec::new(),
             inputs: None,
         };
-        Self {
+        Box::new(Self {
             core,
             caller,
             opening,
@@ -147,7 +148,7 @@ impl Draft {
             signed: None,
             receipt: None,
             placeholders: Vec::new(),
-        }
+        })
     }
 
     /// The API in which the upstream answers.
@@ -186,40 +187,32 @@ impl Draft {
     }
 
     /// Signs the record and makes it durable. On failure the gateway closes.
-    pub(crate) async fn close(self, end: End) -> Result<Digest, SinkError> {
+    ///
+    /// The record is signed before the future is made, which so holds little.
+    pub(crate) fn close(
+        self: Box<Self>,
+        end: End,
+    ) -> impl Future<Output = Result<Digest, SinkError>> + Send {
         let core = Arc::clone(&self.core);
-        let session = self.caller.identity().session;
-        let run = self.opening.run;
-        let label = self.high_water().to_owned();
+        let mut ended = Ended {
+            session: self.caller.identity().session,
+            run: self.opening.run,
+            label: self.position.after,
+            status: end.status,
+            code: String::new(),
+        };
         let log = self.admission.log;
         let finished = self.finished(&end);
         self.caller.gate.ended(&finished);
-        let Finished { status, code, .. } = finished;
-        let kept = match self.sign(end) {
-            Ok(envelope) => {
-                let submission = Submission {
-                    kind: MODEL_RUN,
-                    session,
-                    run,
-                    log,
-                    envelope,
-                };
-                core.sink.submit(submission).await
-            }
-            Err(error) => Err(error),
-        };
-        match &kept {
-            Ok(record) => core.observer.observe(&RunEvent::Ended {
-                session,
-                run,
-                label,
-                status,
-                code,
-                record: *record,
-            }),
-            Err(_) => core.close(),
-        }
-        kept
+        ended.code = finished.code;
+        let submission = self.sign(end).map(|envelope| Submission {
+            kind: MODEL_RUN,
+            session: ended.session,
+            run: ended.run,
+            log,
+            envelope,
+        });
+        keep(core, ended, submission)
     }
 
     fn finished(&self, end: &End) -> Finished {
@@ -244,9 +237,9 @@ impl Draft {
         }
     }
 
-    fn sign(self, end: End) -> Result<Vec<u8>, SinkError> {
+    fn sign(self: Box<Self>, end: End) -> Result<Vec<u8>, SinkError> {
         let core = Arc::clone(&self.core);
-        seal(self.predicate(end), &core.signer)
+        seal((*self).predicate(end), &core.signer)
             .map(|sealed| sealed.bytes)
             .map_err(|error| SinkError {
                 reason: format!("the record cannot be written: {error}"),
@@ -286,6 +279,38 @@ impl Draft {
             blinding: self.opening.blinding,
         }
     }
+}
+
+/// What is told of a run whose record is kept.
+struct Ended {
+    session: SessionId,
+    run: RunId,
+    label: Label,
+    status: RunStatus,
+    code: String,
+}
+
+async fn keep(
+    core: Arc<Core>,
+    ended: Ended,
+    submission: Result<Submission, SinkError>,
+) -> Result<Digest, SinkError> {
+    let kept = match submission {
+        Ok(submission) => core.sink.submit(submission).await,
+        Err(error) => Err(error),
+    };
+    match &kept {
+        Ok(record) => core.observer.observe(&RunEvent::Ended {
+            session: ended.session,
+            run: ended.run,
+            label: core.levels().name(ended.label).to_owned(),
+            status: ended.status,
+            code: ended.code,
+            record: *record,
+        }),
+        Err(_) => core.close(),
+    }
+    kept
 }
 
 #[derive(Clone, Copy)]

@@ -115,7 +115,7 @@ pub(crate) fn framing(parts: &Parts) -> Framing {
 }
 
 /// Gives `response` to the client and closes the run's record at its end.
-pub(crate) async fn answer(mut draft: Draft, response: UpstreamResponse, reply: Reply) {
+pub(crate) async fn answer(mut draft: Box<Draft>, response: UpstreamResponse, reply: Reply) {
     let (parts, body) = response.into_parts();
     let framing = framing(&parts);
     let api = draft.opening.api;
@@ -126,14 +126,15 @@ pub(crate) async fn answer(mut draft: Draft, response: UpstreamResponse, reply: 
     match framing {
         Framing::Json => whole::answer(draft, &parts, (body, restorer), passed, reply).await,
         Framing::EventStream => {
-            stream(draft, &parts, (body, framing, restorer), passed, reply).await;
+            let stream = stream(draft, &parts, (body, framing, restorer), passed, reply);
+            Box::pin(stream).await;
         }
     }
 }
 
 /// Streams a body to the client, with what `restorer` knows put back.
 pub(crate) async fn stream(
-    mut draft: Draft,
+    mut draft: Box<Draft>,
     parts: &Parts,
     (mut body, framing, mut restorer): (Arriving, Framing, Option<Restorer>),
     mut passed: Passed,
@@ -187,7 +188,7 @@ pub(crate) const fn note_restored(draft: &mut Draft, restorer: Option<&Restorer>
 
 /// Record first; only then does the client see the end of its answer.
 pub(crate) async fn finish(
-    draft: Draft,
+    draft: Box<Draft>,
     http_status: StatusCode,
     passed: Passed,
     stop: Stop,

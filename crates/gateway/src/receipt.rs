@@ -126,7 +126,7 @@ pub(crate) async fn prove(
         return Ok(());
     };
     let proved = match signed.verified.signs_answers() {
-        Some(provider) => ask(signed, provider, tap, request).await,
+        Some(provider) => Box::pin(ask(signed, provider, tap, request)).await,
         None => Err("receipt-not-served"),
     };
     match proved {

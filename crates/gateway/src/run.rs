@@ -52,7 +52,7 @@ pub(crate) struct Reading {
     classification: Classification,
     prompt: Prompt,
     /// The request without what was found in it, where the policy wants that and it can be done.
-    redacted: Option<Redacted>,
+    redacted: Option<Box<Redacted>>,
     shadowed: Option<Shadowed>,
 }
 
@@ -111,13 +111,13 @@ pub(crate) async fn conduct(
                 &classification,
                 forwarded,
             );
-            let outgoing = Outgoing {
+            let outgoing = Box::new(Outgoing {
                 facts,
                 prompt,
                 digest: arrival.digest,
                 headers,
                 query,
-            };
+            });
             let label = classification.label;
             route(draft, outgoing, (redacted, label), shadowed, reply).await;
         }
@@ -280,7 +280,7 @@ fn redacted(
     (prompt, facts): (&Prompt, &RequestFacts),
     found: &Classification,
     beside: &Beside,
-) -> Option<Redacted> {
+) -> Option<Box<Redacted>> {
     if !Restorer::covers(facts.api) {
         return None;
     }
@@ -296,14 +296,15 @@ fn redacted(
         Some((facts, left))
     };
     let names = &caller.names;
-    redact(
+    let redacted = redact(
         &values,
         names,
         &*core.entropy,
         (prompt, facts),
         replaces,
         read,
-    )
+    );
+    redacted.map(Box::new)
 }
 
 const fn origin(origin: proofroom_llm::Origin) -> proofroom_classify::Origin {
@@ -319,9 +320,9 @@ const fn origin(origin: proofroom_llm::Origin) -> proofroom_classify::Origin {
 }
 
 async fn route(
-    mut draft: Draft,
-    mut outgoing: Outgoing,
-    (redacted, label): (Option<Redacted>, Label),
+    mut draft: Box<Draft>,
+    mut outgoing: Box<Outgoing>,
+    (redacted, label): (Option<Box<Redacted>>, Label),
     shadowed: Option<Shadowed>,
     reply: Reply,
 ) {
@@ -351,7 +352,7 @@ async fn route(
     let decision = match redacted.and_then(|found| unproven(&core, found, &draft, request, &offers))
     {
         Some((redacted, decision)) => {
-            use_redacted(&mut draft, &mut outgoing, redacted);
+            use_redacted(&mut draft, &mut outgoing, *redacted);
             decision
         }
         None => {
@@ -368,11 +369,11 @@ async fn route(
 /// request as it came.
 fn unproven(
     core: &Core,
-    redacted: Redacted,
+    redacted: Box<Redacted>,
     draft: &Draft,
     request: RouteRequest<'_>,
     offers: &[UpstreamOffer],
-) -> Option<(Redacted, RouteDecision)> {
+) -> Option<(Box<Redacted>, RouteDecision)> {
     let request = RouteRequest {
         label: draft.position.forwarded,
         ..request
@@ -403,7 +404,12 @@ fn use_redacted(draft: &mut Draft, outgoing: &mut Outgoing, redacted: Redacted) 
     outgoing.facts = redacted.facts;
 }
 
-async fn carry_out(mut draft: Draft, outgoing: Outgoing, decision: RouteDecision, reply: Reply) {
+async fn carry_out(
+    mut draft: Box<Draft>,
+    outgoing: Box<Outgoing>,
+    decision: RouteDecision,
+    reply: Reply,
+) {
     match decision {
         RouteDecision::Refuse {
             rule,
@@ -453,15 +459,14 @@ fn rejection(rejection: &proofroom_classify::Rejection) -> RejectedUpstream {
 }
 
 /// Ends a run whose answer is the gateway's own: record first, then the answer.
-pub(crate) async fn answer_alone(
-    draft: Draft,
+pub(crate) fn answer_alone(
+    draft: Box<Draft>,
     refusal: &Refusal,
     status: RunStatus,
     http_status: Option<u16>,
     reply: Reply,
-) {
+) -> impl Future<Output = ()> + Send {
     let api = draft.opening.api;
-    let head = draft.headers();
     let body = refusal.body(api);
     let failure = (status != RunStatus::Cancelled).then(|| refusal.failure());
     let response = http_status.map(|http_status| ModelResponse {
@@ -477,13 +482,30 @@ pub(crate) async fn answer_alone(
         failure,
         response,
     };
-    let answer = match draft.close(end).await {
-        Ok(record) => {
-            let body = AnswerBody::ready(body, Some(trailers(record, status)));
-            refusal.respond(head, body)
-        }
-        Err(_) => Refusal::closed().response(api),
-    };
-    // a client that is gone needs no answer; the record is durable
-    drop(reply.send(answer));
+    let answer = refusal.respond(draft.headers(), AnswerBody::empty());
+    let closing = draft.close(end);
+    async move {
+        let answer = match closing.await {
+            Ok(record) => answer.map(|_| AnswerBody::ready(body, Some(trailers(record, status)))),
+            Err(_) => Refusal::closed().response(api),
+        };
+        // a client that is gone needs no answer; the record is durable
+        drop(reply.send(answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::conduct;
+
+    const fn future_bytes<A, B, C, D, E, F>(_: &impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each run allocates its task's future, moves it there, and wipes it at its end.
+    #[test]
+    fn the_task_of_a_run_is_small() {
+        let bytes = future_bytes(&conduct);
+        assert!(bytes < 7 * 1024, "{bytes} bytes");
+    }
 }

@@ -46,8 +46,8 @@ pub(crate) struct Chosen {
 /// Tries the candidates of the one tier chosen, in order, for as long as not one byte of the prompt
 /// was sent. There is no other tier to fall back to.
 pub(crate) async fn try_candidates(
-    mut draft: Draft,
-    outgoing: Outgoing,
+    mut draft: Box<Draft>,
+    outgoing: Box<Outgoing>,
     chosen: Chosen,
     mut reply: Reply,
 ) {
@@ -212,7 +212,7 @@ async fn send(
     }
 }
 
-async fn finish_sent(draft: Draft, sent: Sent, reply: Reply) {
+async fn finish_sent(draft: Box<Draft>, sent: Sent, reply: Reply) {
     match sent {
         Sent::ClientGone => {
             let status = RunStatus::Cancelled;
@@ -230,7 +230,7 @@ async fn finish_sent(draft: Draft, sent: Sent, reply: Reply) {
                 answer_alone(draft, &fault.refusal(), status, Some(http_status), reply).await;
             }
             (None, Some(translating)) => {
-                translated::stream(draft, translating, response, reply).await;
+                Box::pin(translated::stream(draft, translating, response, reply)).await;
             }
             (None, None) => pump::answer(draft, response, reply).await,
         },

@@ -91,7 +91,7 @@ pub(crate) fn adjust(headers: &mut HeaderMap, spoken: Api) {
 
 /// Says `response` in the client's format and closes the run's record at its end.
 pub(crate) async fn stream(
-    draft: Draft,
+    draft: Box<Draft>,
     translating: Translating,
     response: UpstreamResponse,
     reply: Reply,
@@ -114,7 +114,7 @@ pub(crate) async fn stream(
 
 /// A run that is being answered.
 struct Exchange {
-    draft: Draft,
+    draft: Box<Draft>,
     translating: Translating,
     parts: Parts,
 }
@@ -292,7 +292,7 @@ fn said_again(translation: Translation, held: &[u8]) -> Result<Vec<u8>, Upstream
     }
 }
 
-async fn fail(draft: Draft, status: StatusCode, fault: UpstreamFault, reply: Reply) {
+async fn fail(draft: Box<Draft>, status: StatusCode, fault: UpstreamFault, reply: Reply) {
     let refusal = fault.refusal();
     let status = Some(status.as_u16());
     answer_alone(draft, &refusal, RunStatus::UpstreamError, status, reply).await;

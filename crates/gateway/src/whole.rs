@@ -31,7 +31,7 @@ enum Read {
 
 /// Gives the answer to the client and closes the run's record.
 pub(crate) async fn answer(
-    mut draft: Draft,
+    mut draft: Box<Draft>,
     parts: &Parts,
     (mut body, mut restorer): (Arriving, Option<Restorer>),
     mut passed: Passed,
@@ -65,7 +65,8 @@ pub(crate) async fn answer(
         }
         Read::TooLong(held) => {
             let body = body.with(Prompt::new(held).to_bytes());
-            pump::stream(draft, parts, (body, Framing::Json, restorer), passed, reply).await;
+            let body = (body, Framing::Json, restorer);
+            Box::pin(pump::stream(draft, parts, body, passed, reply)).await;
         }
         Read::Stopped(stop) => {
             drop(body);
@@ -106,30 +107,33 @@ fn restored(restorer: &mut Restorer, held: &[u8]) -> Vec<u8> {
 }
 
 /// Record first, then the answer, whose head names the record.
-pub(crate) async fn give(
-    draft: Draft,
+pub(crate) fn give(
+    draft: Box<Draft>,
     mut head: Response<AnswerBody>,
     held: Vec<u8>,
     passed: Passed,
     reply: Reply,
-) {
+) -> impl Future<Output = ()> + Send {
     let api = draft.opening.api;
     let (end, status) = pump::end(&draft, head.status(), passed, Stop::End);
-    let answer = match draft.close(end).await {
-        Ok(record) => {
-            let named = trailers(record, status);
-            head.headers_mut().extend(named.clone());
-            let body = Prompt::new(held).to_bytes();
-            head.map(|_| AnswerBody::ready(body, Some(named)))
-        }
-        Err(_) => Refusal::closed().response(api),
-    };
-    // a client that is gone needs no answer; the record is kept
-    drop(reply.send(answer));
+    let closing = draft.close(end);
+    async move {
+        let answer = match closing.await {
+            Ok(record) => {
+                let named = trailers(record, status);
+                head.headers_mut().extend(named.clone());
+                let body = Prompt::new(held).to_bytes();
+                head.map(|_| AnswerBody::ready(body, Some(named)))
+            }
+            Err(_) => Refusal::closed().response(api),
+        };
+        // a client that is gone needs no answer; the record is kept
+        drop(reply.send(answer));
+    }
 }
 
 /// The client gets an error in its API's format and nothing of the answer.
-async fn stopped(draft: Draft, parts: &Parts, passed: Passed, stop: Stop, reply: Reply) {
+async fn stopped(draft: Box<Draft>, parts: &Parts, passed: Passed, stop: Stop, reply: Reply) {
     match stop {
         Stop::Fault(fault) => {
             let http_status = Some(parts.status.as_u16());
