@@ -38,6 +38,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("dsse", &["canonical"]),
     ("e2e", &[]),
+    (
+        "enclave",
+        &["attester", "canonical", "evidence", "serving"],
+    ),
     ("escape-probe", &[]),
     ("egress", &["canonical"]),
     ("egress-broker", &["canonical", "egress", "record"]),

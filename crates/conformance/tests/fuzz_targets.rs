@@ -13,7 +13,7 @@
 // the targets say `libfuzzer_sys::fuzz_target!`
 extern crate self as libfuzzer_sys;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proofroom_attester::tpm2::AkPublic;
 use proofroom_canonical::Nonce;
@@ -156,6 +156,9 @@ mod verifier_gpu;
 
 type Target = fn(&[u8]);
 
+static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
+    LazyLock::new(|| seeds::all().into_iter().collect());
+
 const TARGETS: [(&str, Target); 41] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
@@ -208,15 +211,9 @@ const MOST: usize = 400;
 
 #[test]
 fn every_seed_whole_cut_and_changed_is_read_without_panic() {
-    let seeds = seeds::all();
-    assert!(
-        seeds
-            .iter()
-            .map(|(name, _)| name)
-            .eq(TARGETS.iter().map(|(name, _)| name))
-    );
+    assert!(SEEDS.keys().eq(TARGETS.iter().map(|(name, _)| name)));
     std::thread::scope(|scope| {
-        for ((_, target), (_, seeds)) in TARGETS.iter().zip(&seeds) {
+        for ((_, target), seeds) in TARGETS.iter().zip(SEEDS.values()) {
             scope.spawn(move || {
                 let count = (BYTES / seeds.concat().len()).clamp(FEWEST, MOST);
                 seeds.iter().for_each(|seed| exercise(*target, seed, count));
@@ -227,7 +224,7 @@ fn every_seed_whole_cut_and_changed_is_read_without_panic() {
 
 #[test]
 fn seeds_are_evidence_that_is_read() {
-    let seeds: BTreeMap<_, _> = seeds::all().into_iter().collect();
+    let seeds = &*SEEDS;
     let all = |name: &str, read: &dyn Fn(&[u8]) -> bool| {
         assert!(seeds[name].iter().all(|seed| read(seed)), "{name}");
     };
@@ -291,7 +288,7 @@ fn seeds_are_evidence_that_is_read() {
 
 #[test]
 fn seeds_of_an_enclave_are_what_it_serves() {
-    let seeds: BTreeMap<_, _> = seeds::all().into_iter().collect();
+    let seeds = &*SEEDS;
     assert!(ServingReport::parse(&seeds["serving"][0]).is_ok());
     assert!(ServingStatement::parse(&seeds["serving"][1]).is_ok());
     assert!(SignedReceipt::parse(&seeds["serving"][2]).is_ok());

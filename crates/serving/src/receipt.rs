@@ -60,6 +60,15 @@ impl ReceiptText {
     pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
         json::to_bytes(self).map_err(|source| ServingError::Malformed { what: WHAT, source })
     }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// As [`ReceiptText::to_bytes`].
+    pub fn to_text(&self) -> Result<String, ServingError> {
+        let bytes = self.to_bytes()?;
+        String::from_utf8(bytes).map_err(|_| ServingError::NotCanonical(WHAT))
+    }
 }
 
 /// A receipt as it is served.

@@ -69,6 +69,15 @@ impl ServingStatement {
     pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
         json::to_bytes(self).map_err(|source| ServingError::Malformed { what: WHAT, source })
     }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// As [`ServingStatement::to_bytes`].
+    pub fn to_text(&self) -> Result<String, ServingError> {
+        let bytes = self.to_bytes()?;
+        String::from_utf8(bytes).map_err(|_| ServingError::NotCanonical(WHAT))
+    }
 }
 
 #[cfg(test)]
