@@ -11,7 +11,7 @@ use proofroom_verifier::Assurance;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Answer, End, Report, Row};
+use crate::{Answer, End, Kind, Report, Row};
 
 /// `eat_profile` of every EAR (draft-ietf-rats-ear-04 section 3).
 pub const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
@@ -111,6 +111,9 @@ const ABOUT: [(Claim, &[&str]); 6] = [
             "token-signature",
             "token-claims",
             "token-device",
+            "ak-certificates",
+            "instance",
+            "runtime-data",
         ],
     ),
     (
@@ -140,6 +143,8 @@ const ABOUT: [(Claim, &[&str]); 6] = [
             "placeholder-measurement",
             "boot-log",
             "boot-log-replay",
+            "event-log",
+            "reference-pcrs",
             "runtime-replay",
             "pcr-selection",
             "pcr-digest",
@@ -163,6 +168,9 @@ const ABOUT: [(Claim, &[&str]); 6] = [
     (
         Claim::Hardware,
         &[
+            "hcl-parse",
+            "tee",
+            "hardware",
             "quote-parse",
             "pck-chain-root",
             "collateral-time",
@@ -228,7 +236,8 @@ pub fn claims_set(report: &Report, build: &str) -> Value {
     // a check on the whole set is about each of its devices
     let mut submods = BTreeMap::new();
     for subject in subjects(report) {
-        let about = |row: &&Row| row.subject.is_none() || row.subject == subject;
+        let about =
+            |row: &&Row| subject.is_none() || row.subject.is_none() || row.subject == subject;
         let rows: Vec<&Row> = report.checks().iter().filter(about).collect();
         let label = subject.unwrap_or_else(|| report.kind().as_str().to_owned());
         submods.insert(
@@ -257,7 +266,8 @@ pub fn token(claims: &Value, key: &SigningKey) -> String {
 
 fn subjects(report: &Report) -> Vec<Option<String>> {
     let mut found: Vec<Option<String>> = Vec::new();
-    for row in report.checks() {
+    let of_several = report.kind() == Kind::GpuList;
+    for row in report.checks().iter().filter(|_| of_several) {
         if row.subject.is_some() && !found.contains(&row.subject) {
             found.push(row.subject.clone());
         }

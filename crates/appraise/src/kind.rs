@@ -4,7 +4,7 @@ use std::fmt;
 
 use proofroom_canonical::json;
 use proofroom_evidence::{
-    FORMAT, MAX_ROOM_DOCUMENT_BYTES, ROOM_DOCUMENT_FORMAT, snp::SNP_REPORT_BYTES,
+    FORMAT, MAX_ROOM_DOCUMENT_BYTES, ROOM_DOCUMENT_FORMAT, VTPM_FORMAT, snp::SNP_REPORT_BYTES,
 };
 use serde_json::Value;
 
@@ -35,16 +35,19 @@ pub enum Kind {
     NrasToken,
     /// A TPMS_ATTEST.
     TpmQuote,
+    /// The evidence document of a guest with a virtual TPM.
+    Vtpm,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are looked for.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TdxQuote,
         Self::SnpReport,
         Self::TpmQuote,
         Self::Upstream,
         Self::Room,
+        Self::Vtpm,
         Self::GpuList,
         Self::NrasToken,
     ];
@@ -60,6 +63,7 @@ impl Kind {
             Self::GpuList => "gpu-evidence",
             Self::NrasToken => "nras-token",
             Self::TpmQuote => "tpm-quote",
+            Self::Vtpm => "vtpm-evidence",
         }
     }
 
@@ -72,6 +76,7 @@ impl Kind {
             Self::GpuList => "evidence of NVIDIA devices",
             Self::NrasToken => "a token of NVIDIA's attestation service",
             Self::TpmQuote => "a TPM 2.0 attestation",
+            Self::Vtpm => "an evidence document of a guest with a virtual TPM",
         }
     }
 
@@ -127,6 +132,7 @@ fn of_json(bytes: &[u8]) -> Result<Kind, AppraiseError> {
         Value::Object(members) => match members.get("format").and_then(Value::as_str) {
             Some(FORMAT) => Ok(Kind::Upstream),
             Some(ROOM_DOCUMENT_FORMAT) => Ok(Kind::Room),
+            Some(VTPM_FORMAT) => Ok(Kind::Vtpm),
             Some(_) => Err(unknown("JSON of another `format`")),
             None if members.contains_key("evidence_list") => Ok(Kind::GpuList),
             None => Err(unknown("a JSON object without `format`")),

@@ -19,6 +19,7 @@ mod snp;
 mod token;
 mod tpm;
 mod upstream;
+mod vtpm;
 
 pub use beside::{Beside, Expected, Made, RoomSession};
 pub use error::AppraiseError;
@@ -52,5 +53,6 @@ pub fn appraise(
         Kind::GpuList => device::report(evidence, beside, policy, at),
         Kind::NrasToken => token::report(evidence, at),
         Kind::TpmQuote => tpm::report(evidence, at),
+        Kind::Vtpm => vtpm::report(evidence, beside, policy, at),
     })
 }

@@ -3,7 +3,7 @@
 use proofroom_canonical::Timestamp;
 use proofroom_verifier::{
     AppraisalPolicy, PinnedRoomPolicy, PolicyProblem, RoomAppraisalPolicy, SnpAppraisalPolicy,
-    gpu::GpuPolicy,
+    VtpmPolicy, gpu::GpuPolicy,
 };
 
 use crate::{AppraiseError, Kind, PolicyFacts};
@@ -19,6 +19,8 @@ pub enum Policy {
     Gpu(GpuPolicy),
     /// For rooms, with its reference manifest.
     Room(Box<PinnedRoomPolicy>),
+    /// For guests with a virtual TPM.
+    Vtpm(Box<VtpmPolicy>),
 }
 
 impl Policy {
@@ -50,6 +52,12 @@ impl Policy {
                 .map(Self::Gpu)
                 .map_err(problems),
             Kind::Room => room(text, file, manifest, at),
+            Kind::Vtpm => {
+                let parsed = VtpmPolicy::parse(text, file);
+                parsed
+                    .map(|policy| Self::Vtpm(Box::new(policy)))
+                    .map_err(problems)
+            }
             Kind::NrasToken | Kind::TpmQuote => Err(AppraiseError::PolicyKind {
                 kind,
                 policy: "any evidence that stands alone",
@@ -66,6 +74,7 @@ impl Policy {
             Self::Snp(_) => ("SNP reports", kind == Kind::SnpReport),
             Self::Gpu(_) => ("NVIDIA devices", kind == Kind::GpuList),
             Self::Room(_) => ("rooms", kind == Kind::Room),
+            Self::Vtpm(_) => ("guests with a virtual TPM", kind == Kind::Vtpm),
         };
         match fits {
             true => Ok(()),
@@ -78,6 +87,7 @@ impl Policy {
             Self::Upstream(policy) => (policy.name(), policy.digest(), policy.assurance()),
             Self::Snp(policy) => (policy.name(), policy.digest(), policy.assurance()),
             Self::Gpu(policy) => (policy.name(), policy.digest(), policy.assurance()),
+            Self::Vtpm(policy) => (policy.name(), policy.digest(), policy.assurance()),
             Self::Room(pinned) => {
                 let policy = pinned.policy();
                 (policy.name(), policy.digest(), policy.assurance())

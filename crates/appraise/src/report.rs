@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_verifier::{
-    Assurance, VerifiedQuote, VerifiedRoom, VerifiedSnp, VerifiedUpstream, gpu::VerifiedGpus,
+    Assurance, VerifiedGcp, VerifiedQuote, VerifiedRoom, VerifiedSnp, VerifiedUpstream,
+    VerifiedVtpm, gpu::VerifiedGpus,
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -24,6 +25,10 @@ pub enum Proof {
     Gpus(Box<VerifiedGpus>),
     /// A room.
     Room(Box<VerifiedRoom>),
+    /// A guest behind Azure's paravisor.
+    Vtpm(Box<VerifiedVtpm>),
+    /// A guest of Google's.
+    Gcp(Box<VerifiedGcp>),
 }
 
 /// What a report comes to.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What of an appraisal is its policy's own word.
-const WORDS: PolicyWords = PolicyWords {
+pub(crate) const WORDS: PolicyWords = PolicyWords {
     checks: &[
         "signing-key",
         "chip-id",

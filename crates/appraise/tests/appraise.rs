@@ -239,6 +239,11 @@ fn every_check_is_about_one_claim() {
             proofroom_verifier::gpu::GpuCheckName::ALL
                 .iter()
                 .map(|name| name.as_str()),
+        )
+        .chain(
+            proofroom_verifier::VtpmCheckName::ALL
+                .iter()
+                .map(|name| name.as_str()),
         );
     for name in names {
         assert!(ear::Claim::of(name).is_some(), "{name}");

@@ -23,7 +23,8 @@ use proofroom_egress::{
     dns::{MAX_MESSAGE, Question},
 };
 use proofroom_evidence::{
-    EventLog, EvidenceDocument, Quote, RoomDocument, TpmKey, TpmQuote, TpmSignature,
+    EventLog, EvidenceDocument, HclReport, Quote, RoomDocument, TpmKey, TpmQuote, TpmSignature,
+    VtpmDocument,
     gpu::{DetachedEat, DeviceReport, EvidenceList, Rim},
     snp::{SnpReport, VekFacts},
 };
@@ -107,6 +108,8 @@ mod evidence_room;
 mod evidence_snp;
 #[path = "../../../fuzz/fuzz_targets/evidence_tpm.rs"]
 mod evidence_tpm;
+#[path = "../../../fuzz/fuzz_targets/evidence_vtpm.rs"]
+mod evidence_vtpm;
 #[path = "../../../fuzz/fuzz_targets/layer_archive.rs"]
 mod layer_archive;
 #[path = "../../../fuzz/fuzz_targets/layer_descriptor.rs"]
@@ -159,7 +162,7 @@ type Target = fn(&[u8]);
 static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
     LazyLock::new(|| seeds::all().into_iter().collect());
 
-const TARGETS: [(&str, Target); 41] = [
+const TARGETS: [(&str, Target); 42] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
     ("classify_policy", classify_policy::run),
@@ -178,6 +181,7 @@ const TARGETS: [(&str, Target); 41] = [
     ("evidence_room", evidence_room::run),
     ("evidence_snp", evidence_snp::run),
     ("evidence_tpm", evidence_tpm::run),
+    ("evidence_vtpm", evidence_vtpm::run),
     ("layer_archive", layer_archive::run),
     ("layer_descriptor", layer_descriptor::run),
     ("layer_image", layer_image::run),
@@ -284,6 +288,14 @@ fn seeds_are_evidence_that_is_read() {
     assert!(ImageList::parse(&seeds["measure_inputs"][1]).is_ok());
     assert!(ReferenceManifest::parse(&seeds["measure_inputs"][3]).is_ok());
     assert!(AkPublic::from_tpmt_public(&seeds["attester_tpm2"][0]).is_ok());
+}
+
+#[test]
+fn seeds_of_guests_with_a_virtual_tpm_are_what_they_show() {
+    let seeds = &*SEEDS;
+    assert!(HclReport::parse(&seeds["evidence_vtpm"][0]).is_ok());
+    assert!(VtpmDocument::parse(&seeds["evidence_vtpm"][1]).is_ok());
+    assert!(VtpmDocument::parse(&seeds["evidence_vtpm"][2]).is_ok());
 }
 
 #[test]

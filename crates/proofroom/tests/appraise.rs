@@ -6,7 +6,7 @@ use std::{fs, io::Write as _, path::Path, process::Command};
 
 use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
 use proofroom_canonical::{Digest, Nonce, Timestamp};
-use proofroom_testkit::tee::SimulatedTee;
+use proofroom_testkit::{gcp::SimulatedGuest, tee::SimulatedTee};
 use proofroom_verifier::SIMULATED_UPSTREAM;
 use serde_json::Value;
 
@@ -125,6 +125,39 @@ fn a_bare_quote_finds_its_platform_in_a_directory_of_collateral() {
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, _) = run(dir.path(), &[&arguments[..], &["--archived"]].concat());
     assert_eq!(code, 11, "{out}");
+}
+
+#[test]
+fn a_guest_with_a_virtual_tpm_is_judged_with_collateral_from_a_file_or_a_directory() {
+    let guest = SimulatedGuest::from_seed([3; 32], NOW);
+    let document = guest.document(NONCE.as_bytes(), guest.bound(NONCE.as_bytes()));
+    let collateral = serde_json::to_vec(&SimulatedTee::demo().collateral(&guest.plan)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    write("evidence", &document.write().unwrap());
+    write("policy.toml", guest.policy("nonce-and-key").as_bytes());
+    write("collateral.json", &collateral);
+    let file = format!("{}.json", hex::encode(guest.plan.tcb_fmspc));
+    write(&file, &collateral);
+    let (at, nonce) = (NOW.to_string(), NONCE.to_string());
+    let judged = ["evidence", "--at", &at, "--nonce", &nonce];
+    let under_policy = [&judged[..], &["--policy", "policy.toml"]].concat();
+    for path in ["collateral.json", "."] {
+        let (code, out, err) = run(
+            dir.path(),
+            &[&under_policy[..], &["--collateral", path]].concat(),
+        );
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(out.contains("ACCEPTED, SIMULATED"), "{out}");
+    }
+    let (code, out, _) = run(dir.path(), &[&under_policy[..], &["--json"]].concat());
+    assert_eq!(code, 11, "{out}");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["report"]["kind"], "vtpm-evidence");
+    // without a policy Google's own root alone would do, and this one is simulated
+    let (code, out, _) = run(dir.path(), &judged);
+    assert_eq!(code, 10, "{out}");
+    assert!(out.contains("root-not-trusted"), "{out}");
 }
 
 /// Written past the test harness, which hides what passing tests print.

@@ -21,6 +21,10 @@ use crate::{
     tee::{SimulatedKey, written},
 };
 
+mod guest;
+
+pub use guest::SimulatedGuest;
+
 /// Google's arc: the instance that a certificate is about.
 const INSTANCE: [u64; 10] = [1, 3, 6, 1, 4, 1, 11_129, 2, 1, 21];
 const REGISTERS: usize = 24;

@@ -51,8 +51,8 @@ pub use snp_policy::{
 };
 pub use verified::{VerifiedQuote, VerifiedRoom, VerifiedSnp, VerifiedUpstream};
 pub use vtpm::{
-    GOOGLE_EK_AK_ROOT, GcpAppraisal, GcpEvidence, GcpHardware, GcpInstance, PRODUCTION_AZURE_SNP,
-    PRODUCTION_AZURE_TDX, PRODUCTION_GCP_SNP, PRODUCTION_GCP_TDX, VTPM_REGISTERS, VerifiedGcp,
-    VerifiedVtpm, VtpmAppraisal, VtpmCause, VtpmCheckName, VtpmEvidence, VtpmHardware, VtpmPolicy,
-    VtpmReason, appraise_gcp, appraise_vtpm,
+    GOOGLE_EK_AK_ROOT, GcpAppraisal, GcpEvidence, GcpHardware, GcpInstance, HardwareChecks,
+    PRODUCTION_AZURE_SNP, PRODUCTION_AZURE_TDX, PRODUCTION_GCP_SNP, PRODUCTION_GCP_TDX,
+    VTPM_REGISTERS, VerifiedGcp, VerifiedVtpm, VtpmAppraisal, VtpmCause, VtpmCheckName,
+    VtpmEvidence, VtpmHardware, VtpmPolicy, VtpmReason, appraise_gcp, appraise_vtpm,
 };

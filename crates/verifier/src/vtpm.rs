@@ -16,7 +16,8 @@ use serde::Serialize;
 use sha2::Sha256;
 
 use crate::{
-    Assurance, SnpAppraisalPolicy, SnpChain, SnpExpectation, Verdict, appraise_snp,
+    Assurance, Check, SnpAppraisalPolicy, SnpChain, SnpCheck, SnpExpectation, Verdict,
+    appraise_snp,
     check::{CheckOutcome, Made, NamedCheck, all_passed, first_failure, verdict_of},
     platform::{JudgedBy, Quoted, judge},
 };
@@ -66,6 +67,17 @@ pub enum VtpmHardware<'a> {
     NotSupplied,
 }
 
+/// The checks that `hardware` is made of, but for those on what the hardware was asked to report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HardwareChecks {
+    /// None was made.
+    None,
+    /// Of a TD's quote.
+    Tdx(Vec<Check>),
+    /// Of an SNP report.
+    Snp(Vec<SnpCheck>),
+}
+
 /// What the evidence is worth under a policy at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VtpmAppraisal {
@@ -75,6 +87,8 @@ pub struct VtpmAppraisal {
     at: Timestamp,
     verdict: Verdict,
     checks: Vec<NamedCheck<VtpmCheckName>>,
+    #[serde(skip)]
+    hardware: HardwareChecks,
 }
 
 /// A guest whose every check passed. Only [`VtpmAppraisal::into_verified`] makes one.
@@ -115,7 +129,18 @@ impl VtpmAppraisal {
             at: now,
             verdict: verdict_of(&checks),
             checks,
+            hardware: HardwareChecks::None,
         }
+    }
+
+    fn with(self, hardware: HardwareChecks) -> Self {
+        Self { hardware, ..self }
+    }
+
+    /// What `hardware` is made of.
+    #[must_use]
+    pub const fn hardware_checks(&self) -> &HardwareChecks {
+        &self.hardware
     }
 
     /// All checks, each once and in order.
@@ -161,10 +186,11 @@ pub fn appraise_vtpm(
     now: Timestamp,
 ) -> VtpmAppraisal {
     let mut made = Made::none();
+    let mut checks = HardwareChecks::None;
     match HclReport::parse(evidence.hcl_report) {
         Ok(report) => {
             made.set(VtpmCheckName::HclParse, Out::Pass);
-            hardware(&mut made, &report, evidence.hardware, (policy, now));
+            checks = hardware(&mut made, &report, evidence.hardware, (policy, now));
             let quoted = Quoting {
                 quote: evidence.quote,
                 pcrs: evidence.pcrs,
@@ -183,7 +209,7 @@ pub fn appraise_vtpm(
             made.set(VtpmCheckName::HclParse, Out::fail(cause, error.to_string()));
         }
     }
-    VtpmAppraisal::of(&made, VtpmCheckName::AZURE, policy, now)
+    VtpmAppraisal::of(&made, VtpmCheckName::AZURE, policy, now).with(checks)
 }
 
 fn hardware(
@@ -191,9 +217,9 @@ fn hardware(
     report: &HclReport,
     beside: VtpmHardware<'_>,
     (policy, now): (&VtpmPolicy, Timestamp),
-) {
+) -> HardwareChecks {
     let data = report.report_data();
-    let (judged, bound) = match (policy.hardware_of(Cloud::Azure), report.tee(), beside) {
+    let judged = match (policy.hardware_of(Cloud::Azure), report.tee(), beside) {
         (Some(Hardware::Tdx(rule)), HclTee::Tdx, VtpmHardware::Tdx(bytes, collateral)) => {
             td(rule, policy.name(), (bytes, collateral), now, &data)
         }
@@ -202,19 +228,25 @@ fn hardware(
             snp(rule, (report.hardware(), chain), now, data)
         }
         (Some(Hardware::Tdx(_)), HclTee::Tdx, _) | (Some(Hardware::Snp(_)), HclTee::Snp, _) => {
-            return made.set(VtpmCheckName::Tee, tee_incomplete());
+            return not_judged(made, tee_incomplete());
         }
-        _ => return made.set(VtpmCheckName::Tee, tee_refused()),
+        _ => return not_judged(made, tee_refused()),
     };
     made.set(VtpmCheckName::Tee, Out::Pass);
-    made.set(VtpmCheckName::Hardware, judged);
+    made.set(VtpmCheckName::Hardware, judged.outcome);
     let words = || "the hardware vouches for other runtime data";
-    let bound = Out::when(bound, VtpmCause::RuntimeDataMismatch, words);
+    let bound = Out::when(judged.bound, VtpmCause::RuntimeDataMismatch, words);
     made.set_if_proved(
         VtpmCheckName::RuntimeData,
         &[VtpmCheckName::Hardware],
         bound,
     );
+    judged.checks
+}
+
+fn not_judged(made: &mut Made<VtpmCheckName>, tee: Out) -> HardwareChecks {
+    made.set(VtpmCheckName::Tee, tee);
+    HardwareChecks::None
 }
 
 fn tee_incomplete() -> Out {
@@ -231,21 +263,30 @@ fn refused(check: impl fmt::Display, code: impl fmt::Display, words: &str) -> Ou
     Out::fail(VtpmCause::HardwareRefused, words)
 }
 
-/// What the TD's quote comes to, and whether it binds `data`.
+/// What the hardware's quote or report comes to.
+struct Judged {
+    outcome: Out,
+    /// Whether it carries what it should.
+    bound: bool,
+    checks: HardwareChecks,
+}
+
 fn td(
     rule: &TdRule,
     policy: &str,
     (bytes, collateral): (&[u8], &Collateral),
     now: Timestamp,
     data: &[u8],
-) -> (Out, bool) {
+) -> Judged {
     let quote = match Quote::parse(bytes) {
         Ok(quote) => quote,
         Err(error) => {
-            return (
-                refused("quote-parse", error.code(), &error.to_string()),
-                false,
-            );
+            let outcome = refused("quote-parse", error.code(), &error.to_string());
+            return Judged {
+                outcome,
+                bound: false,
+                checks: HardwareChecks::None,
+            };
         }
     };
     let quoted = Quoted {
@@ -267,34 +308,33 @@ fn td(
         }
         None => rule.judge_registers(claims),
     };
-    (outcome, claims.report_data == *data)
+    Judged {
+        outcome,
+        bound: claims.report_data == *data,
+        checks: HardwareChecks::Tdx(checks),
+    }
 }
 
-/// What an SNP report comes to, and whether it binds `data`.
 fn snp(
     rule: &SnpAppraisalPolicy,
     (report, chain): (&[u8], SnpChain<'_>),
     now: Timestamp,
     data: [u8; REPORT_DATA_BYTES],
-) -> (Out, bool) {
+) -> Judged {
     use crate::SnpCheckName::{Freshness, ReportDataBinding};
     let expected = SnpExpectation::Challenge(data);
     let appraisal = appraise_snp(report, chain, rule, expected, now);
-    let of_the_hardware = appraisal
-        .checks()
-        .iter()
-        .filter(|check| !matches!(check.name, ReportDataBinding | Freshness));
-    let bound = appraisal.checks().iter().any(|check| {
-        check.name == ReportDataBinding && !matches!(check.outcome, CheckOutcome::Fail { .. })
+    let (binding, of_the_hardware): (Vec<_>, Vec<_>) = (appraisal.checks().iter().cloned())
+        .partition(|check| matches!(check.name, ReportDataBinding | Freshness));
+    let mut refusals = of_the_hardware.iter().filter_map(|check| {
+        let (code, words) = check.outcome.code_and_words()?;
+        Some(refused(check.name, code, &words))
     });
-    let mut outcome = Out::Pass;
-    for check in of_the_hardware {
-        if let Some((code, words)) = check.outcome.code_and_words() {
-            outcome = refused(check.name, code, &words);
-            break;
-        }
+    Judged {
+        outcome: refusals.next().unwrap_or(Out::Pass),
+        bound: first_failure(&binding).is_none(),
+        checks: HardwareChecks::Snp(of_the_hardware),
     }
-    (outcome, bound)
 }
 
 /// A TPM's quote with what lies beside it.

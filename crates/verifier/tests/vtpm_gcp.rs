@@ -8,13 +8,13 @@ mod evidence;
 
 use std::sync::LazyLock;
 
-use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_canonical::{Digest, Timestamp};
 use proofroom_evidence::{
-    Base64, Collateral, key_report_data,
+    Base64, Collateral,
     snp::{SigningKey, SnpProduct},
 };
 use proofroom_testkit::{
-    gcp::{AkKey, AkPlan, SimulatedGoogle, SimulatedRsaKey, SimulatedVtpm},
+    gcp::{AkKey, AkPlan, SimulatedGoogle, SimulatedGuest, SimulatedRsaKey, SimulatedVtpm},
     snp::{SNP_SEED, SimulatedAmd},
     tee::{Plan, SimulatedKey, SimulatedTee, simulated_measurement},
 };
@@ -24,23 +24,18 @@ use proofroom_verifier::{
     VtpmCheckName, VtpmPolicy, appraise_gcp,
 };
 use rcgen::KeyUsagePurpose;
-use x509_cert::{
-    Certificate,
-    der::{Decode as _, Encode as _},
-};
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_435_200);
 const NONCE: &[u8] = b"of this exchange";
 
-static GOOGLE: LazyLock<SimulatedGoogle> = LazyLock::new(|| SimulatedGoogle::from_seed([3; 32]));
+static GUEST: LazyLock<SimulatedGuest> = LazyLock::new(|| SimulatedGuest::from_seed([3; 32], NOW));
 
 fn key(label: &str) -> AkKey {
     AkKey::Ecdsa(SimulatedKey::derive(&[3; 32], label))
 }
 
 fn plan() -> Plan {
-    let tee = SimulatedTee::demo();
-    tee.plan(Nonce::from_random([7; 32]), Digest::of("k"), "any", NOW)
+    GUEST.plan.clone()
 }
 
 /// What a TD shows.
@@ -71,7 +66,7 @@ fn of_tpm(tpm: &SimulatedVtpm, plan: &Plan) -> Shown {
     let tee = SimulatedTee::demo();
     let (quote, signature) = tpm.quote(NONCE);
     Shown {
-        certificates: certified(&GOOGLE, &tpm.key, &AkPlan::default()),
+        certificates: certified(&GUEST.google, &tpm.key, &AkPlan::default()),
         quote,
         signature,
         pcrs: tpm.pcrs(),
@@ -89,54 +84,8 @@ fn shown() -> Shown {
     of_tpm(&tpm(), &plan())
 }
 
-/// The part of a policy that is about Google and the boot.
-fn google(binds: &str) -> String {
-    let pcrs = tpm().pcrs();
-    format!(
-        r#"
-[freshness]
-nonce = "required"
-[google]
-ak_roots = ["{}"]
-projects = ["simulated-project"]
-report_data = "{binds}"
-[pcrs]
-0 = ["{}"]
-4 = ["{}"]
-"#,
-        GOOGLE.root_digest(),
-        hex::encode(pcrs[0]),
-        hex::encode(pcrs[4]),
-    )
-}
-
-fn policy_that_binds(binds: &str) -> String {
-    let td = plan().td;
-    format!(
-        r#"
-name = "simulated-gcp"
-purpose = "simulated"
-accept = "gcp-tdx"
-roots = ["{}"]
-mr_seam = "not-compared"
-mr_td = ["{}"]
-rtmr0 = ["{}"]
-rtmr1 = ["{}"]
-rtmr2 = ["{}"]
-[tcb]
-accept = ["UpToDate"]
-min_evaluation_data_number = 1
-refuse_advisories = []
-[attributes]
-allow = ["SEPT_VE_DISABLE"]
-{}"#,
-        SimulatedTee::demo().root_digest(),
-        td.mr_td,
-        td.rtmr[0],
-        td.rtmr[1],
-        td.rtmr[2],
-        google(binds),
-    )
+fn policy_that_binds(report_data: &str) -> String {
+    GUEST.policy(report_data)
 }
 
 fn policy() -> String {
@@ -223,7 +172,7 @@ fn a_broken_certificate_chain_is_refused_by_its_own_code() {
         ..AkPlan::default()
     };
     let of = |plan: AkPlan| {
-        move |it: &mut Shown| it.certificates = certified(&GOOGLE, &key("ak"), &plan)
+        move |it: &mut Shown| it.certificates = certified(&GUEST.google, &key("ak"), &plan)
     };
     broken(of(dated((2020, 2026))), check, "certificate-expired");
     broken(of(dated((2048, 2049))), check, "certificate-not-yet-valid");
@@ -237,7 +186,7 @@ fn a_broken_certificate_chain_is_refused_by_its_own_code() {
 #[test]
 fn an_instance_that_is_not_ours_is_refused_by_its_own_code() {
     let of = |plan: AkPlan| {
-        move |it: &mut Shown| it.certificates = certified(&GOOGLE, &key("ak"), &plan)
+        move |it: &mut Shown| it.certificates = certified(&GUEST.google, &key("ak"), &plan)
     };
     let nobody = AkPlan {
         instance: false,
@@ -274,8 +223,9 @@ fn a_broken_link_to_the_quote_is_refused_by_its_own_code() {
     broken(by_another, check, code);
     broken(|it| it.signature[9] ^= 1, check, code);
     broken(|it| it.signature.push(0), check, code);
-    let of_another_chain =
-        |it: &mut Shown| it.certificates = certified(&GOOGLE, &key("another"), &AkPlan::default());
+    let of_another_chain = |it: &mut Shown| {
+        it.certificates = certified(&GUEST.google, &key("another"), &AkPlan::default())
+    };
     broken(of_another_chain, check, code);
     let old = |it: &mut Shown| (it.quote, it.signature) = tpm().quote(b"another");
     broken(old, "qualifying-data", "qualifying-data-mismatch");
@@ -305,7 +255,7 @@ fn a_broken_link_to_the_boot_is_refused_by_its_own_code() {
         other.boot.retain(|event| event.pcr != 4);
         it.event_log = other.event_log();
     };
-    broken(shorter, "event-log", "event-log-mismatch");
+    broken(shorter, "event-log", "event-log-incomplete");
     let mut other = tpm();
     other.boot[4].data = b"another boot loader".to_vec();
     let other = of_tpm(&other, &plan());
@@ -350,10 +300,7 @@ fn the_key_is_bound_to_the_hardware_where_the_policy_says_so() {
     let mut shown = shown();
     let (check, code) = ("report-data", "report-data-mismatch");
     refused(&judge(&shown, &policy), check, code);
-    let leaf = Certificate::from_der(&shown.certificates[0].0).unwrap();
-    let spki = leaf.tbs_certificate().subject_public_key_info().to_der();
-    let bound = key_report_data(NONCE, &spki.unwrap());
-    shown.td_quote = tee.quote(&plan().td, bound);
+    shown.td_quote = tee.quote(&plan().td, GUEST.bound(NONCE));
     accepted(judge(&shown, &policy));
     // the machine of somebody else, whose TPM answers the same nonce
     let other = of_tpm(&SimulatedVtpm::booted(key("another")), &plan());
@@ -387,7 +334,7 @@ fn an_snp_guest_of_google_is_judged_by_its_own_report() {
             example.unwrap(),
             &format!("measurement = [\"{measurement}\"]"),
         );
-    let text = text + &google("nonce");
+    let text = text + &GUEST.policy_on_google("nonce");
     let policy = VtpmPolicy::parse(&text, "policy.toml").unwrap();
     let shown = shown();
     let chain = SnpChain {
@@ -449,7 +396,7 @@ fn a_policy_that_leaves_something_open_does_not_load() {
         let problems = refused.err().unwrap_or_default();
         problems.iter().map(PolicyProblem::code).collect::<Vec<_>>()
     };
-    let root = format!("[\"{}\"]", GOOGLE.root_digest());
+    let root = format!("[\"{}\"]", GUEST.google.root_digest());
     assert_eq!(problems(&root, "[]"), ["policy-roots"]);
     assert_eq!(problems(&root, "[\"google\"]"), ["policy-roots"]);
     let project = "[\"simulated-project\"]";
@@ -466,7 +413,7 @@ fn a_policy_that_leaves_something_open_does_not_load() {
     let open = "rtmr2 = \"not-compared\"";
     assert_eq!(problems(&rtmr, open), ["policy-unpinned"]);
     let foreign =
-        PRODUCTION_GCP_TDX.replace("google-ek-ak-root", &GOOGLE.root_digest().to_string());
+        PRODUCTION_GCP_TDX.replace("google-ek-ak-root", &GUEST.google.root_digest().to_string());
     let foreign = VtpmPolicy::parse(&foreign, "policy.toml").unwrap_err();
     assert_eq!(foreign[0].code(), "policy-root-simulated");
 }

@@ -2,11 +2,14 @@
 
 use proofroom_canonical::{Digest, Nonce};
 use proofroom_evidence::{
-    Moment, RoomDocument, RoomEndorsements, RoomEvidence, RuntimeEvent,
+    Base64, Moment, RoomDocument, RoomEndorsements, RoomEvidence, RuntimeEvent, VtpmDocument,
+    VtpmGuest,
     snp::{SigningKey as ChipKey, SnpProduct},
 };
 use proofroom_testkit::{
+    azure::SimulatedParavisor,
     enclave,
+    gcp::SimulatedGuest,
     gpu::{RimPlan, SimulatedGpus},
     provider::SimulatedProvider,
     snp::SimulatedAmd,
@@ -19,7 +22,13 @@ use super::{NOW, SEED, Seeds};
 
 pub(super) fn seeds() -> Vec<Seeds> {
     let [list, report, rim, token] = gpus();
-    let all = [vec![document(), list.clone()], quotes(), room(), snp()];
+    let all = [
+        vec![document(), list.clone()],
+        quotes(),
+        room(),
+        snp(),
+        vtpm(),
+    ];
     vec![
         ("appraise_report", all.concat()),
         ("attester_tpm2", answers()),
@@ -33,6 +42,7 @@ pub(super) fn seeds() -> Vec<Seeds> {
         ("evidence_room", room()),
         ("evidence_snp", snp()),
         ("evidence_tpm", tpm()),
+        ("evidence_vtpm", vtpm()),
         ("provider_report", providers()),
         ("serving", serving()),
         ("verifier_gpu", vec![list]),
@@ -67,6 +77,18 @@ fn booted() -> (SimulatedTpm, RoomEvidence) {
 fn tpm() -> Vec<Vec<u8>> {
     let (tpm, evidence) = booted();
     vec![tpm.public(), evidence.quote, evidence.signature]
+}
+
+/// A report of a paravisor, and documents of guests of Azure and of Google.
+fn vtpm() -> Vec<Vec<u8>> {
+    let paravisor = SimulatedParavisor::from_seed(SEED);
+    let hcl_report = paravisor.hcl_report(4, &[]);
+    let azure = VtpmGuest::Azure {
+        hcl_report: Base64(hcl_report.clone()),
+    };
+    let azure = VtpmDocument::new(azure, paravisor.quote(&SEED), paravisor.pcrs, None);
+    let google = SimulatedGuest::from_seed(SEED, NOW).document(&SEED, [7; 64]);
+    vec![hcl_report, written(azure.write()), written(google.write())]
 }
 
 fn room() -> Vec<Vec<u8>> {

@@ -13,7 +13,7 @@ use proofroom_appraise::{
     RoomSession, appraise, ear,
 };
 use proofroom_canonical::{Nonce, Timestamp, json as strict};
-use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES};
+use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES, VtpmDocument};
 use serde_json::json;
 
 use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, key_file, now, say};
@@ -71,10 +71,10 @@ pub(crate) struct Options {
 
 #[derive(Args, Debug)]
 struct Files {
-    /// Intel's collateral for a bare TDX quote: a file, or a directory as `run --collateral` reads it.
+    /// Intel's collateral for a bare TDX quote, or one in a virtual TPM's document: a file, or a directory as `run --collateral` reads it.
     #[arg(long, value_name = "PATH")]
     collateral: Option<PathBuf>,
-    /// Certificates of an SNP report, PEM or DER, in any order. Repeatable.
+    /// Certificates of an SNP report, also of one in a virtual TPM's document, PEM or DER, in any order. Repeatable.
     #[arg(long, value_name = "FILE")]
     certificates: Vec<PathBuf>,
     /// AMD's revocation list, DER.
@@ -235,14 +235,21 @@ fn beside(
     })
 }
 
-fn collateral(path: Option<&Path>, quote: &[u8]) -> Result<Option<Collateral>, Failure> {
+fn collateral(path: Option<&Path>, evidence: &[u8]) -> Result<Option<Collateral>, Failure> {
     match path {
         Some(path) if path.is_dir() => CollateralSource::Directory(path.to_owned())
-            .of_quote(quote)
+            .of_quote(&quote_in(evidence))
             .map(Some)
             .map_err(|error| Failure::new(USAGE, error.code(), error)),
         _ => parsed(path, MAX_DOCUMENT_BYTES),
     }
+}
+
+/// The TD's quote that a document has inside; other evidence is one itself.
+fn quote_in(evidence: &[u8]) -> Vec<u8> {
+    let document = VtpmDocument::parse(evidence).ok();
+    let quote = document.and_then(|document| document.td_quote);
+    quote.map_or_else(|| evidence.to_vec(), |quote| quote.0)
 }
 
 fn session(files: &Files) -> Result<Option<RoomSession>, Failure> {

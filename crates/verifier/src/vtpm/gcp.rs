@@ -8,8 +8,10 @@ use proofroom_evidence::{Base64, Collateral, EventLog, PcrSelection, REPORT_DATA
 use serde::Serialize;
 
 use super::{
-    Out, Quoting, VTPM_REGISTERS, VtpmAppraisal, VtpmCause, VtpmCheckName, VtpmPolicy,
+    HardwareChecks, Out, Quoting, VTPM_REGISTERS, VtpmAppraisal, VtpmCause, VtpmCheckName,
+    VtpmPolicy,
     ak::{AkChain, GcpInstance},
+    not_judged,
     policy::{Cloud, Hardware},
     quote, snp, td, tee_incomplete, tee_refused,
 };
@@ -89,6 +91,12 @@ impl GcpAppraisal {
         self.appraisal.checks()
     }
 
+    /// What `hardware` is made of.
+    #[must_use]
+    pub const fn hardware_checks(&self) -> &HardwareChecks {
+        self.appraisal.hardware_checks()
+    }
+
     /// The worst outcome of all checks.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {
@@ -150,9 +158,9 @@ pub fn appraise_gcp(
         }
     }
     let key = chain.map(|chain| chain.spki()).unwrap_or_default();
-    hardware(&mut made, evidence.hardware, (policy, now), (nonce, &key));
+    let checks = hardware(&mut made, evidence.hardware, (policy, now), (nonce, &key));
     GcpAppraisal {
-        appraisal: VtpmAppraisal::of(&made, VtpmCheckName::GCP, policy, now),
+        appraisal: VtpmAppraisal::of(&made, VtpmCheckName::GCP, policy, now).with(checks),
         instance,
     }
 }
@@ -196,19 +204,19 @@ fn explained(selection: &PcrSelection, evidence: &GcpEvidence<'_>, policy: &Vtpm
         Ok(replayed) => replayed,
         Err(error) => return Out::malformed(VtpmCause::EventLogMalformed, &error),
     };
-    let mismatch = |pcr: u32, what: &str| {
-        let words = format!("the event log {what} PCR {pcr}");
-        Out::fail(VtpmCause::EventLogMismatch, words)
-    };
     let register = |pcr: u32| evidence.pcrs.get(usize::try_from(pcr).ok()?);
     let differs = |(pcr, value): &(&u32, &[u8; 32])| {
         selection.pcrs.contains(pcr) && register(**pcr) != Some(*value)
     };
     if let Some((pcr, _)) = replayed.iter().find(differs) {
-        return mismatch(*pcr, "yields another value of");
+        let words = format!("the event log yields another value of PCR {pcr}");
+        return Out::fail(VtpmCause::EventLogMismatch, words);
     }
     match policy.compared().find(|pcr| !replayed.contains_key(pcr)) {
-        Some(pcr) => mismatch(pcr, "leaves out"),
+        Some(pcr) => {
+            let words = format!("the event log leaves out PCR {pcr}");
+            Out::fail(VtpmCause::EventLogIncomplete, words)
+        }
         None => Out::Pass,
     }
 }
@@ -218,30 +226,28 @@ fn hardware(
     says: GcpHardware<'_>,
     (policy, now): (&VtpmPolicy, Timestamp),
     (nonce, key): (&[u8], &[u8]),
-) {
+) -> HardwareChecks {
     use VtpmCheckName::{Hardware as HardwareCheck, ReportData, Tee};
     let data = policy
         .google()
         .and_then(|rule| rule.report_data(nonce, key));
     // no report carries what cannot be: a nonce longer than report data is refused below
     let expected = data.unwrap_or([0; REPORT_DATA_BYTES]);
-    let (judged, bound) = match (policy.hardware_of(Cloud::Gcp), says) {
+    let judged = match (policy.hardware_of(Cloud::Gcp), says) {
         (Some(Hardware::Tdx(rule)), GcpHardware::Tdx(bytes, collateral)) => {
             td(rule, policy.name(), (bytes, collateral), now, &expected)
         }
         (Some(Hardware::Snp(rule)), GcpHardware::Snp(report, chain)) => {
             snp(rule, (report, chain), now, expected)
         }
-        (Some(_), GcpHardware::NotSupplied) => return made.set(Tee, tee_incomplete()),
-        _ => return made.set(Tee, tee_refused()),
+        (Some(_), GcpHardware::NotSupplied) => return not_judged(made, tee_incomplete()),
+        _ => return not_judged(made, tee_refused()),
     };
     made.set(Tee, Out::Pass);
-    made.set(HardwareCheck, judged);
+    made.set(HardwareCheck, judged.outcome);
+    let bound = judged.bound && data.is_some();
     let words = || "the hardware was asked to report something else";
-    let bound = Out::when(
-        bound && data.is_some(),
-        VtpmCause::ReportDataMismatch,
-        words,
-    );
+    let bound = Out::when(bound, VtpmCause::ReportDataMismatch, words);
     made.set_if_proved(ReportData, &[HardwareCheck], bound);
+    judged.checks
 }

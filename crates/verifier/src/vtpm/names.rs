@@ -119,8 +119,10 @@ spelled! {
         PcrDigestMismatch = "pcr-digest-mismatch",
         /// The event log cannot be read, or has no SHA-256 bank.
         EventLogMalformed = "event-log-malformed",
-        /// The event log yields other registers, or leaves out one that is compared.
+        /// The event log yields other registers.
         EventLogMismatch = "event-log-mismatch",
+        /// The event log leaves out a register that is compared.
+        EventLogIncomplete = "event-log-incomplete",
         /// A register has no reference value.
         ReferenceMismatch = "reference-mismatch",
         /// The hardware's report or quote carries something else.
