@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use proofroom_gateway::Finished;
+use proofroom_gateway::{Finished, RunEvent, RunObserver};
 use proofroom_record::event::RunStatus;
 
 use histogram::{Histogram, SECONDS, TOKENS, line};
@@ -46,6 +46,10 @@ struct Counted {
     tokens: BTreeMap<(String, &'static str), Histogram>,
     first_bytes: Option<Histogram>,
     unauthenticated: BTreeMap<&'static str, u64>,
+    /// By upstream and the status that said busy.
+    sent_again: BTreeMap<(String, u16), u64>,
+    /// How often each upstream began to rest, and whether it does.
+    rests: BTreeMap<String, (u64, bool)>,
 }
 
 /// The wait for an answer's first byte.
@@ -129,6 +133,22 @@ impl Metrics {
         *count = count.saturating_add(1);
     }
 
+    fn rests(&self, upstream: &str, rests: bool) {
+        let mut counted = self.counted();
+        let (began, now) = counted.rests.entry(upstream.to_owned()).or_default();
+        *began = began.saturating_add(rests.into());
+        *now = rests;
+    }
+
+    fn sent_again(&self, upstream: &str, status: u16) {
+        let mut counted = self.counted();
+        let count = counted
+            .sent_again
+            .entry((upstream.to_owned(), status))
+            .or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// Everything, as Prometheus reads it.
     pub(crate) fn render(&self, gauges: Gauges) -> String {
         let counted = self.counted();
@@ -154,6 +174,7 @@ impl Metrics {
                 format_args!("{name}{{{labels},status=\"{status}\",code=\"{code}\"}} {count}"),
             );
         }
+        counted.render_control(&mut out);
         out.push_str("# TYPE gen_ai_server_request_duration_seconds histogram\n");
         for (labels, histogram) in &counted.durations {
             let name = "gen_ai_server_request_duration_seconds";
@@ -181,6 +202,53 @@ impl Metrics {
 
     fn counted(&self) -> std::sync::MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    /// What was done about busy and failing upstreams.
+    fn render_control(&self, out: &mut String) {
+        out.push_str("# TYPE proofroom_gateway_sent_again_total counter\n");
+        for ((upstream, status), count) in &self.sent_again {
+            let labels = format!("upstream=\"{}\",status=\"{status}\"", escaped(upstream));
+            let name = "proofroom_gateway_sent_again_total";
+            line(out, format_args!("{name}{{{labels}}} {count}"));
+        }
+        out.push_str("# TYPE proofroom_gateway_upstream_rests_total counter\n");
+        for (upstream, (began, _)) in &self.rests {
+            let name = "proofroom_gateway_upstream_rests_total";
+            line(
+                out,
+                format_args!("{name}{{upstream=\"{}\"}} {began}", escaped(upstream)),
+            );
+        }
+        out.push_str("# TYPE proofroom_gateway_upstream_resting gauge\n");
+        for (upstream, (_, now)) in &self.rests {
+            let name = "proofroom_gateway_upstream_resting";
+            let now = u8::from(*now);
+            line(
+                out,
+                format_args!("{name}{{upstream=\"{}\"}} {now}", escaped(upstream)),
+            );
+        }
+    }
+}
+
+impl RunObserver for Metrics {
+    fn observe(&self, event: &RunEvent) {
+        match event {
+            RunEvent::SentAgain {
+                upstream, status, ..
+            } => self.sent_again(upstream, *status),
+            RunEvent::UpstreamRests { upstream, .. } => self.rests(upstream, true),
+            RunEvent::UpstreamBack { upstream } => self.rests(upstream, false),
+            // runs are counted as they end, and the rest is asked for when it is shown
+            RunEvent::Routed { .. }
+            | RunEvent::Ended { .. }
+            | RunEvent::UpstreamVerified { .. }
+            | RunEvent::UpstreamClosed { .. }
+            | RunEvent::GatewayClosed => {}
+        }
     }
 }
 

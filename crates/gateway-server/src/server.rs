@@ -19,7 +19,7 @@ use p256::{ecdsa::SigningKey, pkcs8::EncodePublicKey as _};
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_classify::{ClassificationPolicy, Levels, RoutingPolicy};
 use proofroom_gateway::{
-    Clock, Config as GatewayConfig, Gateway, NoObserver, SetupProblem, SystemEntropy,
+    Clock, Config as GatewayConfig, Gateway, RunObserver, SetupProblem, SystemEntropy,
     UpstreamsConfig,
 };
 use proofroom_record::{gateway::GatewayPolicies, statement::ModelRun};
@@ -286,7 +286,7 @@ async fn front(
         clock: Arc::new(Told(parts.clock)),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::new(StoreSink(store)),
-        observer: Arc::new(NoObserver),
+        observer: Arc::clone(&permission.metrics) as Arc<dyn RunObserver>,
         limits: proofroom_gateway::Limits::default(),
     })
     .map_err(contradiction)?;

@@ -11,6 +11,8 @@ use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
 use serde::Deserialize;
 
+use crate::control::Control;
+
 mod check;
 mod secret;
 
@@ -30,6 +32,8 @@ pub const DEFAULT_UPSTREAMS: &str = include_str!("../upstreams.default.toml");
 #[derive(Clone, Debug)]
 pub struct UpstreamsConfig {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// What is done about upstreams that are busy or fail.
+    pub(crate) control: Control,
     digest: Digest,
 }
 
@@ -60,6 +64,8 @@ pub struct Upstream {
     pub source: ModelSource,
     /// What the upstream must prove before it gets a prompt.
     pub attestation: AttestationRequirement,
+    /// Its share among the candidates of one tier; a spare behind those that have one where it has none.
+    pub weight: Option<u32>,
     globs: Vec<GlobMatcher>,
 }
 
@@ -250,9 +256,10 @@ impl UpstreamsConfig {
     /// # Errors
     /// Every problem found, in file order; never a key's value.
     pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<Self, Vec<UpstreamsProblem>> {
-        let upstreams = check::read(text, secrets)?;
+        let (upstreams, control) = check::read(text, secrets)?;
         Ok(Self {
             upstreams: upstreams.into_iter().map(Arc::new).collect(),
+            control,
             digest: Digest::of(text),
         })
     }

@@ -11,8 +11,8 @@ use proofroom_record::{
     event::RunStatus,
     predicate::seal,
     statement::{
-        ClassificationResult, Failure, FindingCount, ModelRequest, ModelResponse, ModelRun,
-        Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
+        ClassificationResult, EarlierAttempt, Failure, FindingCount, ModelRequest, ModelResponse,
+        ModelRun, Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
     },
 };
 
@@ -54,6 +54,8 @@ pub(crate) struct Draft {
     findings: Vec<FindingCount>,
     pub(crate) routing: RoutingResult,
     pub(crate) upstream: Option<UpstreamFacts>,
+    /// Upstreams that were sent the request and were busy.
+    pub(crate) earlier: Vec<EarlierAttempt>,
     pub(crate) translating: Option<Translating>,
     /// The model's name as the upstream was asked for it.
     pub(crate) asked_model: String,
@@ -140,6 +142,7 @@ impl Draft {
             findings,
             routing,
             upstream: None,
+            earlier: Vec::new(),
             translating: None,
             asked_model: String::new(),
             admission: Admission::free(),
@@ -165,6 +168,29 @@ impl Draft {
     /// The session's label by which this run is routed.
     pub(crate) fn high_water(&self) -> &str {
         self.core.levels().name(self.position.after)
+    }
+
+    /// Takes back that the request goes to the upstream last tried, of which nothing came.
+    pub(crate) fn forget_upstream(&mut self) {
+        self.routing.tier = None;
+        self.routing.upstream = None;
+        self.upstream = None;
+        self.signed = None;
+        self.translating = None;
+        self.request.forwarded = None;
+    }
+
+    /// Writes down that the upstream last tried was sent the request and was busy.
+    pub(crate) fn note_busy(&mut self, http_status: u16) {
+        let sent = self.upstream.take().zip(self.request.forwarded);
+        let attempt = sent.map(|(upstream, forwarded)| EarlierAttempt {
+            upstream,
+            forwarded,
+            http_status,
+            answered: self.core.clock.now(),
+        });
+        self.earlier.extend(attempt);
+        self.forget_upstream();
     }
 
     /// The headers that every answer of this run carries.
@@ -269,6 +295,7 @@ impl Draft {
             routing: self.routing,
             shadow: self.shadow,
             upstream: self.upstream,
+            earlier: self.earlier,
             response: end.response,
             translated: self.translating.map(Translating::record),
             status: end.status,

@@ -16,8 +16,8 @@ use http_body::Body;
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Nonce, RunId};
 use proofroom_classify::{
-    Classification, ClassificationPolicy, Classifier, Context, Label, Levels, RoutingPolicy,
-    Segment, SessionVerdicts, UpstreamOffer,
+    Candidate, Classification, ClassificationPolicy, Classifier, Context, Label, Levels,
+    RoutingPolicy, Segment, SessionVerdicts, UpstreamOffer,
 };
 use proofroom_llm::Api;
 use proofroom_record::statement::RejectedUpstream;
@@ -30,6 +30,7 @@ use crate::{
     caller::{Caller, CallerIdentity, Standing},
     channel::Channel,
     config::{Upstream, UpstreamsConfig},
+    control::{Healths, balance},
     draft::Opening,
     evidence::EvidenceStore,
     gate::{Gate, OpenGate},
@@ -118,6 +119,7 @@ pub(crate) struct Core {
     pub(crate) shadow: Option<Shadow>,
     pub(crate) upstreams: UpstreamsConfig,
     channels: BTreeMap<String, Channel>,
+    pub(crate) healths: Healths,
     pub(crate) signer: RecordSigner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -165,6 +167,7 @@ impl Gateway {
             shadow: config.shadow.map(Shadow::new),
             upstreams: config.upstreams,
             channels,
+            healths: Healths::default(),
             signer,
             clock: config.clock,
             entropy: config.entropy,
@@ -400,9 +403,34 @@ impl Core {
             .collect()
     }
 
-    fn opening(&self, api: Api) -> Option<Opening> {
-        let mut random = [0; 48];
+    /// Unpredictable bytes, unless their source fails.
+    pub(crate) fn random<const N: usize>(&self) -> Option<[u8; N]> {
+        let mut random = [0; N];
         self.entropy.fill(&mut random).ok()?;
+        Some(random)
+    }
+
+    /// `candidates` in an order that shares requests among them by weight. Those that speak `api` stay before
+    /// those that are asked in another.
+    pub(crate) fn balanced(&self, candidates: Vec<Candidate>, api: Api) -> Vec<Candidate> {
+        let upstream =
+            |candidate: &Candidate| self.channel(&candidate.upstream).map(Channel::upstream);
+        balance(
+            candidates,
+            |candidate| {
+                (
+                    candidate.model.clone(),
+                    upstream(candidate).map(|upstream| upstream.speaks(api)),
+                )
+            },
+            |candidate| upstream(candidate)?.weight,
+            // without randomness no run is opened
+            || self.random().map_or(0, u64::from_le_bytes),
+        )
+    }
+
+    fn opening(&self, api: Api) -> Option<Opening> {
+        let random = self.random::<48>()?;
         let (run, blinding) = random.split_first_chunk::<16>()?;
         let blinding = blinding.first_chunk::<32>()?;
         Some(Opening {

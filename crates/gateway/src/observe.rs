@@ -1,7 +1,7 @@
 //! What the gateway tells whoever watches: progress for a screen. Never content, and nothing that a
 //! relying party needs; that is in the records.
 
-use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_canonical::{Digest, RunId, SessionId, Timestamp};
 use proofroom_record::event::RunStatus;
 
 /// Watches runs. Called on the request path: must return at once.
@@ -64,6 +64,29 @@ pub enum RunEvent {
         upstream: String,
         /// Why.
         code: &'static str,
+    },
+    /// An upstream was busy, and the run's request is sent again.
+    SentAgain {
+        /// Its session.
+        session: SessionId,
+        /// The run.
+        run: RunId,
+        /// The upstream that was busy.
+        upstream: String,
+        /// The status of its answer.
+        status: u16,
+    },
+    /// An upstream failed so often in a row that it is not asked for a while.
+    UpstreamRests {
+        /// The upstream.
+        upstream: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// An upstream that rested has answered.
+    UpstreamBack {
+        /// The upstream.
+        upstream: String,
     },
     /// A record could not be kept: the gateway takes no more requests.
     GatewayClosed,

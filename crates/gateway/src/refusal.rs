@@ -86,6 +86,15 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn resting(rests: Duration) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "upstream-resting",
+            "the upstream failed several times in a row and is not asked for a while; nothing was sent",
+        )
+        .after(Some(rests))
+    }
+
     pub(crate) fn no_entropy() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -441,10 +441,11 @@ async fn carry_out(
                 .routing
                 .rejected
                 .extend(rejected.iter().map(rejection));
+            let api = draft.opening.api;
             let chosen = Chosen {
                 tier,
                 assurance,
-                candidates,
+                candidates: draft.core.balanced(candidates, api),
             };
             try_candidates(draft, outgoing, chosen, reply).await;
         }

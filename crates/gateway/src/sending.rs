@@ -1,7 +1,7 @@
 //! From the routing decision to the head of an upstream's answer: the candidates of one tier, in
-//! order, for as long as nothing was sent.
+//! order, for as long as nothing was sent or they are busy.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -14,6 +14,7 @@ use proofroom_record::{event::RunStatus, statement::RejectedUpstream};
 use crate::{
     channel::{Channel, OpenChannel},
     config::Upstream,
+    control::{Patience, is_busy},
     draft::Draft,
     gateway::Core,
     headers,
@@ -43,8 +44,8 @@ pub(crate) struct Chosen {
     pub(crate) candidates: Vec<Candidate>,
 }
 
-/// Tries the candidates of the one tier chosen, in order, for as long as not one byte of the prompt
-/// was sent. There is no other tier to fall back to.
+/// Tries the candidates of the one tier chosen, in order: the next where one got not one byte of the prompt or
+/// was busy, and all again after a pause while the run has patience. There is no other tier to fall back to.
 pub(crate) async fn try_candidates(
     mut draft: Box<Draft>,
     outgoing: Box<Outgoing>,
@@ -52,27 +53,92 @@ pub(crate) async fn try_candidates(
     mut reply: Reply,
 ) {
     let core = Arc::clone(&draft.core);
+    let mut patience = Patience::of(&core.upstreams.control);
     let mut last = Attempt::refused(Refusal::unfinished());
-    for candidate in &chosen.candidates {
-        let attempt = attempt(&core, &mut draft, &outgoing, &chosen, candidate, &mut reply).await;
-        match attempt {
-            Ok(sent) => return finish_sent(draft, sent, reply).await,
-            Err(failed) => {
-                draft.routing.rejected.push(RejectedUpstream {
-                    upstream: candidate.upstream.clone(),
-                    code: failed.refusal.code.clone().into_owned(),
-                });
-                draft.routing.tier = None;
-                draft.routing.upstream = None;
-                draft.upstream = None;
-                draft.signed = None;
-                draft.translating = None;
-                draft.request.forwarded = None;
-                last = failed;
-            }
+    loop {
+        let mut after = None;
+        for (place, candidate) in chosen.candidates.iter().enumerate() {
+            let sent = attempt(&core, &mut draft, &outgoing, &chosen, candidate, &mut reply).await;
+            let sent = match sent {
+                Ok(sent) => sent,
+                Err(failed) => {
+                    last = failed;
+                    not_reached(&mut draft, candidate, &last.refusal);
+                    continue;
+                }
+            };
+            let others = place.saturating_add(1) < chosen.candidates.len();
+            after = match again(&core, &mut patience, &sent, others) {
+                None => return finish_sent(draft, sent, reply).await,
+                Some(Again::AtTheNext) => None,
+                Some(Again::After(pause)) => Some(pause),
+            };
+            busy(&core, &mut draft, candidate, sent);
+        }
+        let Some(pause) = after else { break };
+        tokio::select! {
+            biased;
+            () = reply.closed() => return finish_sent(draft, Sent::ClientGone, reply).await,
+            () = tokio::time::sleep(pause) => {}
         }
     }
-    answer_alone(draft, &last.refusal, last.status, None, reply).await;
+    let status = match last.status {
+        RunStatus::Refused if !draft.earlier.is_empty() => RunStatus::UpstreamError,
+        status => status,
+    };
+    answer_alone(draft, &last.refusal, status, None, reply).await;
+}
+
+/// How a request is sent again.
+enum Again {
+    /// To another candidate, at once.
+    AtTheNext,
+    /// To the first, after a pause.
+    After(Duration),
+}
+
+/// How a request that was `sent` is sent again; `None` where what came of it is the answer.
+fn again(core: &Core, patience: &mut Patience, sent: &Sent, others: bool) -> Option<Again> {
+    let Sent::Answered(response) = sent else {
+        return None;
+    };
+    let left = patience.attempted();
+    if !left || !is_busy(response.status()) {
+        return None;
+    }
+    if others {
+        return Some(Again::AtTheNext);
+    }
+    let random = u32::from_le_bytes(core.random()?);
+    let pause = patience.pause(response.headers(), random)?;
+    Some(Again::After(pause))
+}
+
+/// Writes down that `candidate` was busy, and lets go of what it answered.
+fn busy(core: &Core, draft: &mut Draft, candidate: &Candidate, sent: Sent) {
+    let Sent::Answered(response) = sent else {
+        return;
+    };
+    let status = response.status().as_u16();
+    draft.note_busy(status);
+    core.observer.observe(&RunEvent::SentAgain {
+        session: draft.caller.identity().session,
+        run: draft.opening.run,
+        upstream: candidate.upstream.clone(),
+        status,
+    });
+}
+
+/// Writes down, once, why `candidate` was not sent the request.
+fn not_reached(draft: &mut Draft, candidate: &Candidate, refusal: &Refusal) {
+    let rejected = RejectedUpstream {
+        upstream: candidate.upstream.clone(),
+        code: refusal.code.clone().into_owned(),
+    };
+    if !draft.routing.rejected.contains(&rejected) {
+        draft.routing.rejected.push(rejected);
+    }
+    draft.forget_upstream();
 }
 
 /// A candidate that got nothing of the prompt.
@@ -97,6 +163,17 @@ enum Sent {
     ClientGone,
 }
 
+/// The way to a candidate, unless it rests.
+fn way_to<'a>(core: &'a Core, candidate: &Candidate) -> Result<&'a Channel, Attempt> {
+    let unreachable = || Attempt::refused(UpstreamFault::Unreachable.refusal());
+    let channel = core.channel(&candidate.upstream).ok_or_else(unreachable)?;
+    let (control, now) = (&core.upstreams.control, core.clock.now());
+    match core.healths.permits(&candidate.upstream, control, now) {
+        Ok(()) => Ok(channel),
+        Err(rests) => Err(Attempt::refused(Refusal::resting(rests))),
+    }
+}
+
 async fn attempt(
     core: &Arc<Core>,
     draft: &mut Draft,
@@ -105,9 +182,7 @@ async fn attempt(
     candidate: &Candidate,
     reply: &mut Reply,
 ) -> Result<Sent, Attempt> {
-    let channel = core
-        .channel(&candidate.upstream)
-        .ok_or_else(|| Attempt::refused(UpstreamFault::Unreachable.refusal()))?;
+    let channel = way_to(core, candidate)?;
     let upstream = Arc::clone(channel.upstream());
     let model = upstream
         .served(&candidate.model)
@@ -201,6 +276,11 @@ async fn send(
         () = reply.closed() => return Ok(Sent::ClientGone),
         answered = answer => answered,
     };
+    let failed = match &answered {
+        Ok(Ok(response)) => response.status().is_server_error() && !is_busy(response.status()),
+        _ => true,
+    };
+    note_health(core, &channel.upstream().name, failed);
     match answered {
         Err(_) => Ok(Sent::Failed(UpstreamFault::Silent)),
         Ok(Ok(response)) => Ok(Sent::Answered(response)),
@@ -209,6 +289,25 @@ async fn send(
             Err(Attempt { refusal, status })
         }
         Ok(Err(_)) => Ok(Sent::Failed(UpstreamFault::Broken)),
+    }
+}
+
+/// Writes down how an upstream fared; tells when that begins or ends its rest.
+fn note_health(core: &Core, upstream: &str, failed: bool) {
+    let control = &core.upstreams.control;
+    let named = || upstream.to_owned();
+    let event = if failed {
+        let until = core.healths.failed(upstream, control, core.clock.now());
+        until.map(|until| RunEvent::UpstreamRests {
+            upstream: named(),
+            until,
+        })
+    } else {
+        let back = core.healths.answered(upstream);
+        back.then(|| RunEvent::UpstreamBack { upstream: named() })
+    };
+    if let Some(event) = event {
+        core.observer.observe(&event);
     }
 }
 

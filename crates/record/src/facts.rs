@@ -72,23 +72,19 @@ impl BundleFacts {
     /// Whether any model answer was played back from a recording.
     #[must_use]
     pub fn has_cassette(&self) -> bool {
-        let mut upstreams = self
-            .runs
-            .iter()
-            .filter_map(|(_, run)| run.upstream.as_ref());
+        let mut upstreams = self.runs.iter().flat_map(|(_, run)| run.sent_to());
         upstreams.any(|upstream| upstream.source == ModelSource::Cassette)
     }
 
     /// Whether any evidence was accepted under a policy for test keys.
     #[must_use]
     pub fn has_simulated_evidence(&self) -> bool {
-        let of_upstreams = self.runs.iter().filter_map(|(_, run)| {
-            match run.upstream.as_ref().map(|u| &u.assurance) {
-                Some(Assurance::Attested {
-                    appraisal_policy, ..
-                }) => Some(appraisal_policy),
-                _ => None,
-            }
+        let sent = self.runs.iter().flat_map(|(_, run)| run.sent_to());
+        let of_upstreams = sent.filter_map(|upstream| match &upstream.assurance {
+            Assurance::Attested {
+                appraisal_policy, ..
+            } => Some(appraisal_policy),
+            Assurance::ContractOnly { .. } => None,
         });
         let shown = &self.session.room_evidence;
         let of_room = [&shown.start, &shown.end]

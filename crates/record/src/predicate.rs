@@ -172,6 +172,9 @@ fn check_consistent<P: Predicate>(predicate: &P) -> Result<(), Refusal> {
     }
 }
 
+/// What an upstream answers that did not take a request: RFC 6585 section 4, RFC 9110 section 15.6.4, and Anthropic's own.
+const BUSY: [u16; 3] = [429, 503, 529];
+
 impl Predicate for ModelRun {
     const TYPE: &'static str = MODEL_RUN_V1;
     const LEAF: LeafKind = LeafKind::ModelRun;
@@ -186,11 +189,20 @@ impl Predicate for ModelRun {
         let sent = self.request.forwarded.is_some();
         let answered = self.response.is_some();
         match self.status {
-            RunStatus::Refused if sent || answered || self.upstream.is_some() => {
+            RunStatus::Refused
+                if sent || answered || self.upstream.is_some() || !self.earlier.is_empty() =>
+            {
                 Some("refused, yet something was sent")
             }
             RunStatus::Complete if !(sent && answered && self.upstream.is_some()) => {
                 Some("complete, yet request, upstream or answer is missing")
+            }
+            _ if self
+                .earlier
+                .iter()
+                .any(|attempt| !BUSY.contains(&attempt.http_status)) =>
+            {
+                Some("sent again after a status that does not say busy")
             }
             _ if self.translated.is_some() && !sent => Some("translated, yet nothing was sent"),
             RunStatus::Refused | RunStatus::UpstreamError if self.failure.is_none() => {

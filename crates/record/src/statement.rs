@@ -200,6 +200,9 @@ pub struct ModelRun {
     /// What is known of the upstream that served it; absent when nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<UpstreamFacts>,
+    /// Upstreams that were sent the request before, in order, and said that they were busy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierAttempt>,
     /// What came back; absent when nothing was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<ModelResponse>,
@@ -221,6 +224,29 @@ pub struct ModelRun {
     pub finished: Timestamp,
     /// 32 random bytes in hex, so that the record's digest in the log says nothing about it.
     pub blinding: Nonce,
+}
+
+/// A time that a run's request was sent to an upstream which answered that it was busy. Nothing of that answer
+/// reached the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierAttempt {
+    /// What is known of the upstream; it is of the tier that was chosen.
+    pub upstream: UpstreamFacts,
+    /// Digest of what it was sent.
+    pub forwarded: Digest,
+    /// Status of its answer: 429, 503 or 529.
+    pub http_status: u16,
+    /// When that arrived (gateway's clock).
+    pub answered: Timestamp,
+}
+
+impl ModelRun {
+    /// Every upstream that was sent the request, in order: one may occur twice.
+    pub fn sent_to(&self) -> impl Iterator<Item = &UpstreamFacts> {
+        let earlier = self.earlier.iter().map(|attempt| &attempt.upstream);
+        earlier.chain(&self.upstream)
+    }
 }
 
 /// When what is written of a run has to be on disk. Records of a time that knew the first alone do not say it.

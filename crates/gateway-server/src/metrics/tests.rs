@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use proofroom_canonical::{RunId, Timestamp};
-use proofroom_gateway::Finished;
+use proofroom_canonical::{RunId, SessionId, Timestamp};
+use proofroom_gateway::{Finished, RunEvent, RunObserver as _};
 use proofroom_record::{event::RunStatus, statement::TokenCount};
 
 use super::{Gauges, Metrics};
@@ -52,4 +52,37 @@ fn runs_are_counted_by_what_the_configuration_names() {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
     assert!(!text.contains("secret"));
+}
+
+#[test]
+fn what_is_done_about_busy_and_failing_upstreams_is_counted() {
+    let metrics = Metrics::new(BTreeSet::new());
+    let rests = |upstream: &str| RunEvent::UpstreamRests {
+        upstream: upstream.to_owned(),
+        until: Timestamp::from_unix_millis(0),
+    };
+    let again = RunEvent::SentAgain {
+        session: SessionId::from_random([1; 16]),
+        run: RunId::from_random([1; 16]),
+        upstream: "u".to_owned(),
+        status: 429,
+    };
+    let back = RunEvent::UpstreamBack {
+        upstream: "u".to_owned(),
+    };
+    for event in [again.clone(), again, rests("u"), back, rests("v")] {
+        metrics.observe(&event);
+    }
+    let text = metrics.render(Gauges {
+        ready: true,
+        sessions: 1,
+    });
+    for line in [
+        "proofroom_gateway_sent_again_total{upstream=\"u\",status=\"429\"} 2",
+        "proofroom_gateway_upstream_rests_total{upstream=\"u\"} 1",
+        "proofroom_gateway_upstream_resting{upstream=\"u\"} 0",
+        "proofroom_gateway_upstream_resting{upstream=\"v\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
 }

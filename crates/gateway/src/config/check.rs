@@ -1,6 +1,6 @@
 //! From the text of `upstreams.toml` to upstreams, with every problem at once.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use globset::{Glob, GlobMatcher};
 use http::Uri;
@@ -13,6 +13,7 @@ use super::{
     AttestationRequirement, BaseUrl, Credential, KeyHeader, MAX_UPSTREAMS_BYTES, Paths, Retention,
     RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi, is_segment,
 };
+use crate::control::Control;
 
 /// One thing that is wrong with an upstreams file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,27 @@ impl std::error::Error for UpstreamsProblem {}
 #[serde(deny_unknown_fields)]
 struct RawFile {
     upstream: Vec<toml::Value>,
+    control: Option<RawControl>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawControl {
+    attempts: u32,
+    longest_wait_seconds: u64,
+    rest_after: u32,
+    rest_seconds: u64,
+}
+
+impl Default for RawControl {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            longest_wait_seconds: 10,
+            rest_after: 5,
+            rest_seconds: 30,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,6 +78,7 @@ struct RawUpstream {
     retention: Retention,
     source: ModelSource,
     attestation: RawAttestation,
+    weight: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +136,7 @@ impl Problems {
 pub(super) fn read(
     text: &str,
     secrets: &dyn SecretSource,
-) -> Result<Vec<Upstream>, Vec<UpstreamsProblem>> {
+) -> Result<(Vec<Upstream>, Control), Vec<UpstreamsProblem>> {
     let mut file = Problems {
         upstream: "upstreams file".to_owned(),
         found: Vec::new(),
@@ -141,6 +164,9 @@ pub(super) fn read(
             "names no upstream; add an `[[upstream]]` table",
         );
     }
+    let control = raw
+        .control
+        .map_or_else(Control::default, |raw| read_control(&raw, &mut file));
     let mut upstreams: Vec<Upstream> = Vec::new();
     for (position, value) in raw.upstream.into_iter().enumerate() {
         let (upstream, problems) = read_one(position, value, secrets);
@@ -153,9 +179,28 @@ pub(super) fn read(
         upstreams.push(upstream);
     }
     if file.found.is_empty() {
-        Ok(upstreams)
+        Ok((upstreams, control))
     } else {
         Err(file.found)
+    }
+}
+
+fn read_control(raw: &RawControl, file: &mut Problems) -> Control {
+    let legal = (1..=8).contains(&raw.attempts)
+        && raw.longest_wait_seconds <= 60
+        && raw.rest_after <= 1000
+        && (1..=3600).contains(&raw.rest_seconds);
+    if !legal {
+        file.add(
+            "upstreams-control",
+            "`[control]` takes 1 to 8 `attempts`, a `longest_wait_seconds` of at most 60, a `rest_after` of at most 1000 and `rest_seconds` of 1 to 3600",
+        );
+    }
+    Control {
+        attempts: raw.attempts,
+        longest_wait: Duration::from_secs(raw.longest_wait_seconds),
+        rest_after: raw.rest_after,
+        rest: Duration::from_secs(raw.rest_seconds),
     }
 }
 
@@ -201,6 +246,7 @@ fn read_one(
         retention: raw.retention,
         source: raw.source,
         attestation: raw.attestation.read(),
+        weight: raw.weight,
         globs,
     });
     (upstream, problems.found)
@@ -223,6 +269,12 @@ fn check_words(raw: &RawUpstream, problems: &mut Problems) {
             "upstream-region-empty",
             "`region` is empty; write `unknown` if nobody knows",
         );
+    }
+    if raw
+        .weight
+        .is_some_and(|weight| !(1..=1000).contains(&weight))
+    {
+        problems.add("upstream-weight", "`weight` must be 1 to 1000");
     }
     if raw.apis.is_empty() {
         problems.add(

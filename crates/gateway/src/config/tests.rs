@@ -1,10 +1,10 @@
 //! Facts about `upstreams.toml`.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use proofroom_canonical::Sensitive;
 
-use super::{Credential, DEFAULT_UPSTREAMS, SecretSource, UpstreamsConfig};
+use super::{Control, Credential, DEFAULT_UPSTREAMS, SecretSource, UpstreamsConfig};
 
 struct Secrets;
 
@@ -50,6 +50,45 @@ fn upstream(changes: &[(&str, &str)]) -> String {
         text.push_str(&format!("{key} = {value}\n"));
     }
     text
+}
+
+#[test]
+fn control_is_read_and_bounded() {
+    let control = |table: &str| {
+        let text = format!("{table}\n{}", upstream(&[]));
+        let read = UpstreamsConfig::parse(&text, &Secrets);
+        read.map(|read| read.control)
+            .map_err(|problems| problems[0].code)
+    };
+    let shipped = Control {
+        attempts: 3,
+        longest_wait: Duration::from_secs(10),
+        rest_after: 5,
+        rest: Duration::from_secs(30),
+    };
+    assert_eq!(control(""), Ok(Control::default()));
+    assert_eq!(control("[control]"), Ok(shipped));
+    let read = UpstreamsConfig::parse(DEFAULT_UPSTREAMS, &Secrets).unwrap();
+    assert_eq!(read.control, shipped);
+    for bad in [
+        "attempts = 0",
+        "attempts = 9",
+        "longest_wait_seconds = 61",
+        "rest_after = 1001",
+        "rest_seconds = 0",
+        "rest_seconds = 3601",
+    ] {
+        assert_eq!(
+            control(&format!("[control]\n{bad}")),
+            Err("upstreams-control"),
+            "{bad}"
+        );
+    }
+    assert_eq!(control("[control]\nretries = 1"), Err("upstreams-syntax"));
+    assert_eq!(codes(&upstream(&[("weight", "1000")])), [""; 0]);
+    for bad in ["0", "1001"] {
+        assert_eq!(codes(&upstream(&[("weight", bad)])), ["upstream-weight"]);
+    }
 }
 
 fn codes(text: &str) -> Vec<&'static str> {

@@ -12,6 +12,8 @@ mod attested;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod kinds;

@@ -38,6 +38,8 @@ pub type Chunks = mpsc::Receiver<io::Result<Bytes>>;
 /// How the upstream answers one request.
 pub enum Reply {
     Whole(u16, &'static str, Bytes),
+    /// This status, an error in the format, and `retry-after` if it is not empty.
+    Busy(u16, &'static str),
     Stream(&'static str, Chunks),
     /// Never. The sender is dropped when the gateway lets go.
     Hang(oneshot::Sender<()>),
@@ -58,6 +60,7 @@ pub struct FakeUpstream {
     serving: JoinHandle<()>,
 }
 
+const BUSY: &[u8] = br#"{"error":{"message":"busy","type":"rate_limit_error"}}"#;
 pub const JSON_ANSWER: &str = r#"{"id":"x","object":"chat.completion","model":"std-model","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}"#;
 
 impl FakeUpstream {
@@ -200,6 +203,14 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
     Ok(match reply {
         None => whole(200, "application/json", said),
         Some(Reply::Whole(status, kind, body)) => whole(status, kind, body),
+        Some(Reply::Busy(status, after)) => {
+            let mut response = whole(status, "application/json", Bytes::from_static(BUSY));
+            if !after.is_empty() {
+                let after = after.parse().unwrap();
+                response.headers_mut().insert("retry-after", after);
+            }
+            response
+        }
         Some(Reply::Stream(kind, chunks)) => {
             let mut response = Response::new(Script::Stream(chunks));
             response

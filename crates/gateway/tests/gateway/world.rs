@@ -189,6 +189,23 @@ impl Events {
         codes.collect()
     }
 
+    /// Upstreams that began to rest (`-`) or were back (`+`), in order.
+    pub fn rests(&self) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let told = events.iter().filter_map(|event| match event {
+            RunEvent::UpstreamRests { upstream, .. } => Some(format!("-{upstream}")),
+            RunEvent::UpstreamBack { upstream } => Some(format!("+{upstream}")),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    pub fn sent_again(&self) -> usize {
+        let events = self.0.lock().unwrap();
+        let again = |event: &&RunEvent| matches!(event, RunEvent::SentAgain { .. });
+        events.iter().filter(again).count()
+    }
+
     pub fn verified(&self) -> usize {
         let events = self.0.lock().unwrap();
         let verified = |event: &&RunEvent| matches!(event, RunEvent::UpstreamVerified { .. });

@@ -245,10 +245,10 @@ impl Ended<'_> {
         let mut cited = BTreeSet::new();
         for run in runs {
             let run = read_unverified::<ModelRun>(&run.envelope)?;
-            if let Some(Assurance::Attested { evidence, .. }) =
-                run.upstream.map(|upstream| upstream.assurance)
-            {
-                cited.insert(evidence);
+            for upstream in run.sent_to() {
+                if let Assurance::Attested { evidence, .. } = &upstream.assurance {
+                    cited.insert(*evidence);
+                }
             }
         }
         let claims = [&session.room_evidence.start, &session.room_evidence.end];

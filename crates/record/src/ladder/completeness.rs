@@ -226,10 +226,16 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
     let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
     let in_order = not_after(session.started, session.ended, 0)
         && runs.clone().all(|run| {
-            let upstream = run.upstream.as_ref();
-            let sent = upstream.map_or(run.started, |facts| facts.sent);
-            not_after(run.started, sent, 0)
-                && not_after(sent, run.finished, 0)
+            let earlier = run
+                .earlier
+                .iter()
+                .flat_map(|attempt| [attempt.upstream.sent, attempt.answered]);
+            let sent = run.upstream.iter().map(|facts| facts.sent);
+            let steps = std::iter::once(run.started)
+                .chain(earlier)
+                .chain(sent)
+                .chain([run.finished]);
+            steps.is_sorted_by(|one, next| not_after(*one, *next, 0))
                 && not_after(session.started, run.started, MAX_SKEW_MILLIS)
                 && not_after(run.finished, session.ended, MAX_SKEW_MILLIS)
         });

@@ -26,31 +26,29 @@ struct Use<'a> {
 }
 
 fn uses(records: &Records) -> impl Iterator<Item = Use<'_>> {
-    records.runs.iter().filter_map(|record| {
-        let run = record.predicate();
-        let upstream = run.upstream.as_ref()?;
-        match &upstream.assurance {
-            Assurance::ContractOnly { .. } => None,
-            Assurance::Attested {
-                evidence,
-                policy,
-                tls_spki,
-                appraised,
-                expires,
-                appraisal_policy,
-                provider,
-            } => Some(Use {
-                run,
-                evidence: *evidence,
-                policy: *policy,
-                policy_name: appraisal_policy,
-                tls_spki: *tls_spki,
-                appraised: *appraised,
-                expires: *expires,
-                sent: upstream.sent,
-                foreign: provider.is_some(),
-            }),
-        }
+    let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
+    let sent = runs.flat_map(|run| run.sent_to().map(move |upstream| (run, upstream)));
+    sent.filter_map(|(run, upstream)| match &upstream.assurance {
+        Assurance::ContractOnly { .. } => None,
+        Assurance::Attested {
+            evidence,
+            policy,
+            tls_spki,
+            appraised,
+            expires,
+            appraisal_policy,
+            provider,
+        } => Some(Use {
+            run,
+            evidence: *evidence,
+            policy: *policy,
+            policy_name: appraisal_policy,
+            tls_spki: *tls_spki,
+            appraised: *appraised,
+            expires: *expires,
+            sent: upstream.sent,
+            foreign: provider.is_some(),
+        }),
     })
 }
 

@@ -71,13 +71,10 @@ fn say_facts(words: &mut Vec<String>, facts: &BundleFacts) {
             words.push(text.clone());
         }
     }
-    let upstreams = facts
-        .runs
-        .iter()
-        .filter_map(|(_, run)| run.upstream.as_ref());
     let by_contract =
-        |upstream: &&UpstreamFacts| matches!(upstream.assurance, Assurance::ContractOnly { .. });
-    let contract_only = upstreams.filter(by_contract).count();
+        |upstream: &UpstreamFacts| matches!(upstream.assurance, Assurance::ContractOnly { .. });
+    let runs = facts.runs.iter().map(|(_, run)| run);
+    let contract_only = runs.filter(|run| run.sent_to().any(by_contract)).count();
     if contract_only > 0 {
         words.push(format!(
             "what the upstream did with {contract_only} model runs: a contract stands behind it, no hardware proof"

@@ -162,6 +162,13 @@ fn run_row(run: &ModelRun) -> Vec<String> {
         ModelSource::Live => upstream.name.clone(),
         ModelSource::Cassette => format!("{} (cassette: recorded answers)", upstream.name),
     });
+    let earlier = run.earlier.iter().map(|attempt| {
+        format!(
+            "; sent before to {}, which answered {}",
+            attempt.upstream.name, attempt.http_status
+        )
+    });
+    let name = std::iter::once(name).chain(earlier).collect();
     let status = match &run.failure {
         None => format!("{:?}", run.status).to_lowercase(),
         Some(failure) => {

@@ -492,6 +492,7 @@ fn served(
             region: "eu".into(),
             sent: at(seconds + 1),
         }),
+        earlier: Vec::new(),
         response: Some(ModelResponse {
             answered_by: None,
             http_status: 200,

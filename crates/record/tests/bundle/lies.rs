@@ -6,17 +6,35 @@ use proofroom_evidence::EvidenceType;
 use proofroom_record::{
     bundle::{BundleParts, HeadSignature, RoomReference, archive},
     event::{Action, EventBody, Outcome, RunStatus, SessionEnd},
-    statement::{Assurance, ModelRun, RoomEvidenceClaim, Signer},
+    ladder::write_bundle,
+    predicate::{read_unverified, seal},
+    statement::{Assurance, EarlierAttempt, ModelRun, RoomEvidenceClaim, Signer},
 };
 
 use crate::{
+    first_problem,
     fixture::{self, Fixture, RoomKind, assemble, at, room},
     good_files,
     mutations::{Wanted, refused},
+    verify,
 };
 
 fn attested(runs: &mut [ModelRun], change: impl Fn(&mut Assurance)) {
     change(&mut runs[1].upstream.as_mut().unwrap().assurance);
+}
+
+/// Says that the second run's request was sent before to the upstream that then served it, which was busy.
+fn sent_before(runs: &mut [ModelRun], change: impl Fn(&mut EarlierAttempt)) {
+    let run = &mut runs[1];
+    let upstream = run.upstream.clone().unwrap();
+    let mut earlier = EarlierAttempt {
+        answered: upstream.sent,
+        forwarded: run.request.forwarded.unwrap(),
+        http_status: 429,
+        upstream,
+    };
+    change(&mut earlier);
+    run.earlier.push(earlier);
 }
 
 fn other_session() -> SessionId {
@@ -182,6 +200,26 @@ fn run_lies() -> Vec<(&'static str, Fixture, Wanted)> {
                 })
             }),
             evidence("evidence-key-differs"),
+        ),
+        (
+            "busy upstream with another key",
+            runs(|r| {
+                sent_before(r, |earlier| {
+                    if let Assurance::Attested { tls_spki, .. } = &mut earlier.upstream.assurance {
+                        *tls_spki = Digest::of("x");
+                    }
+                });
+            }),
+            evidence("evidence-key-differs"),
+        ),
+        (
+            "busy after the next was sent",
+            runs(|r| {
+                sent_before(r, |earlier| {
+                    earlier.answered = earlier.answered.after_seconds(1)
+                })
+            }),
+            ("times", "time-order", 10),
         ),
         (
             "another appraisal policy",
@@ -699,4 +737,38 @@ fn a_level_that_needs_evidence_and_has_none_is_incomplete() {
     let fixture = lie(|f| f.session = Box::new(|s| s.isolation = IsolationLevel::Vm));
     let bytes = proofroom_record::ladder::write_bundle(&fixture.parts()).unwrap();
     refused("a bare vm", &bytes, ("room-evidence", "-", 11));
+}
+
+#[test]
+fn a_run_that_was_sent_before_is_accepted_and_says_so() {
+    let fixture = lie(|f| f.runs = Box::new(|runs| sent_before(runs, |_| ())));
+    let bytes = write_bundle(&fixture.parts()).unwrap();
+    let report = verify(&bytes);
+    assert_eq!(first_problem(&report), ("none", "accepted"));
+    let files = archive::read(&bytes).unwrap();
+    let page = String::from_utf8_lossy(&files["report.html"]);
+    assert!(
+        page.contains("sent before to tee-upstream, which answered 429"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_run_that_contradicts_itself_is_not_signed() {
+    let parts = Fixture::default().parts();
+    let run =
+        |place: usize| read_unverified::<ModelRun>(&parts.model_runs[place].envelope).unwrap();
+    let mut served = [run(0), run(1), run(2)];
+    sent_before(&mut served, |_| ());
+    let earlier = served[1].earlier.clone();
+    let mut refused = run(2);
+    refused.earlier.clone_from(&earlier);
+    let mut failed = run(1);
+    failed.earlier = earlier;
+    failed.earlier[0].http_status = 500;
+    for run in [refused, failed] {
+        let error = seal(run, &fixture::gateway_key()).unwrap_err();
+        assert_eq!(error.code(), "record-contradiction");
+    }
+    seal(served[1].clone(), &fixture::gateway_key()).unwrap();
 }
