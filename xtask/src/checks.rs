@@ -38,10 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("dsse", &["canonical"]),
     ("e2e", &[]),
-    (
-        "enclave",
-        &["attester", "canonical", "evidence", "serving"],
-    ),
+    ("enclave", &["attester", "canonical", "evidence", "serving"]),
     ("escape-probe", &[]),
     ("egress", &["canonical"]),
     ("egress-broker", &["canonical", "egress", "record"]),

@@ -30,6 +30,7 @@ fn snp(criterion: &mut Criterion) {
         .unwrap();
     let text = PRODUCTION_SNP
         .replace("production-snp", "simulated-snp")
+        .replace("\"production-upstream\"", "\"simulated\"")
         .replace(
             "amd-ark-milan",
             &amd.root_digest(SnpProduct::Milan).to_string(),

@@ -149,6 +149,7 @@ fn an_snp_report_is_what_was_signed_whatever_its_signature() {
     let measurement = format!("measurement = [\"{}\"]", simulated_measurement("snp"));
     let text = PRODUCTION_SNP
         .replace("production-snp", "simulated-snp")
+        .replace("\"production-upstream\"", "\"simulated\"")
         .replace("amd-ark-milan", &root)
         .replace(example, &measurement);
     let text = text.split("\n[[match]]").next().unwrap();

@@ -44,6 +44,7 @@ fn policy() -> String {
     let measurement = proofroom_testkit::tee::simulated_measurement("snp");
     PRODUCTION_SNP
         .replace("name = \"production-snp\"", "name = \"simulated-snp\"")
+        .replace("\"production-upstream\"", "\"simulated\"")
         .replace(
             "roots = [\"amd-ark-milan\", \"amd-ark-genoa\", \"amd-ark-turin\"]",
             &format!("roots = [{}]", roots.join(", ")),

@@ -240,6 +240,7 @@ fn snp_policy(amd: &SimulatedAmd, name: &str) -> String {
     let roots = format!("roots = [\"{}\"]", amd.root_digest(SnpProduct::Milan));
     let within = PRODUCTION_SNP
         .replace("name = \"production-snp\"", "name = \"simulated-snp\"")
+        .replace("\"production-upstream\"", "\"simulated\"")
         .replace(
             "roots = [\"amd-ark-milan\", \"amd-ark-genoa\", \"amd-ark-turin\"]",
             &roots,

@@ -80,6 +80,7 @@ fn policy(amd: &SimulatedAmd) -> String {
     let measurement = simulated_measurement("snp");
     let text = PRODUCTION_SNP
         .replace("name = \"production-snp\"", "name = \"simulated-snp\"")
+        .replace("\"production-upstream\"", "\"simulated\"")
         .replace(
             "roots = [\"amd-ark-milan\", \"amd-ark-genoa\", \"amd-ark-turin\"]",
             &format!("roots = [{}]", roots.join(", ")),

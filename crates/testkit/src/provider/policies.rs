@@ -77,7 +77,7 @@ fn gpu() -> String {
     let planned = gpus.report(&gpus.plan(0, Nonce::from_random([0; 32])));
     let measurements = written(DeviceReport::parse(&planned)).measurements_digest();
     format!(
-        "name = \"simulated-provider-gpu\"\nroots = [\"{}\"]\nrefuse_certificates = []\n\n\
+        "name = \"simulated-provider-gpu\"\npurpose = \"simulated\"\nroots = [\"{}\"]\nrefuse_certificates = []\n\n\
          [freshness]\nnonce = \"required\"\nmax_age_seconds = 600\n\n\
          [[device]]\nkind = \"gpu\"\nchip = \"GH100\"\ncount = 2\ndriver = [\"{DRIVER}\"]\n\
          bios = [\"{bios}\"]\nmode = [\"protected-pcie\"]\n\n\

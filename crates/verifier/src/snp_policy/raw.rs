@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     PolicyProblem,
-    policy::{Problems, read, read_name},
+    policy::{Problems, Purpose, read, read_name},
 };
 
 mod examples;
@@ -46,6 +46,7 @@ pub(super) const fn opens(bit: GuestPolicyBit) -> bool {
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
     name: String,
+    purpose: Purpose,
     roots: Vec<String>,
     vmpl: Vec<u8>,
     freshness: RawFreshness,
@@ -171,6 +172,8 @@ struct RawReference {
 
 pub(super) fn parse(text: &str, file: &str) -> Result<SnpAppraisalPolicy, Vec<PolicyProblem>> {
     read(text, file, |raw: RawPolicy, problems| {
+        let wanted = Purpose::ProductionUpstream;
+        raw.purpose.check(wanted, &raw.name, problems);
         let policy = SnpAppraisalPolicy {
             digest: Digest::of(text),
             roots: read_roots(&raw.roots, &raw.name, problems),

@@ -93,8 +93,22 @@ fn whatever_is_left_open_is_a_problem() {
         "policy-syntax",
     );
     refused("report_data = \"required\"", "", "policy-syntax");
+    let unrelated = "report_data = \"not-required\"";
+    refused("report_data = \"required\"", unrelated, "policy-syntax");
+    refused("[tcb.", "[other.", "policy-syntax");
     refused("[platform]", "[platform]\nunknown = 1", "policy-syntax");
     refused("fmc = 1\n", "", "policy-syntax");
+}
+
+#[test]
+fn a_policy_says_what_it_is_for_and_its_name_does_not_say_otherwise() {
+    let purpose = "purpose = \"production-upstream\"";
+    refused(purpose, "", "policy-syntax");
+    refused(purpose, "purpose = \"anything\"", "policy-syntax");
+    let session = "purpose = \"production-session\"";
+    refused(purpose, session, "policy-purpose");
+    refused(purpose, "purpose = \"simulated\"", "policy-purpose");
+    refused("\"production-snp\"", "\"simulated\"", "policy-purpose");
 }
 
 #[test]

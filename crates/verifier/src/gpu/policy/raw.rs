@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     PolicyProblem,
-    policy::{Expect, Problems, read, read_name, run_examples},
+    policy::{Expect, Problems, Purpose, read, read_name, run_examples},
 };
 
 /// A day: nobody should live on an appraisal for longer.
@@ -21,6 +21,7 @@ const MAX_COUNT: u16 = 32;
 #[serde(deny_unknown_fields)]
 struct RawPolicy {
     name: String,
+    purpose: Purpose,
     roots: Vec<String>,
     refuse_certificates: Vec<Digest>,
     freshness: RawFreshness,
@@ -101,6 +102,8 @@ struct RawExample {
 
 pub(super) fn parse(text: &str, file: &str) -> Result<GpuPolicy, Vec<PolicyProblem>> {
     read(text, file, |raw: RawPolicy, problems| {
+        let wanted = Purpose::ProductionUpstream;
+        raw.purpose.check(wanted, &raw.name, problems);
         let device_root = ("nvidia-device-identity-ca", NVIDIA_DEVICE_ROOT);
         let policy = GpuPolicy {
             digest: Digest::of(text),

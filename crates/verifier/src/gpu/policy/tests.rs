@@ -29,6 +29,17 @@ fn the_shipped_policies_can_be_read() {
 }
 
 #[test]
+fn a_policy_says_what_it_is_for_and_its_name_does_not_say_otherwise() {
+    let purpose = "purpose = \"production-upstream\"";
+    refused(purpose, "", "policy-syntax");
+    refused(purpose, "purpose = \"anything\"", "policy-syntax");
+    let session = "purpose = \"production-session\"";
+    refused(purpose, session, "policy-purpose");
+    refused(purpose, "purpose = \"simulated\"", "policy-purpose");
+    refused("\"production-gpu\"", "\"simulated\"", "policy-purpose");
+}
+
+#[test]
 fn an_unpinned_policy_can_not_be_built() {
     let version = "[\"example, replace me\"]";
     refused(
@@ -108,6 +119,8 @@ fn rules_that_do_not_exist_are_no_rules() {
         ("compare_with = \"rim\"", "compare_with = \"nothing\""),
         ("count = 8", "count = 8\ncc_mode = \"on\""),
         ("token = \"not-required\"\n", ""),
+        ("[measurements]", "[other]"),
+        ("[token]", "[other]"),
     ] {
         refused(from, to, "policy-syntax");
     }
