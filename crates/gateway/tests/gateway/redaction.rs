@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     tee::TeeUpstream,
     upstream::FakeUpstream,
-    world::{CHAT, CLASSIFICATION, Got, MESSAGES, Options, SECRET, World, chat, standard, tee},
+    world::{
+        CHAT, CLASSIFICATION, Got, MESSAGES, Options, RESPONSES, SECRET, World, chat, standard, tee,
+    },
 };
 
 const MAIL: &str = "jane.miller@corp-mail.com";
@@ -124,51 +126,81 @@ async fn what_is_found_is_replaced_for_the_standard_tier_and_comes_back() {
     assert!(text.contains(&seen_names[0]) && !text.contains(&seen_names[1]));
 }
 
+/// One streamed answer whose tool call has these pieces as arguments.
+fn streamed(path: &str, pieces: &[&str]) -> Vec<String> {
+    let event = |piece: &&str| match path {
+        CHAT => json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0,
+            "function": {"arguments": piece}}]}, "finish_reason": null}]}),
+        MESSAGES => json!({"type": "content_block_delta", "index": 0,
+            "delta": {"type": "input_json_delta", "partial_json": piece}}),
+        _ => json!({"type": "response.function_call_arguments.delta", "output_index": 0,
+            "item_id": "i0", "delta": piece}),
+    };
+    let whole = json!({"type": "function_call", "arguments": pieces.concat()});
+    let end = match path {
+        CHAT => vec!["[DONE]".to_owned()],
+        MESSAGES => vec![
+            json!({"type": "content_block_stop", "index": 0}).to_string(),
+            json!({"type": "message_stop"}).to_string(),
+        ],
+        _ => vec![
+            json!({"type": "response.completed", "response": {"status": "completed", "output": [whole]}})
+                .to_string(),
+        ],
+    };
+    let events = pieces.iter().map(|piece| event(piece).to_string());
+    events
+        .chain(end)
+        .map(|data| format!("data: {data}\n\n"))
+        .collect()
+}
+
 #[tokio::test]
-async fn streamed_tool_arguments_come_back_whole_in_both_apis() {
+async fn streamed_tool_arguments_come_back_whole_in_each_api() {
     let mut upstream = FakeUpstream::plain().await;
     let mut world = world(standard(upstream.address));
-    for (path, number) in [(CHAT, 1), (MESSAGES, 2)] {
+    for (path, number, times) in [(CHAT, 1, 1), (MESSAGES, 2, 1), (RESPONSES, 3, 2)] {
         let caller = world.caller(number);
-        let body = json!({"model": "std-model", "max_tokens": 9, "stream": true,
-            "messages": [{"role": "user", "content": format!("write {MAIL}")}]});
-        let (_, got) = exchange(&world, &mut upstream, &caller, (path, body.to_string()), |names| {
+        let message = json!([{"role": "user", "content": format!("write {MAIL}")}]);
+        let body = match path {
+            RESPONSES => {
+                json!({"model": "std-model", "stream": true, "store": false, "input": message})
+            }
+            _ => {
+                json!({"model": "std-model", "max_tokens": 9, "stream": true, "messages": message})
+            }
+        };
+        let answer = |names: &[String]| {
             let arguments = format!("{{\"text\": \"{}\"}}", names[0]);
-            arguments
-                .as_bytes()
-                .chunks(7)
-                .map(|piece| {
-                    let piece = std::str::from_utf8(piece).unwrap();
-                    let event = if path == CHAT {
-                        json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0,
-                            "function": {"arguments": piece}}]}, "finish_reason": null}]})
-                    } else {
-                        json!({"type": "content_block_delta", "index": 0,
-                            "delta": {"type": "input_json_delta", "partial_json": piece}})
-                    };
-                    format!("data: {event}\n\n")
-                })
-                .chain([if path == CHAT {
-                    "data: [DONE]\n\n".to_owned()
-                } else {
-                    "data: {\"type\":\"content_block_stop\",\"index\":0}\n\ndata: {\"type\":\"message_stop\"}\n\n".to_owned()
-                }])
-                .collect()
-        })
-        .await;
+            let pieces = arguments.as_bytes().chunks(7);
+            let pieces: Vec<&str> = pieces
+                .map(|piece| std::str::from_utf8(piece).unwrap())
+                .collect();
+            streamed(path, &pieces)
+        };
+        let exchanged = exchange(
+            &world,
+            &mut upstream,
+            &caller,
+            (path, body.to_string()),
+            answer,
+        );
+        let (seen, got) = exchanged.await;
+        assert!(!std::str::from_utf8(&seen).unwrap().contains("jane"));
         let mut arguments = String::new();
         for line in std::str::from_utf8(&got.body).unwrap().lines() {
-            let value: Option<Value> = line
-                .strip_prefix("data: ")
-                .and_then(|data| serde_json::from_str(data).ok());
+            let data = line.strip_prefix("data: ");
+            let value: Option<Value> = data.and_then(|data| serde_json::from_str(data).ok());
             let value = value.unwrap_or_default();
             let call = &value["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"];
-            let part = &value["delta"]["partial_json"];
-            arguments.push_str(call.as_str().or(part.as_str()).unwrap_or_default());
+            let piece = [call, &value["delta"]["partial_json"], &value["delta"]];
+            arguments.extend(piece.into_iter().find_map(Value::as_str));
+            let whole = &value["response"]["output"][0]["arguments"];
+            assert!(whole.is_null() || *whole == arguments, "{value}");
         }
         assert_eq!(arguments, format!("{{\"text\": \"{MAIL}\"}}"));
         let (_, record) = world.record().await;
-        assert_eq!(record.classification.redaction.unwrap().restored, 1);
+        assert_eq!(record.classification.redaction.unwrap().restored, times);
         assert_eq!(got.trailer("x-proofroom-status"), "complete");
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 
 pub const CHAT: &str = "/v1/chat/completions";
 pub const MESSAGES: &str = "/v1/messages";
+pub const RESPONSES: &str = "/v1/responses";
 pub const SECRET: &str = "Project Heron";
 
 pub const CLASSIFICATION: &str = r#"

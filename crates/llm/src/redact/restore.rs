@@ -28,8 +28,16 @@ pub struct Restorer {
     /// More than a document may have: passes unchanged.
     passing: bool,
     /// Held back, by the text that it belongs to.
-    pending: BTreeMap<Place, String>,
+    pending: BTreeMap<Place, Held>,
     restored: u64,
+}
+
+/// The end of what came of a text so far.
+#[derive(Debug)]
+struct Held {
+    text: String,
+    /// The event that it came in.
+    like: Value,
 }
 
 impl Restorer {
@@ -37,7 +45,7 @@ impl Restorer {
     /// requests. Embeddings and ranks would be of the placeholders.
     #[must_use]
     pub const fn covers(api: Api) -> bool {
-        matches!(api, Api::ChatCompletions | Api::Messages | Api::CountTokens)
+        !matches!(api, Api::Embeddings | Api::Rerank)
     }
 
     /// For the answer to a request in which these placeholders were put.
@@ -79,6 +87,7 @@ impl Restorer {
             Framing::EventStream => {
                 let raw = self.events.finish();
                 let mut out = self.pass(raw);
+                self.events.end();
                 out.extend(self.flush(|_| true));
                 out
             }
@@ -89,7 +98,8 @@ impl Restorer {
         }
     }
 
-    /// How many placeholders were put back so far.
+    /// How many placeholders were put back so far. A stream of Responses says each text several times, and
+    /// each time counts.
     #[must_use]
     pub const fn restored(&self) -> u64 {
         self.restored
@@ -132,8 +142,10 @@ impl Restorer {
                     Step::End(ended) => {
                         out.extend(self.flush(|place| ended.covers(place)));
                     }
+                    Step::Whole => changed |= self.every_text("", &mut value),
                 }
             }
+            changed |= self.events.renumber(&mut value);
             if changed {
                 out.extend(self.events.write(&raw, &value));
             } else {
@@ -148,15 +160,39 @@ impl Restorer {
         let Some(Value::String(piece)) = value.pointer_mut(pointer) else {
             return false;
         };
-        let mut whole = self.pending.remove(&place).unwrap_or_default();
+        let mut whole = self
+            .pending
+            .remove(&place)
+            .map_or_else(String::new, |held| held.text);
         whole.push_str(piece);
         let mut now = put_back_until(&self.placeholders, &whole, place.kind, &mut self.restored);
-        if let Some(rest) = now.1.take() {
-            self.pending.insert(place, rest);
-        }
         let changed = *now.0 != *piece;
         *piece = now.0.to_string();
+        if let Some(text) = now.1.take() {
+            let like = value.clone();
+            self.pending.insert(place, Held { text, like });
+        }
         changed
+    }
+
+    /// Restores every string in `value`, which stands in the member of this name; says whether one changed.
+    fn every_text(&mut self, member: &str, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => {
+                let kind = Kind::of_member(member);
+                let now = put_back(&self.placeholders, text, kind, &mut self.restored);
+                let changed = *now != *text;
+                *text = now.to_string();
+                changed
+            }
+            Value::Array(values) => values
+                .iter_mut()
+                .fold(false, |changed, value| self.every_text("", value) | changed),
+            Value::Object(members) => members.iter_mut().fold(false, |changed, (name, value)| {
+                self.every_text(name, value) | changed
+            }),
+            _ => false,
+        }
     }
 
     /// What was held back of texts that have ended goes out in events of its own.
@@ -169,8 +205,8 @@ impl Restorer {
             .cloned()
             .collect();
         for place in places {
-            if let Some(text) = self.pending.remove(&place) {
-                out.extend(self.events.piece(&place, &text));
+            if let Some(held) = self.pending.remove(&place) {
+                out.extend(self.events.piece(&place, &held.text, &held.like));
             }
         }
         out

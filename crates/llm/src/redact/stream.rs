@@ -1,7 +1,11 @@
-//! Server-sent events of both APIs, as far as texts stand in them: where each piece belongs, and when
-//! a text has ended. An event that need not change passes byte for byte.
+//! Server-sent events, as far as texts stand in them: where each piece belongs, and when a text has
+//! ended. An event that need not change passes byte for byte.
 
-use serde_json::{Value, json};
+mod chat;
+mod messages;
+mod responses;
+
+use serde_json::Value;
 
 use crate::{Api, MAX_EVENT_BYTES};
 
@@ -26,27 +30,29 @@ impl Kind {
 /// A text of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    /// Choice (Chat Completions) or content block (Messages).
+    /// Choice (Chat Completions), content block (Messages) or item (Responses).
     block: u64,
     /// Member that its pieces stand in.
     member: String,
-    /// Tool call within a choice.
+    /// Tool call within a choice, or part of an item.
     call: Option<u64>,
     pub(super) kind: Kind,
 }
 
 /// Texts that have ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Ended {
+    Text(Place),
     Block(u64),
     All,
 }
 
 impl Ended {
-    pub(super) const fn covers(self, place: &Place) -> bool {
+    pub(super) fn covers(&self, place: &Place) -> bool {
         match self {
             Self::All => true,
-            Self::Block(block) => place.block == block,
+            Self::Block(block) => place.block == *block,
+            Self::Text(text) => place == text,
         }
     }
 }
@@ -62,6 +68,8 @@ pub(super) enum Step {
     },
     /// Texts end with this event.
     End(Ended),
+    /// Every string of the event is a whole text.
+    Whole,
 }
 
 /// Splits a stream into events, and reads and writes them.
@@ -71,16 +79,16 @@ pub(super) struct Events {
     held: Vec<u8>,
     /// The last event of a chat stream without its choices: later pieces look like it.
     envelope: Value,
+    numbers: responses::Numbers,
 }
 
-const PLAIN: [&str; 4] = ["content", "reasoning_content", "reasoning", "refusal"];
-
 impl Events {
-    pub(super) const fn new(api: Api) -> Self {
+    pub(super) fn new(api: Api) -> Self {
         Self {
             api,
             held: Vec::new(),
             envelope: Value::Null,
+            numbers: responses::Numbers::default(),
         }
     }
 
@@ -109,6 +117,11 @@ impl Events {
         }
     }
 
+    /// The stream has ended.
+    pub(super) fn end(&mut self) {
+        self.numbers.end();
+    }
+
     pub(super) fn is_done(raw: &[u8]) -> bool {
         data(raw).is_some_and(|data| data.trim() == "[DONE]")
     }
@@ -118,13 +131,23 @@ impl Events {
         let value: Value = serde_json::from_str(&data(raw)?).ok()?;
         let steps = match self.api {
             Api::ChatCompletions => {
-                self.remember(&value);
-                chat(&value)
+                self.envelope = chat::envelope(&value).unwrap_or(Value::Null);
+                chat::steps(&value)
             }
-            Api::Messages => messages(&value),
-            Api::Responses | Api::Embeddings | Api::Rerank | Api::CountTokens => Vec::new(),
+            Api::Messages => messages::steps(&value),
+            Api::Responses => {
+                self.numbers.read(&value);
+                responses::steps(&value)
+            }
+            Api::Embeddings | Api::Rerank | Api::CountTokens => Vec::new(),
         };
         Some((value, steps))
+    }
+
+    /// Gives the event that was read last the number that it has among what goes out; says whether that is
+    /// another one.
+    pub(super) fn renumber(&self, value: &mut Value) -> bool {
+        self.numbers.renumber(value)
     }
 
     /// The event with another document in it.
@@ -141,129 +164,17 @@ impl Events {
         out.into_bytes()
     }
 
-    /// An event of its own with a piece of a text.
-    pub(super) fn piece(&self, place: &Place, text: &str) -> Vec<u8> {
-        match self.api {
-            Api::Responses | Api::Embeddings | Api::Rerank | Api::CountTokens => Vec::new(),
-            Api::ChatCompletions => {
-                let mut value = self.envelope.clone();
-                if !value.is_object() {
-                    value = json!({"object": "chat.completion.chunk"});
-                }
-                let delta = chat_delta(place, text);
-                let choice = json!({"index": place.block, "delta": delta, "finish_reason": null});
-                if let Some(members) = value.as_object_mut() {
-                    members.insert("choices".to_owned(), json!([choice]));
-                }
-                format!("data: {value}\n\n").into_bytes()
-            }
-            Api::Messages => {
-                let kind = match place.member.as_str() {
-                    "partial_json" => "input_json_delta",
-                    "thinking" => "thinking_delta",
-                    _ => "text_delta",
-                };
-                let member = place.member.as_str();
-                let value = json!({"type": "content_block_delta", "index": place.block,
-                    "delta": {"type": kind, member: text}});
-                format!("event: content_block_delta\ndata: {value}\n\n").into_bytes()
-            }
-        }
-    }
-
-    fn remember(&mut self, value: &Value) {
-        let Some(members) = value.as_object() else {
-            return;
+    /// An event of its own with a piece of a text, of which `like` was an earlier one.
+    pub(super) fn piece(&mut self, place: &Place, text: &str, like: &Value) -> Vec<u8> {
+        let value = match self.api {
+            Api::ChatCompletions => chat::piece(&self.envelope, place, text),
+            Api::Messages => messages::piece(place, text),
+            Api::Responses => responses::piece(like, text, self.numbers.put_in()),
+            Api::Embeddings | Api::Rerank | Api::CountTokens => return Vec::new(),
         };
-        let kept = members
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "choices" | "usage"));
-        self.envelope = Value::Object(kept.map(|(n, v)| (n.clone(), v.clone())).collect());
-    }
-}
-
-fn chat_delta(place: &Place, text: &str) -> Value {
-    let member = place.member.as_str();
-    match (place.kind, place.call) {
-        (Kind::Plain, None) => json!({member: text}),
-        (Kind::Plain, Some(call)) => {
-            json!({"tool_calls": [{"index": call, "custom": {"input": text}}]})
-        }
-        (Kind::Arguments, Some(call)) => {
-            json!({"tool_calls": [{"index": call, "function": {"arguments": text}}]})
-        }
-        (Kind::Arguments, None) => json!({"function_call": {"arguments": text}}),
-    }
-}
-
-/// Chat Completions: pieces in `choices[].delta`; a choice ends with its `finish_reason`.
-fn chat(value: &Value) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let choices = value.get("choices").and_then(Value::as_array);
-    for (at, choice) in choices.into_iter().flatten().enumerate() {
-        let block = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
-        let base = format!("/choices/{at}/delta");
-        let mut text = |member: &str, call: Option<u64>, kind: Kind, pointer: String| {
-            let member = member.to_owned();
-            let place = Place {
-                block,
-                member,
-                call,
-                kind,
-            };
-            steps.push(Step::Text { place, pointer });
-        };
-        for member in PLAIN {
-            text(member, None, Kind::Plain, format!("{base}/{member}"));
-        }
-        let calls = choice
-            .pointer("/delta/tool_calls")
-            .and_then(Value::as_array);
-        for (number, call) in calls.into_iter().flatten().enumerate() {
-            let index = call.get("index").and_then(Value::as_u64);
-            let index = Some(index.unwrap_or(number as u64));
-            let pointer = format!("{base}/tool_calls/{number}/function/arguments");
-            text("arguments", index, Kind::Arguments, pointer);
-            let pointer = format!("{base}/tool_calls/{number}/custom/input");
-            text("input", index, Kind::Plain, pointer);
-        }
-        let pointer = format!("{base}/function_call/arguments");
-        text("arguments", None, Kind::Arguments, pointer);
-        if choice
-            .get("finish_reason")
-            .is_some_and(|reason| !reason.is_null())
-        {
-            steps.push(Step::End(Ended::Block(block)));
-        }
-    }
-    steps
-}
-
-/// Messages: pieces in deltas of content blocks; a block ends by an event of its own.
-fn messages(value: &Value) -> Vec<Step> {
-    let block = value.get("index").and_then(Value::as_u64).unwrap_or(0);
-    let text = |member: &str, pointer: &str| Step::Text {
-        place: Place {
-            block,
-            member: member.to_owned(),
-            call: None,
-            kind: Kind::of_member(member),
-        },
-        pointer: pointer.to_owned(),
-    };
-    match value.get("type").and_then(Value::as_str) {
-        Some("content_block_start") => vec![
-            text("text", "/content_block/text"),
-            text("thinking", "/content_block/thinking"),
-        ],
-        Some("content_block_delta") => vec![
-            text("text", "/delta/text"),
-            text("thinking", "/delta/thinking"),
-            text("partial_json", "/delta/partial_json"),
-        ],
-        Some("content_block_stop") => vec![Step::End(Ended::Block(block))],
-        Some("message_stop" | "message_delta" | "error") => vec![Step::End(Ended::All)],
-        _ => Vec::new(),
+        let name = value.get("type").and_then(Value::as_str);
+        let name = name.map_or_else(String::new, |name| format!("event: {name}\n"));
+        format!("{name}data: {value}\n\n").into_bytes()
     }
 }
 

@@ -99,7 +99,13 @@ fn assembled(api: Api, stream: &[u8]) -> std::collections::BTreeMap<String, Stri
                 texts.entry(place).or_default().push_str(piece);
             }
         };
-        if api == Api::ChatCompletions {
+        if api == Api::Responses {
+            let place = match value["type"].as_str().unwrap() {
+                "response.output_text.delta" => "text".to_owned(),
+                _ => format!("call {}", value["output_index"]),
+            };
+            add(place, &value["delta"]);
+        } else if api == Api::ChatCompletions {
             for choice in value["choices"].as_array().unwrap() {
                 add("text".to_owned(), &choice["delta"]["content"]);
                 for call in choice["delta"]["tool_calls"]
@@ -129,6 +135,7 @@ fn stream(api: Api, pieces: &[(Option<usize>, String)], dice: &mut Dice) -> Vec<
     let newline = if dice.roll(4) == 0 { "\r\n" } else { "\n" };
     let events = match api {
         Api::ChatCompletions => chat_events(pieces),
+        Api::Responses => response_events(pieces),
         _ => message_events(pieces),
     };
     let mut out = String::new();
@@ -186,6 +193,78 @@ fn message_events(pieces: &[(Option<usize>, String)]) -> Vec<Value> {
     events
 }
 
+/// Item 0 is the text, each call an item of its own. Everything is said four times.
+fn response_events(pieces: &[(Option<usize>, String)]) -> Vec<Value> {
+    let calls = pieces.iter().filter_map(|(call, _)| *call).max();
+    let mut events = vec![json!({"type": "response.created", "response": {"output": []}})];
+    let mut output = Vec::new();
+    for item in 0..calls.map_or(1, |last| last + 2) {
+        let (kind, member) = match item {
+            0 => ("response.output_text", "text"),
+            _ => ("response.function_call_arguments", "arguments"),
+        };
+        let event = |what: &str, member: &str, text: &Value| {
+            json!({"type": format!("{kind}.{what}"), "item_id": format!("i{item}"),
+                "output_index": item, "content_index": 0, member: text})
+        };
+        let own = |call: &Option<usize>| call.map_or(0, |call| call + 1) == item;
+        let own: Vec<&str> = (pieces.iter().filter(|(call, _)| own(call)))
+            .map(|(_, piece)| piece.as_str())
+            .collect();
+        events.extend(
+            own.iter()
+                .map(|piece| event("delta", "delta", &json!(piece))),
+        );
+        let text = json!(own.concat());
+        events.push(event("done", member, &text));
+        let whole = match item {
+            0 => json!({"type": "message", "content": [{"type": "output_text", "text": text}]}),
+            _ => json!({"type": "function_call", "name": "write", "arguments": text}),
+        };
+        events.push(
+            json!({"type": "response.output_item.done", "output_index": item, "item": whole}),
+        );
+        output.push(whole);
+    }
+    events.push(json!({"type": "response.completed", "response": {"output": output}}));
+    for (number, event) in (0..).zip(&mut events) {
+        event["sequence_number"] = json!(number);
+    }
+    events
+}
+
+/// What a stream of Responses says of each text besides its pieces, which must be the same each time, and that
+/// its events are numbered without a gap.
+fn assert_said_again(stream: &[u8], texts: &std::collections::BTreeMap<String, String>) {
+    let (mut next, mut again) = (0, 0);
+    for line in std::str::from_utf8(stream).unwrap().lines() {
+        let Some(data) = line.strip_prefix("data: ") else {
+            continue;
+        };
+        let value: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(value["sequence_number"], next);
+        next += 1;
+        let outputs = value["response"]["output"].as_array();
+        for item in outputs
+            .into_iter()
+            .flatten()
+            .chain([&value["item"], &value])
+        {
+            for text in [
+                &item["text"],
+                &item["content"][0]["text"],
+                &item["arguments"],
+            ] {
+                if let Some(text) = text.as_str().filter(|text| !text.is_empty()) {
+                    assert!(texts.values().any(|known| known == text), "{text}");
+                    again += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(again, 3 * texts.len());
+}
+
 fn restored(
     api: Api,
     placeholders: &[Placeholder],
@@ -203,7 +282,7 @@ fn restored(
 
 #[test]
 fn a_thousand_streamed_tool_calls_of_each_api_come_back_byte_for_byte() {
-    for api in [Api::ChatCompletions, Api::Messages] {
+    for api in [Api::ChatCompletions, Api::Messages, Api::Responses] {
         for case in 0..1000 {
             let mut dice = Dice(case);
             let placeholders: Vec<_> = (0..dice.roll(3) + 1)
@@ -227,7 +306,7 @@ fn a_thousand_streamed_tool_calls_of_each_api_come_back_byte_for_byte() {
                 }
                 pieces.extend(dice.cut(&sent).into_iter().map(|piece| (Some(call), piece)));
                 wanted.insert(
-                    format!("call {}", call + usize::from(api == Api::Messages)),
+                    format!("call {}", call + usize::from(api != Api::ChatCompletions)),
                     expected,
                 );
             }
@@ -248,7 +327,11 @@ fn a_thousand_streamed_tool_calls_of_each_api_come_back_byte_for_byte() {
             let mut got = assembled(api, &out);
             got.retain(|_, text| !text.is_empty());
             assert_eq!(got, wanted, "{api:?}, case {case}");
-            assert_eq!(restored, count + 1, "{api:?}, case {case}");
+            let times = if api == Api::Responses { 4 } else { 1 };
+            assert_eq!(restored, times * (count + 1), "{api:?}, case {case}");
+            if api == Api::Responses {
+                assert_said_again(&out, &got);
+            }
         }
     }
 }
