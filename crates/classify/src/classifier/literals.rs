@@ -1,5 +1,5 @@
 //! One pass over a text for all literals at once, in any ASCII letter case. Each literal is
-//! announced by its rarest three characters: a table of 64 KiB answers for nearly all of a text, four
+//! announced by its rarest three characters: a table of 64 KiB answers for nearly all of a text, eight
 //! places at a time, and only where it says yes is a literal compared.
 
 use std::{
@@ -46,55 +46,82 @@ struct Entry {
     mask: u64,
 }
 
-/// From three folded bytes to a slot: the upper bits of a product (Knuth, TAOCP 3, 6.4).
+/// From three folded bytes to a slot: the first two as one number, and the third, each times an odd
+/// number, so that no two grams with the same third byte share one. Small numbers alone, of which the
+/// compiler takes eight at once.
 #[derive(Clone, Copy, Debug)]
 struct Hash {
-    factor: u32,
+    first_two: u16,
+    third: u16,
 }
 
 impl Hash {
-    /// Of all factors tried the one that gives frequent grams the fewest slots of `grams`.
-    fn best_for(grams: &[u32]) -> Self {
-        let tried = (1_u32..=TRIED_FACTORS).map(|n| Self {
-            // odd multiples of the golden ratio's fraction; the last byte of four falls out above
-            factor: n.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37_79b1) << 8,
-        });
-        let common: Vec<u32> = LINE_ENDS
+    /// Of all hashes tried the one that gives frequent grams the fewest slots of `grams`.
+    fn best_for(grams: &[Gram]) -> Self {
+        let mut common: Vec<Gram> = LINE_ENDS
             .iter()
             .copied()
             .chain(COMMON_GRAMS.split(['\t', '\n']))
-            .filter_map(|gram| gram.as_bytes().first_chunk())
+            .filter_map(|common| common.as_bytes().first_chunk())
             .map(|three| gram(*three))
             .collect();
-        let cost = |hash: &Self| {
-            let mut taken = vec![false; SLOTS];
-            for gram in grams {
-                if let Some(taken) = taken.get_mut(hash.slot(*gram)) {
-                    *taken = true;
-                }
+        common.reverse();
+        let mut taken = vec![false; SLOTS];
+        let mut best = (usize::MAX, Self::tried(0));
+        for hash in (0..TRIED_HASHES).map(Self::tried) {
+            hash.mark(grams, true, &mut taken);
+            let ranked = common.iter().zip(0_usize..);
+            let fires =
+                ranked.filter(|(gram, _)| taken.get(usize::from(hash.slot(**gram))) == Some(&true));
+            let cost = fires.map(|(_, rank)| rank * rank).sum();
+            hash.mark(grams, false, &mut taken);
+            if cost < best.0 {
+                best = (cost, hash);
             }
-            let ranks = common.iter().zip((0..common.len()).rev());
-            let fires = |(gram, _): &(&u32, usize)| taken.get(hash.slot(**gram)) == Some(&true);
-            ranks
-                .filter(fires)
-                .map(|(_, rank)| rank * rank)
-                .sum::<usize>()
-        };
-        tried.min_by_key(cost).unwrap_or(Self {
-            factor: 0x9e37_7900,
-        })
+        }
+        best.1
     }
 
-    /// Looks at the lower three bytes of `four` alone.
-    const fn slot(self, four: u32) -> usize {
-        (four.wrapping_mul(self.factor) >> (u32::BITS - SLOT_BITS)) as usize
+    fn mark(self, grams: &[Gram], taken: bool, slots: &mut [bool]) {
+        for gram in grams {
+            if let Some(slot) = slots.get_mut(usize::from(self.slot(*gram))) {
+                *slot = taken;
+            }
+        }
+    }
+
+    /// Odd multiples of the golden ratio's fraction, which spread well (Knuth, TAOCP 3, 6.4).
+    const fn tried(n: u16) -> Self {
+        Self {
+            first_two: n.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9e37),
+            third: n.wrapping_mul(2).wrapping_add(3).wrapping_mul(0x79b1),
+        }
+    }
+
+    fn slot(self, [a, b, c]: Gram) -> u16 {
+        let first_two = u16::from_le_bytes([a, b]).wrapping_mul(self.first_two);
+        first_two.wrapping_add(u16::from(c).wrapping_mul(self.third))
+    }
+
+    /// The slots of the grams that begin at the first places of `bytes`.
+    #[inline]
+    fn slots(self, bytes: &[u8; PLACES + 2]) -> [u16; PLACES] {
+        let mut slots = [0; PLACES];
+        let threes = bytes.windows(3).filter_map(<[u8]>::first_chunk);
+        for (slot, three) in slots.iter_mut().zip(threes) {
+            *slot = self.slot(gram(*three));
+        }
+        slots
     }
 }
+
+/// Three folded bytes.
+type Gram = [u8; 3];
 
 impl Literals {
     /// Takes lower-case literals. An empty one matches nowhere.
     pub(super) fn new(literals: &[String]) -> Self {
-        let mut announcements: Vec<(u32, Entry)> = Vec::new();
+        let mut announcements: Vec<(Gram, Entry)> = Vec::new();
         let (mut single, mut double) = (Vec::new(), Vec::new());
         for (literal, text) in literals.iter().enumerate() {
             match text.as_bytes() {
@@ -118,13 +145,13 @@ impl Literals {
                     }),
             );
         }
-        let grams: Vec<u32> = announcements.iter().map(|(gram, _)| *gram).collect();
+        let grams: Vec<Gram> = announcements.iter().map(|(gram, _)| *gram).collect();
         let hash = Hash::best_for(&grams);
         let mut buckets = Box::new([0; SLOTS]);
         let mut by_bucket: BTreeMap<u8, Vec<Entry>> = BTreeMap::new();
         let mut in_turn = (1..=u8::MAX).cycle();
         for (gram, entry) in announcements {
-            if let Some(bucket) = buckets.get_mut(hash.slot(gram)) {
+            if let Some(bucket) = buckets.get_mut(usize::from(hash.slot(gram))) {
                 if *bucket == 0 {
                     *bucket = in_turn.next().unwrap_or(1);
                 }
@@ -149,25 +176,24 @@ impl Literals {
         }
     }
 
-    /// The bucket of what the first three of four folded bytes announce.
-    #[inline]
-    fn bucket(&self, four: u32) -> u8 {
-        // the hash is below the table's length, so the compiler drops the check
-        let slot = self.hash.slot(four) & (SLOTS - 1);
+    fn bucket(&self, slot: u16) -> u8 {
+        let slot = usize::from(slot);
         self.buckets.get(slot).copied().unwrap_or(0)
     }
 
-    /// What the buckets of neighbouring grams announce, of which the first ends at `end`.
+    /// What the grams announce that begin at the first places of `bytes`, of which the first ends at
+    /// `end`.
     #[cold]
     #[inline(never)]
     fn compare_all(
         &self,
-        buckets: [u8; 4],
+        bytes: &[u8; PLACES + 2],
         text: &[u8],
         end: usize,
         found: &mut dyn FnMut(usize, usize),
     ) {
-        for (bucket, end) in buckets.into_iter().zip(end..) {
+        for (slot, end) in self.hash.slots(bytes).into_iter().zip(end..) {
+            let bucket = self.bucket(slot);
             if bucket != 0 {
                 self.compare(bucket, text, end, found);
             }
@@ -226,25 +252,18 @@ impl Engine for Literals {
             }
         }
         let mut next = 0;
-        while let Some(eight) = text.get(next..).and_then(<[u8]>::first_chunk) {
-            let eight = folded(*eight);
-            // what is not looked at falls out above
-            #[expect(clippy::cast_possible_truncation, reason = "four bytes of eight")]
-            let buckets = [
-                self.bucket(eight as u32),
-                self.bucket((eight >> 8) as u32),
-                self.bucket((eight >> 16) as u32),
-                self.bucket((eight >> 24) as u32),
-            ];
-            if u32::from_le_bytes(buckets) != 0 {
-                self.compare_all(buckets, text, next + 3, found);
+        while let Some(bytes) = text.get(next..).and_then(<[u8]>::first_chunk) {
+            let slots = self.hash.slots(bytes);
+            if slots.iter().fold(0, |any, slot| any | self.bucket(*slot)) != 0 {
+                self.compare_all(bytes, text, next + 3, found);
             }
-            next += 4;
+            next += PLACES;
         }
         let rest = text.get(next..).unwrap_or_default();
         for (three, end) in rest.windows(3).zip(next + 3..) {
             if let Some(three) = three.first_chunk() {
-                self.compare(self.bucket(gram(*three)), text, end, found);
+                let bucket = self.bucket(self.hash.slot(gram(*three)));
+                self.compare(bucket, text, end, found);
             }
         }
     }
@@ -264,7 +283,7 @@ impl Engine for Literals {
 
 /// The grams that announce a literal, each with what is from the literal's start to the gram's end:
 /// its rarest, or every one that ends with a literal of two bytes.
-fn announcing(literal: &[u8]) -> Vec<(u32, u32)> {
+fn announcing(literal: &[u8]) -> Vec<(Gram, u32)> {
     if let [a, b] = literal {
         // what folded bytes can be
         let before = (0..=u8::MAX).filter(|before| before & FOLD == FOLD);
@@ -313,9 +332,8 @@ fn head(literal: &[u8]) -> (u64, u64) {
     (folded(head) & mask, mask)
 }
 
-/// Three folded bytes as one number.
-const fn gram([a, b, c]: [u8; 3]) -> u32 {
-    u32::from_le_bytes([a | FOLD, b | FOLD, c | FOLD, 0])
+const fn gram([a, b, c]: [u8; 3]) -> Gram {
+    [a | FOLD, b | FOLD, c | FOLD]
 }
 
 /// Roughly 10 times the logarithm of a byte's share in source code and prose.
@@ -336,9 +354,10 @@ const fn commonness_of(byte: u8) -> usize {
 
 /// The bit in which a letter's cases differ.
 const FOLD: u8 = 0x20;
-const SLOT_BITS: u32 = 16;
-const SLOTS: usize = 1 << SLOT_BITS;
-const TRIED_FACTORS: u32 = 32;
+const SLOTS: usize = 1 << u16::BITS;
+const TRIED_HASHES: u16 = 512;
+/// So many places are looked at before anything is compared.
+const PLACES: usize = 8;
 
 #[cfg(test)]
 mod tests {
