@@ -246,46 +246,57 @@ pub(crate) const fn bytes_of(alphabet: &[u8]) -> [bool; 256] {
     table
 }
 
-/// The next run of at least `LEAST` bytes of `alphabet`. As with a long word that is searched for
-/// from its end, most bytes of a text are not looked at.
+/// The next run of at least `LEAST` bytes of `alphabet` from `from` on. Such a run holds a whole block
+/// of eight among those that begin `LEAST - 7` bytes apart, so no other block is looked at.
 pub(crate) fn next_run<const LEAST: usize>(
     bytes: &[u8],
     from: usize,
     alphabet: &[bool; 256],
 ) -> Option<Range<usize>> {
-    let is_in = |byte: &u8| alphabet.get(usize::from(*byte)).copied().unwrap_or(false);
-    let mut begin = from;
+    let mut at = from;
     loop {
-        let window = bytes.get(begin..begin.checked_add(LEAST)?)?;
-        match last_outside(window, is_in) {
-            Some(outside) => begin += outside + 1,
-            None => {
-                let end = begin + LEAST;
-                let ahead = bytes.get(end..).unwrap_or_default();
-                return Some(begin..end + ahead.iter().take_while(|b| is_in(b)).count());
-            }
+        let block = bytes.get(at..)?.first_chunk::<BLOCK>()?;
+        if outside_all(*block) != 0 || !has_room::<LEAST>(bytes, at) {
+            at += LEAST + 1 - BLOCK;
+            continue;
         }
+        let run = run_around(bytes, from, at, alphabet);
+        if run.len() >= LEAST {
+            return Some(run);
+        }
+        at = run.end + 1;
     }
 }
 
-/// The last byte of `window` that is not in the alphabet; eight at a time, as one look at eight
-/// costs less than a branch that is guessed wrong.
-fn last_outside(window: &[u8], is_in: impl Fn(&u8) -> bool) -> Option<usize> {
-    let mut end = window.len();
-    while let Some(block) = window.get(..end)?.last_chunk::<8>() {
-        if let Some(last) = outside_all(*block).checked_ilog2() {
-            return Some(end - 8 + last as usize / 8);
-        }
-        let outside = block.iter().enumerate().fold(0_u32, |mask, (at, byte)| {
-            mask | u32::from(!is_in(byte)) << at
-        });
-        if let Some(last) = outside.checked_ilog2() {
-            return Some(end - 8 + last as usize);
-        }
-        end -= 8;
-    }
-    window.get(..end)?.iter().rposition(|byte| !is_in(byte))
+/// Whether a run around the block at `at` may be long enough, as far as the blocks before and after
+/// it tell: a look at whole blocks costs less than one at every byte.
+fn has_room<const LEAST: usize>(bytes: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(BLOCK).and_then(|from| bytes.get(from..at));
+    let Some(before) = before.and_then(<[u8]>::first_chunk) else {
+        return true;
+    };
+    let after = bytes.get(at + BLOCK..).and_then(<[u8]>::first_chunk);
+    let Some(after) = after else { return true };
+    let before = outside_all(*before).leading_zeros() as usize / 8;
+    let after = outside_all(*after).trailing_zeros() as usize / 8;
+    before == BLOCK || after == BLOCK || before + BLOCK + after >= LEAST
 }
+
+/// The run that holds the block at `at`, or the last part of it that is one; nothing before `from`.
+fn run_around(bytes: &[u8], from: usize, at: usize, alphabet: &[bool; 256]) -> Range<usize> {
+    let is_in = |byte: &&u8| alphabet.get(usize::from(**byte)).copied().unwrap_or(false);
+    let end = at + BLOCK;
+    let before = bytes.get(from..end).unwrap_or_default();
+    let begin = end - before.iter().rev().take_while(is_in).count();
+    let after = bytes.get(end..).unwrap_or_default();
+    // what does not reach the block's end is shorter than any that is wanted and holds the block
+    if begin == end {
+        return end - 1..end - 1;
+    }
+    begin..end + after.iter().take_while(is_in).count()
+}
+
+const BLOCK: usize = 8;
 
 /// A bit for each byte that is in no alphabet of runs: below `+`, as blanks, quotes and brackets are,
 /// from `:` to `@`, or outside ASCII. Most blocks of text have one.
