@@ -49,9 +49,18 @@ pub(crate) fn scan_digits(
     text: &str,
     report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
 ) {
+    scan_groups(text, next_digit, report);
+}
+
+/// The same at the groups of digits that `next` says.
+fn scan_groups(
+    text: &str,
+    next: fn(&[u8], usize) -> Option<usize>,
+    report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
+) {
     let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(start) = next_digit(bytes, at) {
+    while let Some(start) = next(bytes, at) {
         let group = first_group(bytes, start);
         if group - start < MIN_DIGITS && !goes_on(bytes, group) {
             at = group;
@@ -94,23 +103,50 @@ fn first_group(bytes: &[u8], start: usize) -> usize {
     start + rest.iter().take_while(|b| b.is_ascii_digit()).count()
 }
 
+/// Where the next group of digits begins that may be the first of a number. A number has at least
+/// [`FEWEST_DIGITS`] and ends within 48 bytes of its first, so that groups with fewer in the block
+/// where they begin and the three after it, as most of source code are, begin none.
 fn next_digit(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    loop {
-        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
-        let block = rest.get(..DIGIT_BLOCK).unwrap_or(rest);
-        // without an early end the compiler compares whole blocks at once
-        if block.iter().fold(false, |any, b| any | b.is_ascii_digit()) {
-            return block
-                .iter()
-                .position(u8::is_ascii_digit)
-                .map(|in_block| at + in_block);
+    while let Some(near) = bytes.get(at..)?.first_chunk::<{ 4 * DIGIT_BLOCK }>() {
+        let digits = count_digits(near);
+        if digits >= FEWEST_DIGITS
+            && let Some(start) = group_start(bytes, from, at..at + DIGIT_BLOCK)
+        {
+            return Some(start);
         }
-        at += block.len();
+        at += if digits == 0 { near.len() } else { DIGIT_BLOCK };
     }
+    group_start(bytes, from, at..bytes.len())
 }
 
-const DIGIT_BLOCK: usize = 32;
+/// Where the first group of digits in `part` begins; one that began before it is passed over, unless
+/// it is at `from`.
+fn group_start(bytes: &[u8], from: usize, part: Range<usize>) -> Option<usize> {
+    let before = part.start.checked_sub(1).and_then(|at| bytes.get(at));
+    let begun = part.start > from && before.is_some_and(u8::is_ascii_digit);
+    let begin = if begun {
+        first_group(bytes, part.start)
+    } else {
+        part.start
+    };
+    let part = bytes.get(begin..part.end)?;
+    let digit = part.iter().position(u8::is_ascii_digit)?;
+    Some(begin + digit)
+}
+
+/// How many digits there are. Blocks have less than 256 bytes, and without a check of each sum the
+/// compiler adds whole blocks at once.
+fn count_digits(block: &[u8; 4 * DIGIT_BLOCK]) -> u8 {
+    block.iter().fold(0, |count: u8, b| {
+        count.wrapping_add(u8::from(b.is_ascii_digit()))
+    })
+}
+
+const DIGIT_BLOCK: usize = 16;
+/// Of the numbers that are looked for Medicare's have the fewest. An account's number of letters alone
+/// is allowed by the registry of some countries, and issued by none.
+pub(super) const FEWEST_DIGITS: u8 = 5;
 
 /// Digits with single spaces or dashes between groups.
 struct DigitRun {
@@ -472,3 +508,63 @@ const TEST_NUMBERS: &[&str] = &[
     "4508750015741019",
     "5001250004793548",
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{group_start, scan_groups};
+
+    /// Of each kind of number one, with what must stand next to it.
+    const NUMBERS: &[&str] = &[
+        "card 4539 5787 6362 1486",
+        "call +49 30 901820",
+        "ssn 536-90-4399",
+        "DE89 3704 0044 0532 0130 00",
+        "AB 12 34 56 C",
+        "1EG4-TE5-MK73",
+    ];
+
+    fn found(text: &str, next: fn(&[u8], usize) -> Option<usize>) -> Vec<String> {
+        let mut found = Vec::new();
+        scan_groups(text, next, &mut |rule, span, confidence| {
+            found.push(format!("{rule} {span:?} {confidence:?}"));
+        });
+        found
+    }
+
+    fn every_group(bytes: &[u8], from: usize) -> Option<usize> {
+        group_start(bytes, from, from..bytes.len())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// No number is among the groups of digits that are passed over.
+        #[test]
+        fn numbers_are_found_as_when_every_group_is_tried(
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    proptest::sample::select(NUMBERS).prop_map(str::to_owned),
+                    "[a-z1-3 (-]{0,40}",
+                    "[0-9]{1,19}",
+                    "[ -]",
+                ],
+                0..9,
+            ),
+        ) {
+            let text = parts.concat();
+            prop_assert_eq!(found(&text, super::next_digit), found(&text, every_group));
+        }
+    }
+
+    #[test]
+    fn each_number_is_found_wherever_it_stands() {
+        for (number, at) in NUMBERS
+            .iter()
+            .flat_map(|number| (0..70).map(move |at| (number, at)))
+        {
+            let text = format!("{}\n{number}\n{}", "x".repeat(at), "y".repeat(80));
+            assert_eq!(found(&text, super::next_digit).len(), 1, "{text}");
+        }
+    }
+}

@@ -10,7 +10,9 @@ use super::{
     checksums::{
         finnish, iban, korean, kvnr, luhn, singapore, spanish_letter, swedish, thai, verhoeff,
     },
-    compile, floor_boundary,
+    compile,
+    digits::FEWEST_DIGITS,
+    floor_boundary,
     line::{around, before_on_line},
 };
 use crate::Confidence;
@@ -181,11 +183,17 @@ fn account(text: &str, span: &Range<usize>) -> Option<Range<usize>> {
         }
         compact.push(c.to_ascii_uppercase());
         let next = value.as_bytes().get(at + 1);
-        if !next.is_some_and(u8::is_ascii_alphanumeric) && compact.len() >= 15 && iban(&compact) {
+        let ends = !next.is_some_and(u8::is_ascii_alphanumeric) && compact.len() >= 15;
+        if ends && has_digits(&compact) && iban(&compact) {
             return Some(span.start..span.start + at + 1);
         }
     }
     None
+}
+
+fn has_digits(compact: &str) -> bool {
+    let digits = compact.bytes().filter(u8::is_ascii_digit);
+    digits.count() >= usize::from(FEWEST_DIGITS)
 }
 
 fn phone(text: &str, start: usize) -> Option<Range<usize>> {
