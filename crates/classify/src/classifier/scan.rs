@@ -344,14 +344,14 @@ impl Rule {
         report: &mut Report<'s, '_>,
     ) -> Option<Range<usize>> {
         work::count(input.get_range().len());
-        self.regex.search_half(input)?;
-        let mut captures = self.regex.create_captures();
-        self.regex.search_captures(input, &mut captures);
-        let span = captures.get_match()?.range();
-        let group = (1..captures.group_len()).find(|group| captures.get_group(*group).is_some());
-        let value = group.and_then(|group| captures.get_group(group));
-        let value = value.map_or(span.clone(), |value| value.range());
-        let hit = Hit::new(text, span.clone(), value, group.unwrap_or(0));
+        let end = self.regex.search_half(input)?.offset();
+        let hit = if self.regex.captures_len() == 1 && input.get_anchored().is_anchored() {
+            let span = input.start()..end;
+            Hit::new(text, span.clone(), span, 0)
+        } else {
+            self.captured(text, input)?
+        };
+        let span = hit.span.clone();
         for ruling in &self.rulings {
             let (confidence, end) = match ruling.check.decide(&hit) {
                 Verdict::Reject => continue,
@@ -362,6 +362,17 @@ impl Rule {
             report(ruling, start..ceil_boundary(text, end), confidence);
         }
         Some(span)
+    }
+
+    /// The match, with the first group that takes part in it as its value.
+    fn captured<'t>(&self, text: &'t str, input: &Input<'_>) -> Option<Hit<'t>> {
+        let mut captures = self.regex.create_captures();
+        self.regex.search_captures(input, &mut captures);
+        let span = captures.get_match()?.range();
+        let group = (1..captures.group_len()).find(|group| captures.get_group(*group).is_some());
+        let value = group.and_then(|group| captures.get_group(group));
+        let value = value.map_or(span.clone(), |value| value.range());
+        Some(Hit::new(text, span, value, group.unwrap_or(0)))
     }
 }
 

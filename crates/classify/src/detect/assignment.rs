@@ -1,7 +1,7 @@
 //! Credentials without a vendor's form: a telling name, an operator, a literal. The name and the
 //! value are both judged, because half of all code says `token = …`.
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -455,74 +455,103 @@ fn is_configuration(line: &str) -> bool {
 /// Whether a name says credential, and of which kind. Its last word decides: a `token_type` or a
 /// `password_field` holds no credential.
 fn name_kind(name: &str) -> Option<NameKind> {
-    let words = words(name);
-    let last = words.last()?.as_str();
-    if NOT_LAST.contains(&last)
-        || words
-            .iter()
-            .any(|w| matches!(w.as_str(), "public" | "csrf" | "xsrf"))
-    {
-        return None;
+    let mut said = Said::default();
+    let mut last = "";
+    for word in words(name) {
+        said.add(word);
+        last = word;
     }
-    let has = |wanted: &[&str]| {
-        words.iter().any(|word| {
-            wanted
-                .iter()
-                .any(|w| word == w || word.strip_suffix('s') == Some(w))
-        })
-    };
-    if has(&[
-        "password",
-        "passwd",
-        "pass",
-        "pwd",
-        "passphrase",
-        "passcode",
-    ]) || words
-        .iter()
-        .any(|w| w.ends_with("password") || w.ends_with("passwd") || w.ends_with("pwd"))
-    {
-        return Some(NameKind::Password);
-    }
-    let token = has(&[
-        "secret",
-        "token",
-        "apikey",
-        "credential",
-        "accesskey",
-        "authkey",
-        "appkey",
-        "accountkey",
-        "privatekey",
-    ]) || words
-        .iter()
-        .any(|w| w.ends_with("token") || w.ends_with("secret") || w.ends_with("apikey"));
-    let key = has(&["key"]);
-    if token || (key && has(KEY_QUALIFIERS)) {
-        return Some(NameKind::Token);
-    }
-    key.then_some(NameKind::Key)
+    let kind = said.kind()?;
+    let barred = NOT_LAST.iter().any(|word| word.eq_ignore_ascii_case(last));
+    (!barred).then_some(kind)
 }
 
-/// `dbPassword_v2` is `db`, `password`, `v2`.
-fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut small = false;
-    for c in name.chars() {
-        let starts = c.is_ascii_uppercase() && small;
-        if (starts || !c.is_ascii_alphanumeric()) && words.last().is_some_and(|w| !w.is_empty()) {
-            words.push(String::new());
-        }
-        small = c.is_ascii_lowercase() || c.is_ascii_digit();
-        if c.is_ascii_alphanumeric()
-            && let Some(word) = words.last_mut()
-        {
-            word.push(c.to_ascii_lowercase());
+/// What the words of a name say.
+#[derive(Default)]
+struct Said {
+    password: bool,
+    token: bool,
+    key: bool,
+    qualified: bool,
+    public: bool,
+}
+
+impl Said {
+    fn add(&mut self, word: &str) {
+        let is = |wanted: &[&str]| wanted.iter().any(|w| is_one_or_many(word, w));
+        let ends = |ends: &[&str]| ends.iter().any(|end| ends_with(word, end));
+        self.password |= ends(&["password", "passwd", "pwd"]) || is(PASSWORDS);
+        self.token |= ends(&["token", "secret", "apikey"]) || is(TOKENS);
+        self.key |= is(&["key"]);
+        self.qualified |= is(KEY_QUALIFIERS);
+        self.public |= ["public", "csrf", "xsrf"]
+            .iter()
+            .any(|open| word.eq_ignore_ascii_case(open));
+    }
+
+    const fn kind(&self) -> Option<NameKind> {
+        if self.public {
+            None
+        } else if self.password {
+            Some(NameKind::Password)
+        } else if self.token || (self.key && self.qualified) {
+            Some(NameKind::Token)
+        } else if self.key {
+            Some(NameKind::Key)
+        } else {
+            None
         }
     }
-    words.retain(|word| !word.is_empty());
-    words
 }
+
+fn is_one_or_many(word: &str, wanted: &str) -> bool {
+    let one = word.strip_suffix(['s', 'S']);
+    word.eq_ignore_ascii_case(wanted) || one.is_some_and(|w| w.eq_ignore_ascii_case(wanted))
+}
+
+fn ends_with(word: &str, end: &str) -> bool {
+    let begin = word.len().checked_sub(end.len());
+    let tail = begin.and_then(|begin| word.get(begin..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+}
+
+/// `dbPassword_v2` is `db`, `Password`, `v2`.
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    let mut rest = name;
+    iter::from_fn(move || {
+        rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        let mut small = false;
+        let end = rest.bytes().position(|b| {
+            let ends = !b.is_ascii_alphanumeric() || (b.is_ascii_uppercase() && small);
+            small = !b.is_ascii_uppercase();
+            ends
+        });
+        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+const PASSWORDS: &[&str] = &[
+    "pass",
+    "passphrase",
+    "passcode",
+    "password",
+    "passwd",
+    "pwd",
+];
+
+const TOKENS: &[&str] = &[
+    "secret",
+    "token",
+    "apikey",
+    "credential",
+    "accesskey",
+    "authkey",
+    "appkey",
+    "accountkey",
+    "privatekey",
+];
 
 /// What makes a key a secret one.
 const KEY_QUALIFIERS: &[&str] = &[
