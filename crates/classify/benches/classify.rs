@@ -55,7 +55,14 @@ fn requests(criterion: &mut Criterion) {
     let begun = Instant::now();
     classifier.warm();
     println!("made warm in {:?}", begun.elapsed());
-    cold(&classifier);
+    cold(
+        &classifier,
+        "this repository's source",
+        &repository_source(usize::MAX),
+    );
+    if let Some(texts) = development_requests() {
+        cold(&classifier, "development requests", &texts.concat());
+    }
     turns(&classifier);
     let mut group = criterion.benchmark_group("classify");
     for size in [24_000_usize, 1_000_000] {
@@ -83,12 +90,11 @@ fn requests(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The time of 24 kB of source that was not seen before, each text once: criterion repeats, so it
+/// The time of 24 kB of text that was not seen before, each part of `all` once: criterion repeats, so it
 /// cannot tell.
-fn cold(classifier: &Classifier) {
-    let source = repository_source(usize::MAX);
-    let bytes: Vec<char> = source.chars().collect();
-    let texts: Vec<String> = bytes
+fn cold(classifier: &Classifier, name: &str, all: &str) {
+    let characters: Vec<char> = all.chars().collect();
+    let texts: Vec<String> = characters
         .chunks_exact(24_000)
         .map(|part| part.iter().collect())
         .collect();
@@ -103,7 +109,7 @@ fn cold(classifier: &Classifier) {
     times.sort_unstable();
     let at = |share: usize| times.get(times.len().saturating_sub(1) * share / 100);
     println!(
-        "24 kB of source, {} texts, each once: p50 {:?}, p99 {:?}, most {:?}",
+        "24 kB of {name}, {} texts, each once: p50 {:?}, p99 {:?}, most {:?}",
         times.len(),
         at(50).copied().unwrap_or_default(),
         at(99).copied().unwrap_or_default(),

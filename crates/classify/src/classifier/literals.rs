@@ -355,7 +355,7 @@ const fn commonness_of(byte: u8) -> usize {
 /// The bit in which a letter's cases differ.
 const FOLD: u8 = 0x20;
 const SLOTS: usize = 1 << u16::BITS;
-const TRIED_HASHES: u16 = 512;
+const TRIED_HASHES: u16 = 64;
 /// So many places are looked at before anything is compared.
 const PLACES: usize = 8;
 

@@ -260,14 +260,20 @@ impl Scanner {
         let Some(literals) = &self.literals else {
             return;
         };
+        // of what a text is about one finding says it
+        let mut said = false;
         literals.scan(text.as_bytes(), &mut |literal, start| {
             let within = start.checked_sub(1).and_then(|at| text.as_bytes().get(at));
             let within = within.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
             for attempt in self.tries_of.get(literal).into_iter().flatten() {
                 if let Some(rule) = self.rules.get(attempt.rule)
                     && !(within && rule.begins_word)
+                    && !(said && rule.says_once())
                 {
-                    rule.apply(text, start, attempt, report);
+                    rule.apply(text, start, attempt, &mut |ruling, span, confidence| {
+                        said |= rule.says_once();
+                        report(ruling, span, confidence);
+                    });
                 }
             }
         });
@@ -275,6 +281,12 @@ impl Scanner {
 }
 
 impl Rule {
+    fn says_once(&self) -> bool {
+        self.rulings
+            .first()
+            .is_some_and(|ruling| ruling.id == SENSITIVE_CODE)
+    }
+
     fn apply<'s>(&'s self, text: &str, literal: usize, attempt: &Try, report: &mut Report<'s, '_>) {
         let window = self.window.range(literal, text.len());
         if !(self.needs)(text.as_bytes(), window, literal) {

@@ -183,7 +183,7 @@ fn assigned(text: &[u8], window: Range<usize>, at: usize) -> bool {
         (colon && text.get(equals) == Some(&b'=')).then(|| begin(equals + 1))
     };
     // a literal without quotes may begin with what operators are made of
-    let mixed = (after > operator + 1).then_some(Literal::Bare);
+    let mixed = (after > operator + 1).then_some(Literal::Mixed);
     let literals = [Some(begin(after)), typed(), mixed].map(|l| l.unwrap_or(Literal::None));
     if literals
         .iter()
@@ -197,7 +197,10 @@ fn assigned(text: &[u8], window: Range<usize>, at: usize) -> bool {
     literals.into_iter().any(|literal| match literal {
         Literal::None => false,
         Literal::Quoted(start, mark) => quoted_counts(text, start..end, mark, kind),
-        Literal::Bare => may_be_configuration(text, at),
+        Literal::Bare(start) => {
+            bare_counts(text, start..end, kind) && may_be_configuration(text, at)
+        }
+        Literal::Mixed => may_be_configuration(text, at),
     })
 }
 
@@ -206,7 +209,10 @@ enum Literal {
     None,
     /// From this byte on to the same mark.
     Quoted(usize, u8),
-    Bare,
+    /// Without quotes, from this byte on.
+    Bare(usize),
+    /// Without quotes, somewhere in the operator.
+    Mixed,
 }
 
 fn literal_at(text: &[u8], rest: Range<usize>) -> Literal {
@@ -218,12 +224,36 @@ fn literal_at(text: &[u8], rest: Range<usize>) -> Literal {
     }
     let quote = value + run(text, value..end.min(value + 2), |b| b"bruLf@".contains(b));
     let quote = quote + usize::from(text.get(quote) == Some(&b'\\'));
-    let bare = |b: &u8| !b.is_ascii_whitespace() && !b"\"'`,;(){}[]<>&|".contains(b);
     match text.get(quote) {
         Some(mark @ (b'"' | b'\'' | b'`')) => Literal::Quoted(quote + 1, *mark),
-        _ if text.get(value).is_some_and(bare) => Literal::Bare,
+        _ if text.get(value).is_some_and(is_bare) => Literal::Bare(value),
         _ => Literal::None,
     }
+}
+
+/// What a literal without quotes is made of.
+fn is_bare(b: &u8) -> bool {
+    !b.is_ascii_whitespace() && !b"\"'`,;(){}[]<>&|".contains(b)
+}
+
+/// Whether the literal without quotes at the start of `rest` ends as one does, and may look like a
+/// credential.
+fn bare_counts(text: &[u8], rest: Range<usize>, kind: NameKind) -> bool {
+    let end = rest.start + run(text, rest.clone(), is_bare);
+    let value = text.get(rest.start..end).unwrap_or_default();
+    // it may end before one of these
+    if value.iter().any(|b| matches!(b, b'#' | b'\\')) {
+        return true;
+    }
+    let next = text.get(blanks(text, end..text.len()));
+    let ends = next.is_none_or(|next| b"#;,&\\<\r\n".contains(next));
+    if !ends || value.len() < MIN_BARE {
+        return false;
+    }
+    // a value of other bytes is not judged here
+    std::str::from_utf8(value).map_or(true, |value| {
+        !reads_like_code(value) && (look(value, kind) != Look::Not || is_chosen(value))
+    })
 }
 
 /// Whether what stands from the start of `rest` to the next `mark` looks like a credential.
@@ -290,6 +320,8 @@ fn is_type(b: &u8) -> bool {
 const OPERATORS: &[u8] = b":=!+.|?(,>";
 /// The shortest value in quotes.
 const MIN_VALUE: usize = 3;
+/// The shortest without.
+const MIN_BARE: usize = 4;
 /// The longest declared type.
 const MAX_TYPE: usize = 36;
 /// The longest name.
@@ -373,8 +405,6 @@ fn judge(hit: &Hit<'_>) -> Look {
         return look(value, kind);
     }
     // without quotes only a line of configuration counts, and its value must not read like code
-    let code = value.contains(['.', '*', '?', '\\', '/', ':'])
-        && value.bytes().filter(u8::is_ascii_digit).count() < 4;
     let line = line_before(hit);
     // the entry of a map on one line, `{user: a, password: b}`
     let entry = line.rsplit_once(['{', ',']).map(|(_, entry)| entry);
@@ -384,7 +414,10 @@ fn judge(hit: &Hit<'_>) -> Look {
             .iter()
             .any(|word| head.contains(word))
     });
-    if code || !(plain || entry.is_some_and(is_configuration)) || is_placeholder(value) {
+    if reads_like_code(value)
+        || !(plain || entry.is_some_and(is_configuration))
+        || is_placeholder(value)
+    {
         return Look::Not;
     }
     let digit = value.bytes().any(|b| b.is_ascii_digit());
@@ -393,6 +426,11 @@ fn judge(hit: &Hit<'_>) -> Look {
         Look::Possible if !digit && (kind == NameKind::Token || !plain) => Look::Not,
         other => other,
     }
+}
+
+fn reads_like_code(value: &str) -> bool {
+    value.contains(['.', '*', '?', '\\', '/', ':'])
+        && value.bytes().filter(u8::is_ascii_digit).count() < 4
 }
 
 /// `NAME=value` without blanks, as a shell or a log writes it.
