@@ -52,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "llm",
             "provider",
             "record",
+            "serving",
             "verifier",
         ],
     ),

@@ -38,7 +38,7 @@ pub(crate) fn test() -> Result<()> {
     let python = python_environment()?;
     let clients = clients::installed()?;
     // The end-to-end tests start these programs; building them first keeps their time honest.
-    machine::build(PACKAGES)?;
+    machine::build(&[PACKAGES, &["proofroom-enclave"]].concat())?;
     machine::build_static(STATIC_PACKAGES)?;
     let mut tests = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     tests

@@ -14,6 +14,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_serving::{RECEIPT_PATH, REPORT_PATH};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -35,6 +36,8 @@ use crate::{
 const MAX_CONNECTIONS: usize = 1024;
 /// The most that wait for evidence: a quote takes its machine seconds, and they are made one by one.
 const MAX_ASKING: usize = 16;
+/// How long a client may leave unread what was sent to it.
+const UNREAD_MILLIS: u32 = 120_000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(30);
 
@@ -252,6 +255,10 @@ impl Listening {
 /// A client that breaks its connection ends that and nothing else.
 async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, enclave: Arc<Enclave>) {
     drop(tcp.set_nodelay(true));
+    // who takes nothing of an answer for so long holds no place any more (tcp(7), TCP_USER_TIMEOUT)
+    if set_tcp_user_timeout(&tcp, UNREAD_MILLIS).is_err() {
+        return;
+    }
     let Ok(Ok(tls)) = timeout(HANDSHAKE, acceptor.accept(tcp)).await else {
         return;
     };

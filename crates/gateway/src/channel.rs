@@ -204,12 +204,16 @@ impl Channel {
 
 impl OpenChannel {
     /// What is needed for receipts of answers, where they are required.
-    pub(crate) fn signed(&self, channel: &Channel) -> Option<Signed> {
+    pub(crate) fn signed(
+        &self,
+        channel: &Channel,
+        core: &Core,
+    ) -> Result<Option<Signed>, ChannelError> {
         match (channel, self) {
             (Channel::Attested(route), Self::Attested(verified)) => {
-                Signed::of(Arc::clone(route), Arc::clone(verified))
+                Signed::of(Arc::clone(route), Arc::clone(verified), core)
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 

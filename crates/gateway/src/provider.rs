@@ -1,4 +1,4 @@
-//! What the gateway needs for providers that attest in their own format: their policies, and what Intel
+//! What the gateway needs for providers that attest in their own format, and for enclaves of ours: their policies, and what Intel
 //! says of their platforms, which no report brings along.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -7,8 +7,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proofroom_canonical::{Nonce, Timestamp};
 use proofroom_evidence::{Collateral, Fmspc};
 use proofroom_provider::{
-    Exchange, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider, platforms_of,
+    Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
+    platforms_of,
 };
+use proofroom_serving::REPORT_PATH;
 
 use crate::{channel::ChannelError, transport::Fetched};
 
@@ -59,10 +61,13 @@ const SIGNING_ALGORITHM: &str = "ecdsa";
 
 /// Where a provider serves its report for a challenge.
 pub(crate) fn report_path(policy: &ProviderPolicy, nonce: Nonce) -> String {
-    format!(
-        "/v1/attestation/report?model={}&nonce={nonce}&signing_algo={SIGNING_ALGORITHM}&include_tls_fingerprint=true",
-        escaped(policy.model())
-    )
+    match policy.format() {
+        Format::ProofroomEnclave => format!("{REPORT_PATH}?nonce={nonce}"),
+        Format::NearAi | Format::Dstack => format!(
+            "/v1/attestation/report?model={}&nonce={nonce}&signing_algo={SIGNING_ALGORITHM}&include_tls_fingerprint=true",
+            escaped(policy.model())
+        ),
+    }
 }
 
 /// Where a provider serves its receipt for an answer. `answer` is a segment of a path.

@@ -4,19 +4,25 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use proofroom_canonical::{Digest, Hasher};
+use proofroom_canonical::{Digest, Hasher, Nonce};
 use proofroom_llm::{Framing, MAX_ANSWER_BYTES};
-use proofroom_provider::{MAX_RECEIPT_BYTES, VerifiedProvider, VerifiedReceipt, verify_receipt};
+use proofroom_provider::{
+    Format, MAX_RECEIPT_BYTES, ServedRun, VerifiedProvider, VerifiedReceipt, verify_receipt,
+    verify_serving_receipt,
+};
 use proofroom_record::statement::Receipt;
+use proofroom_serving::{RECEIPT_HEADER, RECEIPT_PATH};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
     attested::{AttestedRoute, Verified},
+    channel::ChannelError,
     config::is_segment,
     draft::Draft,
+    gateway::Core,
     headers, provider,
     pump::{Arriving, Stop},
     refusal::UpstreamFault,
@@ -35,12 +41,36 @@ const ASKING: Duration = Duration::from_secs(10);
 pub(crate) struct Signed {
     route: Arc<AttestedRoute>,
     verified: Arc<Verified>,
+    /// What the receipt must repeat, where it is found by that and not by the answer's id.
+    challenge: Option<Nonce>,
 }
 
 impl Signed {
-    pub(crate) fn of(route: Arc<AttestedRoute>, verified: Arc<Verified>) -> Option<Self> {
-        verified.signs_answers()?;
-        Some(Self { route, verified })
+    /// For one request; `None` where answers need no receipt.
+    pub(crate) fn of(
+        route: Arc<AttestedRoute>,
+        verified: Arc<Verified>,
+        core: &Core,
+    ) -> Result<Option<Self>, ChannelError> {
+        let Some(provider) = verified.signs_answers() else {
+            return Ok(None);
+        };
+        let challenge = match provider.format() {
+            Format::ProofroomEnclave => Some(core.random().ok_or(ChannelError::Internal)?),
+            Format::NearAi | Format::Dstack => None,
+        };
+        Ok(Some(Self {
+            route,
+            verified,
+            challenge: challenge.map(Nonce::from_random),
+        }))
+    }
+
+    /// Puts the challenge into the request's headers.
+    pub(crate) fn mark(&self, request: &mut HeaderMap) {
+        let challenge = self.challenge.map(|challenge| challenge.to_string());
+        let value = challenge.and_then(|text| HeaderValue::from_str(&text).ok());
+        request.extend(value.map(|value| (HeaderName::from_static(RECEIPT_HEADER), value)));
     }
 }
 
@@ -48,6 +78,7 @@ impl Signed {
 pub(crate) struct Tap {
     framing: Framing,
     hasher: Hasher,
+    bytes: u64,
     head: Zeroizing<Vec<u8>>,
 }
 
@@ -56,12 +87,14 @@ impl Tap {
         Self {
             framing,
             hasher: Hasher::new(),
+            bytes: 0,
             head: Zeroizing::new(Vec::new()),
         }
     }
 
     pub(crate) fn take(&mut self, chunk: &[u8]) {
         self.hasher.update(chunk);
+        self.bytes = self.bytes.saturating_add(chunk.len() as u64);
         let most = match self.framing {
             Framing::Json => MAX_ANSWER_BYTES,
             Framing::EventStream => HEAD_BYTES,
@@ -149,24 +182,38 @@ async fn ask(
     tap: Tap,
     request: Digest,
 ) -> Result<VerifiedReceipt, &'static str> {
-    let id = tap.id().ok_or("receipt-no-id")?;
-    let path = provider::receipt_path(provider.model(), &id);
-    let served = fetch(signed, &path).await.ok_or("receipt-not-served")?;
-    verify_receipt(&served, provider, request, tap.hasher.finish()).map_err(|error| error.code())
+    let verified = match signed.challenge {
+        Some(challenge) => {
+            let served = fetch(signed, &format!("{RECEIPT_PATH}{challenge}")).await?;
+            let run = ServedRun {
+                challenge,
+                request,
+                answer: tap.hasher.finish(),
+                answer_bytes: tap.bytes,
+            };
+            verify_serving_receipt(&served, provider, &run)
+        }
+        None => {
+            let id = tap.id().ok_or("receipt-no-id")?;
+            let served = fetch(signed, &provider::receipt_path(provider.model(), &id)).await?;
+            verify_receipt(&served, provider, request, tap.hasher.finish())
+        }
+    };
+    verified.map_err(|error| error.code())
 }
 
-async fn fetch(signed: &Signed, path: &str) -> Option<Bytes> {
+async fn fetch(signed: &Signed, path: &str) -> Result<Bytes, &'static str> {
     for tried in 0..TRIES {
         if tried > 0 {
             tokio::time::sleep(PAUSE).await;
         }
         match tokio::time::timeout(ASKING, once(signed, path)).await {
-            Ok(Some((StatusCode::OK, receipt))) => return Some(receipt),
+            Ok(Some((StatusCode::OK, receipt))) => return Ok(receipt),
             Ok(Some((StatusCode::NOT_FOUND, _))) => {}
-            Ok(Some(_) | None) | Err(_) => return None,
+            Ok(Some(_) | None) | Err(_) => break,
         }
     }
-    None
+    Err("receipt-not-served")
 }
 
 /// Over a connection to the verified key, as the request was sent.

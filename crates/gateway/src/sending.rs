@@ -21,6 +21,7 @@ use crate::{
     observe::RunEvent,
     prompt::Prompt,
     pump,
+    receipt::Signed,
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
     translated::{self, Translating},
@@ -209,7 +210,8 @@ async fn attempt(
             .map_err(|error| Attempt::refused(Refusal::unread(&error)))?;
         Prompt::new(spliced)
     };
-    let request = build(draft, outgoing, &upstream, (spoken, model), &prompt)?;
+    let mut request = build(draft, outgoing, &upstream, (spoken, model), &prompt)?;
+    let signed = challenged(core, channel, &open, &mut request)?;
     core.sink
         .ready()
         .map_err(|_| Attempt::refused(Refusal::closed()))?;
@@ -224,7 +226,7 @@ async fn attempt(
     draft.translating = translating;
     model.clone_into(&mut draft.asked_model);
     draft.upstream = Some(open.facts(&upstream, core.clock.now()));
-    draft.signed = open.signed(channel);
+    draft.signed = signed;
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,
         run: draft.opening.run,
@@ -259,6 +261,23 @@ fn build(
     *request.uri_mut() = uri;
     *request.headers_mut() = forwarded;
     Ok(request)
+}
+
+/// What is needed for the receipt of the answer to `request`, where one is required; `request` then carries
+/// what its receipt must repeat, where that is found so.
+fn challenged(
+    core: &Core,
+    channel: &Channel,
+    open: &OpenChannel,
+    request: &mut Request<Full<Bytes>>,
+) -> Result<Option<Signed>, Attempt> {
+    let signed = open
+        .signed(channel, core)
+        .map_err(|error| Attempt::refused(error.refusal()))?;
+    if let Some(signed) = &signed {
+        signed.mark(request.headers_mut());
+    }
+    Ok(signed)
 }
 
 /// Sends, and waits for the head of the answer. A failure to connect sent nothing, so another

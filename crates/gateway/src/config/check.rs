@@ -96,6 +96,7 @@ enum RawAttestation {
     ProofroomUpstream { appraisal_policy: PathBuf },
     NearAi { provider_policy: PathBuf },
     Dstack { provider_policy: PathBuf },
+    ProofroomEnclave { provider_policy: PathBuf },
 }
 
 impl RawAttestation {
@@ -112,6 +113,9 @@ impl RawAttestation {
             }
             Self::NearAi { provider_policy } => provider(Format::NearAi, provider_policy),
             Self::Dstack { provider_policy } => provider(Format::Dstack, provider_policy),
+            Self::ProofroomEnclave { provider_policy } => {
+                provider(Format::ProofroomEnclave, provider_policy)
+            }
         }
     }
 }
@@ -306,11 +310,12 @@ fn check_promises(raw: &RawUpstream, problems: &mut Problems) {
             "tier `tee` needs an `attestation.kind` other than `none`, and its policy",
         );
     }
-    let of_provider = matches!(
+    // these find receipts by an id that answers of the other formats do not have
+    let by_id = matches!(
         raw.attestation,
         RawAttestation::NearAi { .. } | RawAttestation::Dstack { .. }
     );
-    if of_provider && raw.apis.iter().any(|api| *api != UpstreamApi::Chat) {
+    if by_id && raw.apis.iter().any(|api| *api != UpstreamApi::Chat) {
         problems.add(
             "provider-apis",
             "receipts of providers are read for `chat` alone; other formats are translated into it",

@@ -14,6 +14,8 @@ mod clients;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod enclave;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod kinds;

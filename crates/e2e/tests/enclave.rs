@@ -1,0 +1,271 @@
+//! A model behind an enclave of ours, as processes: client, standalone gateway, `proofroom-enclave` on a double of
+//! configfs-tsm, and a server that plays recorded answers. Where FUSE cannot be mounted the tests say so and prove
+//! nothing.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use proofroom_canonical::Digest;
+use proofroom_e2e::{
+    Deployment, Upstream, canary,
+    gateway::{Answer, GatewayFiles, RunningGateway, predicate},
+    program, repository_root, skip,
+};
+use proofroom_serving::ReceiptText;
+use proofroom_testkit::{
+    enclave,
+    provider::MODEL,
+    tee::SimulatedTee,
+    tsm::{TsmDouble, TsmOptions, TsmProvider},
+};
+use serde_json::{Value, json};
+
+const SERVED: &str = "cassette-tee";
+
+/// All of it but the gateway's process. The directory of the deployment holds every file.
+struct Stage {
+    enclave: Child,
+    _machine: TsmDouble,
+    _server: Upstream,
+    deployment: Deployment,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        drop(self.enclave.kill());
+        drop(self.enclave.wait());
+    }
+}
+
+impl Stage {
+    /// An enclave that is ready, and a deployment whose policy lists its weights, or others.
+    fn set(listed: Option<Digest>) -> Option<Self> {
+        let hello = repository_root().join("crates/testkit/cassettes/hello.json");
+        let deployment = Deployment::with_cassette(&hello);
+        let dir = deployment.path().join("enclave");
+        fs::create_dir_all(dir.join("guest")).expect("directory");
+        let options = TsmOptions {
+            provider: TsmProvider::Tdx,
+            ..TsmOptions::default()
+        };
+        let Ok(machine) = TsmDouble::mount(&dir.join("guest"), SimulatedTee::demo(), options)
+        else {
+            skip("enclave", "FUSE cannot be mounted here");
+            return None;
+        };
+        let server = Upstream::start(&hello, &[]);
+        configure(&dir, &server.address);
+        let (child, address, weights) = start(&dir);
+        let stage = Self {
+            enclave: child,
+            _machine: machine,
+            _server: server,
+            deployment,
+        };
+        stage.route(&address, listed.unwrap_or(weights));
+        Some(stage)
+    }
+
+    /// The tier `tee` is the enclave, and the policy for it lists these weights.
+    fn route(&self, address: &str, weights: Digest) {
+        let policy = self.deployment.policy();
+        let file = policy.join("upstreams.toml");
+        let text = fs::read_to_string(&file).expect("upstreams");
+        let old = text
+            .lines()
+            .find(|line| line.contains("\"https://"))
+            .expect("an address");
+        let text = text
+            .replace(old, &format!("base_url = \"https://{address}\""))
+            .replace(
+                "{ kind = \"proofroom-upstream\", appraisal_policy = \"appraisal.toml\" }",
+                "{ kind = \"proofroom-enclave\", provider_policy = \"enclave.toml\" }",
+            );
+        assert!(text.contains("proofroom-enclave"), "{text}");
+        fs::write(file, text).expect("upstreams");
+        let text = enclave::policy(weights, enclave::image()).replace(MODEL, SERVED)
+            + "\n[[tolerate]]\ncheck = \"gpu\"\nreason = \"a machine without GPUs\"\n";
+        fs::write(policy.join("enclave.toml"), text).expect("policy");
+        for (name, text) in enclave::policies() {
+            fs::write(policy.join(name), text).expect("policy");
+        }
+        let made = Command::new(program("proofroom-simulated-collateral"))
+            .arg(self.deployment.path().join("collateral"))
+            .status();
+        assert!(made.expect("runs").success());
+    }
+
+    fn gateway(&self) -> (RunningGateway, String) {
+        let files = GatewayFiles::new(&self.deployment, "collateral = \"../collateral\"");
+        let key = files.key(&[]);
+        (files.start(), key)
+    }
+}
+
+fn configure(dir: &Path, server: &str) {
+    fs::create_dir_all(dir.join("weights")).expect("directory");
+    fs::write(dir.join("weights/model.safetensors"), "tensors").expect("weights");
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nserver = \"{server}\"\nmodel = \"{SERVED}\"\nimage = \"{}\"\n\
+         statement_seconds = 300\nreports = \"guest/report\"\n[weights]\ndirectory = \"weights\"\n",
+        enclave::image()
+    );
+    fs::write(dir.join("enclave.toml"), text).expect("configuration");
+}
+
+/// The process, where it listens, and the digest of its weights.
+fn start(dir: &Path) -> (Child, String, Digest) {
+    let mut child = Command::new(program("proofroom-enclave"))
+        .args(["serve", "enclave.toml"])
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("proofroom-enclave starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut said = || -> Value {
+        let line = lines.next().expect("a line").expect("readable");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let address = text(&said()["listening"]);
+    let weights = text(&said()["weights"]).parse().expect("a digest");
+    (child, address, weights)
+}
+
+fn body(prompt: &str, stream: bool) -> String {
+    let messages = json!([{"role": "user", "content": prompt}]);
+    json!({"model": SERVED, "stream": stream, "max_tokens": 50, "messages": messages}).to_string()
+}
+
+fn record(gateway: &RunningGateway, key: &str, answer: &Answer) -> Value {
+    let path = format!("/v1/records/{}", answer.headers["x-proofroom-run"]);
+    let record = gateway.ask("GET", &path, key, "").json();
+    assert!(
+        record["receipt"]
+            .as_str()
+            .expect("text")
+            .starts_with("c2sp.org/tlog-proof@v1\n")
+    );
+    let envelope = record["record"].as_str().expect("text");
+    predicate(&serde_json::from_str(envelope).expect("JSON"))
+}
+
+/// What anybody can check who has the record, the request and the answer.
+fn check_receipt(run: &Value, request: &str, answer: &[u8]) {
+    let receipt = &run["response"]["receipt"];
+    let text = receipt["text"].as_str().expect("text");
+    let bytes = |member: &str| -> Vec<u8> {
+        let hex = receipt[member].as_str().expect("text");
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
+            .collect()
+    };
+    let key = VerifyingKey::try_from(&bytes("key")[..]).expect("a key");
+    let signature = Signature::from_slice(&bytes("signature")).expect("a signature");
+    key.verify_strict(text.as_bytes(), &signature)
+        .expect("signed");
+    let said = ReceiptText::parse(text.as_bytes()).expect("a receipt");
+    assert_eq!(said.model, SERVED);
+    assert_eq!(said.request_sha256, Digest::of(request));
+    assert_eq!(
+        (said.answer_sha256, said.answer_bytes),
+        (Digest::of(answer), answer.len() as u64)
+    );
+}
+
+/// Every file below, but the machine's.
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("enclave/guest") {
+            files(&path, found);
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn a_model_behind_an_enclave_answers_whole_and_in_streams_with_receipts_and_nothing_is_on_disk() {
+    let Some(stage) = Stage::set(None) else {
+        return;
+    };
+    let (gateway, key) = stage.gateway();
+    let secret = canary::random();
+    for stream in [false, true] {
+        let body = body(&format!("Please greet {secret}"), stream);
+        let answer = gateway.ask("POST", "/v1/chat/completions", &key, &body);
+        assert_eq!((answer.status, answer.whole), (200, true), "{answer:?}");
+        assert_eq!(answer.headers["x-proofroom-tier"], "tee");
+        assert_eq!(answer.headers["x-proofroom-status"], "complete");
+        let text = String::from_utf8_lossy(&answer.body);
+        assert_eq!(text.contains("data: [DONE]"), stream, "{text}");
+        let run = record(&gateway, &key, &answer);
+        check_receipt(&run, &body, &answer.body);
+        let provider = &run["upstream"]["assurance"]["provider"];
+        assert_eq!(provider["format"], "proofroom-enclave");
+        let outcomes: Vec<_> = provider["checks"]
+            .as_array()
+            .expect("checks")
+            .iter()
+            .collect();
+        let outcome = |name: &str| {
+            let check = outcomes.iter().find(|check| check["check"] == name);
+            check.expect("made")["outcome"]
+                .as_str()
+                .expect("text")
+                .to_owned()
+        };
+        for name in [
+            "provider: tls-key",
+            "model-0: quote",
+            "model-0: weights",
+            "model-0: image",
+        ] {
+            assert_eq!(outcome(name), "pass");
+        }
+        assert_eq!(outcome("model-0: gpu"), "not-evaluated");
+    }
+    let messages = gateway.ask("POST", "/v1/messages", &key, &body("Say hello", false));
+    assert_eq!(messages.status, 200, "{messages:?}");
+    check_receipt(
+        &record(&gateway, &key, &messages),
+        &body("Say hello", false),
+        &messages.body,
+    );
+    assert!(gateway.stop().success());
+    let mut found = Vec::new();
+    files(stage.deployment.path(), &mut found);
+    assert!(found.len() > 10);
+    for file in found {
+        let bytes = fs::read(&file).expect("readable");
+        let held = bytes
+            .windows(secret.len())
+            .any(|window| window == secret.as_bytes());
+        assert!(!held, "{}", file.display());
+    }
+}
+
+#[test]
+fn weights_that_the_policy_does_not_list_get_no_prompt() {
+    let Some(stage) = Stage::set(Some(Digest::of("what was reviewed"))) else {
+        return;
+    };
+    let (gateway, key) = stage.gateway();
+    let answer = gateway.ask(
+        "POST",
+        "/v1/chat/completions",
+        &key,
+        &body("Say hello", false),
+    );
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "weights-not-allowed")
+    );
+}
