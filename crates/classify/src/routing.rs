@@ -201,6 +201,23 @@ impl RoutingPolicy {
         survey::survey(self)
     }
 
+    /// Every upstream that a rule names without a wildcard, with the rule's id; `default` for the default.
+    pub fn named_upstreams(&self) -> impl Iterator<Item = (&str, &str)> {
+        let rules = self
+            .rules
+            .iter()
+            .map(|rule| (rule.id.as_str(), &rule.outcome));
+        let outcomes = rules.chain([("default", &self.default)]);
+        outcomes.flat_map(|(rule, outcome)| {
+            let upstreams = match outcome {
+                Outcome::Send { upstreams, .. } => Some(upstreams),
+                Outcome::Refuse { .. } => None,
+            };
+            let names = upstreams.into_iter().flat_map(Globs::literals);
+            names.map(move |name| (rule, name))
+        })
+    }
+
     /// The tiers that this policy knows and what each proves.
     pub fn tiers(&self) -> impl Iterator<Item = (&str, Assurance)> {
         self.tiers

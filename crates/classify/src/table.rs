@@ -296,9 +296,18 @@ impl Globs {
                 .all(|pattern| self.written.contains(pattern) || self.covers_literal(pattern))
     }
 
-    fn covers_literal(&self, pattern: &str) -> bool {
-        !pattern.contains(['*', '?', '[', '{', '\\']) && self.matches(pattern)
+    /// The patterns that match one text alone, as far as the written patterns show: their own.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.written().filter(|pattern| is_literal(pattern))
     }
+
+    fn covers_literal(&self, pattern: &str) -> bool {
+        is_literal(pattern) && self.matches(pattern)
+    }
+}
+
+fn is_literal(pattern: &str) -> bool {
+    !pattern.contains(['*', '?', '[', '{', '\\'])
 }
 
 fn glob(kind: GlobKind, pattern: &str) -> Result<Glob, globset::Error> {

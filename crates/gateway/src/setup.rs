@@ -32,6 +32,17 @@ pub enum SetupProblem {
         /// Its tier.
         tier: String,
     },
+    /// A rule of the routing policy names an upstream that is not there, so that it never matches.
+    #[error(
+        "rule `{rule}` of the routing policy sends to upstream `{upstream}`, which is not among the upstreams; \
+         correct the name there, or add the upstream"
+    )]
+    UnknownUpstream {
+        /// Id of the rule.
+        rule: String,
+        /// What it names.
+        upstream: String,
+    },
     /// The routing policy says that a tier is attested, and an upstream of it is not.
     #[error(
         "upstream `{upstream}` is of the attested tier `{tier}` and shows no evidence; give it an `attestation`"
@@ -74,6 +85,7 @@ impl SetupProblem {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::UnknownTier { .. } => "tier-unknown",
+            Self::UnknownUpstream { .. } => "upstream-unknown",
             Self::NotAttested { .. } => "tier-not-attested",
             Self::NoAppraisalPolicy { .. } => "appraisal-policy-missing",
             Self::NoProviderPolicy { .. } => "provider-policy-missing",
@@ -92,7 +104,7 @@ pub fn contradictions(
     appraisal: &[&Path],
 ) -> Vec<SetupProblem> {
     let tiers: BTreeMap<&str, Assurance> = routing.tiers().collect();
-    let mut problems = Vec::new();
+    let mut problems = unknown_upstreams(routing, upstreams);
     for upstream in &upstreams.upstreams {
         problems.extend(check_tier(upstream, &tiers));
         if let AttestationRequirement::ProofroomUpstream { appraisal_policy } =
@@ -106,6 +118,16 @@ pub fn contradictions(
         }
     }
     problems
+}
+
+fn unknown_upstreams(routing: &RoutingPolicy, upstreams: &UpstreamsConfig) -> Vec<SetupProblem> {
+    let known = |name: &str| upstreams.upstreams.iter().any(|known| known.name == name);
+    let unknown = routing.named_upstreams().filter(|(_, name)| !known(name));
+    let problem = |(rule, upstream): (&str, &str)| SetupProblem::UnknownUpstream {
+        rule: rule.to_owned(),
+        upstream: upstream.to_owned(),
+    };
+    unknown.map(problem).collect()
 }
 
 /// A way to every upstream.

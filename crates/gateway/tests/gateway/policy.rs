@@ -3,12 +3,16 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
+use proofroom_gateway::{SetupProblem, UpstreamsConfig, contradictions};
 use proofroom_record::event::RunStatus;
 
 use crate::{
     tee::TeeUpstream,
     upstream::FakeUpstream,
-    world::{CHAT, Got, MESSAGES, SECRET, World, chat, standard, tee},
+    world::{
+        CHAT, CLASSIFICATION, Got, MESSAGES, ROUTING, SECRET, Secrets, World, chat, standard, tee,
+    },
 };
 
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
@@ -227,6 +231,24 @@ async fn contradictions_between_the_policies_keep_the_gateway_from_starting() {
     let mut codes = crate::world::setup_codes(&upstreams);
     codes.sort_unstable();
     assert_eq!(codes, ["appraisal-policy-missing", "tier-unknown"]);
+}
+
+#[test]
+fn a_rule_for_an_upstream_that_is_not_there_is_a_contradiction() {
+    let upstreams = UpstreamsConfig::parse(&standard("127.0.0.1:1"), &Secrets).unwrap();
+    let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
+    let found = |names: &str| {
+        let text = ROUTING.replacen("upstreams = [\"*\"]", names, 1);
+        let routing = RoutingPolicy::parse(&text, "r.toml", &classification).unwrap();
+        contradictions(&routing, &upstreams, &[])
+    };
+    assert_eq!(found("upstreams = [\"std\", \"other-*\"]"), []);
+    let unknown = SetupProblem::UnknownUpstream {
+        rule: "confidential-to-tee".to_owned(),
+        upstream: "sdt".to_owned(),
+    };
+    assert_eq!(unknown.code(), "upstream-unknown");
+    assert_eq!(found("upstreams = [\"std\", \"sdt\"]"), [unknown]);
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ attestation = {{ kind = "proofroom-upstream", appraisal_policy = "appraisal.toml
     )
 }
 
-struct Secrets;
+pub struct Secrets;
 
 impl SecretSource for Secrets {
     fn file(&self, _: &std::path::Path) -> std::io::Result<Sensitive<String>> {
