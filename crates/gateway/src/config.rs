@@ -9,6 +9,7 @@ use proofroom_canonical::{Digest, Sensitive};
 use proofroom_llm::Api;
 use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
+use rustls::RootCertStore;
 use serde::Deserialize;
 
 use crate::control::Control;
@@ -64,6 +65,8 @@ pub struct Upstream {
     pub source: ModelSource,
     /// What the upstream must prove before it gets a prompt.
     pub attestation: AttestationRequirement,
+    /// Who may certify it; the public authorities where nobody is named.
+    pub(crate) authorities: Option<RootCertStore>,
     /// Its share among the candidates of one tier; a spare behind those that have one where it has none.
     pub weight: Option<u32>,
     globs: Vec<GlobMatcher>,

@@ -72,7 +72,7 @@ pub(crate) async fn get_plain(uri: Uri, max: usize) -> Result<Bytes, FetchFailur
         .header(header::ACCEPT, "application/json")
         .body(Full::<Bytes>::default())
         .map_err(|_| unreachable())?;
-    let client = transport::standard_client().map_err(|_| unreachable())?;
+    let client = transport::standard_client(None).map_err(|_| unreachable())?;
     let answer = tokio::time::timeout(TIMEOUT, client.request(request))
         .await
         .map_err(|_| unreachable())?
@@ -97,7 +97,7 @@ async fn ask(base: &BaseUrl) -> Result<Vec<String>, ServedModelsError> {
         .header(header::ACCEPT, "application/json")
         .body(Full::<Bytes>::default())
         .map_err(|_| unreachable())?;
-    let client = transport::standard_client().map_err(|_| unreachable())?;
+    let client = transport::standard_client(None).map_err(|_| unreachable())?;
     let answer = client.request(request).await.map_err(|_| unreachable())?;
     if answer.status() != StatusCode::OK {
         return Err(ServedModelsError::Status(answer.status().as_u16()));

@@ -132,10 +132,11 @@ fn unknown_upstreams(routing: &RoutingPolicy, upstreams: &UpstreamsConfig) -> Ve
 
 /// A way to every upstream.
 pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec<SetupProblem>> {
-    let Ok(standard) = transport::standard_client() else {
-        return Err(vec![SetupProblem::Tls]);
+    let client = |authorities| {
+        let client = transport::standard_client(authorities);
+        client.map(Arc::new).map_err(|_| vec![SetupProblem::Tls])
     };
-    let standard = Arc::new(standard);
+    let public = client(None)?;
     let loaded: Vec<&Path> = config.appraisal.keys().map(PathBuf::as_path).collect();
     let problems = contradictions(&config.routing, &config.upstreams, &loaded);
     if !problems.is_empty() {
@@ -158,7 +159,12 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
             }
         };
         let channel = match policy {
-            None => Channel::Standard(Arc::clone(upstream), Arc::clone(&standard)),
+            None => {
+                let named = upstream.authorities.clone();
+                let client =
+                    named.map_or_else(|| Ok(Arc::clone(&public)), |own| client(Some(own)))?;
+                Channel::Standard(Arc::clone(upstream), client)
+            }
             Some(policy) => {
                 let route = AttestedRoute::new(Arc::clone(upstream), policy);
                 Channel::Attested(Arc::new(route))

@@ -145,12 +145,14 @@ pub(crate) fn attested_config(verifier: Arc<KeyVerifier>) -> Result<ClientConfig
     Ok(config)
 }
 
-/// TLS 1.2 or 1.3 to a standard upstream, by the public certificate authorities.
-pub(crate) fn standard_config() -> Result<ClientConfig, Error> {
-    Ok(
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_webpki_roots()
-            .with_no_client_auth(),
-    )
+/// TLS 1.2 or 1.3 to a standard upstream, by these certificate authorities and no others; by the public ones
+/// where none are named.
+pub(crate) fn standard_config(authorities: Option<RootCertStore>) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let builder = match authorities {
+        Some(authorities) => builder.with_root_certificates(authorities),
+        None => builder.with_webpki_roots(),
+    };
+    Ok(builder.with_no_client_auth())
 }

@@ -12,7 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use proofroom_canonical::Digest;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -29,10 +29,12 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 pub(crate) type UpstreamResponse = Response<Incoming>;
 
-/// A client for standard upstreams: plain to loopback, TLS by public authorities elsewhere.
-pub(crate) fn standard_client() -> Result<HttpClient, rustls::Error> {
+/// A client for standard upstreams: plain to loopback, TLS by these authorities elsewhere, or by the public ones.
+pub(crate) fn standard_client(
+    authorities: Option<RootCertStore>,
+) -> Result<HttpClient, rustls::Error> {
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls::standard_config()?)
+        .with_tls_config(tls::standard_config(authorities)?)
         .https_or_http()
         .enable_http1()
         .enable_http2()

@@ -7,6 +7,8 @@ use http::Uri;
 use proofroom_canonical::Sensitive;
 use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
+use rustls::RootCertStore;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Deserialize;
 
 use super::{
@@ -14,6 +16,9 @@ use super::{
     RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi, is_segment,
 };
 use crate::control::Control;
+
+/// The most authorities that one upstream names.
+const MAX_AUTHORITIES: usize = 16;
 
 /// One thing that is wrong with an upstreams file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +83,7 @@ struct RawUpstream {
     retention: Retention,
     source: ModelSource,
     attestation: RawAttestation,
+    certificate_authorities: Option<String>,
     weight: Option<u32>,
 }
 
@@ -234,6 +240,7 @@ fn read_one(
     check_paths(&raw, &mut problems);
     let base_url = read_base_url(&raw.base_url, &raw.paths, &mut problems);
     let credential = read_key(&raw.key, secrets, &mut problems);
+    let authorities = read_authorities(&raw, base_url.as_ref(), &mut problems);
     if let Some(base_url) = &base_url {
         check_transport(&raw, base_url, &mut problems);
     }
@@ -250,6 +257,7 @@ fn read_one(
         retention: raw.retention,
         source: raw.source,
         attestation: raw.attestation.read(),
+        authorities,
         weight: raw.weight,
         globs,
     });
@@ -435,6 +443,34 @@ fn check_transport(raw: &RawUpstream, base_url: &BaseUrl, problems: &mut Problem
             "the key would cross the network unencrypted",
         );
     }
+}
+
+/// The authorities that the upstream names, for connections that an authority vouches for.
+fn read_authorities(
+    raw: &RawUpstream,
+    base_url: Option<&BaseUrl>,
+    problems: &mut Problems,
+) -> Option<RootCertStore> {
+    let pem = raw.certificate_authorities.as_deref()?;
+    let plain = base_url.is_some_and(|url| url.transport == Transport::Plain);
+    if plain || !raw.attestation.is_none() {
+        problems.add(
+            "authorities-unused",
+            "`certificate_authorities` is for `https://` without `attestation`: elsewhere no authority is asked",
+        );
+    }
+    let mut store = RootCertStore::empty();
+    let added = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|der| store.add(der.ok()?).ok())
+        .collect::<Option<Vec<()>>>();
+    if added.is_some_and(|all| (1..=MAX_AUTHORITIES).contains(&all.len())) {
+        return Some(store);
+    }
+    let words = format!(
+        "`certificate_authorities` must be 1 to {MAX_AUTHORITIES} certificates in PEM, each an X.509 certificate"
+    );
+    problems.add("authorities-malformed", words);
+    None
 }
 
 pub(super) fn is_loopback(host: &str) -> bool {

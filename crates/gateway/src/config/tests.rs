@@ -91,6 +91,12 @@ fn control_is_read_and_bounded() {
     }
 }
 
+fn certificate() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = rcgen::CertificateParams::new(vec!["ca.test".to_owned()]);
+    names.unwrap().self_signed(&key).unwrap().pem()
+}
+
 fn codes(text: &str) -> Vec<&'static str> {
     match UpstreamsConfig::parse(text, &Secrets) {
         Ok(_) => Vec::new(),
@@ -121,6 +127,10 @@ fn a_good_file_is_read_with_its_key() {
 #[test]
 fn each_mistake_has_its_code() {
     let tee = r#"{ kind = "proofroom-upstream", appraisal_policy = "a.toml" }"#;
+    let pem = certificate();
+    let authority = format!("\"\"\"\n{pem}\"\"\"");
+    let seventeen = format!("\"\"\"\n{}\"\"\"", pem.repeat(17));
+    let broken = authority.replacen("MII", "AAA", 1);
     let azure = r#"{ form = "azure-deployments", api_version = "2024-10-21" }"#;
     for (changes, wanted) in [
         (vec![("paths", r#"{ form = "bare" }"#)], vec![]),
@@ -154,6 +164,37 @@ fn each_mistake_has_its_code() {
         (
             vec![("aliases", r#"{ x = "m*" }"#)],
             vec!["upstream-alias-form"],
+        ),
+        (vec![("certificate_authorities", &authority)], vec![]),
+        (
+            vec![("certificate_authorities", &seventeen)],
+            vec!["authorities-malformed"],
+        ),
+        (
+            vec![("certificate_authorities", "\"\"")],
+            vec!["authorities-malformed"],
+        ),
+        (
+            vec![("certificate_authorities", &authority[..90])],
+            vec!["upstreams-syntax"],
+        ),
+        (
+            vec![("certificate_authorities", &broken)],
+            vec!["authorities-malformed"],
+        ),
+        (
+            vec![
+                ("certificate_authorities", &authority),
+                ("base_url", r#""http://[::1]:1""#),
+            ],
+            vec!["authorities-unused"],
+        ),
+        (
+            vec![
+                ("certificate_authorities", &authority),
+                ("attestation", tee),
+            ],
+            vec!["authorities-unused"],
         ),
         (vec![("tier", r#""tee""#)], vec!["tee-without-attestation"]),
         (

@@ -9,6 +9,7 @@
 mod apis;
 #[cfg(test)]
 mod attested;
+mod authorities;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
