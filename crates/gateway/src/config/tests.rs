@@ -175,7 +175,7 @@ fn each_mistake_has_its_code() {
             vec!["authorities-malformed"],
         ),
         (
-            vec![("certificate_authorities", &authority[..90])],
+            vec![("certificate_authorities", "\"\"\"\nMII")],
             vec!["upstreams-syntax"],
         ),
         (

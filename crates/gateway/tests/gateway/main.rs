@@ -9,6 +9,7 @@
 mod apis;
 #[cfg(test)]
 mod attested;
+#[cfg(test)]
 mod authorities;
 #[cfg(test)]
 mod clients;
