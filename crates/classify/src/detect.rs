@@ -8,6 +8,7 @@ mod digits;
 mod health;
 mod line;
 mod markings;
+mod name;
 mod numbers;
 mod personal;
 mod secrets;

@@ -1,13 +1,14 @@
 //! Credentials without a vendor's form: a telling name, an operator, a literal. The name and the
 //! value are both judged, because half of all code says `token = …`.
 
-use std::{iter, ops::Range};
+use std::ops::Range;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     Broken, Detector, Hit, Severity, Verdict, Window, always,
     line::before_on_line,
+    name::name_kind,
     value::{Look, NameKind, is_placeholder, look},
 };
 use crate::Confidence;
@@ -49,7 +50,7 @@ const PATTERN: &str = concat!(
     r#"(?:\\?["'`\]\)]){0,3}[ \t]{0,20}"#,
     r#"(?::[ \t]{0,4}[&A-Za-z_<>'\[\]?|. ]{1,30}=|:=|=>|::?:?=|[!=]={1,2}|[+.|?]{1,2}=|[=:(,>])"#,
     r#"[ \t]{0,20}(?:\r?\n[ \t]{0,40})?(?:[bruLf@]{0,2}\\?"([^"\r\n]{3,300}?)\\?"|[bruLf@]{0,2}'([^'\r\n]{3,300})'"#,
-    r#"|`([^`\r\n]{3,300})`|([^\s"'`,;(){}\[\]<>&|]{4,300})(?:[ \t]*(?:[#;,&\\<]|$)|[ \t]*[\r\n]))"#,
+    r#"|`([^`\r\n]{3,300})`|([^\s"'`,;(){}\[\]<>&|]{4,300})(?:[ \t]*(?:[#;,&\\<}]|$)|[ \t]*[\r\n]))"#,
 );
 
 const fn named(
@@ -68,6 +69,23 @@ const fn named(
         check,
         broken: Broken::Leave,
         needs: always,
+    }
+}
+
+/// Of what stands before a literal without an operator between, in SQL and in configuration that is
+/// code (Gradle, Ruby).
+const fn given_to_password(
+    id: &'static str,
+    reason: &'static str,
+    severity: Severity,
+    check: fn(&Hit<'_>) -> Verdict,
+) -> Detector {
+    Detector {
+        literals: &["password", "passwd", "passphrase", "identified by"],
+        window: Window::At { reach: 160 },
+        pattern: GIVEN,
+        needs: given,
+        ..named(id, reason, severity, check)
     }
 }
 
@@ -90,6 +108,18 @@ pub(super) const DETECTORS: &[Detector] = &[
             possible,
         )
     },
+    given_to_password(
+        "credential-assignment",
+        "a generated value is given to a password",
+        Severity::Highest,
+        |hit| given_looks(hit, Look::Generated, Confidence::Medium),
+    ),
+    given_to_password(
+        "credential-assignment-possible",
+        "a value that may be a credential is given to a password",
+        Severity::SecondHighest,
+        |hit| given_looks(hit, Look::Possible, Confidence::Low),
+    ),
     Detector {
         literals: &[
             "bearer",
@@ -163,6 +193,28 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
 ];
+
+const GIVEN: &str = r#"(?i:password|passwd|passphrase|identified by)[ \t]{1,4}(?:"([^"\s]{4,120})"|'([^'\s]{4,120})')"#;
+
+/// Whether a quoted literal may stand behind the name at `at`, with blanks alone between.
+fn given(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    let letters = run(text, at..window.end, u8::is_ascii_alphabetic);
+    let first = blanks(text, at + letters..window.end);
+    let named = text.get(at..at + letters).unwrap_or_default();
+    let literal = |at: usize| text.get(at).is_some_and(|b| matches!(b, b'"' | b'\''));
+    named.eq_ignore_ascii_case(b"identified") || (first > at + letters && literal(first))
+}
+
+fn given_looks(hit: &Hit<'_>, wanted: Look, confidence: Confidence) -> Verdict {
+    let is = *hit
+        .look
+        .get_or_init(|| look(hit.value(), NameKind::Password));
+    if is == wanted {
+        Verdict::Accept(confidence)
+    } else {
+        Verdict::Reject
+    }
+}
 
 /// Whether the name at `at` says credential and what follows may be a literal that counts. It is
 /// asked for every `token` and `secret` of a text, of which few are assigned anything.
@@ -246,7 +298,7 @@ fn bare_counts(text: &[u8], rest: Range<usize>, kind: NameKind) -> bool {
         return true;
     }
     let next = text.get(blanks(text, end..text.len()));
-    let ends = next.is_none_or(|next| b"#;,&\\<\r\n".contains(next));
+    let ends = next.is_none_or(|next| b"#;,&\\<}\r\n".contains(next));
     if !ends || value.len() < MIN_BARE {
         return false;
     }
@@ -490,124 +542,6 @@ fn is_configuration(line: &str) -> bool {
     })
 }
 
-/// Whether a name says credential, and of which kind. Its last word decides: a `token_type` or a
-/// `password_field` holds no credential.
-fn name_kind(name: &str) -> Option<NameKind> {
-    let mut said = Said::default();
-    let mut last = "";
-    for word in words(name) {
-        said.add(word);
-        last = word;
-    }
-    let kind = said.kind()?;
-    let barred = NOT_LAST.iter().any(|word| word.eq_ignore_ascii_case(last));
-    (!barred).then_some(kind)
-}
-
-/// What the words of a name say.
-#[derive(Default)]
-struct Said {
-    password: bool,
-    token: bool,
-    key: bool,
-    qualified: bool,
-    public: bool,
-}
-
-impl Said {
-    fn add(&mut self, word: &str) {
-        let is = |wanted: &[&str]| wanted.iter().any(|w| is_one_or_many(word, w));
-        let ends = |ends: &[&str]| ends.iter().any(|end| ends_with(word, end));
-        self.password |= ends(&["password", "passwd", "pwd"]) || is(PASSWORDS);
-        self.token |= ends(&["token", "secret", "apikey"]) || is(TOKENS);
-        self.key |= is(&["key"]);
-        self.qualified |= is(KEY_QUALIFIERS);
-        self.public |= ["public", "csrf", "xsrf"]
-            .iter()
-            .any(|open| word.eq_ignore_ascii_case(open));
-    }
-
-    const fn kind(&self) -> Option<NameKind> {
-        if self.public {
-            None
-        } else if self.password {
-            Some(NameKind::Password)
-        } else if self.token || (self.key && self.qualified) {
-            Some(NameKind::Token)
-        } else if self.key {
-            Some(NameKind::Key)
-        } else {
-            None
-        }
-    }
-}
-
-fn is_one_or_many(word: &str, wanted: &str) -> bool {
-    let one = word.strip_suffix(['s', 'S']);
-    word.eq_ignore_ascii_case(wanted) || one.is_some_and(|w| w.eq_ignore_ascii_case(wanted))
-}
-
-fn ends_with(word: &str, end: &str) -> bool {
-    let begin = word.len().checked_sub(end.len());
-    let tail = begin.and_then(|begin| word.get(begin..));
-    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end))
-}
-
-/// `dbPassword_v2` is `db`, `Password`, `v2`.
-fn words(name: &str) -> impl Iterator<Item = &str> {
-    let mut rest = name;
-    iter::from_fn(move || {
-        rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
-        let mut small = false;
-        let end = rest.bytes().position(|b| {
-            let ends = !b.is_ascii_alphanumeric() || (b.is_ascii_uppercase() && small);
-            small = !b.is_ascii_uppercase();
-            ends
-        });
-        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
-        rest = after;
-        (!word.is_empty()).then_some(word)
-    })
-}
-
-const PASSWORDS: &[&str] = &[
-    "pass",
-    "passphrase",
-    "passcode",
-    "password",
-    "passwd",
-    "pwd",
-];
-
-const TOKENS: &[&str] = &[
-    "secret",
-    "token",
-    "apikey",
-    "credential",
-    "accesskey",
-    "authkey",
-    "appkey",
-    "accountkey",
-    "privatekey",
-];
-
-/// What makes a key a secret one.
-const KEY_QUALIFIERS: &[&str] = &[
-    "api",
-    "access",
-    "private",
-    "auth",
-    "encryption",
-    "signing",
-    "master",
-    "account",
-    "client",
-    "app",
-    "service",
-    "storage",
-    "license",
-];
-
 /// What sentences say of a password that is not one.
 const NOT_TOLD: &[&str] = &[
     "string",
@@ -633,113 +567,6 @@ const NOT_TOLD: &[&str] = &[
 
 /// The pattern's groups below this one are quoted.
 const QUOTED_GROUPS: usize = 4;
-
-const NOT_LAST: &[&str] = &[
-    "name",
-    "names",
-    "file",
-    "filename",
-    "path",
-    "dir",
-    "url",
-    "uri",
-    "endpoint",
-    "id",
-    "ids",
-    "type",
-    "types",
-    "kind",
-    "field",
-    "fields",
-    "length",
-    "len",
-    "size",
-    "policy",
-    "count",
-    "limit",
-    "max",
-    "min",
-    "expiry",
-    "expires",
-    "expiration",
-    "ttl",
-    "age",
-    "prefix",
-    "suffix",
-    "regex",
-    "pattern",
-    "label",
-    "placeholder",
-    "header",
-    "env",
-    "var",
-    "variable",
-    "version",
-    "format",
-    "algorithm",
-    "alg",
-    "mode",
-    "hint",
-    "error",
-    "err",
-    "message",
-    "msg",
-    "description",
-    "desc",
-    "title",
-    "class",
-    "selector",
-    "input",
-    "text",
-    "test",
-    "tests",
-    "reset",
-    "required",
-    "enabled",
-    "provider",
-    "store",
-    "manager",
-    "service",
-    "source",
-    "ref",
-    "arn",
-    "scope",
-    "method",
-    "handler",
-    "callback",
-    "form",
-    "strength",
-    "usage",
-    "help",
-    "kinds",
-    "index",
-    "position",
-    "status",
-    "passed",
-    "change",
-    "changed",
-    "forgot",
-    "validation",
-    "rule",
-    "rules",
-    "issuer",
-    "audience",
-    "tokenizer",
-    "tokenize",
-    "tokenized",
-    "stream",
-    "kdf",
-    "hasher",
-    "attempts",
-    "page",
-    "screen",
-    "button",
-    "icon",
-    "vault",
-    "engine",
-    "location",
-    "bypass",
-];
 
 #[cfg(test)]
 mod tests {

@@ -523,6 +523,7 @@ mod tests {
         "DE89 3704 0044 0532 0130 00",
         "AB 12 34 56 C",
         "1EG4-TE5-MK73",
+        "MORGA657054SM9IJ",
     ];
 
     fn found(text: &str, next: fn(&[u8], usize) -> Option<usize>) -> Vec<String> {

@@ -74,7 +74,7 @@ pub(super) fn number_at(
 /// Where a number begins whose first digit is at `start`; nothing inside a longer word.
 fn with_letters(bytes: &[u8], start: usize) -> Option<usize> {
     let before = bytes
-        .get(start.saturating_sub(4)..start)
+        .get(start.saturating_sub(7)..start)
         .unwrap_or_default();
     let spaced = before.ends_with(b" ");
     let letters = |part: &[u8]| {
@@ -97,9 +97,8 @@ fn with_letters(bytes: &[u8], start: usize) -> Option<usize> {
         return Some(start - count);
     }
     // `AB 12 34 56 C`
-    let pair = before
-        .get(..before.len().saturating_sub(1))
-        .unwrap_or_default();
+    let end = before.len().saturating_sub(1);
+    let pair = before.get(end.saturating_sub(3)..end).unwrap_or_default();
     if spaced
         && letters(pair) == 2
         && pair.iter().all(u8::is_ascii_uppercase)
