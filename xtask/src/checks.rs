@@ -105,6 +105,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "layer",
             "ledger",
             "measure",
+            "provider",
             "record",
             "room",
             "tlog",

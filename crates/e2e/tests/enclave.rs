@@ -7,6 +7,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -100,6 +101,58 @@ impl Stage {
         assert!(made.expect("runs").success());
     }
 
+    /// Once its connections have ended nothing of a prompt is in the enclave's memory either: what is freed is
+    /// overwritten.
+    fn forgets(&self, secret: &str) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let seen = canary::scan_memory(&[secret], &[self.enclave.id()]);
+            if seen["searched"].as_array().is_none_or(Vec::is_empty) {
+                // the process is not dumpable: only root may look
+                return skip("memory", "this user may not read the enclave's memory");
+            }
+            if seen["found"].as_array().is_some_and(Vec::is_empty) {
+                return;
+            }
+            assert!(Instant::now() < until, "{seen}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// The document that a record cites, appraised by itself: everything but what an archive cannot show.
+    fn appraise_what_was_accepted(&self, gateway: &RunningGateway, key: &str, run: &Value) {
+        let digest = run["upstream"]["assurance"]["evidence"]
+            .as_str()
+            .expect("a digest");
+        let document = gateway.ask("GET", &format!("/v1/evidence/{digest}"), key, "");
+        assert_eq!(Digest::of(&document.body).to_string(), digest);
+        let file = self.deployment.path().join("evidence.json");
+        fs::write(&file, &document.body).expect("written");
+        let (code, checks) = appraise(&self.deployment.policy().join("enclave.toml"), &file);
+        assert_eq!(code, Some(11), "{checks:?}");
+        let not_passed: Vec<_> = checks
+            .iter()
+            .filter(|check| check["outcome"] != "pass")
+            .map(|check| (check["check"].as_str(), check["code"].as_str()))
+            .collect();
+        let expected = [
+            (Some("provider: tls-key"), Some("archive-audit")),
+            (Some("model-0: nonce"), Some("archive-audit")),
+            (Some("model-0: gpu"), Some("gpu-not-supplied")),
+        ];
+        assert_eq!(not_passed, expected);
+        let other = enclave::policy(Digest::of("other"), enclave::image()).replace(MODEL, SERVED);
+        let other_policy = self.deployment.policy().join("other.toml");
+        fs::write(&other_policy, other).expect("written");
+        assert_eq!(appraise(&other_policy, &file).0, Some(10));
+        let unknown = format!("/v1/evidence/{}", Digest::of("unknown"));
+        let unknown = gateway.ask("GET", &unknown, key, "");
+        assert_eq!(
+            (unknown.status, unknown.code().as_str()),
+            (404, "no-such-evidence")
+        );
+    }
+
     fn gateway(&self) -> (RunningGateway, String) {
         let files = GatewayFiles::new(&self.deployment, "collateral = \"../collateral\"");
         let key = files.key(&[]);
@@ -107,12 +160,23 @@ impl Stage {
     }
 }
 
+/// Exit code and checks of `proofroom appraise`.
+fn appraise(policy: &Path, evidence: &Path) -> (Option<i32>, Vec<Value>) {
+    let words = ["appraise", "--json", "--policy"];
+    let mut command = Command::new(program("proofroom"));
+    let done = command.args(words).arg(policy).arg(evidence).output();
+    let done = done.expect("proofroom starts");
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+    let checks = report["report"]["checks"].as_array().cloned();
+    (done.status.code(), checks.unwrap_or_default())
+}
+
 fn configure(dir: &Path, server: &str) {
     fs::create_dir_all(dir.join("weights")).expect("directory");
     fs::write(dir.join("weights/model.safetensors"), "tensors").expect("weights");
     let text = format!(
         "listen = \"127.0.0.1:0\"\nserver = \"{server}\"\nmodel = \"{SERVED}\"\nimage = \"{}\"\n\
-         statement_seconds = 300\nreports = \"guest/report\"\n[weights]\ndirectory = \"weights\"\n",
+         statement_seconds = 300\nswap = \"tolerated\"\nreports = \"guest/report\"\n[weights]\ndirectory = \"weights\"\n",
         enclave::image()
     );
     fs::write(dir.join("enclave.toml"), text).expect("configuration");
@@ -234,12 +298,11 @@ fn a_model_behind_an_enclave_answers_whole_and_in_streams_with_receipts_and_noth
     }
     let messages = gateway.ask("POST", "/v1/messages", &key, &body("Say hello", false));
     assert_eq!(messages.status, 200, "{messages:?}");
-    check_receipt(
-        &record(&gateway, &key, &messages),
-        &body("Say hello", false),
-        &messages.body,
-    );
+    let run = record(&gateway, &key, &messages);
+    check_receipt(&run, &body("Say hello", false), &messages.body);
+    stage.appraise_what_was_accepted(&gateway, &key, &run);
     assert!(gateway.stop().success());
+    stage.forgets(&secret);
     let mut found = Vec::new();
     files(stage.deployment.path(), &mut found);
     assert!(found.len() > 10);

@@ -34,12 +34,26 @@ pub struct Config {
     pub image: Digest,
     /// How long a statement holds, in seconds.
     pub statement_seconds: u32,
+    /// What is done on a machine with swap.
+    #[serde(default)]
+    pub swap: Swap,
     /// Where the kernel makes reports, instead of configfs-tsm's own place.
     pub reports: Option<PathBuf>,
     /// Where the model's weights are.
     pub weights: Weights,
     /// Who shows the machine's GPUs.
     pub gpu: Option<GpuHelper>,
+}
+
+/// What is done on a machine that has swap, to which prompts could be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Swap {
+    /// Nothing is served.
+    #[default]
+    Refused,
+    /// It is borne with: for tests.
+    Tolerated,
 }
 
 /// Which files are the model.
@@ -158,7 +172,7 @@ mod tests {
 
     use proofroom_canonical::Digest;
 
-    use super::{Config, ConfigProblem, DEFAULT_CONFIG};
+    use super::{Config, ConfigProblem, DEFAULT_CONFIG, Swap};
 
     fn usable() -> String {
         let zero = Digest::from_bytes([0; 32]).to_string();
@@ -182,6 +196,7 @@ mod tests {
             Path::new("/etc/proofroom/weights")
         );
         assert_eq!((config.gpu, config.reports), (None, None));
+        assert_eq!(config.swap, Swap::Refused);
         let commented = usable()
             .replace("# [gpu]", "[gpu]")
             .replace("# command", "command")
@@ -210,6 +225,7 @@ mod tests {
             format!("surprise = 1\n{usable}"),
             usable.replace("127.0.0.1:8000", "localhost:8000"),
             usable.replace("model = ", "# model = "),
+            usable.replace("# swap = \"refused\"", "swap = \"maybe\""),
             format!("{usable}#{}", "x".repeat(70_000)),
         ] {
             assert_eq!(parse(&text).unwrap_err().code(), "enclave-config-syntax");

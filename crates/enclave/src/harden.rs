@@ -33,10 +33,10 @@ impl HardenError {
     }
 }
 
-/// Hardens this process, before it has any key.
+/// Makes this process unreadable from outside, before it has any key.
 ///
 /// # Errors
-/// [`HardenError`].
+/// `process-hardening`.
 pub fn harden() -> Result<(), HardenError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // One byte is too small for a core file, and is the value at which the kernel starts no core handler
@@ -47,6 +47,14 @@ pub fn harden() -> Result<(), HardenError> {
         maximum: Some(most),
     };
     setrlimit(Resource::Core, core)?;
+    Ok(())
+}
+
+/// Makes sure that the machine has no swap.
+///
+/// # Errors
+/// `memory-swappable`.
+pub fn no_swap() -> Result<(), HardenError> {
     let swaps = fs::read_to_string(SWAPS).map_err(|_| HardenError::Swap)?;
     match has_swap(&swaps) {
         true => Err(HardenError::Swap),

@@ -16,8 +16,8 @@ use std::{
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_enclave::{
     Config, Enclave, EnclaveError,
-    config::{DEFAULT_CONFIG, MAX_CONFIG_BYTES},
-    harden, machine,
+    config::{DEFAULT_CONFIG, MAX_CONFIG_BYTES, Swap},
+    harden, machine, no_swap,
     weights::{self, WeightsError},
 };
 use zeroizing_alloc::ZeroAlloc;
@@ -80,6 +80,9 @@ fn main() -> ExitCode {
 fn serve(file: &Path) -> Result<(), Failure> {
     harden().map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
     let config = read_config(file)?;
+    if config.swap == Swap::Refused {
+        no_swap().map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
+    }
     let reports = machine(config.reports.clone())
         .map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
     let weights = config.weights.clone();

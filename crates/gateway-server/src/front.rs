@@ -159,6 +159,9 @@ impl Front {
         if let (&Method::GET, Some(id)) = (request.method(), path.strip_prefix("/v1/records/")) {
             return self.record(id.to_owned(), &held).await;
         }
+        if let (&Method::GET, Some(id)) = (request.method(), path.strip_prefix("/v1/evidence/")) {
+            return self.evidence(id);
+        }
         self.permission.store.ready()?;
         let caller = self.sessions.of(&held).await?;
         let first = FirstByte::since_now(&self.permission.metrics);

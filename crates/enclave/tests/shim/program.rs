@@ -53,7 +53,7 @@ impl Place {
         };
         place.configure(&format!(
             "listen = \"127.0.0.1:0\"\nserver = \"{server}\"\nmodel = \"{MODEL}\"\nimage = \"{}\"\n\
-             statement_seconds = 300\nreports = \"guest/report\"\n[weights]\ndirectory = \"weights\"\n",
+             statement_seconds = 300\nswap = \"tolerated\"\nreports = \"guest/report\"\n[weights]\ndirectory = \"weights\"\n",
             enclave::image()
         ));
         place

@@ -1,11 +1,12 @@
-//! `GET /v1/records/{id}`: a record and the proof that the log holds it, for the key that it is about.
+//! `GET /v1/records/{id}`: a record and the proof that the log holds it, for the key that it is about. `GET
+//! /v1/evidence/{digest}`: the document by which a record's upstream was accepted, for whoever has a key.
 
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use proofroom_record::{predicate::read_unverified, statement::ModelRun};
 
-use super::{Front, Own, record_answer};
+use super::{Front, Own, record_answer, typed};
 use crate::{
     body::Departing,
     ring::HeldKey,
@@ -31,6 +32,18 @@ impl Front {
                 Own::new(StatusCode::NOT_FOUND, "no-such-record", words)
             })?;
         Ok(record_answer(found.digest, &found.envelope, &receipt))
+    }
+
+    /// It is about an upstream and about no client.
+    pub(super) fn evidence(&self, digest: &str) -> Result<Response<Departing>, Own> {
+        let digest = digest.parse().ok();
+        match digest.and_then(|digest| self.gateway.evidence(digest)) {
+            Some(document) => Ok(typed(StatusCode::OK, "application/json", document)),
+            None => {
+                let words = "the gateway holds no such document any more, or never did";
+                Err(Own::new(StatusCode::NOT_FOUND, "no-such-evidence", words))
+            }
+        }
     }
 }
 

@@ -9,15 +9,16 @@ use std::{
 use clap::Args;
 use proofroom::{collateral::CollateralSource, files};
 use proofroom_appraise::{
-    AppraiseError, Beside, End, Expected, Kind, MAX_EVIDENCE_BYTES, Made, Policy, Report,
-    RoomSession, appraise, ear,
+    AppraiseError, Beside, End, Expected, Kind, Made, Policy, Report, RoomSession, appraise, ear,
 };
 use proofroom_canonical::{Nonce, Timestamp, json as strict};
 use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES, VtpmDocument};
+use proofroom_provider::MAX_PROVIDER_DOCUMENT_BYTES;
 use serde_json::json;
 
 use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, key_file, now, say};
 
+mod provider;
 mod text;
 mod url;
 
@@ -129,9 +130,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
             let asked = url::ask(url, options.json)?;
             (asked.evidence, Some(asked.report_data))
         }
-        (None, Some(path)) => (read(path, MAX_EVIDENCE_BYTES)?, options.report_data),
+        (None, Some(path)) => (
+            read(path, MAX_PROVIDER_DOCUMENT_BYTES)?,
+            options.report_data,
+        ),
         (None, None) => (Vec::new(), None),
     };
+    if provider::is_document(&evidence) {
+        return provider::run(options, &evidence);
+    }
     let kind = Kind::recognise(&evidence).map_err(failure)?;
     let beside = beside(options, &evidence, report_data)?;
     let judge = |at| {

@@ -114,14 +114,9 @@ impl Work<'_> {
 
     /// What the statement says of itself, its weights and its image.
     fn said(&self, statement: &ServingStatement, rule: &ServingRule) -> [(Name, CheckOutcome); 3] {
-        let listed = |values: &[Digest], found: Digest, code| {
-            let outcome = CheckOutcome::when(values.contains(&found), code, "");
-            match outcome {
-                CheckOutcome::Fail { .. } => {
-                    CheckOutcome::fail(code, format!("the policy does not list {found}"))
-                }
-                other => other,
-            }
+        let listed = |values: &[Digest], found: Digest, code| match values.contains(&found) {
+            true => CheckOutcome::Pass,
+            false => CheckOutcome::fail(code, format!("the policy does not list {found}")),
         };
         let words = "the enclave does not stand by its statement any more";
         let holds = self.now < statement.not_after;
