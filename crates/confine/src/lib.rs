@@ -40,6 +40,7 @@ mod error;
 mod filter;
 mod landlock_rules;
 pub mod launch;
+mod memory;
 mod notify;
 pub mod probe;
 mod room_root;
@@ -53,6 +54,7 @@ pub use command::{
 pub use error::ConfineError;
 pub use filter::{Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO};
 pub use launch::{Diagnostics, IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits, RoomSpec};
+pub use memory::{MemoryNotLocked, lock_memory};
 pub use notify::{
     ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress,
     SocketKind, Suggestion,

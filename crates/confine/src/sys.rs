@@ -50,6 +50,14 @@ pub(crate) fn adopt(number: c_int) -> io::Result<OwnedFd> {
     }
 }
 
+/// Keeps what is in memory, now and from its first use on, out of swap.
+pub(crate) fn lock_memory() -> io::Result<()> {
+    let all = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+    #[expect(unsafe_code, reason = "lock the process's memory")]
+    // SAFETY: takes flags and no pointer; what memory holds does not change.
+    outcome(c_long::from(unsafe { libc::mlockall(all) })).map(drop)
+}
+
 /// Which side of a clone this is.
 #[derive(Debug)]
 pub(crate) enum Cloned {

@@ -44,6 +44,8 @@ pub struct Config {
     pub session_idle: Option<Duration>,
     /// How runs are written down whose session is below the highest level.
     pub log: LogMode,
+    /// Whether prompts may reach swap.
+    pub memory: MemoryMode,
     /// What bounds a connection and its requests.
     pub caps: Caps,
     /// Limits of users and teams together, beside those of each key.
@@ -70,6 +72,17 @@ pub enum ClientCertificates {
     NotAsked,
     /// They are asked, and may have none; a key that is bound to one needs it.
     Asked,
+}
+
+/// Whether prompts may reach swap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryMode {
+    /// Memory is locked where the system lets the process do so.
+    #[default]
+    LockedIfPossible,
+    /// A gateway that cannot lock its memory does not start.
+    Locked,
 }
 
 /// What bounds a connection and its requests.
@@ -182,6 +195,8 @@ struct Raw {
     prices: Option<PathBuf>,
     reports: Option<PathBuf>,
     collateral: Option<PathBuf>,
+    #[serde(default)]
+    memory: MemoryMode,
     listen: RawListen,
     #[serde(default)]
     sessions: RawSessions,
@@ -261,6 +276,7 @@ impl Config {
                 .end_after_idle_hours
                 .map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
             log: raw.log.mode,
+            memory: raw.memory,
             caps: raw.caps,
             shared: shared(raw.shared)?,
             state,

@@ -38,6 +38,7 @@ pub(crate) struct Front {
     pub(crate) permission: Arc<Permission>,
     pub(crate) identity: Identity,
     pub(crate) caps: Caps,
+    pub(crate) memory_locked: bool,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -215,6 +216,7 @@ impl Front {
             let gauges = Gauges {
                 ready: self.unready().is_none(),
                 sessions: self.sessions.count().await,
+                memory_locked: self.memory_locked,
             };
             let text = self.permission.metrics.render(gauges);
             let kind = "text/plain; version=0.0.4; charset=utf-8";

@@ -82,6 +82,7 @@ impl FirstByte {
 pub(crate) struct Gauges {
     pub(crate) ready: bool,
     pub(crate) sessions: u64,
+    pub(crate) memory_locked: bool,
 }
 
 impl Metrics {
@@ -160,6 +161,8 @@ impl Metrics {
         gauge(&mut out, "proofroom_gateway_connections", connections);
         gauge(&mut out, "proofroom_gateway_ready", gauges.ready.into());
         gauge(&mut out, "proofroom_gateway_sessions", gauges.sessions);
+        let locked = gauges.memory_locked.into();
+        gauge(&mut out, "proofroom_gateway_memory_locked", locked);
         out.push_str("# TYPE proofroom_gateway_unauthenticated_total counter\n");
         for (code, count) in &counted.unauthenticated {
             let name = "proofroom_gateway_unauthenticated_total";

@@ -80,6 +80,8 @@ pub struct Parts {
     pub trust_domain: String,
     /// What the gateway has to show of itself.
     pub standing: Standing,
+    /// Whether the process's memory is locked, for its operators.
+    pub memory_locked: bool,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
 }
@@ -305,6 +307,7 @@ async fn front(
         sessions: Arc::new(sessions),
         permission,
         caps: parts.config.caps,
+        memory_locked: parts.memory_locked,
         stopping: AtomicBool::new(false),
     })
 }
@@ -433,3 +436,6 @@ async fn operate(listener: TcpListener, front: Arc<Front>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,7 @@ impl RecordStore {
         Self::open_on(dir, log, signer, clock, seen, sync)
     }
 
-    fn open_on(
+    pub(crate) fn open_on(
         dir: &Path,
         log: &Path,
         signer: NoteSigner,

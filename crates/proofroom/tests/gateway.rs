@@ -53,12 +53,13 @@ impl Gateway {
              client_certificates = \"asked\" }}\n"
         );
         fs::write(dir.join("gateway.toml"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_proofroom"))
-            .args(["gateway", "serve", "--config", "gateway.toml"])
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_proofroom"));
+        program.args(["gateway", "serve", "--config", "gateway.toml"]);
+        Self::run(program.current_dir(dir))
+    }
+
+    fn run(program: &mut Command) -> (Self, Value) {
+        let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -139,6 +140,74 @@ fn a_gateway_outside_of_a_tee_says_so_and_nothing_accepts_it() {
     assert_eq!(code, 20, "{complaint}");
     assert!(
         complaint.contains("gateway-without-evidence"),
+        "{complaint}"
+    );
+}
+
+fn locked_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmLck:"));
+    line.unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// The same program with a limit on locked memory that it may not lift.
+fn limited(dir: &Path) -> Command {
+    let mut program = Command::new("setpriv");
+    program.args([
+        "--bounding-set=-sys_resource,-ipc_lock",
+        "--inh-caps=-sys_resource,-ipc_lock",
+    ]);
+    program.args([
+        "prlimit",
+        "--memlock=65536:65536",
+        env!("CARGO_BIN_EXE_proofroom"),
+    ]);
+    program
+        .args(["gateway", "serve", "--config", "gateway.toml"])
+        .current_dir(dir);
+    program
+}
+
+#[test]
+fn a_gateway_locks_its_memory_or_says_that_it_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gateway, said) = Gateway::start(dir.path(), "none-such");
+    let (locked, memory) = (locked_kib(gateway.0.id()), said["memory"].as_str().unwrap());
+    assert_eq!(memory == "locked", locked > 1024, "{memory}: {locked} KiB");
+    assert!(
+        memory == "locked" || memory.starts_with("not locked: "),
+        "{memory}"
+    );
+    drop(gateway);
+    if Command::new("setpriv").arg("--version").output().is_err()
+        || !rustix::process::geteuid().is_root()
+    {
+        eprintln!("SKIPPED: the limit that may not be lifted: no setpriv, or another user");
+        return;
+    }
+    let (gateway, said) = Gateway::run(&mut limited(dir.path()));
+    assert_eq!(locked_kib(gateway.0.id()), 0);
+    let memory = said["memory"].as_str().unwrap();
+    assert!(
+        memory.starts_with("not locked: the process may lock 65536 bytes alone"),
+        "{memory}"
+    );
+    drop(gateway);
+    let config = fs::read_to_string(dir.path().join("gateway.toml")).unwrap();
+    fs::write(
+        dir.path().join("gateway.toml"),
+        format!("memory = \"locked\"\n{config}"),
+    )
+    .unwrap();
+    let refused = limited(dir.path()).output().unwrap();
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && complaint.contains("memory-not-locked"),
         "{complaint}"
     );
 }

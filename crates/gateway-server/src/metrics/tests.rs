@@ -38,9 +38,11 @@ fn runs_are_counted_by_what_the_configuration_names() {
     let text = metrics.render(Gauges {
         ready: true,
         sessions: 1,
+        memory_locked: true,
     });
     for line in [
         "proofroom_gateway_ready 1",
+        "proofroom_gateway_memory_locked 1",
         "proofroom_gateway_unauthenticated_total{code=\"key-unknown\"} 1",
         "proofroom_gateway_runs_total{tier=\"tee\",upstream=\"u\",gen_ai_request_model=\"known\",status=\"complete\",code=\"\"} 2",
         "proofroom_gateway_runs_total{tier=\"tee\",upstream=\"u\",gen_ai_request_model=\"other\",status=\"complete\",code=\"\"} 1",
@@ -76,6 +78,7 @@ fn what_is_done_about_busy_and_failing_upstreams_is_counted() {
     let text = metrics.render(Gauges {
         ready: true,
         sessions: 1,
+        memory_locked: true,
     });
     for line in [
         "proofroom_gateway_sent_again_total{upstream=\"u\",status=\"429\"} 2",

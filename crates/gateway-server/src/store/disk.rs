@@ -13,7 +13,7 @@ use std::{
 pub(super) const LAG: Duration = Duration::from_millis(10);
 
 /// Makes a file's data durable.
-pub(super) type SyncData = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+pub(crate) type SyncData = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 /// The disk, and since when it has had what it has not kept yet.
 pub(super) struct Disk {

@@ -18,12 +18,14 @@ use proofroom::{
     state::StateDir,
 };
 use proofroom_attester::{TsmAttester, TsmPaths};
+use proofroom_confine::MemoryNotLocked;
 use proofroom_evidence::ReportData;
 use proofroom_gateway::{
     ProviderPolicy, Providers, UpstreamsConfig, config::AttestationRequirement,
 };
 use proofroom_gateway_server::{
     Config, Parts, Prices, Server,
+    config::MemoryMode,
     identity::{Attester, Standing},
 };
 use proofroom_record::gateway::GatewayPolicies;
@@ -50,12 +52,26 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     unreadable_from_outside()
         .map_err(|error| Failure::new(UNAVAILABLE, "process-hardening", error))?;
     let config = configuration(&options.config)?;
-    let parts = parts(config)?;
+    // before any key is read
+    let memory = lock_memory(config.memory)?;
+    let parts = Parts {
+        memory_locked: memory.is_none(),
+        ..parts(config)?
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(INTERNAL, "runtime", error))?;
-    runtime.block_on(serve(parts))
+    runtime.block_on(serve(parts, memory.as_ref()))
+}
+
+/// Why memory is not locked, where that may be.
+fn lock_memory(mode: MemoryMode) -> Result<Option<MemoryNotLocked>, Failure> {
+    match (proofroom_confine::lock_memory(), mode) {
+        (Ok(()), _) => Ok(None),
+        (Err(why), MemoryMode::LockedIfPossible) => Ok(Some(why)),
+        (Err(why), MemoryMode::Locked) => Err(Failure::new(UNAVAILABLE, "memory-not-locked", why)),
+    }
 }
 
 /// No other process of this user may read the memory through which prompts pass, and connections may
@@ -70,7 +86,7 @@ fn unreadable_from_outside() -> rustix::io::Result<()> {
     setrlimit(Resource::Nofile, all)
 }
 
-async fn serve(parts: Parts) -> Result<ExitCode, Failure> {
+async fn serve(parts: Parts, not_locked: Option<&MemoryNotLocked>) -> Result<ExitCode, Failure> {
     let failed = |error: proofroom_gateway_server::ServerError| {
         Failure::new(UNAVAILABLE, error.code(), error)
     };
@@ -80,7 +96,7 @@ async fn serve(parts: Parts) -> Result<ExitCode, Failure> {
     let _file_size = signals(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let shown = format!("{:?}", parts.standing).to_lowercase();
     let server = Server::open(parts).await.map_err(failed)?;
-    announce(&server, &shown)?;
+    announce(&server, &shown, not_locked)?;
     let stop = async {
         tokio::select! {
             _ = term.recv() => {}
@@ -96,12 +112,17 @@ fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
 }
 
 /// One line of JSON once it listens: for whoever started it.
-fn announce(server: &Server, standing: &str) -> Result<(), Failure> {
+fn announce(
+    server: &Server,
+    standing: &str,
+    not_locked: Option<&MemoryNotLocked>,
+) -> Result<(), Failure> {
     let line = json!({
         "listening": server.address().to_string(),
         "operations": server.operations_address().map(|address| address.to_string()),
         // `outside` of a TEE the operator's word stands for what this gateway is
         "attestation": standing,
+        "memory": not_locked.map_or("locked".to_owned(), |why| format!("not locked: {why}")),
     });
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
@@ -140,6 +161,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         log,
         trust_domain: keys.trust_domain().to_owned(),
         standing: standing(config.reports.as_deref()),
+        memory_locked: false,
         clock: now,
         config: Config {
             state: state.path().to_owned(),

@@ -1,0 +1,238 @@
+//! A gateway on a disk that hangs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use p256::ecdsa::SigningKey;
+use proofroom_canonical::{Digest, SessionId, Timestamp};
+use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
+use proofroom_gateway::{
+    Caller, CallerIdentity, Config, Gateway, Limits, NoObserver, Providers, SystemClock,
+    SystemEntropy, UpstreamsConfig, config::SystemSecrets,
+};
+use proofroom_record::{
+    gateway::{GATEWAY_SESSION_PURPOSE, GatewayAttestation, GatewayPolicies, GatewaySession},
+    predicate::read_unverified,
+    statement::{ClientIdentity, LogMode, ModelRun},
+};
+use proofroom_tlog::{KeyName, NoteSigner};
+use serde_json::Value;
+
+use super::sink::StoreSink;
+use crate::{
+    Prices,
+    gate::{KeyGate, Logging, Permission},
+    keys::{KeyFile, KeyToken, tests::key_for},
+    limits::Book,
+    metrics::Metrics,
+    ring::{HeldKey, KeyRing},
+    store::RecordStore,
+};
+
+const CLASSIFICATION: &str = r#"
+version = 1
+levels = ["public", "restricted"]
+default = "public"
+unreadable = "restricted"
+"#;
+const ROUTING: &str = r#"
+version = 1
+[tiers]
+standard = "unattested"
+[[rules]]
+id = "open"
+when = { label_at_most = "public" }
+send = { tiers = ["standard"], upstreams = ["*"], models = ["*"], regions = ["*"] }
+match = [{ label = "public", repository = "r", model = "m" }]
+not_match = [{ label = "restricted", repository = "r", model = "m" }]
+[default]
+refuse = { message = "no rule speaks about this" }
+"#;
+/// Nobody listens there.
+const UPSTREAMS: &str = r#"
+[[upstream]]
+name = "u"
+tier = "standard"
+base_url = "http://127.0.0.1:9"
+apis = ["chat"]
+models = ["m"]
+region = "local"
+source = "cassette"
+key = { from = "none" }
+retention = { mode = "in-memory", contract = "none" }
+attestation = { kind = "none" }
+"#;
+
+/// A disk that takes nothing while it hangs.
+#[derive(Clone, Default)]
+struct Hanging(Arc<(Mutex<bool>, Condvar)>);
+
+impl Hanging {
+    fn hang(&self, hangs: bool) {
+        *self.0.0.lock().unwrap() = hangs;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let hangs = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(hangs, |hangs| *hangs).unwrap());
+    }
+}
+
+fn store(dir: &Path, disk: &Hanging) -> (Arc<RecordStore>, Vec<ModelRun>) {
+    let mut runs = Vec::new();
+    let disk = disk.clone();
+    let signer = NoteSigner::from_seed(KeyName::parse("test.example/log").unwrap(), &[3; 32]);
+    let (store, _) = RecordStore::open_on(
+        &dir.join("records"),
+        &dir.join("log"),
+        signer.unwrap(),
+        || Timestamp::from_unix_seconds(1),
+        &mut |line| runs.extend(read_unverified::<ModelRun>(line.body)),
+        Box::new(move |file| {
+            disk.wait();
+            file.sync_data()
+        }),
+    )
+    .unwrap();
+    (Arc::new(store), runs)
+}
+
+fn held(dir: &Path) -> (Arc<KeyRing>, Arc<HeldKey>) {
+    let (token, path) = (KeyToken::generate().unwrap(), dir.join("keys.json"));
+    KeyFile::change(&path, |file| {
+        file.keys.push(key_for(&token));
+        Ok(())
+    })
+    .unwrap();
+    let ring = Arc::new(KeyRing::open(&path).unwrap());
+    let bearer = format!("Bearer {}", token.expose()).parse().unwrap();
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+    let held = ring.authenticate(&headers, None, Timestamp::from_unix_seconds(2));
+    (ring, held.unwrap())
+}
+
+fn statement() -> GatewaySession {
+    let digest = Digest::of("a policy");
+    GatewaySession {
+        purpose: GATEWAY_SESSION_PURPOSE.to_owned(),
+        session: SessionId::from_random([1; 16]),
+        client: ClientIdentity {
+            key: "k".to_owned(),
+            user: "ada".to_owned(),
+            team: "core".to_owned(),
+        },
+        repository: String::new(),
+        client_key: None,
+        previous: None,
+        policies: GatewayPolicies {
+            classification: digest,
+            routing: digest,
+            appraisal: digest,
+            upstreams: digest,
+        },
+        gateway: GatewayAttestation::None,
+        opened: Timestamp::from_unix_seconds(1),
+    }
+}
+
+fn gateway(dir: &Path, store: &Arc<RecordStore>) -> (Gateway, Arc<Caller>) {
+    let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
+    let (ring, held) = held(dir);
+    let permission = Permission {
+        store: Arc::clone(store),
+        signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
+        book: Arc::new(Book::default()),
+        metrics: Arc::new(Metrics::new(BTreeSet::new())),
+        prices: Prices::default(),
+        shared: Vec::new(),
+        ring,
+        logging: Logging {
+            mode: LogMode::Prompt,
+            highest: classification.levels().highest(),
+        },
+        clock: || Timestamp::from_unix_seconds(2),
+    };
+    let gate = KeyGate::new(
+        Arc::new(permission),
+        &statement(),
+        Arc::default(),
+        Some(&held),
+    );
+    let gateway = Gateway::new(Config {
+        routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
+        classification,
+        shadow: None,
+        upstreams: UpstreamsConfig::parse(UPSTREAMS, &SystemSecrets).unwrap(),
+        appraisal: BTreeMap::new(),
+        providers: Providers::default(),
+        signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        sink: Arc::new(StoreSink(Arc::clone(store))),
+        observer: Arc::new(NoObserver),
+        limits: Limits::default(),
+    })
+    .unwrap();
+    let identity = CallerIdentity {
+        session: statement().session,
+        spiffe_id: "spiffe://test/gateway/key/k".to_owned(),
+        binding: Digest::of("binding"),
+        repository: String::new(),
+        person: "ada".to_owned(),
+    };
+    let caller = gateway.admit_behind(identity, Arc::new(gate), gateway.fresh());
+    (gateway, caller)
+}
+
+async fn ask(gateway: &Gateway, caller: &Arc<Caller>) -> (StatusCode, HeaderMap, String) {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    let request = Request::post("/v1/chat/completions").body(Full::new(Bytes::from(body)));
+    let (parts, body) = gateway
+        .handle(request.unwrap(), Arc::clone(caller))
+        .await
+        .into_parts();
+    let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    let code = body["error"]["code"].as_str().unwrap().to_owned();
+    (parts.status, parts.headers, code)
+}
+
+#[test]
+fn a_run_whose_intent_a_hanging_disk_does_not_take_is_refused_and_the_next_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Hanging::default();
+    let (opened, _) = store(dir.path(), &disk);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (gateway, caller) = gateway(dir.path(), &opened);
+        disk.hang(true);
+        let begin = Instant::now();
+        let (status, headers, code) = ask(&gateway, &caller).await;
+        assert_eq!((status.as_u16(), code.as_str()), (503, "disk-too-slow"));
+        assert_eq!(headers[header::RETRY_AFTER], "1");
+        assert!(begin.elapsed() >= Duration::from_secs(2));
+        assert!(!gateway.is_closed());
+        disk.hang(false);
+        let (status, _, code) = ask(&gateway, &caller).await;
+        assert_eq!(
+            (status.as_u16(), code.as_str()),
+            (502, "upstream-unreachable")
+        );
+    });
+    opened.stop();
+    drop(opened);
+    let (_, runs) = store(dir.path(), &disk);
+    let told: Vec<_> = runs
+        .iter()
+        .map(|run| (run.sequence, run.failure.as_ref().unwrap().code.as_str()))
+        .collect();
+    assert_eq!(told, [(0, "disk-too-slow"), (1, "upstream-unreachable")]);
+    assert!(runs[0].upstream.is_none() && runs[0].request.forwarded.is_none());
+}
