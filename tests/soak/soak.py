@@ -1,14 +1,16 @@
 """A standalone gateway under load and faults, and the account of every run afterwards.
 
-usage: soak.py --programs DIR [--seconds N] [--clients N] [--log strict|prompt]
+usage: soak.py --programs DIR [--seconds N] [--every N] [--quiet N] [--clients N] [--log strict|prompt]
 
 Starts two cassette upstreams and a gateway, sends requests from many clients (whole answers, streams, and clients
 that leave), and meanwhile kills the gateway (SIGKILL) and starts it again, stops an upstream and starts it
-again, and fills the disk (a limit on file sizes). At the end the gateway is stopped in order, and then:
+again, and fills the disk (a limit on file sizes). At the end the gateway is loaded for a while without faults, stopped in order, and then:
 
 - every answer that came to its end names a record that is in the record files, with its digest (no acknowledged record lost);
 - of every session each place has a record or is named missing in the last account (every run accounted for);
-- the gateway's resident memory at the end is no more than twice that after the warm-up, plus 32 MiB.
+- the gateway's resident memory after the while without faults is no more than twice that a second after its beginning, plus 32 MiB.
+
+An hour: `--seconds 3300 --every 20 --quiet 300`.
 
 Exit 0 when all of it holds; 1 otherwise, with what does not. Python's standard library alone.
 """
@@ -36,9 +38,16 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", required=True, help="directory with proofroom and proofroom-cassette")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--every", type=float, help="seconds between faults; 2 or an eighth of all, if that is less")
+    parser.add_argument("--quiet", type=float, help="seconds without faults at the end; 5 or a quarter, if that is less")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--log", choices=["strict", "prompt"], default="strict", help="when records are on disk")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.every is None:
+        options.every = min(2.0, max(0.1, options.seconds / 8))
+    if options.quiet is None:
+        options.quiet = min(5.0, options.seconds / 4)
+    return options
 
 
 class Process:
@@ -160,12 +169,12 @@ class Client(threading.Thread):
             connection.close()
 
 
-def faults(deployment, seconds):
+def faults(deployment, seconds, every):
     """Kills, restarts and full disks, in turns, until the time is over."""
     done = {"kill": 0, "full": 0, "upstream": 0}
     end, turn = time.monotonic() + seconds, 0
     while time.monotonic() < end:
-        time.sleep(min(2.0, max(0.1, seconds / 8)))
+        time.sleep(every)
         kind = ["kill", "upstream", "full"][turn % 3]
         turn += 1
         if kind == "upstream":
@@ -236,15 +245,15 @@ def main():
         clients = [Client(deployment, number, ending) for number in range(options.clients)]
         for client in clients:
             client.start()
+        done = faults(deployment, options.seconds, options.every)
+        # a while without faults, in which one process is seen
         time.sleep(1)
         warm = deployment.gateway.resident()
-        done = faults(deployment, options.seconds)
-        # a while without faults, so that memory can be looked at
-        time.sleep(min(5.0, options.seconds / 4))
+        time.sleep(options.quiet)
+        late = deployment.gateway.resident()
         ending.set()
         for client in clients:
             client.join(timeout=60)
-        late = deployment.gateway.resident()
         code = deployment.gateway.end(signal.SIGTERM)
         deployment.upstream.end(signal.SIGKILL)
         wrong, records, missing = judge(deployment, clients)
@@ -257,7 +266,7 @@ def main():
             for status, count in client.statuses.items():
                 statuses[str(status)] = statuses.get(str(status), 0) + count
         print(json.dumps({
-            "seconds": options.seconds, "records": records, "acknowledged": sum(len(c.acknowledged) for c in clients),
+            "seconds": options.seconds, "quiet": options.quiet, "log": options.log, "records": records, "acknowledged": sum(len(c.acknowledged) for c in clients),
             "missing_named": missing, "faults": done, "statuses": statuses,
             "resident_warm": warm, "resident_end": late, "wrong": wrong,
         }))
