@@ -15,6 +15,7 @@ import receipt
 import room
 import snp
 import upstream
+import vtpm
 
 
 def answer(request):
@@ -44,6 +45,12 @@ def answer(request):
         for name in ("driver_rims", "bios_rims", "tokens"):
             files[name] = [decode(text) for text in request[name]]
         return gpu.answer(request, files)
+    if stage == "vtpm":
+        decode = lambda text: text and base64.b64decode(text, validate=True)
+        files = {"document": decode(request["document"]), "collateral": decode(request["collateral"])}
+        chain = request["chain"]
+        files["chain"] = chain and {name: decode(text) for name, text in chain.items()}
+        return vtpm.answer(request, files)
     if stage == "dsse":
         return dsse.answer(request["key"], base64.b64decode(request["envelope"], validate=True))
     if stage == "tlog-proof":

@@ -140,9 +140,12 @@ def extend(register, digest):
     return hashlib.sha384(register + digest).digest()
 
 
-def boot_log(data):
-    """What a TCG2 crypto-agile log leaves in each register it extends, in SHA-384 (TCG PC Client
-    Platform Firmware Profile, section 10)."""
+EXTENDED = {0x0B: hashlib.sha256, 0x0C: hashlib.sha384}
+
+
+def boot_log(data, bank=0x0C):
+    """What a TCG2 crypto-agile log leaves in each register it extends, in SHA-384 unless another bank is asked
+    for (TCG PC Client Platform Firmware Profile, section 10)."""
     if len(data) > MAX_LOG:
         raise ValueError("too large")
     sizes = {0x04: 20, 0x0B: 32, 0x0C: 48, 0x0D: 64}
@@ -153,10 +156,10 @@ def boot_log(data):
     if register > 1 or kind != 3 or signature != b"Spec ID Event03\0" or not 1 <= count <= 8:
         raise ValueError("header")
     banks = [spec.unpack("<HH") for _ in range(count)]
-    if any(sizes.get(bank) != width for bank, width in banks) or len(set(banks)) != count:
+    if any(sizes.get(known) != width for known, width in banks) or len(set(banks)) != count:
         raise ValueError("banks")
     spec.take(spec.unpack("<B")[0])
-    if spec.rest() or 0x0C not in dict(banks):
+    if spec.rest() or bank not in dict(banks):
         raise ValueError("header")
     registers = {}
     while not is_filling(reader.rest()):
@@ -165,25 +168,26 @@ def boot_log(data):
             raise ValueError("event")
         digests = {}
         for _ in range(found):
-            (bank,) = reader.unpack("<H")
-            digests[bank] = reader.take(dict(banks)[bank])
+            (known,) = reader.unpack("<H")
+            digests[known] = reader.take(dict(banks)[known])
         if len(digests) != count:
             raise ValueError("banks")
         payload = reader.take(reader.unpack("<I")[0])
         if kind == 3:
-            locality(registers, register, payload)
+            locality(registers, register, payload, sizes[bank])
         else:
-            registers[register] = extend(registers.get(register, bytes(48)), digests[0x0C])
+            before = registers.get(register, bytes(sizes[bank]))
+            registers[register] = EXTENDED[bank](before + digests[bank]).digest()
     return registers
 
 
-def locality(registers, register, payload):
+def locality(registers, register, payload, width):
     """PCR 0 begins with the locality from which the TPM was started."""
     name = b"StartupLocality\0"
     if len(payload) == len(name) + 1 and payload.startswith(name) and payload[-1] <= 4:
         if register or any(registers.get(0, b"")):
             raise ValueError("StartupLocality")
-        registers[0] = bytes(47) + payload[-1:]
+        registers[0] = bytes(width - 1) + payload[-1:]
 
 
 def is_filling(rest):

@@ -11,6 +11,7 @@ use crate::{Answer, Request};
 mod gpu;
 mod room;
 mod snp;
+mod vtpm;
 
 /// The code for a request whose own frame (policy, key) cannot be used.
 const UNUSABLE: &str = "request-unusable";
@@ -44,6 +45,7 @@ pub fn answer(request: &Request) -> Answer {
         }
         Request::Gpu(asked) => gpu::answer(asked),
         Request::Snp(asked) => snp::answer(asked),
+        Request::Vtpm(asked) => vtpm::answer(asked),
         Request::Dsse { key, envelope } => dsse(key, &envelope.0),
         Request::TlogProof { key, proof, leaf } => {
             receipt(key, &proof.0, &leaf.0).unwrap_or_else(Answer::reject)

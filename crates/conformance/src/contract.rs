@@ -121,6 +121,38 @@ pub struct GpuRequest {
     pub jwks: Option<Bytes>,
 }
 
+/// AMD's certificates of a chip's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChipChain {
+    /// The chip key's certificate, DER.
+    pub leaf: Bytes,
+    /// The signing key's certificate, DER.
+    pub intermediate: Bytes,
+    /// The root certificate, DER.
+    pub root: Bytes,
+    /// The root's revocation list, DER; `null` where there is none.
+    pub crl: Option<Bytes>,
+}
+
+/// What is asked of `vtpm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VtpmRequest {
+    /// The time of appraisal.
+    pub at: Timestamp,
+    /// The nonce that the relying party sent.
+    pub nonce: Nonce,
+    /// The appraisal policy's text.
+    pub policy: String,
+    /// The document.
+    pub document: Bytes,
+    /// Intel's collateral, JSON; `null` where there is none.
+    pub collateral: Option<Bytes>,
+    /// AMD's certificates; `null` where there are none.
+    pub chain: Option<ChipChain>,
+}
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case", deny_unknown_fields)]
@@ -155,6 +187,8 @@ pub enum Request {
     Snp(Box<SnpRequest>),
     /// Appraise the NVIDIA devices of a machine (`docs/spec/gpu.md`).
     Gpu(Box<GpuRequest>),
+    /// Appraise a guest with a virtual TPM (`docs/spec/vtpm.md`).
+    Vtpm(Box<VtpmRequest>),
     /// Verify a record's envelope (`docs/spec/records.md`).
     Dsse {
         /// The signer's public key, PEM.

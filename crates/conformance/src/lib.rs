@@ -12,7 +12,7 @@ mod vector;
 
 pub use answer::answer;
 pub use contract::{
-    Answer, Bytes, Expectation, GpuRequest, MAX_REQUEST_BYTES, ReportData, Request, SnpRequest,
-    Verdict,
+    Answer, Bytes, ChipChain, Expectation, GpuRequest, MAX_REQUEST_BYTES, ReportData, Request,
+    SnpRequest, Verdict, VtpmRequest,
 };
 pub use vector::{Kit, Vector, VectorError, load_all};

@@ -16,6 +16,7 @@ mod receipt;
 pub(crate) mod room;
 mod snp;
 mod upstream;
+mod vtpm;
 
 /// A case before it has a number.
 struct Case {
@@ -41,6 +42,7 @@ pub fn files() -> Result<BTreeMap<String, Vec<u8>>, String> {
         room::cases(),
         snp::cases(),
         gpu::cases(),
+        vtpm::cases(),
         dsse::cases(),
         receipt::cases(),
     ];
@@ -86,7 +88,15 @@ fn shared_files() -> BTreeMap<String, Vec<u8>> {
     let gpu = gpu::shared()
         .into_iter()
         .map(|(name, bytes)| (format!("gpu/{name}"), bytes));
-    upstream.chain(room).chain(snp).chain(gpu).collect()
+    let vtpm = vtpm::shared()
+        .into_iter()
+        .map(|(name, bytes)| (format!("vtpm/{name}"), bytes));
+    upstream
+        .chain(room)
+        .chain(snp)
+        .chain(gpu)
+        .chain(vtpm)
+        .collect()
 }
 
 /// Writes every made file below `directory`. Files that are not made stay.

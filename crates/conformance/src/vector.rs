@@ -15,7 +15,7 @@ use crate::{Answer, Bytes, Expectation, Request};
 
 mod vendors;
 
-pub(crate) use vendors::{RawGpu, RawSnp};
+pub(crate) use vendors::{RawChain, RawGpu, RawSnp, RawVtpm};
 
 /// One vector, with its input read.
 #[derive(Clone, Debug)]
@@ -90,6 +90,7 @@ pub(crate) enum RawRequest {
     },
     Snp(RawSnp),
     Gpu(RawGpu),
+    Vtpm(RawVtpm),
     Dsse {
         key: String,
         envelope: String,
@@ -208,6 +209,7 @@ fn request(
         },
         RawRequest::Gpu(gpu) => Request::Gpu(Box::new(gpu.read(case)?)),
         RawRequest::Snp(snp) => Request::Snp(Box::new(snp.read(case)?)),
+        RawRequest::Vtpm(vtpm) => Request::Vtpm(Box::new(vtpm.read(case)?)),
         RawRequest::Dsse { key, envelope } => Request::Dsse {
             key: text(&case.join(key))?,
             envelope: read(&envelope)?,

@@ -164,7 +164,16 @@ fn committed() -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let coverage = fs::read(root().join("SPEC_COVERAGE.md")).unwrap();
     found.insert("SPEC_COVERAGE.md".to_owned(), coverage);
-    for stage in ["dsse", "gpu", "room", "snp", "tlog-proof", "upstream-tdx"] {
+    let stages = [
+        "dsse",
+        "gpu",
+        "room",
+        "snp",
+        "tlog-proof",
+        "upstream-tdx",
+        "vtpm",
+    ];
+    for stage in stages {
         collect(&root(), &root().join(stage), &mut found);
     }
     found

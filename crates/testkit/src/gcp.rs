@@ -33,6 +33,7 @@ const REGISTERS: usize = 24;
 pub const PROJECT: &str = "simulated-project";
 
 /// RSA-2048 with PKCS #1 v1.5 and SHA-256, as Google's authorities sign.
+#[derive(Clone)]
 pub struct SimulatedRsaKey {
     key: PrivateKey,
     public: Vec<u8>,
@@ -197,7 +198,7 @@ fn instance(plan: &AkPlan) -> Vec<u8> {
 }
 
 /// The attestation key of a virtual TPM.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum AkKey {
     /// On P-256.
     Ecdsa(SimulatedKey),
@@ -222,7 +223,7 @@ impl PublicKeyData for AkKey {
 }
 
 /// A virtual TPM after a boot. Change fields to make what must be refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimulatedVtpm {
     /// The attestation key.
     pub key: AkKey,

@@ -183,7 +183,7 @@ pub(crate) fn attributes(rule: &PlatformRule, claims: &TdClaims) -> Outcome {
     {
         flaws.push(TdFlaw::ServiceTd);
     }
-    let Some(flaw) = flaws.iter().find(|flaw| !rule.bears_with(**flaw)) else {
+    let Some(flaw) = flaws.first() else {
         return rule.judge_attributes(claims.td_attributes);
     };
     let (cause, words) = match flaw {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proofroom_verifier::{CauseCode, RoomCode, SnpCause, gpu::GpuCause};
+use proofroom_verifier::{CauseCode, RoomCode, SnpCause, VtpmCause, gpu::GpuCause};
 
 use crate::{
     Answer,
@@ -64,11 +64,13 @@ fn stages() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
     let room = room.chain(RELEASE_CODES.iter().copied());
     let snp = SnpCause::ALL.iter().map(|code| code.as_str());
     let gpu = GpuCause::ALL.iter().map(|code| code.as_str());
+    let vtpm = VtpmCause::ALL.iter().map(|code| code.as_str());
     vec![
         ("upstream-tdx", "evidence.md", platform.collect()),
         ("room", "room-evidence.md", room.collect()),
         ("snp", "snp.md", snp.collect()),
         ("gpu", "gpu.md", gpu.collect()),
+        ("vtpm", "vtpm.md", vtpm.collect()),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Requests about AMD's and NVIDIA's evidence, with names of files in the place of their contents.
+//! Requests about AMD's and NVIDIA's evidence and virtual TPMs, with names of files in the place of their contents.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use proofroom_canonical::{Nonce, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{VectorError, bytes, text};
-use crate::{Bytes, GpuRequest, ReportData, SnpRequest};
+use crate::{Bytes, ChipChain, GpuRequest, ReportData, SnpRequest, VtpmRequest};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +66,51 @@ impl RawGpu {
             bios_rims: files(&self.bios_rims)?,
             tokens: files(&self.tokens)?,
             jwks: self.jwks.as_ref().map(read).transpose()?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawChain {
+    pub(crate) leaf: String,
+    pub(crate) intermediate: String,
+    pub(crate) root: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crl: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawVtpm {
+    pub(crate) at: Timestamp,
+    pub(crate) nonce: Nonce,
+    pub(crate) policy: String,
+    pub(crate) document: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) collateral: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<RawChain>,
+}
+
+impl RawVtpm {
+    pub(super) fn read(self, case: &Path) -> Result<VtpmRequest, VectorError> {
+        let read = |name: &String| bytes(&case.join(name)).map(Bytes);
+        let chain = |chain: &RawChain| {
+            Ok(ChipChain {
+                leaf: read(&chain.leaf)?,
+                intermediate: read(&chain.intermediate)?,
+                root: read(&chain.root)?,
+                crl: chain.crl.as_ref().map(read).transpose()?,
+            })
+        };
+        Ok(VtpmRequest {
+            at: self.at,
+            nonce: self.nonce,
+            policy: text(&case.join(&self.policy))?,
+            document: read(&self.document)?,
+            collateral: self.collateral.as_ref().map(read).transpose()?,
+            chain: self.chain.as_ref().map(chain).transpose()?,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! A whole SIMULATED guest of Google's in a TD of the demonstration's TEE: its evidence document, and the policy
 //! that accepts it.
 
+use std::sync::Arc;
+
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{Base64, VtpmDocument, VtpmGuest, key_report_data};
 use rcgen::PublicKeyData as _;
@@ -9,10 +11,10 @@ use super::{AkKey, AkPlan, SimulatedGoogle, SimulatedVtpm};
 use crate::tee::{Plan, SimulatedKey, SimulatedTee};
 
 /// A guest with its cloud. Change fields to make what must be refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimulatedGuest {
     /// Its cloud.
-    pub google: SimulatedGoogle,
+    pub google: Arc<SimulatedGoogle>,
     /// Its virtual TPM.
     pub tpm: SimulatedVtpm,
     /// What the certificate of its attestation key says.
@@ -28,7 +30,7 @@ impl SimulatedGuest {
         let nonce = Nonce::from_random(seed);
         let tee = SimulatedTee::demo();
         Self {
-            google: SimulatedGoogle::from_seed(seed),
+            google: Arc::new(SimulatedGoogle::from_seed(seed)),
             tpm: SimulatedVtpm::booted(AkKey::Ecdsa(SimulatedKey::derive(&seed, "ak"))),
             certificate: AkPlan::default(),
             plan: tee.plan(nonce, Digest::of("key"), "any", now),

@@ -6,6 +6,7 @@ use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
 use sha2::{Digest as _, Sha256};
 
 /// A key that anybody with the seed and the label can derive.
+#[derive(Clone)]
 pub struct SimulatedKey {
     key: SigningKey,
     /// SEC1 uncompressed point: 0x04, x, y.

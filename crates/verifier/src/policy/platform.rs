@@ -2,7 +2,7 @@
 //! TD's attributes. Policies for upstreams and for rooms say it with the same keys.
 
 use proofroom_canonical::{Digest, Hex, Timestamp};
-use proofroom_evidence::{Fmspc, Ppid, TdAttributes, TdFlaw};
+use proofroom_evidence::{Fmspc, Ppid, TdAttributes};
 use serde::Deserialize;
 
 use super::{INTEL_SGX_ROOT, Problems, RawRegister, SIMULATED};
@@ -20,9 +20,6 @@ pub(crate) struct PlatformRule {
     /// None stands for any.
     ppids: Option<Vec<Ppid>>,
     fmspcs: Option<Vec<Fmspc>>,
-    /// Whether a paravisor stands between host and guest, which handles the exceptions that
-    /// SEPT_VE_DISABLE keeps from ordinary guests.
-    paravisor: bool,
 }
 
 /// Whether `id` is listed, where there is a list.
@@ -31,18 +28,6 @@ fn lists<T: PartialEq>(listed: Option<&Vec<T>>, id: &T) -> bool {
 }
 
 impl PlatformRule {
-    /// The same for TDs whose guest runs under a paravisor: these may leave SEPT_VE_DISABLE off.
-    pub(crate) fn of_a_paravisor(self) -> Self {
-        Self {
-            paravisor: true,
-            ..self
-        }
-    }
-
-    pub(crate) fn bears_with(&self, flaw: TdFlaw) -> bool {
-        self.paravisor && flaw == TdFlaw::SeptVe
-    }
-
     pub(crate) fn trusts_root(&self, root: Digest) -> bool {
         self.roots.contains(&root)
     }
@@ -132,7 +117,6 @@ impl RawPlatform {
             allowed_attributes: allowed.fold(0, |bits, name| bits | name.bit()),
             ppids,
             fmspcs,
-            paravisor: false,
         }
     }
 }

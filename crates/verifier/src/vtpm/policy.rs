@@ -297,7 +297,7 @@ impl RawPolicy {
                     attributes: raw.attributes,
                     machines: raw.machines,
                 };
-                let platform = platform.read(&raw.name, problems).of_a_paravisor();
+                let platform = platform.read(&raw.name, problems);
                 let hardware = Some(read_td(platform, registers, problems));
                 (raw.name, raw.purpose, None, hardware, raw.pcrs)
             }
