@@ -3,6 +3,7 @@
 //! nothing.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -31,6 +32,7 @@ const SERVED: &str = "cassette-tee";
 /// All of it but the gateway's process. The directory of the deployment holds every file.
 struct Stage {
     enclave: Child,
+    address: String,
     _machine: TsmDouble,
     _server: Upstream,
     deployment: Deployment,
@@ -64,6 +66,7 @@ impl Stage {
         let (child, address, weights) = start(&dir);
         let stage = Self {
             enclave: child,
+            address: address.clone(),
             _machine: machine,
             _server: server,
             deployment,
@@ -128,7 +131,10 @@ impl Stage {
         assert_eq!(Digest::of(&document.body).to_string(), digest);
         let file = self.deployment.path().join("evidence.json");
         fs::write(&file, &document.body).expect("written");
-        let (code, checks) = appraise(&self.deployment.policy().join("enclave.toml"), &file);
+        let (code, checks) = appraise(
+            &self.deployment.policy().join("enclave.toml"),
+            &[file.as_os_str()],
+        );
         assert_eq!(code, Some(11), "{checks:?}");
         let not_passed: Vec<_> = checks
             .iter()
@@ -141,10 +147,29 @@ impl Stage {
             (Some("model-0: gpu"), Some("gpu-not-supplied")),
         ];
         assert_eq!(not_passed, expected);
+        let url = format!("https://{}", self.address);
+        let collateral = self.deployment.path().join("collateral");
+        let asked = [
+            "--url".as_ref(),
+            url.as_ref(),
+            "--collateral".as_ref(),
+            collateral.as_os_str(),
+        ];
+        let (code, checks) = appraise(&self.deployment.policy().join("enclave.toml"), &asked);
+        assert_eq!(code, Some(0), "{checks:?}");
+        assert_eq!(
+            checks
+                .iter()
+                .filter(|check| check["outcome"] == "pass")
+                .count(),
+            9
+        );
+        let (code, _) = appraise(&self.deployment.policy().join("enclave.toml"), &asked[..2]);
+        assert_eq!(code, Some(11), "without collateral");
         let other = enclave::policy(Digest::of("other"), enclave::image()).replace(MODEL, SERVED);
         let other_policy = self.deployment.policy().join("other.toml");
         fs::write(&other_policy, other).expect("written");
-        assert_eq!(appraise(&other_policy, &file).0, Some(10));
+        assert_eq!(appraise(&other_policy, &[file.as_os_str()]).0, Some(10));
         let unknown = format!("/v1/evidence/{}", Digest::of("unknown"));
         let unknown = gateway.ask("GET", &unknown, key, "");
         assert_eq!(
@@ -161,10 +186,10 @@ impl Stage {
 }
 
 /// Exit code and checks of `proofroom appraise`.
-fn appraise(policy: &Path, evidence: &Path) -> (Option<i32>, Vec<Value>) {
+fn appraise(policy: &Path, evidence: &[&OsStr]) -> (Option<i32>, Vec<Value>) {
     let words = ["appraise", "--json", "--policy"];
     let mut command = Command::new(program("proofroom"));
-    let done = command.args(words).arg(policy).arg(evidence).output();
+    let done = command.args(words).arg(policy).args(evidence).output();
     let done = done.expect("proofroom starts");
     let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
     let checks = report["report"]["checks"].as_array().cloned();

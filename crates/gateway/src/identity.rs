@@ -1,9 +1,10 @@
-//! What another gateway says it is, asked over a connection of its own: for whoever wants to check one
-//! before sending to it.
+//! What another gateway, or an enclave of ours, says it is, asked over a connection of its own: for whoever wants
+//! to check one before sending to it.
 
 use bytes::Bytes;
 use proofroom_canonical::{Digest, Nonce};
-use proofroom_record::gateway::{GATEWAY_ATTESTATION_PATH, MAX_GATEWAY_EVIDENCE_BYTES};
+use proofroom_record::gateway::GATEWAY_ATTESTATION_PATH;
+use proofroom_serving::MAX_REPORT_BYTES;
 
 use crate::{
     config::{BaseUrl, Transport},
@@ -45,7 +46,7 @@ impl IdentityError {
 /// What a gateway answered, and the digest of the TLS key that it showed while it did.
 #[derive(Clone, Debug)]
 pub struct Answered {
-    /// The bytes: a `GatewayEvidence`, or anything.
+    /// The bytes, at most those of an enclave's report: a `GatewayEvidence`, such a report, or anything.
     pub document: Bytes,
     /// SHA-256 of the SubjectPublicKeyInfo; nothing on loopback without TLS.
     pub tls_key: Option<Digest>,
@@ -63,14 +64,14 @@ pub async fn ask_identity(url: &str, nonce: Nonce) -> Result<Answered, IdentityE
         .join(&path)
         .map_err(|_| IdentityError::Address(url.to_owned()))?;
     match base.transport {
-        Transport::Tls => fetch_evidence(&base, &uri, MAX_GATEWAY_EVIDENCE_BYTES)
+        Transport::Tls => fetch_evidence(&base, &uri, MAX_REPORT_BYTES)
             .await
             .map(|fetched| Answered {
                 document: fetched.document,
                 tls_key: Some(fetched.tls_spki),
             })
             .map_err(of),
-        Transport::Plain => get_plain(uri, MAX_GATEWAY_EVIDENCE_BYTES)
+        Transport::Plain => get_plain(uri, MAX_REPORT_BYTES)
             .await
             .map(|document| Answered {
                 document,

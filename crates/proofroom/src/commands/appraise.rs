@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// The evidence; what it is, its bytes say.
     #[arg(required_unless_present = "url")]
     evidence: Option<PathBuf>,
-    /// Ask this standalone gateway for its evidence, over a nonce made now, and judge that.
+    /// Ask this standalone gateway, or enclave of ours, for its evidence, over a nonce made now, and judge that.
     #[arg(long, value_name = "URL", conflicts_with_all = ["evidence", "nonce", "report_data", "archived"])]
     url: Option<String>,
     /// The appraisal policy. Without one nothing is accepted.
@@ -72,7 +72,7 @@ pub(crate) struct Options {
 
 #[derive(Args, Debug)]
 struct Files {
-    /// Intel's collateral for a bare TDX quote, or one in a virtual TPM's document: a file, or a directory as `run --collateral` reads it.
+    /// Intel's collateral for a bare TDX quote, an enclave, or one in a virtual TPM's document: a file, or a directory as `run --collateral` reads it.
     #[arg(long, value_name = "PATH")]
     collateral: Option<PathBuf>,
     /// Certificates of an SNP report, also of one in a virtual TPM's document, PEM or DER, in any order. Repeatable.
@@ -127,7 +127,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let now = now();
     let (evidence, report_data) = match (&options.url, &options.evidence) {
         (Some(url), _) => {
-            let asked = url::ask(url, options.json)?;
+            let (nonce, answered) = url::ask(url)?;
+            if provider::is_report(&answered.document) {
+                return provider::run_asked(options, nonce, &answered);
+            }
+            let asked = url::of_gateway(url, (nonce, &answered), options.json)?;
             (asked.evidence, Some(asked.report_data))
         }
         (None, Some(path)) => (

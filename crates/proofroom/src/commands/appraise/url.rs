@@ -1,10 +1,10 @@
-//! A standalone gateway's own evidence, asked for over a nonce made now.
+//! The evidence of a standalone gateway, or of an enclave of ours, asked for over a nonce made now.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proofroom::keys::random;
 use proofroom_canonical::Nonce;
 use proofroom_evidence::{REPORT_DATA_BYTES, ReportData};
-use proofroom_gateway::ask_identity;
+use proofroom_gateway::{Answered, ask_identity};
 use proofroom_record::gateway::{GatewayEvidence, GatewayIdentity, GatewayProof};
 
 use super::super::{DIFFERENT, Failure, INTERNAL, UNAVAILABLE, UNKNOWN, say};
@@ -27,8 +27,8 @@ struct NoEvidence(String);
 #[error("the gateway's evidence is not base64")]
 struct NotBase64;
 
-/// Asks the gateway at `url`, and says what it claims before that is judged.
-pub(super) fn ask(url: &str, json: bool) -> Result<Asked, Failure> {
+/// Asks what is at `url`, over a nonce made now.
+pub(super) fn ask(url: &str) -> Result<(Nonce, Answered), Failure> {
     let nonce = random().map_err(|error| Failure::new(INTERNAL, error.code(), error))?;
     let nonce = Nonce::from_random(nonce);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -38,6 +38,15 @@ pub(super) fn ask(url: &str, json: bool) -> Result<Asked, Failure> {
     let answered = runtime
         .block_on(ask_identity(url, nonce))
         .map_err(|error| Failure::new(UNAVAILABLE, error.code(), error))?;
+    Ok((nonce, answered))
+}
+
+/// What the gateway at `url` answered; says what it claims before that is judged.
+pub(super) fn of_gateway(
+    url: &str,
+    (nonce, answered): (Nonce, &Answered),
+    json: bool,
+) -> Result<Asked, Failure> {
     let (answer, identity) = GatewayEvidence::read(&answered.document, nonce, answered.tls_key)
         .map_err(|error| Failure::new(DIFFERENT, error.code(), error))?;
     let report = match &answer.evidence {
