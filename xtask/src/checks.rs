@@ -38,7 +38,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("dsse", &["canonical"]),
     ("e2e", &[]),
-    ("enclave", &["attester", "canonical", "evidence", "serving"]),
+    (
+        "enclave",
+        &["attester", "canonical", "confine", "evidence", "serving"],
+    ),
     ("escape-probe", &[]),
     ("egress", &["canonical"]),
     ("egress-broker", &["canonical", "egress", "record"]),

@@ -34,7 +34,7 @@ pub struct Config {
     pub image: Digest,
     /// How long a statement holds, in seconds.
     pub statement_seconds: u32,
-    /// What is done on a machine with swap.
+    /// What is done where memory cannot be locked and the machine has swap.
     #[serde(default)]
     pub swap: Swap,
     /// Where the kernel makes reports, instead of configfs-tsm's own place.
@@ -45,7 +45,7 @@ pub struct Config {
     pub gpu: Option<GpuHelper>,
 }
 
-/// What is done on a machine that has swap, to which prompts could be written.
+/// What is done where prompts could be written to swap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Swap {

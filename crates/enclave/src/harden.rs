@@ -3,9 +3,12 @@
 
 use std::fs;
 
+use proofroom_confine::{MemoryNotLocked, lock_memory};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
+
+use crate::config::Swap;
 
 /// Where the kernel lists its swap areas, after a line of headings.
 const SWAPS: &str = "/proc/swaps";
@@ -18,8 +21,8 @@ pub enum HardenError {
     #[error("the process cannot be made unreadable from outside")]
     Process(#[from] rustix::io::Errno),
     /// Memory could be written to a disk.
-    #[error("the machine has swap, or does not say that it has none")]
-    Swap,
+    #[error("the machine may have swap, and memory is not locked")]
+    Swap(#[source] MemoryNotLocked),
 }
 
 impl HardenError {
@@ -28,7 +31,7 @@ impl HardenError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Process(_) => "process-hardening",
-            Self::Swap => "memory-swappable",
+            Self::Swap(_) => "memory-swappable",
         }
     }
 }
@@ -47,18 +50,52 @@ pub fn harden() -> Result<(), HardenError> {
         maximum: Some(most),
     };
     setrlimit(Resource::Core, core)?;
+    // every client has a connection of its own, and each of these one to the server
+    let most = getrlimit(Resource::Nofile).maximum;
+    let files = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, files)?;
     Ok(())
 }
 
-/// Makes sure that the machine has no swap.
+/// Why prompts do not reach swap, or that they may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Memory is locked.
+    Locked,
+    /// Memory is not locked, and the machine has no swap.
+    WithoutSwap,
+    /// They may, and the configuration tolerates it.
+    Swappable,
+}
+
+impl Kept {
+    /// As the program says it when it is ready.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::WithoutSwap => "without-swap",
+            Self::Swappable => "swappable",
+        }
+    }
+}
+
+/// Locks memory, or finds that the machine has no swap.
 ///
 /// # Errors
-/// `memory-swappable`.
-pub fn no_swap() -> Result<(), HardenError> {
-    let swaps = fs::read_to_string(SWAPS).map_err(|_| HardenError::Swap)?;
-    match has_swap(&swaps) {
-        true => Err(HardenError::Swap),
-        false => Ok(()),
+/// `memory-swappable` where neither is so, unless that is tolerated.
+pub fn keep_from_swap(swap: Swap) -> Result<Kept, HardenError> {
+    let Err(why) = lock_memory() else {
+        return Ok(Kept::Locked);
+    };
+    let swaps = fs::read_to_string(SWAPS);
+    match (swaps.is_ok_and(|swaps| !has_swap(&swaps)), swap) {
+        (true, _) => Ok(Kept::WithoutSwap),
+        (false, Swap::Tolerated) => Ok(Kept::Swappable),
+        (false, Swap::Refused) => Err(HardenError::Swap(why)),
     }
 }
 

@@ -20,5 +20,5 @@ pub mod weights;
 
 pub use config::{Config, ConfigProblem};
 pub use evidence::{MachineError, Reports, machine};
-pub use harden::{HardenError, harden, no_swap};
+pub use harden::{HardenError, Kept, harden, keep_from_swap};
 pub use server::{Enclave, EnclaveError, Listening};

@@ -16,8 +16,8 @@ use std::{
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_enclave::{
     Config, Enclave, EnclaveError,
-    config::{DEFAULT_CONFIG, MAX_CONFIG_BYTES, Swap},
-    harden, machine, no_swap,
+    config::{DEFAULT_CONFIG, MAX_CONFIG_BYTES},
+    harden, keep_from_swap, machine,
     weights::{self, WeightsError},
 };
 use zeroizing_alloc::ZeroAlloc;
@@ -80,9 +80,8 @@ fn main() -> ExitCode {
 fn serve(file: &Path) -> Result<(), Failure> {
     harden().map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
     let config = read_config(file)?;
-    if config.swap == Swap::Refused {
-        no_swap().map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
-    }
+    let kept = keep_from_swap(config.swap)
+        .map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
     let reports = machine(config.reports.clone())
         .map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
     let weights = config.weights.clone();
@@ -101,7 +100,10 @@ fn serve(file: &Path) -> Result<(), Failure> {
         let reading = tokio::task::spawn_blocking(move || measured(&weights));
         let digest = reading.await.map_err(|_| EnclaveError::Ended)??;
         enclave.prove(digest).await?;
-        print(&format!("{{\"ready\":true,\"weights\":\"{digest}\"}}\n"))?;
+        let memory = kept.as_str();
+        print(&format!(
+            "{{\"ready\":true,\"weights\":\"{digest}\",\"memory\":\"{memory}\"}}\n"
+        ))?;
         serving.await.map_err(|_| EnclaveError::Ended)?;
         Ok(())
     })

@@ -183,6 +183,11 @@ async fn the_program_serves_and_leaves_nothing_of_a_prompt_on_disk_or_in_what_it
         Digest::of("tensors").to_hex()
     );
     assert_eq!(ready["weights"], Digest::of(&manifest).to_string());
+    // as root memory is locked; otherwise the line says what keeps it, or that nothing does
+    let status = fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    let locked = !locked.unwrap().trim().starts_with("0 ");
+    assert_eq!(ready["memory"] == "locked", locked, "{ready} {status}");
     server.whole(ANSWER);
     let mut client = crate::world::Client::connect(address.parse().unwrap()).await;
     let canary = "canary-5b1f0c77";
