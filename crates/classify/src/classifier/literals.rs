@@ -105,8 +105,8 @@ impl Hash {
 
     /// The slots of the grams that begin at the first places of `bytes`.
     #[inline]
-    fn slots(self, bytes: &[u8; PLACES + 2]) -> [u16; PLACES] {
-        let mut slots = [0; PLACES];
+    fn slots(self, bytes: &[u8; BLOCK + 2]) -> [u16; BLOCK] {
+        let mut slots = [0; BLOCK];
         let threes = bytes.windows(3).filter_map(<[u8]>::first_chunk);
         for (slot, three) in slots.iter_mut().zip(threes) {
             *slot = self.slot(gram(*three));
@@ -181,19 +181,18 @@ impl Literals {
         self.buckets.get(slot).copied().unwrap_or(0)
     }
 
-    /// What the grams announce that begin at the first places of `bytes`, of which the first ends at
-    /// `end`.
+    /// What the grams of `slots` announce, which stand one after the other, the first up to `end`.
     #[cold]
     #[inline(never)]
     fn compare_all(
         &self,
-        bytes: &[u8; PLACES + 2],
+        slots: &[u16; PLACES],
         text: &[u8],
         end: usize,
         found: &mut dyn FnMut(usize, usize),
     ) {
-        for (slot, end) in self.hash.slots(bytes).into_iter().zip(end..) {
-            let bucket = self.bucket(slot);
+        for (slot, end) in slots.iter().zip(end..) {
+            let bucket = self.bucket(*slot);
             if bucket != 0 {
                 self.compare(bucket, text, end, found);
             }
@@ -253,11 +252,15 @@ impl Engine for Literals {
         }
         let mut next = 0;
         while let Some(bytes) = text.get(next..).and_then(<[u8]>::first_chunk) {
+            // by way of memory: to take numbers out of a vector one by one takes longer
             let slots = self.hash.slots(bytes);
-            if slots.iter().fold(0, |any, slot| any | self.bucket(*slot)) != 0 {
-                self.compare_all(bytes, text, next + 3, found);
+            let (places, _) = slots.as_chunks::<PLACES>();
+            for (slots, end) in places.iter().zip((next + 3..).step_by(PLACES)) {
+                if slots.iter().fold(0, |any, slot| any | self.bucket(*slot)) != 0 {
+                    self.compare_all(slots, text, end, found);
+                }
             }
-            next += PLACES;
+            next += BLOCK;
         }
         let rest = text.get(next..).unwrap_or_default();
         for (three, end) in rest.windows(3).zip(next + 3..) {
@@ -356,7 +359,9 @@ const fn commonness_of(byte: u8) -> usize {
 const FOLD: u8 = 0x20;
 const SLOTS: usize = 1 << u16::BITS;
 const TRIED_HASHES: u16 = 64;
-/// So many places are looked at before anything is compared.
+/// So many places are hashed at once,
+const BLOCK: usize = 64;
+/// and so many are looked at before anything is compared.
 const PLACES: usize = 8;
 
 #[cfg(test)]
@@ -390,7 +395,7 @@ mod tests {
         fn every_occurrence_is_found_that_the_library_finds(
             parts in proptest::collection::vec(
                 prop_oneof![proptest::sample::select(SAMPLES).prop_map(str::to_owned), "[a-zA-Z_@:/ -]{0,6}", "\\PC{0,3}"],
-                0..12,
+                0..48,
             ),
         ) {
             let text = parts.concat();

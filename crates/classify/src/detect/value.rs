@@ -28,11 +28,12 @@ pub(super) enum NameKind {
 
 /// Judges a literal value.
 pub(super) fn look(value: &str, kind: NameKind) -> Look {
-    if value.len() < 4 || is_placeholder(value) || is_code(value) {
+    let counts = Counts::of(value);
+    // a sentence, as most of what is assigned
+    if value.len() < 4 || counts.other > 0 || value.contains(' ') {
         return Look::Not;
     }
-    let counts = Counts::of(value);
-    if counts.other > 0 || value.contains(' ') {
+    if is_placeholder(value) || is_code(value) {
         return Look::Not;
     }
     if is_uuid(value) {
