@@ -1,9 +1,6 @@
 //! The rows of the table, and how each is measured.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -56,17 +53,29 @@ row        to             calls/s  of bare   p50 us  added p50   p99 us  added p
 /// What is loaded.
 pub(crate) struct Target {
     name: String,
-    address: SocketAddr,
+    /// Where chat completions are asked for.
+    url: String,
+    /// What stands before the model's name there.
+    model_prefix: String,
     pid: Option<u32>,
 }
 
 impl Target {
-    pub(crate) fn new(name: &str, address: SocketAddr, pid: Option<u32>) -> Self {
+    /// A target at `place`: `address[/path][#model-prefix]`.
+    pub(crate) fn new(name: &str, place: &str, pid: Option<u32>) -> Self {
+        let (place, model_prefix) = place.split_once('#').unwrap_or((place, ""));
+        let path = if place.contains('/') { "" } else { "/v1" };
         Self {
             name: name.to_owned(),
-            address,
+            url: format!("http://{place}{path}/chat/completions"),
+            model_prefix: model_prefix.to_owned(),
             pid,
         }
+    }
+
+    /// Its name and process, where that is known.
+    pub(crate) fn process(&self) -> Option<(&str, u32)> {
+        Some((&self.name, self.pid?))
     }
 }
 
@@ -79,14 +88,13 @@ struct Measured {
 
 /// Measures one row against every target, in alternating blocks, and prints it.
 pub(crate) async fn report(cell: &Cell, targets: &[Target]) {
-    let body = prompt(cell);
     let mut all: Vec<Measured> = targets.iter().map(|_| Measured::default()).collect();
     for target in targets {
-        load(target.address, &body, cell.callers, BLOCK / 3).await;
+        load(&target.url, &prompt(cell, target), cell.callers, BLOCK / 3).await;
     }
     for _ in 0..PAIRS {
         for (target, measured) in targets.iter().zip(&mut all) {
-            block(cell, target, &body, measured).await;
+            block(cell, target, measured).await;
         }
     }
     let bare = Figures::of(&all[0]);
@@ -110,10 +118,11 @@ pub(crate) async fn report(cell: &Cell, targets: &[Target]) {
     }
 }
 
-async fn block(cell: &Cell, target: &Target, body: &Bytes, measured: &mut Measured) {
+async fn block(cell: &Cell, target: &Target, measured: &mut Measured) {
+    let body = prompt(cell, target);
     let used = |target: &Target| target.pid.map_or(0, used_micros);
     let (before, begin) = (used(target), Instant::now());
-    let taken = load(target.address, body, cell.callers, BLOCK).await;
+    let taken = load(&target.url, &body, cell.callers, BLOCK).await;
     measured.seconds += begin.elapsed().as_secs_f64();
     measured.cpu_micros += used(target) - before;
     measured.taken.extend(taken);
@@ -146,13 +155,13 @@ fn percentiles(mut values: Vec<f64>) -> [f64; 2] {
     [50, 99].map(|percent| values[values.len() * percent / 100])
 }
 
-fn prompt(cell: &Cell) -> Bytes {
+fn prompt(cell: &Cell, target: &Target) -> Bytes {
     let line = "fn length(line: &str) -> usize { line.trim_end().len() } // see RFC 8259\\n";
     let text = line.repeat(cell.prompt_bytes / line.len());
     let stream = cell.model != "whole";
     format!(
-        r#"{{"model":"{}","stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#,
-        cell.model
+        r#"{{"model":"{}{}","stream":{stream},"messages":[{{"role":"user","content":"{text}"}}]}}"#,
+        target.model_prefix, cell.model
     )
     .into()
 }

@@ -1,12 +1,9 @@
 //! The load: callers that each send the next request when they have the whole answer.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -22,24 +19,20 @@ pub(crate) struct Taken {
     pub(crate) whole: f64,
 }
 
-/// Loads `address` with `callers` for `time`.
-pub(crate) async fn load(
-    address: SocketAddr,
-    body: &Bytes,
-    callers: usize,
-    time: Duration,
-) -> Vec<Taken> {
+/// Loads `url` with `callers` for `time`.
+pub(crate) async fn load(url: &str, body: &Bytes, callers: usize, time: Duration) -> Vec<Taken> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new()).build(connector);
+    let url: Uri = url.parse().unwrap();
     let end = Instant::now() + time;
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..callers {
-        let (client, body) = (client.clone(), body.clone());
+        let (client, url, body) = (client.clone(), url.clone(), body.clone());
         workers.spawn(async move {
             let mut taken = Vec::new();
             while Instant::now() < end {
-                taken.push(call(&client, address, body.clone()).await);
+                taken.push(call(&client, url.clone(), body.clone()).await);
             }
             taken
         });
@@ -47,12 +40,8 @@ pub(crate) async fn load(
     workers.join_all().await.concat()
 }
 
-async fn call(
-    client: &Client<HttpConnector, Full<Bytes>>,
-    address: SocketAddr,
-    body: Bytes,
-) -> Taken {
-    let request = Request::post(format!("http://{address}/v1/chat/completions"))
+async fn call(client: &Client<HttpConnector, Full<Bytes>>, url: Uri, body: Bytes) -> Taken {
+    let request = Request::post(url)
         .header("content-type", "application/json")
         .body(Full::new(body))
         .unwrap();

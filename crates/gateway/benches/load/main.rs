@@ -3,8 +3,8 @@
 //! a process of its own on another, with classification, routing, hashing and a signed record per run;
 //! records are not kept, so the disk is not in it. Peers at addresses of their own take part when they are named.
 //!
-//! `PROOFROOM_LOAD_PEERS="name=http://127.0.0.1:4000 …"` adds peers, which must send to
-//! `PROOFROOM_LOAD_UPSTREAM` (`127.0.0.1:9100`). `PROOFROOM_LOAD_CELLS` picks rows by name.
+//! `PROOFROOM_LOAD_PEERS="name=127.0.0.1:4000[/path][#model-prefix][@pid] …"` adds peers, which must send to
+//! `PROOFROOM_LOAD_UPSTREAM` (`127.0.0.1:9100`); `tests/load/peers.py` starts some. `PROOFROOM_LOAD_CELLS` picks rows by name.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,8 +19,6 @@ mod client;
 mod gateway;
 mod process;
 mod upstream;
-
-use std::net::SocketAddr;
 
 use cells::{CELLS, Cell, Target, report};
 
@@ -38,16 +36,18 @@ async fn orchestrate() {
     let upstream = upstream::serve(at.parse().unwrap()).await;
     let gateway = process::Gateway::start(upstream);
     let mut targets = vec![
-        Target::new("bare", upstream, None),
-        Target::new("gateway", gateway.address, Some(gateway.pid())),
+        Target::new("bare", &upstream.to_string(), None),
+        Target::new("gateway", &gateway.address.to_string(), Some(gateway.pid())),
     ];
     targets.extend(peers());
     println!("{}", cells::HEADING);
     for cell in CELLS.iter().filter(|cell| chosen(cell)) {
         report(cell, &targets).await;
     }
-    let resident = process::resident_mib(gateway.pid());
-    println!("gateway: {resident} MiB resident at the end");
+    for (name, pid) in targets.iter().filter_map(Target::process) {
+        let resident = process::resident_mib(pid);
+        println!("{name}: {resident} MiB resident at the end");
+    }
 }
 
 fn chosen(cell: &Cell) -> bool {
@@ -62,11 +62,10 @@ fn peers() -> Vec<Target> {
         .split_whitespace()
         .map(|peer| {
             let (name, rest) = peer.split_once('=').unwrap();
-            let (address, pid) = rest
-                .split_once('@')
-                .map_or((rest, None), |(a, p)| (a, Some(p.parse().unwrap())));
-            let address: SocketAddr = address.parse().unwrap();
-            Target::new(name, address, pid)
+            let (place, pid) = rest.split_once('@').map_or((rest, None), |(place, pid)| {
+                (place, Some(pid.parse().unwrap()))
+            });
+            Target::new(name, place, pid)
         })
         .collect()
 }
