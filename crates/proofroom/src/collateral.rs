@@ -1,12 +1,14 @@
 //! What the vendor of TDX platforms says about them, as the host adds it to a room's evidence. A
 //! directory has one file for each platform, named by the FMSPC in its quotes. Nothing of it is
 //! believed here: its signatures and dates are the verifier's to judge. [`CollateralService`] fetches such files,
-//! [`Lasts`] tells when it is time for newer ones.
+//! and what AMD says about chips beside them; [`Lasts`] tells when it is time for newer ones.
 
+mod amd;
 mod answer;
 mod service;
 mod state;
 
+pub use amd::{AMD, AmdChip, AmdLine, Kept, list_lasts};
 pub use service::{CollateralService, FetchError, INTEL, PckAuthority};
 pub use state::{Freshness, Lasts, Part};
 

@@ -152,12 +152,16 @@ impl CollateralService {
             .map_err(|error| self.malformed(format!("the root's revocation list: {error}")))
     }
 
-    fn malformed(&self, problem: String) -> FetchError {
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn malformed(&self, problem: String) -> FetchError {
         let base = self.base.clone();
         FetchError::Malformed { base, problem }
     }
 
-    async fn get(&self, address: &str) -> Result<Answer, FetchError> {
+    pub(super) async fn get(&self, address: &str) -> Result<Answer, FetchError> {
         let unreachable = |problem: String| FetchError::Unreachable {
             address: address.to_owned(),
             problem,

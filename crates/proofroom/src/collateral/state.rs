@@ -31,6 +31,8 @@ pub enum Part {
     PckCrl,
     /// Revocation list of the root.
     RootCrl,
+    /// Revocation list of AMD's root.
+    AmdCrl,
 }
 
 /// Which part ends first, and when.
@@ -63,6 +65,18 @@ impl Lasts {
         let first = ends.into_iter().min_by_key(|(_, until)| *until);
         let (part, until) = first.ok_or_else(|| "it has no parts".to_owned())?;
         Ok(Self { part, until })
+    }
+
+    /// Reads the date of AMD's revocation list.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_amd_list(der: &[u8]) -> Result<Self, String> {
+        let until = of_list(der)?;
+        Ok(Self {
+            part: Part::AmdCrl,
+            until,
+        })
     }
 
     /// Its state at `now`, when newer should be fetched `margin` before the end.

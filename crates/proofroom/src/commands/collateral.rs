@@ -1,5 +1,6 @@
 //! `proofroom collateral`: what Intel says about TDX platforms, in a directory that `run --collateral` and
-//! `appraise --collateral` read. 0 everything is fresh, 10 something is not, 69 the service did not help.
+//! `appraise --collateral` read, and beside it what AMD says about chips, for `appraise --certificates` and `--crl`. 0 everything
+//! is fresh, 10 something is not, 69 the service did not help.
 
 use std::{
     fs,
@@ -11,12 +12,16 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use proofroom::{
     collateral::{
-        CollateralService, FetchError, Freshness, INTEL, Lasts, PckAuthority, file_of, read,
+        AMD, AmdChip, AmdLine, CollateralService, FetchError, Freshness, INTEL, Lasts,
+        PckAuthority, file_of, list_lasts, read,
     },
     files,
 };
 use proofroom_canonical::json;
-use proofroom_evidence::{Fmspc, MAX_QUOTE_BYTES, Quote};
+use proofroom_evidence::{
+    Fmspc, MAX_QUOTE_BYTES, Quote,
+    snp::{SNP_REPORT_BYTES, SnpProduct},
+};
 use serde::Serialize;
 
 use super::{DIFFERENT, Failure, INTERNAL, UNAVAILABLE, USAGE, now, say};
@@ -31,6 +36,9 @@ pub(crate) enum Command {
         dir: PathBuf,
         #[command(flatten)]
         platform: Platform,
+        /// The product of a report that names none (version 2): Milan or Genoa.
+        #[arg(long, value_name = "NAME", requires = "report", value_parser = product)]
+        product: Option<SnpProduct>,
         #[command(flatten)]
         service: Service,
     },
@@ -64,6 +72,9 @@ pub(crate) struct Platform {
     /// A quote that the platform made.
     #[arg(long, value_name = "FILE")]
     quote: Option<PathBuf>,
+    /// A SEV-SNP report that the chip made: AMD is asked.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -74,6 +85,9 @@ pub(crate) struct Service {
     /// Who issued the platform's PCK certificate.
     #[arg(long, value_enum, default_value = "platform")]
     authority: Authority,
+    /// The service for SEV-SNP: AMD's, or a caching one.
+    #[arg(long, value_name = "URL", default_value = AMD)]
+    amd_url: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -92,12 +106,35 @@ pub(crate) struct Due {
 /// What is said of one platform.
 #[derive(Serialize)]
 struct Row {
-    fmspc: Fmspc,
+    #[serde(flatten)]
+    of: Of,
     state: State,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     lasts: Option<Lasts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+}
+
+/// What a row is about.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Of {
+    Fmspc(Fmspc),
+    #[serde(serialize_with = "named")]
+    Amd(AmdLine),
+}
+
+fn named<S: serde::Serializer>(line: &AmdLine, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&line.name())
+}
+
+impl Of {
+    fn name(self) -> String {
+        match self {
+            Self::Fmspc(fmspc) => fmspc.to_string(),
+            Self::Amd(line) => line.name(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,9 +165,13 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Fetch {
             dir,
             platform,
+            product,
             service,
         } => {
-            let row = fetch(dir, platform.fmspc()?, service).map_err(unavailable)??;
+            let row = match &platform.report {
+                Some(report) => fetch_chip(dir, report, *product, service)?,
+                None => fetch(dir, platform.fmspc()?, service).map_err(unavailable)??,
+            };
             say(&told(&[row]))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -149,7 +190,11 @@ fn refresh(dir: &Path, due: &Due, service: &Service) -> Result<ExitCode, Failure
         if row.state == State::Dated(Freshness::Fresh) {
             continue;
         }
-        match fetch(dir, row.fmspc, service) {
+        let fetched = match row.of {
+            Of::Fmspc(fmspc) => fetch(dir, fmspc, service),
+            Of::Amd(line) => fetch_line(dir, line, service),
+        };
+        match fetched {
             Ok(kept) => say(&told(&[kept?]))?,
             Err(error) => {
                 super::failed(&unavailable(error));
@@ -176,12 +221,9 @@ fn fetch(dir: &Path, fmspc: Fmspc, service: &Service) -> Result<Result<Row, Fail
         Authority::Processor => PckAuthority::Processor,
     };
     let asked = CollateralService::new(&service.url)?;
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return Ok(Err(Failure::new(INTERNAL, "runtime", error))),
+        Err(failure) => return Ok(Err(failure)),
     };
     let collateral = runtime.block_on(asked.fetch(fmspc, authority))?;
     let lasts = Lasts::of(&collateral).map_err(|problem| FetchError::Malformed {
@@ -190,16 +232,64 @@ fn fetch(dir: &Path, fmspc: Fmspc, service: &Service) -> Result<Result<Row, Fail
     })?;
     let path = file_of(dir, fmspc);
     let kept = json::to_bytes(&collateral)
-        .map_err(anyhow::Error::new)
-        .and_then(|bytes| {
-            fs::create_dir_all(dir)?;
-            Ok(files::replace(&path, &bytes)?)
-        })
-        .map_err(|error| {
-            let error = error.context(format!("cannot write `{}`", path.display()));
-            Failure::new(INTERNAL, "output", error)
-        });
-    Ok(kept.map(|()| row(fmspc, Ok(lasts), Duration::ZERO)))
+        .map_err(|error| Failure::new(INTERNAL, "output", error))
+        .and_then(|bytes| keep(dir, &path, &bytes));
+    Ok(kept.map(|()| row(Of::Fmspc(fmspc), Ok(lasts), Duration::ZERO)))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(INTERNAL, "runtime", error))
+}
+
+fn keep(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let kept = fs::create_dir_all(dir).and_then(|()| files::replace(path, bytes));
+    kept.map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot write `{}`", path.display()));
+        Failure::new(INTERNAL, "output", error)
+    })
+}
+
+/// Fetches the certificate of the chip's key too. Everything is fetched before anything is kept.
+fn fetch_chip(
+    dir: &Path,
+    report: &Path,
+    product: Option<SnpProduct>,
+    service: &Service,
+) -> Result<Row, Failure> {
+    let bytes = proofroom::measure::read(report, "report", SNP_REPORT_BYTES)
+        .map_err(|error| Failure::new(USAGE, error.code(), error))?;
+    let chip = AmdChip::of_report(&bytes, product)
+        .map_err(|words| Failure::new(USAGE, "report-unusable", anyhow::anyhow!(words)))?;
+    let asked = CollateralService::new(&service.amd_url).map_err(unavailable)?;
+    let runtime = runtime()?;
+    let leaf = runtime.block_on(asked.fetch_chip(&chip, dir));
+    let leaf = leaf.map_err(unavailable)?;
+    let (above, lasts) = runtime
+        .block_on(asked.fetch_line(chip.line(), dir))
+        .map_err(unavailable)?;
+    for (path, bytes) in leaf.iter().chain(&above) {
+        keep(dir, path, bytes)?;
+    }
+    Ok(row(Of::Amd(chip.line()), Ok(lasts), Duration::ZERO))
+}
+
+fn fetch_line(
+    dir: &Path,
+    line: AmdLine,
+    service: &Service,
+) -> Result<Result<Row, Failure>, FetchError> {
+    let asked = CollateralService::new(&service.amd_url)?;
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let (above, lasts) = runtime.block_on(asked.fetch_line(line, dir))?;
+    let mut kept = above.iter().map(|(path, bytes)| keep(dir, path, bytes));
+    let kept = kept.try_for_each(|kept| kept);
+    Ok(kept.map(|()| row(Of::Amd(line), Ok(lasts), Duration::ZERO)))
 }
 
 /// Every platform of a directory, in the order of their names.
@@ -218,18 +308,27 @@ fn rows(dir: &Path, due: &Due) -> Result<Vec<Row>, Failure> {
     let judged = |fmspc: Fmspc| {
         let kept = read(&file_of(dir, fmspc));
         let kept = kept.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
-        row(fmspc, kept.and_then(|kept| Lasts::of(&kept)), margin)
+        let lasts = kept.and_then(|kept| Lasts::of(&kept));
+        row(Of::Fmspc(fmspc), lasts, margin)
     };
-    Ok(platforms.into_iter().map(judged).collect())
+    let mut rows: Vec<Row> = platforms.into_iter().map(judged).collect();
+    let mut lines: Vec<AmdLine> = listed
+        .iter()
+        .filter_map(|entry| AmdLine::of_list(entry.file_name().to_str()?))
+        .collect();
+    lines.sort_by_key(|line| line.name());
+    let of_line = |line: AmdLine| row(Of::Amd(line), list_lasts(&line.list_in(dir)), margin);
+    rows.extend(lines.into_iter().map(of_line));
+    Ok(rows)
 }
 
-fn row(fmspc: Fmspc, lasts: Result<Lasts, String>, margin: Duration) -> Row {
+fn row(of: Of, lasts: Result<Lasts, String>, margin: Duration) -> Row {
     let (state, lasts, problem) = match lasts {
         Ok(lasts) => (State::Dated(lasts.at(now(), margin)), Some(lasts), None),
         Err(problem) => (State::Unreadable, None, Some(problem)),
     };
     Row {
-        fmspc,
+        of,
         state,
         lasts,
         problem,
@@ -241,10 +340,10 @@ fn told(rows: &[Row]) -> String {
         return "no collateral here\n".to_owned();
     }
     let line = |row: &Row| {
-        let (fmspc, state) = (&row.fmspc, row.state.word());
+        let (name, state) = (row.of.name(), row.state.word());
         let until = row.lasts.map(|lasts| format!("until {}", lasts.until));
         let why = until.or_else(|| row.problem.clone()).unwrap_or_default();
-        format!("{fmspc}  {state:<10}  {why}\n")
+        format!("{name:<12}  {state:<10}  {why}\n")
     };
     rows.iter().map(line).collect::<String>()
         + "Dates as they say themselves: nothing is verified before it is used.\n"
@@ -269,6 +368,11 @@ impl Platform {
             .map(|facts| facts.fmspc)
             .map_err(|error| Failure::new(USAGE, error.code(), error))
     }
+}
+
+fn product(text: &str) -> Result<SnpProduct, String> {
+    SnpProduct::of_name(text)
+        .ok_or_else(|| format!("`{text}` is no product of AMD's that is known"))
 }
 
 fn fmspc(text: &str) -> Result<Fmspc, String> {
