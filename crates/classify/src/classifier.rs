@@ -57,8 +57,8 @@ impl Classifier {
         }
     }
 
-    /// Makes the first requests as fast as later ones: automata are otherwise built as texts ask for
-    /// them. Takes some milliseconds.
+    /// Builds much of what is otherwise built as the first texts ask for it: the detectors and lists of
+    /// words for all threads, the states of automata for the thread that asks. Takes some milliseconds.
     pub fn warm(&self) {
         self.scanner.warm();
     }
