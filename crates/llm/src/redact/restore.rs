@@ -8,12 +8,15 @@ use zeroize::Zeroizing;
 
 use super::{
     Placeholder,
-    stream::{Events, Kind, Place, Step},
+    stream::{Ended, Events, Kind, Place, Step},
 };
 use crate::{
     Api, Framing, MAX_ANSWER_BYTES,
     strings::{change_strings, escaped},
 };
+
+/// The most texts of which something is held back at once. Of more, pieces pass without being put together.
+const MAX_PENDING: usize = 1024;
 
 /// Puts values back into one answer, chunk by chunk. What is no placeholder of this request, however
 /// much it looks like one, passes as it is. A piece of a text that may be the beginning of a placeholder
@@ -88,7 +91,12 @@ impl Restorer {
                 let raw = self.events.finish();
                 let mut out = self.pass(raw);
                 self.events.end();
-                out.extend(self.flush(|_| true));
+                let held = self.flush(|_| true);
+                if !held.is_empty() && !out.is_empty() {
+                    // the last event came without its empty line
+                    out.extend_from_slice(b"\n\n");
+                }
+                out.extend(held);
                 out
             }
             Framing::Json => {
@@ -127,17 +135,21 @@ impl Restorer {
         for raw in events {
             let steps = self.events.read(&raw);
             let Some((mut value, steps)) = steps else {
-                if Events::is_done(&raw) {
+                // what comes behind a piece of an event would be read as more of it
+                if Events::is_done(&raw) || !raw.ends_with(b"\n") {
+                    self.events.end();
                     out.extend(self.flush(|_| true));
                 }
                 out.extend_from_slice(&raw);
                 continue;
             };
             let mut changed = false;
+            let ends: Vec<Ended> = steps.iter().filter_map(Step::ended).cloned().collect();
             for step in steps {
                 match step {
                     Step::Text { place, pointer } => {
-                        changed |= self.text(place, &pointer, &mut value);
+                        let is_last = ends.iter().any(|ended| ended.covers(&place));
+                        changed |= self.text(place, &pointer, is_last, &mut value);
                     }
                     Step::End(ended) => {
                         out.extend(self.flush(|place| ended.covers(place)));
@@ -155,8 +167,8 @@ impl Restorer {
         out
     }
 
-    /// Restores one piece of a text in place; says whether it changed.
-    fn text(&mut self, place: Place, pointer: &str, value: &mut Value) -> bool {
+    /// Restores one piece of a text in place, and holds nothing of its last one back; says whether it changed.
+    fn text(&mut self, place: Place, pointer: &str, is_last: bool, value: &mut Value) -> bool {
         let Some(Value::String(piece)) = value.pointer_mut(pointer) else {
             return false;
         };
@@ -165,11 +177,15 @@ impl Restorer {
             .remove(&place)
             .map_or_else(String::new, |held| held.text);
         whole.push_str(piece);
-        let mut now = put_back_until(&self.placeholders, &whole, place.kind, &mut self.restored);
-        let changed = *now.0 != *piece;
-        *piece = now.0.to_string();
-        if let Some(text) = now.1.take() {
-            let like = value.clone();
+        let (placeholders, restored) = (&self.placeholders, &mut self.restored);
+        let (now, held) = match is_last || self.pending.len() >= MAX_PENDING {
+            true => (put_back(placeholders, &whole, place.kind, restored), None),
+            false => put_back_until(placeholders, &whole, place.kind, restored),
+        };
+        let changed = *now != *piece;
+        *piece = now.to_string();
+        if let Some(text) = held {
+            let like = self.events.like(value);
             self.pending.insert(place, Held { text, like });
         }
         changed

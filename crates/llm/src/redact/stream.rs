@@ -72,11 +72,22 @@ pub(super) enum Step {
     Whole,
 }
 
+impl Step {
+    /// The texts that end with the event.
+    pub(super) const fn ended(&self) -> Option<&Ended> {
+        match self {
+            Self::End(ended) => Some(ended),
+            Self::Text { .. } | Self::Whole => None,
+        }
+    }
+}
+
 /// Splits a stream into events, and reads and writes them.
 #[derive(Debug)]
 pub(super) struct Events {
     api: Api,
     held: Vec<u8>,
+    search: Search,
     /// The last event of a chat stream without its choices: later pieces look like it.
     envelope: Value,
     numbers: responses::Numbers,
@@ -87,6 +98,7 @@ impl Events {
         Self {
             api,
             held: Vec::new(),
+            search: Search::default(),
             envelope: Value::Null,
             numbers: responses::Numbers::default(),
         }
@@ -97,18 +109,20 @@ impl Events {
         self.held.extend_from_slice(chunk);
         let mut events = Vec::new();
         let mut from = 0;
-        while let Some(end) = end_of_event(&self.held, from) {
+        while let Some(end) = self.search.end_of_event(&self.held) {
             events.push(self.held.get(from..end).unwrap_or_default().to_vec());
             from = end;
         }
         self.held.drain(..from);
+        self.search.forget(from);
         if self.held.len() > MAX_EVENT_BYTES {
-            events.push(std::mem::take(&mut self.held));
+            events.extend(self.finish());
         }
         events
     }
 
     pub(super) fn finish(&mut self) -> Vec<Vec<u8>> {
+        self.search = Search::default();
         let rest = std::mem::take(&mut self.held);
         if rest.is_empty() {
             Vec::new()
@@ -164,6 +178,14 @@ impl Events {
         out.into_bytes()
     }
 
+    /// What a later piece of the text in `event` is made like.
+    pub(super) fn like(&self, event: &Value) -> Value {
+        match self.api {
+            Api::Responses => responses::like(event),
+            _ => Value::Null,
+        }
+    }
+
     /// An event of its own with a piece of a text, of which `like` was an earlier one.
     pub(super) fn piece(&mut self, place: &Place, text: &str, like: &Value) -> Vec<u8> {
         let value = match self.api {
@@ -188,16 +210,37 @@ fn data(raw: &[u8]) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// Behind the empty line that ends the event that begins at `from`. Lines end in LF or CR LF.
-fn end_of_event(held: &[u8], from: usize) -> Option<usize> {
-    let mut line = from;
-    loop {
-        let rest = held.get(line..)?;
-        let length = rest.iter().position(|byte| *byte == b'\n')?;
-        let next = line.saturating_add(length).saturating_add(1);
-        if matches!(rest.get(..length), Some([] | [b'\r'])) {
-            return Some(next);
+/// How far the end of an event was looked for: no byte is looked at twice, however an event is cut.
+#[derive(Debug, Default)]
+struct Search {
+    /// Where the last line begins.
+    line: usize,
+    /// Up to where it has no end.
+    seen: usize,
+}
+
+impl Search {
+    /// Behind the next empty line, which ends an event. Lines end in LF or CR LF.
+    fn end_of_event(&mut self, held: &[u8]) -> Option<usize> {
+        loop {
+            let rest = held.get(self.seen..)?;
+            let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+                self.seen = held.len();
+                return None;
+            };
+            let end = self.seen.saturating_add(length);
+            let is_empty = matches!(held.get(self.line..end), Some([] | [b'\r']));
+            self.line = end.saturating_add(1);
+            self.seen = self.line;
+            if is_empty {
+                return Some(self.line);
+            }
         }
-        line = next;
+    }
+
+    /// The first `bytes` were taken away.
+    const fn forget(&mut self, bytes: usize) {
+        self.line = self.line.saturating_sub(bytes);
+        self.seen = self.seen.saturating_sub(bytes);
     }
 }

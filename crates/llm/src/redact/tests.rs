@@ -1,5 +1,7 @@
 //! Round trips: whatever is replaced comes back byte for byte, however the answer is cut.
 
+mod events;
+
 use proofroom_canonical::Sensitive;
 use serde_json::{Value, json};
 

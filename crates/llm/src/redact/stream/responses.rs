@@ -60,6 +60,17 @@ fn number(value: &Value, name: &str) -> u64 {
     value.get(name).and_then(Value::as_u64).unwrap_or(0)
 }
 
+/// What an event says of its text, but for the text: no probabilities or padding, which are of this piece alone.
+pub(super) fn like(event: &Value) -> Value {
+    let members = event.as_object().into_iter().flatten();
+    let kept = members.filter_map(|(name, value)| match name.as_str() {
+        "delta" | "obfuscation" => None,
+        "logprobs" => Some((name.clone(), json!([]))),
+        _ => (!value.is_array() && !value.is_object()).then(|| (name.clone(), value.clone())),
+    });
+    Value::Object(kept.collect())
+}
+
 /// An event with one piece of a text, like an earlier one of the same text.
 pub(super) fn piece(like: &Value, text: &str, number: Option<u64>) -> Value {
     let mut value = like.clone();
