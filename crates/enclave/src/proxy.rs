@@ -183,7 +183,11 @@ fn chosen(client: &HeaderMap) -> HeaderMap {
 /// section 8).
 fn is_framed(answer: &Response<Incoming>) -> bool {
     let known = answer.body().size_hint().exact().is_some();
-    known || answer.headers().contains_key(header::TRANSFER_ENCODING)
+    // any other last coding ends with the connection (RFC 9112 section 6.3)
+    let codings = answer.headers().get_all(header::TRANSFER_ENCODING);
+    let last = codings.iter().next_back();
+    let last = last.and_then(|codings| codings.to_str().ok()?.rsplit(',').next());
+    known || last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
 }
 
 fn signed(answer: Response<Incoming>, run: Pending) -> Reply {

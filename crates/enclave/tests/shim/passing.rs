@@ -130,24 +130,31 @@ async fn an_answer_that_breaks_off_is_no_whole_one_and_has_no_receipt() {
 
 #[tokio::test]
 async fn an_answer_whose_end_nobody_can_tell_from_a_broken_connection_is_refused() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = crate::world::config(listener.local_addr().unwrap(), "");
-    tokio::spawn(async move {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{}";
-        tokio::io::AsyncReadExt::read(&mut tcp, &mut [0; 4096])
-            .await
-            .unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut tcp, answer)
-            .await
-            .unwrap();
-    });
-    let shim = Shim::unproved(config, crate::world::Machine(crate::world::honest)).await;
-    shim.enclave.prove(crate::world::weights()).await.unwrap();
-    let mut client = shim.client().await;
-    let got = client.post(&odd_body(), &challenge(1).to_string()).await;
-    assert_eq!((got.status, got.code().as_str()), (502, "answer-unframed"));
-    assert_eq!(client.receipt(&challenge(1).to_string()).await.status, 404);
+    for coding in ["", "transfer-encoding: identity\r\n"] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = crate::world::config(listener.local_addr().unwrap(), "");
+        tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+            let answer = format!("{head}{coding}\r\n{{}}");
+            tokio::io::AsyncReadExt::read(&mut tcp, &mut [0; 4096])
+                .await
+                .unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut tcp, answer.as_bytes())
+                .await
+                .unwrap();
+        });
+        let shim = Shim::unproved(config, crate::world::Machine(crate::world::honest)).await;
+        shim.enclave.prove(crate::world::weights()).await.unwrap();
+        let mut client = shim.client().await;
+        let got = client.post(&odd_body(), &challenge(1).to_string()).await;
+        assert_eq!(
+            (got.status, got.code().as_str()),
+            (502, "answer-unframed"),
+            "{coding}"
+        );
+        assert_eq!(client.receipt(&challenge(1).to_string()).await.status, 404);
+    }
 }
 
 #[tokio::test]
