@@ -212,9 +212,10 @@ async fn attempt(
     };
     let mut request = build(draft, outgoing, &upstream, (spoken, model), &prompt)?;
     let signed = challenged(core, channel, &open, &mut request)?;
-    core.sink
-        .ready()
-        .map_err(|_| Attempt::refused(Refusal::closed()))?;
+    // a pause may have come before
+    if core.is_closed() || core.sink.ready().is_err() {
+        return Err(Attempt::refused(Refusal::closed()));
+    }
     let forwarded = if prompt.is(&outgoing.prompt) {
         outgoing.digest
     } else {

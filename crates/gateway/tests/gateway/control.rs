@@ -1,6 +1,9 @@
 //! Busy upstreams are asked again and failing ones rest, within one tier, and records say so.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use proofroom_record::{
     event::RunStatus,
@@ -264,4 +267,28 @@ async fn requests_are_shared_by_weight() {
         );
     }
     assert_eq!(Vec::from_iter(served), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_a_pause_in_which_the_gateway_closed() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = World::new(format!("{CONTROL}{}", standard(upstream.address)));
+    upstream.reply(Reply::Busy(503, "1"));
+    let (waiting, other) = (world.caller(1), world.caller(2));
+    let closing = async {
+        upstream.seen.recv().await.unwrap();
+        world.sink.broken.store(true, Ordering::SeqCst);
+        drop(world.post(&other, CHAT, "not json").await);
+        world.sink.broken.store(false, Ordering::SeqCst);
+        assert!(world.gateway.is_closed());
+    };
+    let waiting = world.post(&waiting, CHAT, chat("std-model", "hi"));
+    let (answered, ()) = tokio::join!(waiting, closing);
+    let got = Got::of(answered).await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "record-not-durable")
+    );
+    assert_eq!(who(&world.record().await.1.earlier), [("std", 503)]);
+    upstream.nothing_was_sent();
 }
