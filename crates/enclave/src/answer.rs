@@ -39,6 +39,8 @@ pub(crate) struct Signed {
     hasher: Hasher,
     bytes: u64,
     stalled: Pin<Box<Sleep>>,
+    /// Whether the server is waited for; while the client takes nothing, it is not.
+    waiting: bool,
     endless: Pin<Box<Sleep>>,
 }
 
@@ -50,6 +52,7 @@ impl Signed {
             hasher: Hasher::new(),
             bytes: 0,
             stalled: Box::pin(sleep(STALL)),
+            waiting: true,
             endless: Box::pin(sleep_until(Instant::now() + WHOLE)),
         }
     }
@@ -60,8 +63,16 @@ impl Signed {
             return Err(BrokenOff::TooLong);
         }
         self.hasher.update(chunk);
-        self.stalled.as_mut().reset(Instant::now() + STALL);
+        self.waiting = false;
         Ok(())
+    }
+
+    /// Whether the server has said nothing for too long.
+    fn is_stalled(&mut self, context: &mut Context<'_>) -> bool {
+        if !std::mem::replace(&mut self.waiting, true) {
+            self.stalled.as_mut().reset(Instant::now() + STALL);
+        }
+        self.stalled.as_mut().poll(context).is_ready()
     }
 
     fn end(&mut self) {
@@ -94,17 +105,17 @@ impl Body for Signed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.endless.as_mut().poll(context).is_ready() {
+            self.run = None;
+            return Poll::Ready(Some(Err(BrokenOff::Late)));
+        }
         loop {
             let frame = match Pin::new(&mut self.body).poll_frame(context) {
-                Poll::Pending => {
-                    let late = self.stalled.as_mut().poll(context).is_ready()
-                        || self.endless.as_mut().poll(context).is_ready();
-                    if !late {
-                        return Poll::Pending;
-                    }
+                Poll::Pending if self.is_stalled(context) => {
                     self.run = None;
                     return Poll::Ready(Some(Err(BrokenOff::Late)));
                 }
+                Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => {
                     self.end();
                     return Poll::Ready(None);

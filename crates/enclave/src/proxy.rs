@@ -126,8 +126,12 @@ impl Proxy {
 
     /// The statement names one model, and a server may have others.
     fn check_model(&self, body: &[u8]) -> Result<(), Refused> {
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|_| (StatusCode::BAD_REQUEST, "request-unreadable"))?;
+        let unreadable = (StatusCode::BAD_REQUEST, "request-unreadable");
+        // serde reads a list of one string as well
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(unreadable);
+        }
+        let asked: Asked = serde_json::from_slice(body).map_err(|_| unreadable)?;
         match asked.model == self.model {
             true => Ok(()),
             false => Err((StatusCode::NOT_FOUND, "model-not-served")),

@@ -213,6 +213,8 @@ fn a_policy_that_leaves_something_open_does_not_load() {
     assert_eq!(problems("[tcb]", "[other]"), ["policy-syntax"]);
     assert_eq!(problems("4 = ", "24 = "), ["policy-measurement"]);
     assert_eq!(problems("4 = ", "04 = "), ["policy-measurement"]);
+    assert_eq!(problems("4 = ", "16 = "), ["policy-measurement"]);
+    assert_eq!(problems("4 = ", "23 = "), ["policy-measurement"]);
     let (before, _) = policy()
         .split_once("[pcrs]")
         .map(|(a, b)| (a.to_owned(), b.to_owned()))

@@ -224,6 +224,7 @@ async fn requests_for_another_model_or_path_and_unreadable_or_long_ones_reach_no
             400,
             "request-unreadable",
         ),
+        (format!("[\"{MODEL}\"]"), 400, "request-unreadable"),
         ("{".to_owned(), 400, "request-unreadable"),
         (String::new(), 400, "request-unreadable"),
     ] {

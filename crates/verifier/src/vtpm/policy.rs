@@ -418,6 +418,9 @@ fn read_snp(text: &str, name: &str, problems: &mut Problems<'_>) -> Option<Hardw
     }
 }
 
+/// Registers that the guest's own programs reset (TCG PC Client Platform TPM Profile, section 4.6).
+const RESETTABLE: [u32; 2] = [16, 23];
+
 fn read_pcrs(
     raw: &BTreeMap<String, Vec<String>>,
     problems: &mut Problems<'_>,
@@ -430,6 +433,10 @@ fn read_pcrs(
             .filter(|pcr: &u32| (0..24).contains(pcr) && pcr.to_string() == *number);
         let values: Option<Vec<[u8; 32]>> = values.iter().map(|text| of_hex(text)).collect();
         match (known, values) {
+            (Some(pcr), Some(_)) if RESETTABLE.contains(&pcr) => problems.add(
+                "policy-measurement",
+                format!("`pcrs.{pcr}` pins nothing: whatever runs in the guest can reset that register"),
+            ),
             (Some(pcr), Some(values)) if !values.is_empty() => {
                 read.insert(pcr, values);
             }
