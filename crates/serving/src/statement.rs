@@ -166,7 +166,11 @@ mod tests {
             assert_eq!(refusal(&text.replacen(from, to, 1)), code, "{from} {to}");
         }
         for end in 0..text.len() {
-            assert_eq!(refusal(&text[..end]), "serving-malformed", "{end}");
+            assert_eq!(
+                refusal(text.get(..end).unwrap()),
+                "serving-malformed",
+                "{end}"
+            );
         }
         assert_eq!(
             refusal(&format!("{text}{}", " ".repeat(4096))),
