@@ -226,6 +226,8 @@ fn a_run_whose_intent_a_hanging_disk_does_not_take_is_refused_and_the_next_one_i
             (502, "upstream-unreachable")
         );
     });
+    // with its tasks, of which the last may hold the store for a moment after its answer
+    drop(runtime);
     opened.stop();
     drop(opened);
     let (_, runs) = store(dir.path(), &disk);
