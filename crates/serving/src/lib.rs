@@ -18,7 +18,26 @@ pub use statement::{MAX_STATEMENT_BYTES, STATEMENT_PURPOSE, ServingStatement};
 
 use proofroom_canonical::json;
 use proofroom_evidence::MAX_MODEL_BYTES;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Strict JSON of at most `max` bytes, as the document that `what` names.
+fn read<T: DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    max: usize,
+) -> Result<T, ServingError> {
+    json::parse(bytes, max).map_err(|source| ServingError::Malformed { what, source })
+}
+
+/// Compact JSON, members in the order of the fields.
+fn write<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, ServingError> {
+    json::to_bytes(value).map_err(|source| ServingError::Malformed { what, source })
+}
+
+/// The same as text.
+fn write_text<T: Serialize>(what: &'static str, value: &T) -> Result<String, ServingError> {
+    String::from_utf8(write(what, value)?).map_err(|_| ServingError::NotCanonical(what))
+}
 
 /// Whether `bytes` are the one spelling of `value`: compact JSON, members in the order of its fields.
 fn is_spelling<T: Serialize>(value: &T, bytes: &[u8]) -> bool {

@@ -1,10 +1,10 @@
 //! The receipt of one answer: which request came, which answer went out, for whose challenge. Signed with
 //! Ed25519 over the exact text.
 
-use proofroom_canonical::{Digest, Hex, Nonce, json};
+use proofroom_canonical::{Digest, Hex, Nonce};
 use serde::{Deserialize, Serialize};
 
-use crate::{ServingError, is_model, is_spelling};
+use crate::{ServingError, is_model, is_spelling, read, write, write_text};
 
 /// What a receipt's `purpose` must be.
 pub const RECEIPT_PURPOSE: &str = "proofroom.serving-receipt.v1";
@@ -42,8 +42,7 @@ impl ReceiptText {
     /// # Errors
     /// [`ServingError`] for anything but the one spelling that [`ReceiptText::to_bytes`] gives.
     pub fn parse(bytes: &[u8]) -> Result<Self, ServingError> {
-        let text: Self = json::parse(bytes, MAX_RECEIPT_BYTES)
-            .map_err(|source| ServingError::Malformed { what: WHAT, source })?;
+        let text: Self = read(WHAT, bytes, MAX_RECEIPT_BYTES)?;
         if text.purpose != RECEIPT_PURPOSE {
             return Err(ServingError::purpose(WHAT, &text.purpose));
         }
@@ -58,7 +57,7 @@ impl ReceiptText {
     /// # Errors
     /// `serving-malformed`, which no text of this type causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
-        json::to_bytes(self).map_err(|source| ServingError::Malformed { what: WHAT, source })
+        write(WHAT, self)
     }
 
     /// The same as text.
@@ -66,8 +65,7 @@ impl ReceiptText {
     /// # Errors
     /// As [`ReceiptText::to_bytes`].
     pub fn to_text(&self) -> Result<String, ServingError> {
-        let bytes = self.to_bytes()?;
-        String::from_utf8(bytes).map_err(|_| ServingError::NotCanonical(WHAT))
+        write_text(WHAT, self)
     }
 }
 
@@ -90,8 +88,7 @@ impl SignedReceipt {
     /// # Errors
     /// `serving-malformed`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ServingError> {
-        json::parse(bytes, MAX_RECEIPT_BYTES)
-            .map_err(|source| ServingError::Malformed { what: WHAT, source })
+        read(WHAT, bytes, MAX_RECEIPT_BYTES)
     }
 
     /// The receipt's bytes.
@@ -99,7 +96,7 @@ impl SignedReceipt {
     /// # Errors
     /// `serving-malformed`, which no receipt of this type causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
-        json::to_bytes(self).map_err(|source| ServingError::Malformed { what: WHAT, source })
+        write(WHAT, self)
     }
 }
 

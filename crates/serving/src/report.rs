@@ -2,11 +2,10 @@
 //! showed. What Intel says of the platform is not in it: the relying party has that.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proofroom_canonical::json;
 use proofroom_evidence::MAX_QUOTE_BYTES;
 use serde::{Deserialize, Serialize};
 
-use crate::ServingError;
+use crate::{ServingError, read, write};
 
 /// The `format` member of every report.
 pub const REPORT_FORMAT: &str = "proofroom.serving-report.v1";
@@ -43,8 +42,7 @@ impl ServingReport {
     /// # Errors
     /// [`ServingError`] for anything but strict JSON with exactly the known members.
     pub fn parse(bytes: &[u8]) -> Result<Self, ServingError> {
-        let raw: Raw = json::parse(bytes, MAX_REPORT_BYTES)
-            .map_err(|source| ServingError::Malformed { what: WHAT, source })?;
+        let raw: Raw = read(WHAT, bytes, MAX_REPORT_BYTES)?;
         if raw.format != REPORT_FORMAT {
             return Err(ServingError::purpose(WHAT, &raw.format));
         }
@@ -67,13 +65,13 @@ impl ServingReport {
     /// # Errors
     /// `serving-malformed`, which no report of this type causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
-        json::to_bytes(&Raw {
+        let raw = Raw {
             format: REPORT_FORMAT.to_owned(),
             statement: self.statement.clone(),
             quote: STANDARD.encode(&self.quote),
             gpu_evidence: self.gpu_evidence.clone(),
-        })
-        .map_err(|source| ServingError::Malformed { what: WHAT, source })
+        };
+        write(WHAT, &raw)
     }
 }
 

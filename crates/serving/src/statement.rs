@@ -1,10 +1,10 @@
 //! The serving statement: which keys an enclave holds, which model it serves, from which weights and which
 //! server image, and what its GPUs showed. Its SHA-512 is the quote's report data, so one quote vouches for all.
 
-use proofroom_canonical::{Digest, Hex, Nonce, Timestamp, json};
+use proofroom_canonical::{Digest, Hex, Nonce, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{ServingError, is_model, is_spelling};
+use crate::{ServingError, is_model, is_spelling, read, write, write_text};
 
 /// What a statement's `purpose` must be. A quote over another protocol's text binds nothing here, and this text
 /// binds nothing there.
@@ -44,8 +44,7 @@ impl ServingStatement {
     /// # Errors
     /// [`ServingError`] for anything but the one spelling that [`ServingStatement::to_bytes`] gives.
     pub fn parse(bytes: &[u8]) -> Result<Self, ServingError> {
-        let statement: Self = json::parse(bytes, MAX_STATEMENT_BYTES)
-            .map_err(|source| ServingError::Malformed { what: WHAT, source })?;
+        let statement: Self = read(WHAT, bytes, MAX_STATEMENT_BYTES)?;
         if statement.purpose != STATEMENT_PURPOSE {
             return Err(ServingError::purpose(WHAT, &statement.purpose));
         }
@@ -67,7 +66,7 @@ impl ServingStatement {
     /// # Errors
     /// `serving-malformed`, which no statement of this type causes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ServingError> {
-        json::to_bytes(self).map_err(|source| ServingError::Malformed { what: WHAT, source })
+        write(WHAT, self)
     }
 
     /// The same as text.
@@ -75,8 +74,7 @@ impl ServingStatement {
     /// # Errors
     /// As [`ServingStatement::to_bytes`].
     pub fn to_text(&self) -> Result<String, ServingError> {
-        let bytes = self.to_bytes()?;
-        String::from_utf8(bytes).map_err(|_| ServingError::NotCanonical(WHAT))
+        write_text(WHAT, self)
     }
 }
 
