@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use serde::Deserialize;
 
@@ -89,25 +89,14 @@ pub(crate) async fn get_plain(uri: Uri, max: usize) -> Result<Bytes, FetchFailur
 }
 
 async fn ask(base: &BaseUrl) -> Result<Vec<String>, ServedModelsError> {
-    let unreachable = || ServedModelsError::Unreachable;
-    let uri = base.join("/v1/models").map_err(|_| unreachable())?;
-    let request = Request::builder()
-        .method(Method::GET)
-        .uri(uri)
-        .header(header::ACCEPT, "application/json")
-        .body(Full::<Bytes>::default())
-        .map_err(|_| unreachable())?;
-    let client = transport::standard_client(None).map_err(|_| unreachable())?;
-    let answer = client.request(request).await.map_err(|_| unreachable())?;
-    if answer.status() != StatusCode::OK {
-        return Err(ServedModelsError::Status(answer.status().as_u16()));
-    }
-    let body = Limited::new(answer.into_body(), MAX_LIST_BYTES);
-    let body = body
-        .collect()
-        .await
-        .map_err(|_| ServedModelsError::NotAList)?;
-    let list: List =
-        serde_json::from_slice(&body.to_bytes()).map_err(|_| ServedModelsError::NotAList)?;
+    let uri = base.join("/v1/models");
+    let uri = uri.map_err(|_| ServedModelsError::Unreachable)?;
+    let body = get_plain(uri, MAX_LIST_BYTES).await;
+    let body = body.map_err(|failure| match failure {
+        FetchFailure::Unreachable | FetchFailure::NoKey => ServedModelsError::Unreachable,
+        FetchFailure::Status(status) => ServedModelsError::Status(status),
+        FetchFailure::Body => ServedModelsError::NotAList,
+    })?;
+    let list: List = serde_json::from_slice(&body).map_err(|_| ServedModelsError::NotAList)?;
     Ok(list.data.into_iter().map(|model| model.id).collect())
 }
