@@ -1,5 +1,6 @@
 //! How upstreams of different makers want to be asked: what arrives at each.
 
+use proofroom_gateway::{ServedModelsError, config::BaseUrl, served_models};
 use proofroom_llm::Api;
 use serde_json::json;
 
@@ -158,4 +159,33 @@ async fn a_model_that_is_no_segment_of_a_path_is_never_put_into_one() {
         assert_eq!(world.record().await.1.request.forwarded, None);
     }
     upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn what_an_upstream_serves_is_asked_for_and_each_failure_has_its_code() {
+    let upstream = FakeUpstream::plain().await;
+    let base = BaseUrl::parse(&format!("http://{}", upstream.address)).unwrap();
+    let long = format!("{{\"data\":[],\"x\":\"{}\"}}", "a".repeat(1024 * 1024));
+    for (status, body, wanted) in [
+        (
+            200,
+            r#"{"data":[{"id":"a"},{"id":"b"}]}"#,
+            Ok(vec!["a", "b"]),
+        ),
+        (200, r#"["a"]"#, Err("upstream-not-an-api")),
+        (200, long.as_str(), Err("upstream-not-an-api")),
+        (401, "{}", Err("upstream-status")),
+    ] {
+        let answer = body.as_bytes().to_vec();
+        *upstream.gets.lock().unwrap() =
+            Box::new(move |target, _| (target == "/v1/models").then(|| (status, answer.clone())));
+        let served = served_models(&base).await;
+        let served = served
+            .as_ref()
+            .map(|names| names.iter().map(String::as_str).collect());
+        assert_eq!(served.map_err(ServedModelsError::code), wanted);
+    }
+    upstream.stop().await;
+    let gone = served_models(&base).await.unwrap_err();
+    assert_eq!(gone.code(), "upstream-unreachable");
 }
