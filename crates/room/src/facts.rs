@@ -40,6 +40,9 @@ pub enum Fact {
     TpmStateRemoved,
     /// The guest's last words on its boot port; its claim, not this host's.
     GuestLastSaid,
+    /// The room's machine had been booted before, by an emulator, and had ended before its first process
+    /// spoke. It was told nothing.
+    FirstBootFailed,
 }
 
 impl Fact {
@@ -62,6 +65,7 @@ impl Fact {
             Self::VmExited => "vm-exited",
             Self::TpmStateRemoved => "tpm-state-removed",
             Self::GuestLastSaid => "guest-last-said",
+            Self::FirstBootFailed => "first-boot-failed",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! lets nothing else be executed. QEMU and `swtpm` add filters of their own. Landlock is not in it.
 
 mod conversation;
+mod first_word;
 mod quotes;
 mod tpm;
 
@@ -33,9 +34,11 @@ use proofroom_vmm::{
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use self::conversation::Words;
-use self::{conversation::Conversation, quotes::QuoteRelay, tpm::SoftwareTpm};
+use self::{
+    conversation::Conversation, first_word::Speaking, quotes::QuoteRelay, tpm::SoftwareTpm,
+};
 use crate::{
-    Image, Limits, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Simulated, Stock,
+    Image, Limits, Observed, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Simulated, Stock,
     config::SUPERVISOR_HEADROOM_BYTES, error::On as _, facts::now, groups::Groups,
     janitor::own_name, room::Spare, slots::Slot,
 };
@@ -49,6 +52,8 @@ const JAILED_QUOTES: &str = "/quotes/qgs.sock";
 /// What the guest's kernel and first process need beside the room inside.
 const GUEST_HEADROOM_BYTES: u64 = 192 << 20;
 const MIN_FILE_SYSTEM_BYTES: u64 = 1 << 20;
+/// How records name that the emulator failed the first boot.
+const BOOTED_AGAIN: &str = "second-boot-after-emulator-failure";
 
 /// The machine of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +140,8 @@ pub(crate) struct Started {
     pub(crate) groups: Groups,
     pub(crate) slot: Slot,
     pub(crate) mechanisms: Vec<String>,
+    /// What was seen of a first boot that the emulator failed.
+    pub(crate) failed_boot: Option<Observed>,
     pub(crate) parts: Parts,
 }
 
@@ -181,16 +188,20 @@ pub(crate) fn start(
     machine: &MachineConfig,
     recall: &Recall,
 ) -> Result<Started, RoomError> {
-    let boot = boot_config(config, machine, Purpose::Room)?;
-    let mut raised = Raised::new(spares, name, config, machine, &boot)?;
-    recall.hold(raised.launched.pidfd())?;
-    let until = Instant::now() + patience(machine.accelerator);
-    let (kernel, inside) = raised.conversation.boot(&boot, until)?;
+    let Speaking {
+        mut raised,
+        boot,
+        kernel,
+        until,
+        failed_boot,
+    } = first_word::speaking(spares, name, config, machine, recall)?;
+    let inside = raised.conversation.boot(&boot, until)?;
     let mut mechanisms = vec![
         machine.accelerator.mechanism().to_owned(),
         format!("own-kernel-{kernel}"),
         machine.attestation.mechanism().to_owned(),
     ];
+    mechanisms.extend(failed_boot.iter().map(|_| BOOTED_AGAIN.to_owned()));
     let jail = raised.launched.mechanisms().iter();
     let jail = jail.chain(&raised.groups.mechanisms);
     mechanisms.extend(jail.map(|mechanism| format!("jail-{mechanism}")));
@@ -201,6 +212,7 @@ pub(crate) fn start(
         groups: raised.groups,
         slot: raised.slot,
         mechanisms,
+        failed_boot,
         parts: Parts {
             conversation: raised.conversation,
             tpm: raised.tpm,

@@ -56,6 +56,7 @@ pub struct Room {
     freezer: Option<PathBuf>,
     slot: Slot,
     mechanisms: Vec<String>,
+    failed_boot: Option<Observed>,
 }
 
 /// What the room's first process is.
@@ -125,8 +126,13 @@ impl Spare {
             freezer: Groups::freezer_of(name),
             slot,
             mechanisms,
+            failed_boot: None,
             kind: Kind::Process,
         })
+    }
+
+    pub(crate) const fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// Starts whatever `spec` says in the groups: the jails of a machine.
@@ -181,6 +187,7 @@ impl Room {
             freezer: Groups::freezer_of(name),
             slot: started.slot,
             mechanisms: started.mechanisms,
+            failed_boot: started.failed_boot,
             kind: Kind::Machine(Box::new(started.parts)),
         })
     }
@@ -232,6 +239,13 @@ impl Room {
     #[must_use]
     pub fn mechanisms(&self) -> &[String] {
         &self.mechanisms
+    }
+
+    /// What was seen of a first boot of its machine that the emulator failed, before the machine was told
+    /// anything. The record of its destruction has it too.
+    #[must_use]
+    pub fn failed_boot(&self) -> Option<&Observed> {
+        self.failed_boot.as_ref()
     }
 
     /// What it has outside of itself, to be kept for [`crate::sweep`].
@@ -322,6 +336,7 @@ impl Room {
             freezer,
             slot,
             kind,
+            failed_boot,
             ..
         } = self;
         drop(channel);
@@ -332,7 +347,8 @@ impl Room {
         launched.kill()?;
         launched.wait()?;
         let first = format!("process {}", launched.pid());
-        let mut facts = vec![Observed::now(Fact::PidNamespaceEnded, first)];
+        let mut facts = Vec::from_iter(failed_boot);
+        facts.push(Observed::now(Fact::PidNamespaceEnded, first));
         if let Kind::Machine(mut parts) = kind {
             facts.push(Observed::now(Fact::VmExited, ""));
             if let Some(tpm) = parts.tpm_ids()

@@ -218,6 +218,9 @@ async fn start_room(
         "room",
         &format!("started in {:.1} ms", took.as_secs_f64() * 1e3),
     );
+    if let Some(failed) = room.failed_boot() {
+        progress.note(&format!("the machine was booted again: {}", failed.detail));
+    }
     let channel = room.take_channel().context("the room has no channel")?;
     channel.set_nonblocking(true)?;
     Ok((room, UnixStream::from_std(channel)?))

@@ -21,6 +21,8 @@ const MAX_WORDS: usize = 2000;
 /// The most mechanisms that a guest states, and the most bytes of each.
 const MAX_MECHANISMS: usize = 64;
 const MAX_MECHANISM: usize = 64;
+/// What a guest does first.
+pub(super) const FIRST_WORD: &str = "start its first process";
 /// The most reports of a room that runs: it has one to make.
 const MAX_REPORTS: usize = 16;
 
@@ -50,14 +52,23 @@ impl Conversation {
         }
     }
 
-    /// Configures the guest and waits until its room runs: its kernel's release and the mechanisms
-    /// that it names. From then on its reports are only listened to.
+    /// Waits for the word that the guest's first process runs: its kernel's release. Until then the guest
+    /// was told nothing.
+    pub(super) fn first_word(&mut self, until: Instant) -> Result<String, RoomError> {
+        match self.hear(until, FIRST_WORD)? {
+            Report::Up { kernel } => Ok(plain(&kernel)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Configures a guest that has spoken and waits until its room runs: the mechanisms that it names.
+    /// From then on its reports are only listened to.
     pub(super) fn boot(
         &mut self,
         config: &BootConfig,
         until: Instant,
-    ) -> Result<(String, Vec<String>), RoomError> {
-        let kernel = self.configure(config, until)?;
+    ) -> Result<Vec<String>, RoomError> {
+        self.configure(config)?;
         let mechanisms = match self.hear(until, "start its room")? {
             Report::Ready { mechanisms } if mechanisms.len() <= MAX_MECHANISMS => mechanisms
                 .iter()
@@ -67,12 +78,13 @@ impl Conversation {
             other => return Err(unexpected(&other)),
         };
         self.listen()?;
-        Ok((kernel, mechanisms))
+        Ok(mechanisms)
     }
 
     /// Waits for the word of a machine that only shows that it boots.
     pub(super) fn canary(&mut self, config: &BootConfig, until: Instant) -> Result<(), RoomError> {
-        self.configure(config, until)?;
+        self.first_word(until)?;
+        self.configure(config)?;
         match self.hear(until, "sing")? {
             Report::Canary {} => Ok(()),
             other => Err(unexpected(&other)),
@@ -85,7 +97,8 @@ impl Conversation {
         config: &BootConfig,
         until: Instant,
     ) -> Result<BTreeMap<String, Vec<u8>>, RoomError> {
-        self.configure(config, until)?;
+        self.first_word(until)?;
+        self.configure(config)?;
         let report = self.hear(until, "read its firmware's files")?;
         let Report::Capture { files } = &report else {
             return Err(unexpected(&report));
@@ -97,16 +110,12 @@ impl Conversation {
         decoded.collect()
     }
 
-    fn configure(&mut self, config: &BootConfig, until: Instant) -> Result<String, RoomError> {
-        let kernel = match self.hear(until, "start its first process")? {
-            Report::Up { kernel } => plain(&kernel),
-            other => return Err(unexpected(&other)),
-        };
-        boot::write_frame(&mut self.boot, config).map_err(|source| RoomError::Guest {
+    fn configure(&mut self, config: &BootConfig) -> Result<(), RoomError> {
+        let written = boot::write_frame(&mut self.boot, config);
+        written.map(drop).map_err(|source| RoomError::Guest {
             step: "take its configuration",
             source,
-        })?;
-        Ok(kernel)
+        })
     }
 
     pub(super) fn ask_to_close(&self) -> Result<(), RoomError> {
