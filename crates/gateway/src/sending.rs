@@ -58,6 +58,7 @@ pub(crate) async fn try_candidates(
     let mut last = Attempt::refused(Refusal::unfinished());
     loop {
         let mut after = None;
+        let mut busy_head = None;
         for (place, candidate) in chosen.candidates.iter().enumerate() {
             let sent = attempt(&core, &mut draft, &outgoing, &chosen, candidate, &mut reply).await;
             let sent = match sent {
@@ -71,12 +72,18 @@ pub(crate) async fn try_candidates(
             let others = place.saturating_add(1) < chosen.candidates.len();
             after = match again(&core, &mut patience, &sent, others) {
                 None => return finish_sent(draft, sent, reply).await,
-                Some(Again::AtTheNext) => None,
+                Some(Again::AtTheNext(head)) => {
+                    busy_head = Some(head);
+                    None
+                }
                 Some(Again::After(pause)) => Some(pause),
             };
             busy(&core, &mut draft, candidate, sent);
         }
-        let Some(pause) = after else { break };
+        let waited_for = || pause(&core, &mut patience, &busy_head?);
+        let Some(pause) = after.or_else(waited_for) else {
+            break;
+        };
         tokio::select! {
             biased;
             () = reply.closed() => return finish_sent(draft, Sent::ClientGone, reply).await,
@@ -92,8 +99,8 @@ pub(crate) async fn try_candidates(
 
 /// How a request is sent again.
 enum Again {
-    /// To another candidate, at once.
-    AtTheNext,
+    /// To another candidate, at once, and after a pause as this head says where none of those can be asked.
+    AtTheNext(HeaderMap),
     /// To the first, after a pause.
     After(Duration),
 }
@@ -108,11 +115,15 @@ fn again(core: &Core, patience: &mut Patience, sent: &Sent, others: bool) -> Opt
         return None;
     }
     if others {
-        return Some(Again::AtTheNext);
+        return Some(Again::AtTheNext(response.headers().clone()));
     }
+    pause(core, patience, response.headers()).map(Again::After)
+}
+
+/// How long the run waits before it asks an upstream again that was busy with `head`; `None` where it may not.
+fn pause(core: &Core, patience: &mut Patience, head: &HeaderMap) -> Option<Duration> {
     let random = u32::from_le_bytes(core.random()?);
-    let pause = patience.pause(response.headers(), random)?;
-    Some(Again::After(pause))
+    patience.pause(head, random)
 }
 
 /// Writes down that `candidate` was busy, and lets go of what it answered.

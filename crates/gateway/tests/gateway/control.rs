@@ -66,6 +66,26 @@ async fn a_busy_upstreams_neighbour_is_asked_at_once() {
 }
 
 #[tokio::test]
+async fn a_busy_upstream_is_asked_again_where_its_neighbour_cannot_be_reached() {
+    let one = FakeUpstream::plain().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let two = standard(one.address)
+        .replace("\"std\"", "\"two\"")
+        .replace(&one.address.to_string(), &address);
+    let mut world = World::new(format!("{CONTROL}{}{two}", named("one", &one, "")));
+    one.reply(Reply::Busy(429, "1"));
+    let begin = Instant::now();
+    let (got, record) = ask(&mut world, "nickname", "hi").await;
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(got.status, 200);
+    assert_eq!(who(&record.earlier), [("one", 429)]);
+    assert_eq!(record.upstream.as_ref().unwrap().name, "one");
+    assert_eq!(record.routing.rejected[0].upstream, "two");
+}
+
+#[tokio::test]
 async fn the_same_upstream_is_asked_again_after_the_pause_that_it_named() {
     let upstream = FakeUpstream::plain().await;
     let mut world = World::new(format!("{CONTROL}{}", standard(upstream.address)));
