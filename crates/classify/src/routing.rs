@@ -50,6 +50,8 @@ pub struct RouteRequest<'a> {
     pub repository: &'a str,
     /// The person for whom the session runs; empty where nobody knows.
     pub person: &'a str,
+    /// What the session was opened for, as its key or whoever started it says; empty where nobody said.
+    pub purpose: &'a str,
 }
 
 /// An upstream that the gateway is configured for.
@@ -269,6 +271,7 @@ pub(crate) struct When {
     pub(crate) at_most: Label,
     pub(crate) repositories: Globs,
     pub(crate) persons: Globs,
+    pub(crate) purposes: Globs,
     pub(crate) models: Globs,
 }
 
@@ -292,6 +295,7 @@ impl When {
         (self.at_least..=self.at_most).contains(&request.label)
             && self.repositories.matches(request.repository)
             && self.persons.matches(request.person)
+            && self.purposes.matches(request.purpose)
             && names.iter().any(|name| self.models.matches(name))
     }
 }

@@ -73,6 +73,7 @@ fn restricted_goes_to_the_enclave_and_public_does_not() {
             model: "gpt-oss-120b",
             repository: "acme/website",
             person: "ada",
+            purpose: "",
         };
         match routing.route(&request, &offers) {
             RouteDecision::Send { tier, .. } => tier,

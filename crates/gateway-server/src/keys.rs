@@ -61,6 +61,9 @@ pub struct Scope {
     pub regions: Vec<String>,
     /// Name of its one repository, as routing rules know it; empty for none.
     pub repository: String,
+    /// What it is used for, as routing rules name purposes; empty for nothing in particular.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub purpose: String,
 }
 
 /// Why a key is not accepted now.

@@ -203,6 +203,7 @@ impl Sessions {
             session: SessionId::from_random(random),
             client: client(held),
             repository: held.key.scope.repository.clone(),
+            opened_for: held.key.scope.purpose.clone(),
             client_key: held.key.client_key,
             previous: before.map(|before| before.session),
             policies: self.facts.policies.clone(),
@@ -250,6 +251,7 @@ impl Sessions {
             binding,
             repository: statement.repository.clone(),
             person: statement.client.user.clone(),
+            purpose: statement.opened_for.clone(),
         };
         let caller = self
             .gateway

@@ -21,6 +21,9 @@ pub struct CallerIdentity {
     pub repository: String,
     /// Name of the person for whom the session runs, as routing rules name persons.
     pub person: String,
+    /// What the session was opened for, as routing rules name purposes; empty where nobody said. Never from a
+    /// request.
+    pub purpose: String,
 }
 
 /// One session at the gateway: its identity, its high-water mark, its run counter. Made by

@@ -48,6 +48,7 @@ fn reachable(core: &Core, caller: &Caller, model: &str) -> bool {
         model,
         repository: &caller.identity().repository,
         person: &caller.identity().person,
+        purpose: &caller.identity().purpose,
     };
     Api::ALL.into_iter().any(|api| {
         let offers = core.offers_for(api, model);

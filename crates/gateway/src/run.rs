@@ -340,10 +340,12 @@ async fn route(
         model: &model,
         repository: &identity.repository,
         person: &identity.person,
+        purpose: &identity.purpose,
     };
     draft.routing.inputs = Some(RoutingInputs {
         repository: identity.repository.clone(),
         person: identity.person.clone(),
+        purpose: identity.purpose.clone(),
     });
     if let (Some(shadow), Some(shadowed)) = (&core.shadow, shadowed) {
         let mark = draft.caller.raise_shadow(shadowed.label);

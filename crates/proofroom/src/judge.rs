@@ -147,7 +147,7 @@ impl Judge {
         label: Label,
         model: Option<&str>,
         repository: &str,
-        person: &str,
+        (person, purpose): (&str, &str),
     ) -> Vec<Way> {
         let models = model.map_or_else(|| self.models(), |one| vec![one.to_owned()]);
         let decide = |model: String| {
@@ -157,6 +157,7 @@ impl Judge {
                 model: &model,
                 repository,
                 person,
+                purpose,
             };
             let decision = self.routing.route(&request, &offers);
             Way { model, decision }

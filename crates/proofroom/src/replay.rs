@@ -245,6 +245,7 @@ impl Rules {
             model: &run.request.model,
             repository: &inputs.repository,
             person: &inputs.person,
+            purpose: &inputs.purpose,
         };
         let then = destination(routing.route(&request, &offers));
         if !agrees(&then, run) {

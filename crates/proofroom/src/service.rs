@@ -55,6 +55,8 @@ const EVENTS_PER_HEAD: u64 = 64;
 pub struct SessionFacts {
     /// What the room is told.
     pub assignment: Assignment,
+    /// What it was opened for, as whoever started it says.
+    pub purpose: String,
     /// The reference that its commits become.
     pub reference: String,
     /// The repository.

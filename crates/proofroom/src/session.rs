@@ -58,6 +58,8 @@ const DONE: &str = "done";
 pub struct SessionRequest {
     /// The repository: a work tree or a git directory.
     pub repository: PathBuf,
+    /// What it is opened for, as routing rules name purposes; empty for nothing in particular.
+    pub purpose: String,
     /// The agent, as the access policy names it.
     pub agent: String,
     /// What the built-in agent is to do.

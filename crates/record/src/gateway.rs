@@ -31,6 +31,9 @@ pub struct GatewaySession {
     pub client: ClientIdentity,
     /// Name of the repository that the key is for; empty where it names none.
     pub repository: String,
+    /// What the key is used for, as routing rules name purposes; empty where it names nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub opened_for: String,
     /// SHA-256 of the SubjectPublicKeyInfo of the client's TLS key, where the key is bound to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<Digest>,

@@ -32,6 +32,7 @@ pub(super) fn report(
     let all = |rule: &When| {
         rule.repositories.any()
             && rule.persons.any()
+            && rule.purposes.any()
             && rule.models.any()
             && (rule.at_least..=rule.at_most).contains(&levels.highest())
     };
@@ -45,6 +46,7 @@ fn is_covered(earlier: &[(String, Rule)], label: Label, when: &When) -> bool {
         (rule.when.at_least..=rule.when.at_most).contains(&label)
             && rule.when.repositories.covers(&when.repositories)
             && rule.when.persons.covers(&when.persons)
+            && rule.when.purposes.covers(&when.purposes)
             && rule.when.models.covers(&when.models)
     })
 }
@@ -55,6 +57,7 @@ fn report_unreachable(at: &str, rule: &Rule, earlier: &[(String, Rule)], problem
             && first.when.at_most >= rule.when.at_most
             && first.when.repositories.covers(&rule.when.repositories)
             && first.when.persons.covers(&rule.when.persons)
+            && first.when.purposes.covers(&rule.when.purposes)
             && first.when.models.covers(&rule.when.models)
     });
     match shadow {

@@ -23,6 +23,7 @@ struct Example {
     label: Label,
     repository: String,
     person: String,
+    purpose: String,
     model: String,
 }
 
@@ -165,6 +166,7 @@ fn read_when(rule: &mut Reader, levels: &Levels, problems: &mut Problems) -> Opt
     };
     let repositories = globs("repositories", GlobKind::Path);
     let persons = globs("persons", GlobKind::Name);
+    let purposes = globs("purposes", GlobKind::Name);
     let models = globs("models", GlobKind::Name);
     table.finish(problems);
     let (at_least, at_most) = (at_least?, at_most?);
@@ -183,6 +185,7 @@ fn read_when(rule: &mut Reader, levels: &Levels, problems: &mut Problems) -> Opt
         at_most,
         repositories,
         persons,
+        purposes,
         models,
     })
 }
@@ -291,6 +294,7 @@ fn read_example(
     let named = table.required_text("label", problems);
     let repository = table.required_text("repository", problems);
     let person = table.text("person", problems).unwrap_or_default();
+    let purpose = table.text("purpose", problems).unwrap_or_default();
     let model = table.required_text("model", problems);
     let named = named?;
     let Some(label) = levels.label(&named) else {
@@ -304,6 +308,7 @@ fn read_example(
         label,
         repository: repository?,
         person,
+        purpose,
         model: model?,
     })
 }
@@ -320,6 +325,7 @@ fn run_examples(
             model: &example.model,
             repository: &example.repository,
             person: &example.person,
+            purpose: &example.purpose,
         };
         let wish = Wish::read(policy, &example.model, &[]);
         let (decided, _) = policy.select(&request, &wish.names());

@@ -44,6 +44,7 @@ pub struct WayOut {
 struct Classes {
     repositories: Vec<String>,
     persons: Vec<String>,
+    purposes: Vec<String>,
     models: Vec<String>,
     offers: Vec<UpstreamOffer>,
     without_example: Vec<String>,
@@ -57,21 +58,20 @@ pub(super) fn survey(policy: &RoutingPolicy) -> Survey {
     let mut found = Found::default();
     let mut complete = true;
     'all: for label in policy.levels.labels() {
-        for repository in &classes.repositories {
-            for person in &classes.persons {
-                for model in &classes.models {
-                    if found.tried >= MAX_SURVEYED {
-                        complete = false;
-                        break 'all;
-                    }
-                    let request = RouteRequest {
-                        label,
-                        model,
-                        repository,
-                        person,
-                    };
-                    found.request(policy, &request, &classes.offers);
+        for (repository, person, purpose) in classes.sessions() {
+            for model in &classes.models {
+                if found.tried >= MAX_SURVEYED {
+                    complete = false;
+                    break 'all;
                 }
+                let request = RouteRequest {
+                    label,
+                    model,
+                    repository,
+                    person,
+                    purpose,
+                };
+                found.request(policy, &request, &classes.offers);
             }
         }
     }
@@ -149,8 +149,14 @@ impl Classes {
         let mut missing = BTreeSet::new();
         let mut names = |globs: Vec<&Globs>| examples(&globs, &mut missing);
         let when = |part: fn(&Rule) -> &Globs| policy.rules.iter().map(part).collect::<Vec<_>>();
-        let repositories = names(when(|rule| &rule.when.repositories));
-        let persons = names(when(|rule| &rule.when.persons));
+        let mut told_apart = |part| {
+            let globs = when(part);
+            let names = names(globs.clone());
+            one_of_each(&globs, names)
+        };
+        let repositories = told_apart(|rule| &rule.when.repositories);
+        let persons = told_apart(|rule| &rule.when.persons);
+        let purposes = told_apart(|rule| &rule.when.purposes);
         let mut model_globs = when(|rule| &rule.when.models);
         let (mut upstream_globs, mut region_globs) = (Vec::new(), Vec::new());
         let outcomes = policy.rules.iter().map(|rule| &rule.outcome);
@@ -179,10 +185,22 @@ impl Classes {
         Self {
             repositories,
             persons,
+            purposes,
             models: pinned(policy, &upstreams, bare),
             offers,
             without_example: missing.into_iter().collect(),
         }
+    }
+
+    /// Every repository with every person and every purpose.
+    fn sessions(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.repositories.iter().flat_map(move |repository| {
+            let of = self.persons.iter().flat_map(move |person| {
+                let purposes = self.purposes.iter();
+                purposes.map(move |purpose| (person.as_str(), purpose.as_str()))
+            });
+            of.map(move |(person, purpose)| (repository.as_str(), person, purpose))
+        })
     }
 }
 
@@ -233,6 +251,19 @@ fn examples(globs: &[&Globs], missing: &mut BTreeSet<String>) -> Vec<String> {
         }
     }
     names.into_iter().collect()
+}
+
+/// One of each group of names that the same conditions hold for.
+fn one_of_each(globs: &[&Globs], names: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let held = |name: &String| {
+        globs
+            .iter()
+            .map(|set| set.matches(name))
+            .collect::<Vec<_>>()
+    };
+    let first = names.into_iter().filter(|name| seen.insert(held(name)));
+    first.collect()
 }
 
 /// A name that `pattern` matches, if it is one of the usual patterns.

@@ -65,6 +65,7 @@ fn route(policy: &RoutingPolicy, level: &str, model: &str) -> RouteDecision {
         model,
         repository: "acme/web",
         person: "ada",
+        purpose: "",
     };
     policy.route(&request, &offers())
 }
@@ -230,6 +231,7 @@ fn the_highest_label_never_leaves_the_attested_tiers_whatever_the_offer_says() {
         model: "shared",
         repository: "r",
         person: "ada",
+        purpose: "",
     };
     for tier in ["standard", "unheard-of", ""] {
         let offers = [offer("a", tier, &["shared"], "eu-1")];
@@ -340,6 +342,46 @@ fn examples_run_when_the_file_is_loaded() {
         codes(&with(&format!("not_match = {}", request("restricted")))),
         ["example-matched"]
     );
+}
+
+#[test]
+fn a_rule_for_purposes_decides_for_them_alone() {
+    let rest = TEE_ABOVE.replace(
+        "when = { label_at_most = \"internal\" }",
+        "when = { label_at_most = \"internal\", purposes = [\"review\", \"fix-*\"] }",
+    );
+    let policy = policy(&rest);
+    let decided = |purpose| {
+        let request = RouteRequest {
+            label: Levels::default().lowest(),
+            model: "shared",
+            repository: "acme/web",
+            person: "ada",
+            purpose,
+        };
+        policy.route(&request, &offers())
+    };
+    for purpose in ["review", "fix-bugs"] {
+        assert_eq!(sent_to(&decided(purpose)).0, "standard", "{purpose}");
+    }
+    for purpose in ["", "batch", "reviews"] {
+        assert_eq!(refused(&decided(purpose)), Refusal::RefusedByRule);
+    }
+}
+
+#[test]
+fn a_purpose_does_not_take_all_requests_from_a_later_rule() {
+    let rule = |purposes: &str, id: &str| {
+        format!(
+            "[[rules]]\nid = \"{id}\"\nwhen = {{ {purposes} }}\nrefuse = {{ message = \"x\" }}\n"
+        )
+    };
+    let default = "[default]\nrefuse = { message = \"x\" }";
+    let one = rule("purposes = [\"review\"]", "one");
+    let fine = format!("{HEAD}{one}{}{default}", rule("", "all"));
+    assert!(parse(&fine).is_ok());
+    let hidden = format!("{}{one}{default}", rule("", "all"));
+    assert_eq!(codes(&hidden), ["unreachable-rule"]);
 }
 
 #[test]

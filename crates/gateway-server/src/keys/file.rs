@@ -16,7 +16,7 @@ use proofroom_ledger::files;
 /// The most bytes that the file may have: some ten thousand keys.
 pub const MAX_KEY_FILE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The longest name of a user, team or repository.
+/// The longest name of a user, team, repository or purpose.
 const MAX_NAME: usize = 128;
 
 /// Why the file of keys cannot be used.
@@ -55,7 +55,7 @@ pub enum KeyFileError {
     },
     /// A name that cannot stand in records.
     #[error(
-        "key `{0}`: user, team and repository are at most 128 printable ASCII characters, and user and team at least one"
+        "key `{0}`: user, team, repository and purpose are at most 128 printable ASCII characters, and user and team at least one"
     )]
     Name(KeyId),
 }
@@ -165,7 +165,8 @@ fn check_key(key: &VirtualKey) -> Result<(), KeyFileError> {
                 .all(|byte| byte == b' ' || byte.is_ascii_graphic())
     };
     let named = !key.user.is_empty() && !key.team.is_empty();
-    let names = [&key.user, &key.team, &key.scope.repository];
+    let scope = &key.scope;
+    let names = [&key.user, &key.team, &scope.repository, &scope.purpose];
     if !named || !names.into_iter().all(|name| printable(name)) {
         return Err(KeyFileError::Name(key.id));
     }

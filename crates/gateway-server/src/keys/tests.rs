@@ -24,6 +24,7 @@ pub(crate) fn key_for(token: &KeyToken) -> VirtualKey {
             labels: all(),
             regions: all(),
             repository: String::new(),
+            purpose: String::new(),
         },
         limits: Limits::default(),
         session_limits: Limits::default(),
@@ -92,10 +93,11 @@ fn what_could_not_stand_in_a_record_or_be_matched_is_refused_and_changes_nothing
     let path = dir.path().join("keys.json");
     let token = KeyToken::generate().unwrap();
     type Break = fn(&mut VirtualKey);
-    let breaks: [(Break, &str); 4] = [
+    let breaks: [(Break, &str); 5] = [
         (|key| key.user = String::new(), "keys-name"),
         (|key| key.team = "a\nb".to_owned(), "keys-name"),
         (|key| key.scope.repository = "r".repeat(129), "keys-name"),
+        (|key| key.scope.purpose = "p\n".to_owned(), "keys-name"),
         (|key| key.scope.models = vec!["[".to_owned()], "keys-glob"),
     ];
     for (break_it, code) in breaks {

@@ -130,6 +130,7 @@ fn statement() -> GatewaySession {
             team: "core".to_owned(),
         },
         repository: String::new(),
+        opened_for: String::new(),
         client_key: None,
         previous: None,
         policies: GatewayPolicies {
@@ -187,6 +188,7 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>) -> (Gateway, Arc<Caller>) {
         binding: Digest::of("binding"),
         repository: String::new(),
         person: "ada".to_owned(),
+        purpose: String::new(),
     };
     let caller = gateway.admit_behind(identity, Arc::new(gate), gateway.fresh());
     (gateway, caller)

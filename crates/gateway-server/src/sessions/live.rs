@@ -71,6 +71,7 @@ impl Live {
         client.user == key.user
             && client.team == key.team
             && bound.repository == key.scope.repository
+            && bound.opened_for == key.scope.purpose
             && bound.client_key == key.client_key
     }
 

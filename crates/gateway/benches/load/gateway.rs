@@ -103,6 +103,7 @@ fn identity(session: u8) -> CallerIdentity {
         binding: Digest::of("binding"),
         repository: "shop".to_owned(),
         person: "ada".to_owned(),
+        purpose: String::new(),
     }
 }
 

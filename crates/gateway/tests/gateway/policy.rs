@@ -11,7 +11,8 @@ use crate::{
     tee::TeeUpstream,
     upstream::FakeUpstream,
     world::{
-        CHAT, CLASSIFICATION, Got, MESSAGES, ROUTING, SECRET, Secrets, World, chat, standard, tee,
+        CHAT, CLASSIFICATION, Got, MESSAGES, Options, ROUTING, SECRET, Secrets, World, chat,
+        standard, tee,
     },
 };
 
@@ -99,6 +100,39 @@ async fn a_secret_for_a_pinned_standard_model_is_refused_and_nothing_is_sent() {
     assert_eq!(record.classification.findings[0].count, 1);
     assert_eq!(record.routing.rejected[0].code, "tier-not-allowed");
     upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn a_purpose_routes_and_is_recorded_and_no_request_says_it() {
+    let upstream = FakeUpstream::plain().await;
+    let for_purpose = |purpose: &str| {
+        let rule = format!("when = {{ label_at_most = \"internal\", purposes = [\"{purpose}\"] }}");
+        Options {
+            routing: ROUTING
+                .replace("when = { label_at_most = \"internal\" }", &rule)
+                .replace(
+                    "match = [{ label = \"public\",",
+                    &format!("match = [{{ purpose = \"{purpose}\", label = \"public\","),
+                ),
+            ..Options::of(standard(upstream.address))
+        }
+    };
+    let mut open = World::with(&for_purpose("review"));
+    let caller = open.caller(1);
+    let got = Got::of(open.post(&caller, CHAT, chat("std-model", "hello")).await).await;
+    assert_eq!(got.status, 200);
+    assert_eq!(
+        open.record().await.1.routing.inputs.unwrap().purpose,
+        "review"
+    );
+    let mut shut = World::with(&for_purpose("batch"));
+    let request = Request::post(CHAT)
+        .header("x-proofroom-purpose", "batch")
+        .body(Full::new(Bytes::from(chat("std-model", "hello"))));
+    let handled = shut.gateway.handle(request.unwrap(), shut.caller(1)).await;
+    assert_eq!(Got::of(handled).await.code(), "refused-by-rule");
+    let inputs = shut.record().await.1.routing.inputs.unwrap();
+    assert_eq!(inputs.purpose, "review");
 }
 
 #[tokio::test]

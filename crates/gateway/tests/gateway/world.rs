@@ -247,6 +247,8 @@ pub struct Options {
     pub limits: Limits,
     /// Text of `classification.toml`.
     pub classification: String,
+    /// Text of `routing.toml`.
+    pub routing: String,
     /// Texts of a classification and a routing file to try beside.
     pub shadow: Option<(String, String)>,
 }
@@ -259,6 +261,7 @@ impl Options {
             providers: Providers::default(),
             limits: Limits::default(),
             classification: CLASSIFICATION.to_owned(),
+            routing: ROUTING.to_owned(),
             shadow: None,
         }
     }
@@ -310,6 +313,7 @@ impl World {
             binding: Digest::of([number]),
             repository: "shop".to_owned(),
             person: "ada".to_owned(),
+            purpose: "review".to_owned(),
         })
     }
 
@@ -373,7 +377,7 @@ fn config(
         let routing = RoutingPolicy::parse(routing, "r.toml", &classification).unwrap();
         (classification, routing)
     };
-    let (classification, routing) = rules(&options.classification, ROUTING);
+    let (classification, routing) = rules(&options.classification, &options.routing);
     let shadow = options.shadow.as_ref().map(|(text, other)| {
         let (classification, routing) = rules(text, other);
         ShadowRules {

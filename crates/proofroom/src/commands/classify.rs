@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Ask for this person.
     #[arg(long, value_name = "NAME", default_value = "")]
     person: String,
+    /// Ask for a session opened for this purpose.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    purpose: String,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -55,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         found.label,
         options.model.as_deref(),
         &options.repository,
-        &options.person,
+        (&options.person, &options.purpose),
     );
     warn_of_expired(judge.classification());
     let told = if options.json {

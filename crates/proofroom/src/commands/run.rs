@@ -44,11 +44,17 @@ use self::isolation::{Isolation, Level};
 
 /// Name of the built-in agent in policies and records.
 const BUILT_IN: &str = "builtin";
+/// The longest purpose.
+const MAX_PURPOSE: usize = 128;
+
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The git repository; its HEAD commit goes into the room.
     #[arg(long, value_name = "PATH")]
     repo: PathBuf,
+    /// What the session is for, as routing rules name purposes.
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = purpose)]
+    purpose: String,
     /// What the built-in agent is to do. Every user of this machine sees it in the process list;
     /// `--task-file` keeps it out.
     #[arg(long, required_unless_present_any = ["task_file", "command"])]
@@ -248,6 +254,7 @@ fn request(
         .map_or_else(|| BUILT_IN.to_owned(), |program| agent_name(program));
     Ok(SessionRequest {
         repository: options.repo.clone(),
+        purpose: options.purpose.clone(),
         agent,
         task: task.map(TaskText::new),
         command: (!options.command.is_empty()).then(|| options.command.clone()),
@@ -269,6 +276,18 @@ fn request(
         backend,
         collateral: options.collateral.clone().map(CollateralSource::Directory),
     })
+}
+
+/// A purpose as records hold it.
+fn purpose(text: &str) -> Result<String, &'static str> {
+    let printable = text
+        .bytes()
+        .all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if printable && text.len() <= MAX_PURPOSE {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 128 printable ASCII characters")
+    }
 }
 
 /// A program's name in the alphabet of SPIFFE path segments.

@@ -66,6 +66,7 @@ impl SessionService {
             binding: digest,
             repository: self.facts.assignment.repository.clone(),
             person: user_name(rustix::process::geteuid().as_raw()),
+            purpose: self.facts.purpose.clone(),
         });
         let answer = IdentityAnswer {
             certificate_chain: certificate,

@@ -123,6 +123,7 @@ pub(super) async fn begin(
     };
     let facts = SessionFacts {
         assignment,
+        purpose: request.purpose,
         reference: format!("refs/heads/proofroom/{session}"),
         origin,
         dir: dir.to_owned(),

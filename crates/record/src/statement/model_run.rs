@@ -269,6 +269,9 @@ pub struct RoutingInputs {
     pub repository: String,
     /// Name of the person for whom the session runs, as the host knows it.
     pub person: String,
+    /// What the session was opened for, as its key or whoever started it says; empty where nobody said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub purpose: String,
 }
 
 /// An upstream that was not chosen.

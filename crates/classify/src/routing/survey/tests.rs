@@ -37,6 +37,30 @@ fn the_shipped_table_has_no_way_out_for_the_highest_label() {
 }
 
 #[test]
+fn the_commented_out_rule_for_a_purpose_loads_and_is_surveyed() {
+    let rule = |line: &str| {
+        let rest = line.strip_prefix("# ").unwrap_or(line);
+        let starts = [
+            "[[rules]]",
+            "id =",
+            "when =",
+            "refuse =",
+            "match =",
+            "not_match =",
+        ];
+        let known = starts.iter().any(|start| rest.starts_with(start));
+        if known { rest } else { line }.to_owned()
+    };
+    let text: Vec<String> = DEFAULT_ROUTING.lines().map(rule).collect();
+    let policy = RoutingPolicy::parse(&text.join("\n"), "r.toml", &classification()).unwrap();
+    let survey = policy.survey();
+    assert!(survey.complete && survey.without_example.is_empty());
+    assert_eq!(survey.highest_unattested, 0);
+    let decided = |rule: &str| survey.ways.iter().any(|way| way.rule == rule);
+    assert!(decided("no-models-for-experiments") && decided("standard-first"));
+}
+
+#[test]
 fn a_survey_would_see_a_way_out() {
     let classification = classification();
     let policy = RoutingPolicy::parse(DEFAULT_ROUTING, "r.toml", &classification).unwrap();
@@ -67,27 +91,34 @@ const GLOBS: [&str; 5] = ["*", "a*", "a", "{a,b}", "c/?"];
 
 /// One rule at random: bounds, conditions and outcome.
 fn rule() -> impl Strategy<Value = String> {
-    let glob = || prop::option::of(prop::sample::subsequence(GLOBS.to_vec(), 1..3));
+    let glob = || prop::option::weighted(0.4, prop::sample::subsequence(GLOBS.to_vec(), 1..3));
     let tiers = prop::option::weighted(
         0.8,
         prop::sample::subsequence(TIERS.to_vec(), 1..=3).prop_shuffle(),
     );
-    (0_usize..4, 0_usize..4, glob(), glob(), glob(), tiers).prop_map(
-        |(low, high, repositories, persons, models, tiers)| {
-            let (low, high) = (LEVELS[low.min(high)], LEVELS[low.max(high)]);
-            let mut when = format!("label_at_least = {low:?}, label_at_most = {high:?}");
-            for (key, globs) in [
-                ("repositories", repositories),
-                ("persons", persons),
-                ("models", models),
-            ] {
-                if let Some(globs) = globs {
-                    when += &format!(", {key} = {globs:?}");
-                }
-            }
-            format!("when = {{ {when} }}\n{}", outcome(tiers.as_deref()))
-        },
+    (
+        0_usize..4,
+        0_usize..4,
+        [glob(), glob(), glob(), glob()],
+        tiers,
     )
+        .prop_map(
+            |(low, high, [repositories, persons, purposes, models], tiers)| {
+                let (low, high) = (LEVELS[low.min(high)], LEVELS[low.max(high)]);
+                let mut when = format!("label_at_least = {low:?}, label_at_most = {high:?}");
+                for (key, globs) in [
+                    ("repositories", repositories),
+                    ("persons", persons),
+                    ("purposes", purposes),
+                    ("models", models),
+                ] {
+                    if let Some(globs) = globs {
+                        when += &format!(", {key} = {globs:?}");
+                    }
+                }
+                format!("when = {{ {when} }}\n{}", outcome(tiers.as_deref()))
+            },
+        )
 }
 
 fn outcome(tiers: Option<&[&str]>) -> String {

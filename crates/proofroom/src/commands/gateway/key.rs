@@ -46,6 +46,9 @@ pub(crate) struct Create {
     /// The repository that it is for, as routing rules name it.
     #[arg(long, default_value = "")]
     repository: String,
+    /// What it is used for, as routing rules name purposes.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    purpose: String,
     /// Models that it is for (globs), as clients name them.
     #[arg(long, value_name = "GLOB", default_value = "*")]
     model: Vec<String>,
@@ -172,6 +175,7 @@ fn key(options: &Create, token: &KeyToken) -> VirtualKey {
             labels: options.label.clone(),
             regions: options.region.clone(),
             repository: options.repository.clone(),
+            purpose: options.purpose.clone(),
         },
         limits: KeyLimits {
             requests_per_minute: options.requests_per_minute,
