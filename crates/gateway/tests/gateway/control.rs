@@ -170,7 +170,7 @@ async fn a_busy_tier_is_never_left_for_another() {
 }
 
 #[tokio::test]
-async fn a_busy_upstream_whose_neighbour_is_away_is_in_the_record() {
+async fn a_busy_upstream_that_asks_for_too_long_a_wait_is_in_the_record_of_its_neighbours_failure() {
     let one = FakeUpstream::plain().await;
     let two = FakeUpstream::plain().await;
     let mut world = World::new(format!(
@@ -179,7 +179,7 @@ async fn a_busy_upstream_whose_neighbour_is_away_is_in_the_record() {
         named("two", &two, "")
     ));
     two.stop().await;
-    one.reply(Reply::Busy(429, "0"));
+    one.reply(Reply::Busy(429, "3"));
     let (got, record) = ask(&mut world, "std-model", "hi").await;
     assert_eq!(
         (got.status.as_u16(), got.code().as_str()),
