@@ -170,7 +170,8 @@ async fn a_busy_tier_is_never_left_for_another() {
 }
 
 #[tokio::test]
-async fn a_busy_upstream_that_asks_for_too_long_a_wait_is_in_the_record_of_its_neighbours_failure() {
+async fn a_busy_upstream_that_asks_for_too_long_a_wait_is_in_the_record_of_its_neighbours_failure()
+{
     let one = FakeUpstream::plain().await;
     let two = FakeUpstream::plain().await;
     let mut world = World::new(format!(
