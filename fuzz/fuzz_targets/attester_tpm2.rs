@@ -1,10 +1,11 @@
-//! Any bytes as the answers of a TPM: no panic, and a key that is accepted has its one name.
+//! Any bytes as the answers of a TPM, and as a machine's commands to it: no panic, and a key that is
+//! accepted has its one name.
 
 #![no_main]
 
 use std::io::{self, Read, Write};
 
-use proofroom_attester::tpm2::{AkPublic, Bank, Tpm};
+use proofroom_attester::tpm2::{AkPublic, Bank, Tpm, carry, narrowed};
 
 struct Answers<'a>(&'a [u8]);
 
@@ -31,4 +32,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = Tpm::new(Answers(bytes)).create_attestation_key();
     let _ = Tpm::new(Answers(bytes)).active_banks();
     let _ = Tpm::new(Answers(bytes)).read_register(Bank::Sha384, 15);
+    // The first half as what a machine says, the second as what its TPM answers.
+    let (asker, tpm) = bytes.split_at(bytes.len() / 2);
+    let _ = narrowed(asker, tpm.to_vec(), Bank::Sha384);
+    let _ = carry(Answers(asker), Answers(tpm), Bank::Sha384);
 });

@@ -6,6 +6,7 @@ mod bank;
 mod command;
 mod error;
 mod key;
+mod narrow;
 mod transport;
 mod wire;
 
@@ -14,6 +15,7 @@ use std::io::{Read, Write};
 pub use bank::{Bank, PcrSelection};
 pub use error::Tpm2Error;
 pub use key::AkPublic;
+pub use narrow::{carry, narrowed};
 
 use command::{Command, Handle};
 use transport::Transport;

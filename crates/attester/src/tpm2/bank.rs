@@ -153,6 +153,22 @@ pub(super) fn active(selections: &[Selected]) -> Result<Vec<Bank>, Tpm2Error> {
         .collect()
 }
 
+/// `TPML_PCR_SELECTION` of those of the selections that are of `bank`.
+pub(super) fn of_bank(selections: &[Selected], bank: Bank) -> Vec<u8> {
+    let mut count: u32 = 0;
+    let mut entries = Vec::new();
+    for selected in selections {
+        if selected.algorithm == bank.algorithm() {
+            count += 1;
+            entries.extend(selected.algorithm.to_be_bytes());
+            // Read from a byte that said how many there are.
+            entries.push(u8::try_from(selected.select.len()).unwrap_or(u8::MAX));
+            entries.extend(&selected.select);
+        }
+    }
+    [&count.to_be_bytes()[..], &entries].concat()
+}
+
 /// Whether exactly this register was read.
 pub(super) fn selects(selections: &[Selected], bank: Bank, pcr: u8) -> bool {
     let wanted = PcrSelection::new(bank, &[pcr]);

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    AkPublic, Bank, MAX_MESSAGE_BYTES, PcrSelection, Started, Tpm, Tpm2Error, attestation_key, key,
+    AkPublic, Bank, MAX_MESSAGE_BYTES, PcrSelection, Started, Tpm, Tpm2Error, attestation_key,
+    carry, key, narrowed,
 };
 
 /// Gives one scripted answer to each command.
@@ -270,4 +271,95 @@ fn what_is_ours_to_get_right_is_not_sent() {
     let refused = tpm.quote(&loaded, &selection, &[0; 33]).unwrap_err();
     assert_eq!(refused.code(), "tpm-qualifying-too-long");
     assert!(tpm.transport.stream.commands.is_empty());
+}
+
+/// A machine that says its commands and hears the answers.
+struct Asker {
+    says: Cursor<Vec<u8>>,
+    hears: Vec<u8>,
+}
+
+impl Read for Asker {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.says.read(out)
+    }
+}
+
+impl Write for Asker {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hears.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `TPM2_GetCapability(TPM_CAP_PCRS)` and what a TPM with a sha1, a sha256 and a sha384 bank says to it.
+fn banks() -> (Vec<u8>, Vec<u8>) {
+    let question = [0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1];
+    let says = [
+        &[0, 0, 0, 0, 5, 0, 0, 0, 3][..],
+        &[0, 4, 3, 0, 0, 0],
+        &[0, 0xb, 3, 0, 0, 0],
+        &[0, 0xc, 3, 0xff, 0xff, 0xff],
+    ];
+    (answer(0x8001, 0x17a, &question), plain(&says.concat()))
+}
+
+#[test]
+fn a_tpm_whose_commands_are_carried_has_one_bank_and_everything_else() {
+    let (question, said) = banks();
+    let alone = plain(&[0, 0, 0, 0, 5, 0, 0, 0, 1, 0, 0xc, 3, 0xff, 0xff, 0xff]);
+    let mut asker = Asker {
+        says: Cursor::new([question.clone(), answer(0x8001, 0x144, &[0, 0])].concat()),
+        hears: Vec::new(),
+    };
+    let refusal = answer(0x8001, 0x101, &[]);
+    let mut tpm = Scripted::of(&[said, refusal.clone()]);
+    carry(&mut asker, &mut tpm, Bank::Sha384).unwrap();
+    assert_eq!(tpm.commands, [question, answer(0x8001, 0x144, &[0, 0])]);
+    assert_eq!(asker.hears, [alone, refusal].concat());
+}
+
+#[test]
+fn only_the_plain_question_for_banks_is_answered_differently() {
+    let (question, said) = banks();
+    let mut with_sessions = question.clone();
+    with_sessions[1] = 2;
+    let mut of_algorithms = question.clone();
+    of_algorithms[13] = 0;
+    for command in [&with_sessions[..], &of_algorithms, &question[..11]] {
+        let stays = narrowed(command, said.clone(), Bank::Sha384).unwrap();
+        assert_eq!(stays, said);
+    }
+    let refusal = answer(0x8001, 0x101, &[]);
+    let stays = narrowed(&question, refusal.clone(), Bank::Sha384).unwrap();
+    assert_eq!(stays, refusal);
+    for length in 0..said.len() {
+        let refused = narrowed(&question, said[..length].to_vec(), Bank::Sha384);
+        assert_eq!(refused.unwrap_err().code(), "tpm-answer-truncated");
+    }
+}
+
+#[test]
+fn a_message_whose_size_none_has_is_not_carried() {
+    let mut endless = plain(&[]);
+    endless[2] = 1;
+    let cases = [
+        (endless, "tpm-answer-field"),
+        (plain(&[])[..9].to_vec(), "tpm-answer-truncated"),
+        (plain(&[0])[..10].to_vec(), "tpm-closed"),
+    ];
+    for (says, code) in cases {
+        let mut asker = Asker {
+            says: Cursor::new(says),
+            hears: Vec::new(),
+        };
+        let mut tpm = Scripted::of(&[]);
+        let refused = carry(&mut asker, &mut tpm, Bank::Sha384).unwrap_err();
+        assert_eq!(refused.code(), code);
+        assert!(tpm.commands.is_empty());
+    }
 }

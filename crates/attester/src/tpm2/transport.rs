@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Tag, size and response code.
-const HEADER_BYTES: usize = 10;
+pub(super) const HEADER_BYTES: usize = 10;
 /// How often a TPM that asks for it is asked again, and after how long: a second in all.
 const MAX_RETRIES: usize = 50;
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -98,13 +98,13 @@ impl<T: Read + Write> Transport<T> {
     }
 }
 
-struct Header {
+pub(super) struct Header {
     tag: u16,
-    size: u32,
-    code: u32,
+    pub(super) size: u32,
+    pub(super) code: u32,
 }
 
-fn header(answer: &[u8]) -> Result<Header, Tpm2Error> {
+pub(super) fn header(answer: &[u8]) -> Result<Header, Tpm2Error> {
     let mut reader = Reader::new(answer);
     Ok(Header {
         tag: reader.u16("tag")?,
