@@ -130,6 +130,8 @@ mod measure_firmware;
 mod measure_inputs;
 #[path = "../../../fuzz/fuzz_targets/measure_kernel.rs"]
 mod measure_kernel;
+#[path = "../../../fuzz/fuzz_targets/provider_receipt.rs"]
+mod provider_receipt;
 #[path = "../../../fuzz/fuzz_targets/provider_report.rs"]
 mod provider_report;
 #[path = "../../../fuzz/fuzz_targets/record_attest.rs"]
@@ -162,7 +164,7 @@ type Target = fn(&[u8]);
 static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
     LazyLock::new(|| seeds::all().into_iter().collect());
 
-const TARGETS: [(&str, Target); 42] = [
+const TARGETS: [(&str, Target); 43] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
     ("classify_policy", classify_policy::run),
@@ -192,6 +194,7 @@ const TARGETS: [(&str, Target); 42] = [
     ("measure_firmware", measure_firmware::run),
     ("measure_inputs", measure_inputs::run),
     ("measure_kernel", measure_kernel::run),
+    ("provider_receipt", provider_receipt::run),
     ("provider_report", provider_report::run),
     ("record_attest", record_attest::run),
     ("record_bundle", record_bundle::run),
@@ -225,6 +228,13 @@ fn every_seed_whole_cut_and_changed_is_read_without_panic() {
         }
     });
 }
+
+const PROVIDERS: [Format; 4] = [
+    Format::NearAi,
+    Format::Dstack,
+    Format::ProofroomEnclave,
+    Format::Aci,
+];
 
 #[test]
 fn seeds_are_evidence_that_is_read() {
@@ -262,9 +272,7 @@ fn seeds_are_evidence_that_is_read() {
     });
     all("measure_kernel", &|seed| Kernel::parse(seed).is_ok());
     all("provider_report", &|seed| {
-        [Format::NearAi, Format::Dstack, Format::ProofroomEnclave]
-            .into_iter()
-            .any(|format| platforms_of(seed, format).is_ok())
+        PROVIDERS.iter().any(|of| platforms_of(seed, *of).is_ok())
     });
     all("record_bundle", &|seed| archive::read(seed).is_ok());
     all("record_envelope", &|seed| Envelope::parse(seed).is_ok());

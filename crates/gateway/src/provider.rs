@@ -7,8 +7,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proofroom_canonical::{Nonce, Timestamp};
 use proofroom_evidence::{Collateral, Fmspc};
 use proofroom_provider::{
-    Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
-    platforms_of,
+    Beside, Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider,
+    appraise_provider, platforms_of,
 };
 use proofroom_serving::REPORT_PATH;
 
@@ -63,11 +63,18 @@ const SIGNING_ALGORITHM: &str = "ecdsa";
 pub(crate) fn report_path(policy: &ProviderPolicy, nonce: Nonce) -> String {
     match policy.format() {
         Format::ProofroomEnclave => format!("{REPORT_PATH}?nonce={nonce}"),
+        Format::Aci => format!("/v1/aci/attestation?nonce={nonce}"),
         Format::NearAi | Format::Dstack => format!(
             "/v1/attestation/report?model={}&nonce={nonce}&signing_algo={SIGNING_ALGORITHM}&include_tls_fingerprint=true",
             escaped(policy.model())
         ),
     }
+}
+
+/// Where a service of ACI serves its receipt for an answer, and a session that a receipt cites. `id` is a segment of
+/// a path.
+pub(crate) fn aci_path(what: &str, id: &str) -> String {
+    format!("/v1/aci/{what}/{id}")
 }
 
 /// Where a provider serves its receipt for an answer. `answer` is a segment of a path.
@@ -101,7 +108,11 @@ pub(crate) fn appraise(
             })?;
         known.insert(platform.to_string(), found);
     }
-    let document = ProviderDocument::write(policy.format(), &fetched.document, known);
+    let beside = Beside {
+        collateral: known,
+        challenge: (policy.format() == Format::Aci).then_some(nonce),
+    };
+    let document = ProviderDocument::write(policy.format(), &fetched.document, beside);
     let document = document.map_err(malformed)?;
     let exchange = Exchange::Challenge {
         nonce,

@@ -122,7 +122,7 @@ pub(crate) async fn answer(mut draft: Box<Draft>, response: UpstreamResponse, re
     let passed = Passed::new(ResponseMeter::new(api, framing));
     let placeholders = std::mem::take(&mut draft.placeholders);
     let restorer = (!placeholders.is_empty()).then(|| Restorer::new(api, framing, placeholders));
-    let body = Arriving::new(body, &draft, framing);
+    let body = Arriving::new(body, &draft, &parts);
     match framing {
         Framing::Json => whole::answer(draft, &parts, (body, restorer), passed, reply).await,
         Framing::EventStream => {
@@ -248,22 +248,22 @@ pub(crate) struct Arriving {
     read: Option<Bytes>,
     /// What came of looking whether more had arrived: an end, or a fault.
     ended: Option<Option<hyper::Result<Frame<Bytes>>>>,
-    /// Where a receipt for the answer is required.
-    tap: Option<Tap>,
+    /// Where a receipt for the answer is required; apart, so that a run without one is small.
+    tap: Option<Box<Tap>>,
 }
 
 impl Arriving {
-    pub(crate) fn new(body: Incoming, draft: &Draft, framing: Framing) -> Self {
+    pub(crate) fn new(body: Incoming, draft: &Draft, parts: &Parts) -> Self {
         Self {
             body,
             read: None,
             ended: None,
-            tap: draft.signed.is_some().then(|| Tap::new(framing)),
+            tap: draft.signed.is_some().then(|| Box::new(Tap::new(parts))),
         }
     }
 
     /// What came of the upstream, for its receipt; closes the connection unless it is at its end.
-    pub(crate) fn into_tap(self) -> Option<Tap> {
+    pub(crate) fn into_tap(self) -> Option<Box<Tap>> {
         self.tap
     }
 

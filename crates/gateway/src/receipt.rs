@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, response::Parts};
 use http_body_util::{BodyExt as _, Full, Limited};
-use proofroom_canonical::{Digest, Hasher, Nonce};
+use proofroom_canonical::{Digest, Hasher, Nonce, Timestamp};
 use proofroom_llm::{Framing, MAX_ANSWER_BYTES};
 use proofroom_provider::{
-    Format, MAX_RECEIPT_BYTES, ServedRun, VerifiedProvider, VerifiedReceipt, verify_receipt,
+    AciRun, Format, MAX_RECEIPT_BYTES, MAX_SESSION_BYTES, ServedRun, VerifiedProvider,
+    VerifiedReceipt, verify_aci_receipt, verify_aci_session, verify_receipt,
     verify_serving_receipt,
 };
 use proofroom_record::statement::Receipt;
@@ -24,7 +25,7 @@ use crate::{
     draft::Draft,
     gateway::Core,
     headers, provider,
-    pump::{Arriving, Stop},
+    pump::{self, Arriving, Stop},
     refusal::UpstreamFault,
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Signed {
     verified: Arc<Verified>,
     /// What the receipt must repeat, where it is found by that and not by the answer's id.
     challenge: Option<Nonce>,
+    /// When the request was about to be sent.
+    sent: Timestamp,
 }
 
 impl Signed {
@@ -57,12 +60,13 @@ impl Signed {
         };
         let challenge = match provider.format() {
             Format::ProofroomEnclave => Some(core.random().ok_or(ChannelError::Internal)?),
-            Format::NearAi | Format::Dstack => None,
+            Format::NearAi | Format::Dstack | Format::Aci => None,
         };
         Ok(Some(Self {
             route,
             verified,
             challenge: challenge.map(Nonce::from_random),
+            sent: core.clock.now(),
         }))
     }
 
@@ -80,12 +84,21 @@ pub(crate) struct Tap {
     hasher: Hasher,
     bytes: u64,
     head: Zeroizing<Vec<u8>>,
+    /// The id of the receipt, where the answer's head names one.
+    named: Option<String>,
 }
 
+/// Where services of ACI name the receipt of an answer. A hint: what it leads to is verified.
+const ACI_RECEIPT_HEADER: &str = "x-receipt-id";
+
 impl Tap {
-    pub(crate) fn new(framing: Framing) -> Self {
+    pub(crate) fn new(parts: &Parts) -> Self {
+        let named = parts.headers.get(ACI_RECEIPT_HEADER);
         Self {
-            framing,
+            framing: pump::framing(parts),
+            named: named
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned),
             hasher: Hasher::new(),
             bytes: 0,
             head: Zeroizing::new(Vec::new()),
@@ -114,6 +127,12 @@ impl Tap {
             }
         };
         id.filter(|id| is_segment(id))
+    }
+
+    /// The id of the receipt: the one that is named, or else the answer's own.
+    fn receipt_id(&self) -> Option<String> {
+        let named = self.named.clone().filter(|id| is_segment(id));
+        named.or_else(|| self.id())
     }
 }
 
@@ -159,7 +178,7 @@ pub(crate) async fn prove(
         return Ok(());
     };
     let proved = match signed.verified.signs_answers() {
-        Some(provider) => Box::pin(ask(signed, provider, tap, request)).await,
+        Some(provider) => Box::pin(ask(draft, signed, provider, (tap, request))).await,
         None => Err("receipt-not-served"),
     };
     match proved {
@@ -177,11 +196,14 @@ pub(crate) async fn prove(
 }
 
 async fn ask(
+    draft: &Draft,
     signed: &Signed,
     provider: &VerifiedProvider,
-    tap: Tap,
-    request: Digest,
+    (tap, request): (Box<Tap>, Digest),
 ) -> Result<VerifiedReceipt, &'static str> {
+    if provider.format() == Format::Aci {
+        return ask_aci(draft, signed, provider, (tap, request)).await;
+    }
     let verified = match signed.challenge {
         Some(challenge) => {
             let served = fetch(signed, &format!("{RECEIPT_PATH}{challenge}")).await?;
@@ -202,22 +224,58 @@ async fn ask(
     verified.map_err(|error| error.code())
 }
 
+/// The receipt of a service of ACI, and the session that it cites where the service passed the request on.
+async fn ask_aci(
+    draft: &Draft,
+    signed: &Signed,
+    provider: &VerifiedProvider,
+    (tap, request): (Box<Tap>, Digest),
+) -> Result<VerifiedReceipt, &'static str> {
+    let id = tap.receipt_id().ok_or("receipt-no-id")?;
+    let ended = draft.core.clock.now();
+    let served = fetch(signed, &provider::aci_path("receipts", &id)).await?;
+    let run = AciRun {
+        endpoint: draft.spoken().path(),
+        request,
+        answer: tap.hasher.finish(),
+        sent: signed.sent,
+        ended,
+    };
+    let code = |error: proofroom_provider::ReceiptError| error.code();
+    let (receipt, session) = verify_aci_receipt(&served, provider, &run).map_err(code)?;
+    if let Some(cited) = session {
+        let path = provider::aci_path("sessions", &cited.id());
+        let session = get(signed, &path, MAX_SESSION_BYTES, "session-not-served").await?;
+        verify_aci_session(&session, provider, cited).map_err(code)?;
+    }
+    Ok(receipt)
+}
+
 async fn fetch(signed: &Signed, path: &str) -> Result<Bytes, &'static str> {
+    get(signed, path, MAX_RECEIPT_BYTES, "receipt-not-served").await
+}
+
+async fn get(
+    signed: &Signed,
+    path: &str,
+    max: usize,
+    missing: &'static str,
+) -> Result<Bytes, &'static str> {
     for tried in 0..TRIES {
         if tried > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        match tokio::time::timeout(ASKING, once(signed, path)).await {
+        match tokio::time::timeout(ASKING, once(signed, path, max)).await {
             Ok(Some((StatusCode::OK, receipt))) => return Ok(receipt),
             Ok(Some((StatusCode::NOT_FOUND, _))) => {}
             Ok(Some(_) | None) | Err(_) => break,
         }
     }
-    Err("receipt-not-served")
+    Err(missing)
 }
 
 /// Over a connection to the verified key, as the request was sent.
-async fn once(signed: &Signed, path: &str) -> Option<(StatusCode, Bytes)> {
+async fn once(signed: &Signed, path: &str, max: usize) -> Option<(StatusCode, Bytes)> {
     let upstream = signed.route.upstream();
     let uri = upstream.base_url.join(path).ok()?;
     let mut request = Request::new(Full::new(Bytes::new()));
@@ -225,7 +283,7 @@ async fn once(signed: &Signed, path: &str) -> Option<(StatusCode, Bytes)> {
     *request.headers_mut() = headers::to_upstream(&HeaderMap::new(), &upstream.credential).ok()?;
     let answer = signed.verified.client().request(request).await.ok()?;
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_RECEIPT_BYTES);
+    let body = Limited::new(answer.into_body(), max);
     Some((status, body.collect().await.ok()?.to_bytes()))
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn stream(
 ) {
     let (parts, body) = response.into_parts();
     let framing = pump::framing(&parts);
-    let body = Arriving::new(body, &draft, framing);
+    let body = Arriving::new(body, &draft, &parts);
     let exchange = Exchange {
         draft,
         translating,

@@ -15,13 +15,15 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     CheckOutcome, Component, ProviderCheck, ProviderCheckName as Name, ProviderDocument,
     ProviderPolicy, ReportError, SigningKey, VerifiedProvider,
+    aci::{AciReport, AttestedKeys},
     check::UNPROVED,
     policy::{Rules, ServiceRule},
     report::{Attestation, Report},
-    service,
+    service::{self, Said},
     verified::Machine,
 };
 
+mod aci;
 mod enclave;
 
 /// How the evidence was got.
@@ -133,6 +135,7 @@ struct Machines {
     /// Whether there is a proof for each machine of the report.
     whole: bool,
     tls_spki: Option<Digest>,
+    keyset: Option<AttestedKeys>,
 }
 
 /// An appraisal under way.
@@ -168,6 +171,10 @@ impl Work<'_> {
             Rules::Serving(rule) => {
                 let report = ServingReport::parse(bytes).map_err(malformed)?;
                 Ok(self.judge_enclave(document, &report, rule))
+            }
+            Rules::Aci { keyset, machine } => {
+                let report = AciReport::parse(bytes).map_err(malformed)?;
+                Ok(self.judge_aci(document, &report, (keyset, machine)))
             }
         }
     }
@@ -296,7 +303,11 @@ impl Work<'_> {
             gpus: None,
             until: None,
         };
-        let measured = service::check(attestation, rule, quote.claims());
+        let said = Said {
+            log: &attestation.log,
+            compose: &attestation.compose,
+        };
+        let measured = service::check(said, rule, quote.claims());
         let measured = measured
             .into_iter()
             .map(|(name, outcome)| (name, outcome.resting_on(&quoted)));
@@ -356,7 +367,7 @@ impl Work<'_> {
         let (checks, now) = (ordered(self.checks), self.now);
         let verdict = verdict_of(&checks, policy);
         let proof = machines
-            .filter(|found| found.whole && !found.models.is_empty())
+            .filter(|found| found.whole && (!found.models.is_empty() || policy.is_aggregator()))
             .and_then(|found| prove(found, policy, &checks, evidence));
         ProviderAppraisal {
             policy: policy.name().to_owned(),
@@ -462,6 +473,7 @@ impl Machines {
             models: Vec::new(),
             whole: true,
             tls_spki,
+            keyset: None,
         }
     }
 
@@ -558,5 +570,6 @@ fn prove(
         assurance: policy.assurance(),
         gateway: found.gateway,
         machines: found.models,
+        keyset: found.keyset,
     })
 }

@@ -29,7 +29,8 @@ impl fmt::Display for Component {
 }
 
 /// A check. Every appraisal answers those of [`ProviderCheckName::PROVIDER`] once, and for each machine
-/// those of [`ProviderCheckName::GATEWAY`], [`ProviderCheckName::MODEL`] or [`ProviderCheckName::ENCLAVE`].
+/// those of [`ProviderCheckName::GATEWAY`], [`ProviderCheckName::MODEL`], [`ProviderCheckName::ENCLAVE`] or
+/// [`ProviderCheckName::ACI`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderCheckName {
     /// The document and the report in it are of the known formats.
@@ -63,6 +64,12 @@ pub enum ProviderCheckName {
     Weights,
     /// The image that the enclave names for the model's server is one that the policy allows.
     Image,
+    /// The keyset can be read, and is what the quote's report data binds.
+    Keyset,
+    /// The keyset has not expired and does not promise too much.
+    KeysetExpiry,
+    /// The keys that sign receipts come from a key service that the policy allows.
+    KeyCustody,
     /// The machine's GPUs are accepted under the policy for devices, for the same challenge.
     Gpu,
 }
@@ -105,6 +112,27 @@ impl ProviderCheckName {
         Self::Gpu,
     ];
 
+    /// The checks on a service of ACI that runs the model itself.
+    pub const ACI: &'static [Self] = &[
+        Self::Quote,
+        Self::Keyset,
+        Self::Nonce,
+        Self::KeysetExpiry,
+        Self::SigningKey,
+        Self::EventLog,
+        Self::Compose,
+        Self::AppId,
+        Self::OsImage,
+        Self::KeyProvider,
+        Self::KeyCustody,
+        Self::Gpu,
+    ];
+    /// The checks on a service of ACI that passes requests on: it has no devices to show.
+    pub const ACI_AGGREGATOR: &'static [Self] = match Self::ACI {
+        [all @ .., Self::Gpu] => all,
+        all => all,
+    };
+
     /// The stable spelling in JSON, policies and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -124,6 +152,9 @@ impl ProviderCheckName {
             Self::StatementExpiry => "statement-expiry",
             Self::Weights => "weights",
             Self::Image => "image",
+            Self::Keyset => "keyset",
+            Self::KeysetExpiry => "keyset-expiry",
+            Self::KeyCustody => "key-custody",
             Self::Gpu => "gpu",
         }
     }

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use proofroom_canonical::json;
+use proofroom_canonical::{Nonce, json};
 use proofroom_evidence::{Collateral, Fmspc, Quote};
 use proofroom_serving::ServingReport;
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, MAX_REPORT_BYTES, ReportError, report::Report};
+use crate::{Format, MAX_REPORT_BYTES, ReportError, aci::AciReport, report::Report};
 
 /// The `format` member of every document.
 pub const PROVIDER_FORMAT: &str = "proofroom.provider-evidence.v1";
@@ -20,6 +20,25 @@ const MAX_PLATFORMS: usize = 17;
 /// Collateral by the FMSPC that it is about, in lower-case hex.
 pub type CollateralByPlatform = BTreeMap<String, Collateral>;
 
+/// What is kept beside a report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// What Intel said of the platforms.
+    pub collateral: CollateralByPlatform,
+    /// The challenge that the report was asked with, where nothing in the report repeats it. Proves no freshness:
+    /// it is what an archive needs to compute again what the quote binds.
+    pub challenge: Option<Nonce>,
+}
+
+impl From<CollateralByPlatform> for Beside {
+    fn from(collateral: CollateralByPlatform) -> Self {
+        Self {
+            collateral,
+            ..Self::default()
+        }
+    }
+}
+
 /// A document, its outer form right and nothing in it verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +47,8 @@ pub struct ProviderDocument {
     provider: Format,
     report: String,
     collateral: CollateralByPlatform,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    challenge: Option<Nonce>,
 }
 
 impl ProviderDocument {
@@ -55,8 +76,9 @@ impl ProviderDocument {
     pub fn write(
         provider: Format,
         report: &[u8],
-        collateral: CollateralByPlatform,
+        beside: impl Into<Beside>,
     ) -> Result<Vec<u8>, ReportError> {
+        let beside = beside.into();
         let text = std::str::from_utf8(report).ok();
         let text = text.filter(|text| text.len() <= MAX_REPORT_BYTES);
         let report = text.ok_or(ReportError::Member {
@@ -67,7 +89,8 @@ impl ProviderDocument {
             format: PROVIDER_FORMAT.to_owned(),
             provider,
             report: report.to_owned(),
-            collateral,
+            collateral: beside.collateral,
+            challenge: beside.challenge,
         })
         .map_err(ReportError::Document)
     }
@@ -84,6 +107,10 @@ impl ProviderDocument {
         &self.report
     }
 
+    pub(crate) const fn challenge(&self) -> Option<Nonce> {
+        self.challenge
+    }
+
     pub(crate) fn collateral_for(&self, quote: &Quote) -> Option<&Collateral> {
         let facts = quote.pck_facts().ok()?;
         self.collateral.get(&facts.fmspc.to_string())
@@ -98,6 +125,7 @@ impl ProviderDocument {
 pub fn platforms_of(report: &[u8], format: Format) -> Result<Vec<Fmspc>, ReportError> {
     let quotes = match format {
         Format::ProofroomEnclave => vec![ServingReport::parse(report)?.quote],
+        Format::Aci => vec![AciReport::parse(report)?.quote],
         Format::NearAi | Format::Dstack => {
             let report = Report::parse(report, format)?;
             let quotes = report.attestations().map(|one| one.quote.clone());

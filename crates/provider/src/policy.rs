@@ -6,7 +6,7 @@ use proofroom_canonical::Digest;
 use proofroom_verifier::{AppraisalPolicy, Assurance, gpu::GpuPolicy};
 use serde::{Deserialize, Serialize};
 
-use crate::check::ProviderCheckName;
+use crate::{aci::Serving, check::ProviderCheckName};
 
 mod raw;
 
@@ -17,6 +17,10 @@ pub const PRODUCTION_NEAR_AI: &str = include_str!("../policies/production-near-a
 /// The policy for `proofroom-enclave` on genuine hardware, as shipped: an example that accepts nobody until what
 /// it pins is replaced. Names the same two.
 pub const PRODUCTION_ENCLAVE: &str = include_str!("../policies/production-enclave.toml");
+
+/// The policy for a service of ACI on genuine hardware, as shipped: an example that accepts nobody until what it pins
+/// is replaced. Names the first of the two.
+pub const PRODUCTION_ACI: &str = include_str!("../policies/production-aci.toml");
 
 /// The most bytes of a policy file that are read.
 const MAX_POLICY_BYTES: usize = 64 * 1024;
@@ -48,6 +52,8 @@ pub enum Format {
     Dstack,
     /// `proofroom-enclave` before a model's server (`docs/spec/enclave.md`).
     ProofroomEnclave,
+    /// A service of Attested Confidential Inference, as Dstack-TEE's private-ai-gateway is one.
+    Aci,
 }
 
 impl Format {
@@ -58,6 +64,7 @@ impl Format {
             Self::NearAi => "near-ai",
             Self::Dstack => "dstack",
             Self::ProofroomEnclave => "proofroom-enclave",
+            Self::Aci => "aci",
         }
     }
 }
@@ -89,6 +96,36 @@ pub(crate) struct ServingRule {
     pub(crate) images: Vec<Digest>,
 }
 
+/// What a keyset of ACI must be.
+#[derive(Clone, Debug)]
+pub(crate) struct KeysetRule {
+    /// Whether the service runs the model itself.
+    pub(crate) serving: Serving,
+    /// The host that clients name, where the keyset's TLS keys are each for one.
+    pub(crate) domain: Option<String>,
+    /// Names that a keyset may give itself; it may also give none.
+    pub(crate) subjects: Vec<String>,
+    /// For how long from now it may promise to hold.
+    pub(crate) max_seconds: u32,
+    /// Root keys of key services, compressed secp256k1 in hex.
+    pub(crate) kms_roots: Vec<String>,
+    /// Whether the service may change a request before it is answered.
+    pub(crate) rewrites: bool,
+    /// What sessions must say, of a service that passes requests on.
+    pub(crate) sessions: Option<SessionRule>,
+}
+
+/// What a session of a service that passes requests on must say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRule {
+    /// Who may have verified an upstream.
+    pub(crate) verifiers: Vec<String>,
+    /// What an upstream may have been asked for.
+    pub(crate) models: Vec<String>,
+    /// What must be claimed of it, each on one of these grounds.
+    pub(crate) claims: Vec<(String, Vec<String>)>,
+}
+
 /// What machines are judged by, according to their format.
 #[derive(Clone, Debug)]
 pub(crate) enum Rules {
@@ -99,6 +136,11 @@ pub(crate) enum Rules {
     },
     /// Of `proofroom-enclave`.
     Serving(ServingRule),
+    /// Of a service of ACI.
+    Aci {
+        keyset: KeysetRule,
+        machine: ServiceRule,
+    },
 }
 
 /// A policy that pins everything it must. See `docs/spec/upstreams.md` for the file's format.
@@ -179,6 +221,11 @@ impl ProviderPolicy {
 
     pub(crate) const fn gpu(&self) -> Option<&GpuPolicy> {
         self.gpu.as_ref()
+    }
+
+    /// Whether the provider's answers are made behind the machine that it attests.
+    pub(crate) const fn is_aggregator(&self) -> bool {
+        matches!(&self.rules, Rules::Aci { keyset, .. } if matches!(keyset.serving, Serving::Aggregator))
     }
 
     pub(crate) const fn rules(&self) -> &Rules {

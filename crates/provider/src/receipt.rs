@@ -37,6 +37,33 @@ pub enum ReceiptError {
         /// Bytes that arrived.
         arrived: u64,
     },
+    /// It names another keyset than the one that was attested.
+    #[error("the receipt names another keyset than the attested one")]
+    KeysetDiffers,
+    /// It is about another path or method than what was asked.
+    #[error("the receipt is about something else than what was asked for")]
+    EndpointDiffers,
+    /// An event is missing, there twice, or in another place than it must be.
+    #[error("the events of the receipt do not tell one request and its answer")]
+    Events,
+    /// The service changed the request before it was answered, which the policy does not allow.
+    #[error("the service changed the request, which the policy does not allow")]
+    Rewritten,
+    /// It speaks of an upstream where the service answers itself.
+    #[error("the receipt speaks of an upstream, and the policy of none")]
+    UpstreamUnexpected,
+    /// It does not say of exactly one upstream that it was verified.
+    #[error("the receipt does not say who answered and was verified")]
+    UpstreamUnverified,
+    /// The upstream was verified, but would have been used otherwise too.
+    #[error("the answer did not depend on the upstream's verification")]
+    UpstreamOptional,
+    /// The upstream was asked for a model that the policy does not list.
+    #[error("the upstream was asked for another model than the policy allows")]
+    UpstreamModel,
+    /// The session that it cites is refused.
+    #[error(transparent)]
+    Session(crate::SessionError),
     /// The signed text has no form that is known.
     #[error("the text that the receipt signs has no known form")]
     Text,
@@ -65,6 +92,15 @@ impl ReceiptError {
             Self::Malformed(_) | Self::Serving(_) => "receipt-malformed",
             Self::Replayed => "receipt-replayed",
             Self::Truncated { .. } => "receipt-response-truncated",
+            Self::KeysetDiffers => "receipt-keyset-differs",
+            Self::EndpointDiffers => "receipt-endpoint-differs",
+            Self::Events => "receipt-events",
+            Self::Rewritten => "receipt-rewritten",
+            Self::UpstreamUnexpected => "receipt-upstream-unexpected",
+            Self::UpstreamUnverified => "receipt-upstream-unverified",
+            Self::UpstreamOptional => "receipt-upstream-optional",
+            Self::UpstreamModel => "receipt-upstream-model",
+            Self::Session(error) => error.code(),
             Self::Text => "receipt-text",
             Self::RequestDiffers => "receipt-request-differs",
             Self::ResponseDiffers => "receipt-response-differs",
@@ -200,21 +236,24 @@ fn signer(raw: &Raw) -> Result<SigningKey, ReceiptError> {
     .ok_or(ReceiptError::Signature)
 }
 
-/// The address whose key signed `text` as an Ethereum message (EIP-191, version `0x45`). `s` must be in
-/// the lower half of the order (EIP-2), so that there is one signature and no second.
+/// The address whose key signed `text` as an Ethereum message (EIP-191, version `0x45`).
 fn recover(text: &str, signature: &[u8]) -> Option<SigningKey> {
+    let message = format!("\x19Ethereum Signed Message:\n{}{text}", text.len());
+    let key = recover_key(message.as_bytes(), signature)?;
+    address_of(&key).map(SigningKey::Ethereum)
+}
+
+/// The secp256k1 key that signed the Keccak-256 of `message`. `s` must be in the lower half of the order (EIP-2),
+/// so that there is one signature and no second.
+pub(crate) fn recover_key(message: &[u8], signature: &[u8]) -> Option<VerifyingKey> {
     let (rs, v) = signature
         .split_last_chunk::<1>()
         .map(|(rs, [v])| (rs, *v))?;
     let signature = Signature::from_slice(rs).ok()?;
     let high = signature.normalize_s() != signature;
     let id = RecoveryId::from_byte(v.checked_sub(27).unwrap_or(v)).filter(|_| !high)?;
-    let hash = Keccak256::new()
-        .chain_update(format!("\x19Ethereum Signed Message:\n{}", text.len()))
-        .chain_update(text)
-        .finalize();
-    let key = VerifyingKey::recover_from_prehash(&hash, &signature, id).ok()?;
-    address_of(&key).map(SigningKey::Ethereum)
+    let hash = Keccak256::digest(message);
+    VerifyingKey::recover_from_prehash(&hash, &signature, id).ok()
 }
 
 fn address_of(key: &VerifyingKey) -> Option<[u8; 20]> {

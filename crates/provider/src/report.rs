@@ -167,7 +167,9 @@ impl Report {
                 gateway: None,
                 models: vec![read(strict(bytes)?)?],
             }),
-            Format::ProofroomEnclave => Err(member("format", "is the enclave's own")),
+            Format::ProofroomEnclave | Format::Aci => {
+                Err(member("format", "has a report of its own"))
+            }
         }
     }
 

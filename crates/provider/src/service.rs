@@ -7,22 +7,29 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     check::{CheckOutcome, ProviderCheckName},
-    log::{DstackLog, LogError},
+    log::{DstackLog, LogError, RawLog},
     policy::ServiceRule,
-    report::Attestation,
 };
 
 /// The last event of a boot. What follows was extended by the application, which can write anything.
 const READY: &str = "system-ready";
 
+/// What a machine says was measured into it.
+#[derive(Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) log: &'a RawLog,
+    /// The text of its deployment.
+    pub(crate) compose: &'a str,
+}
+
 /// The checks `event-log` to `key-provider`, none of them proved yet.
 pub(crate) fn check(
-    attestation: &Attestation,
+    said: Said<'_>,
     rule: &ServiceRule,
     claims: &TdClaims,
 ) -> Vec<(ProviderCheckName, CheckOutcome)> {
     use ProviderCheckName as Name;
-    let log = match replayed(attestation, rule, claims) {
+    let log = match replayed(said.log, rule, claims) {
         Ok(log) => log,
         Err(outcome) => return vec![(Name::EventLog, outcome)],
     };
@@ -32,7 +39,7 @@ pub(crate) fn check(
     };
     vec![
         (Name::EventLog, CheckOutcome::Pass),
-        (Name::Compose, compose(attestation, rule, claims, &log)),
+        (Name::Compose, compose(said.compose, rule, claims, &log)),
         (
             Name::AppId,
             pinned("app-id", &rule.app_ids, "app-not-allowed"),
@@ -45,13 +52,19 @@ pub(crate) fn check(
     ]
 }
 
+/// The identity of the application that the log names. Proves nothing unless the check `event-log` passed.
+pub(crate) fn app_id(log: &RawLog) -> Option<Vec<u8>> {
+    let log = DstackLog::of_raw(log).ok()?;
+    payload(&log, "app-id").map(<[u8]>::to_vec)
+}
+
 /// The log, if it adds up to the quote's registers and says each thing of the boot once.
 fn replayed(
-    attestation: &Attestation,
+    log: &RawLog,
     rule: &ServiceRule,
     claims: &TdClaims,
 ) -> Result<DstackLog, CheckOutcome> {
-    let log = DstackLog::of_raw(&attestation.log).map_err(|error| {
+    let log = DstackLog::of_raw(log).map_err(|error| {
         let code = match error {
             LogError::Malformed(_) => "log-malformed",
             LogError::Digest(_) => "log-digest",
@@ -94,13 +107,8 @@ fn events(log: &DstackLog, rule: &ServiceRule) -> Result<(), CheckOutcome> {
 }
 
 /// The deployment's digest is in RTMR3, and in MRCONFIGID where that is used: `01`, digest, zeroes.
-fn compose(
-    attestation: &Attestation,
-    rule: &ServiceRule,
-    claims: &TdClaims,
-    log: &DstackLog,
-) -> CheckOutcome {
-    let digest: [u8; 32] = Sha256::digest(&attestation.compose).into();
+fn compose(text: &str, rule: &ServiceRule, claims: &TdClaims, log: &DstackLog) -> CheckOutcome {
+    let digest: [u8; 32] = Sha256::digest(text).into();
     let measured = payload(log, "compose-hash");
     let mut config = [0; 48];
     let used = claims.mr_config_id.repeated_byte() != Some(0);

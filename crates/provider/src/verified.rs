@@ -4,7 +4,7 @@
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_verifier::{Assurance, VerifiedQuote, gpu::VerifiedGpus};
 
-use crate::{Format, ProviderCheck, ReceiptRule, SigningKey};
+use crate::{Format, ProviderCheck, ReceiptRule, SigningKey, aci::AttestedKeys};
 
 /// A machine whose quote was accepted, with its GPUs where it showed any.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct VerifiedProvider {
     pub(crate) tls_spki: Option<Digest>,
     pub(crate) gateway: Option<Machine>,
     pub(crate) machines: Vec<Machine>,
+    /// What signs receipts, where a keyset says so.
+    pub(crate) keyset: Option<AttestedKeys>,
     pub(crate) receipts: ReceiptRule,
     pub(crate) checks: Vec<ProviderCheck>,
     pub(crate) expires: Timestamp,

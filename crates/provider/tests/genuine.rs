@@ -15,8 +15,8 @@ use proofroom_evidence::{
     gpu::{DeviceReport, EvidenceList},
 };
 use proofroom_provider::{
-    CheckOutcome, DstackLog, Exchange, Format, ProviderAppraisal, ProviderDocument, ProviderPolicy,
-    appraise_provider, platforms_of,
+    CheckOutcome, CollateralByPlatform, DstackLog, Exchange, Format, ProviderAppraisal,
+    ProviderDocument, ProviderPolicy, appraise_provider, platforms_of,
 };
 use proofroom_verifier::{PRODUCTION_UPSTREAM, gpu::PRODUCTION_GPU};
 use serde_json::Value;
@@ -155,9 +155,12 @@ impl Captured {
         let collateral = collateral
             .iter()
             .map(|(fmspc, held)| ((*fmspc).to_owned(), held.clone()));
-        let document =
-            ProviderDocument::write(Format::NearAi, report.as_bytes(), collateral.collect())
-                .unwrap();
+        let document = ProviderDocument::write(
+            Format::NearAi,
+            report.as_bytes(),
+            collateral.collect::<CollateralByPlatform>(),
+        )
+        .unwrap();
         let tls_spki = Digest::of("the key of a connection of then, which nobody kept");
         let exchange = Exchange::Challenge { nonce, tls_spki };
         let at: Timestamp = at.parse().unwrap();
@@ -282,6 +285,45 @@ fn what_is_changed_in_the_captured_report_is_noticed() {
         captured.nonce,
         ("model-0: event-log", "log-replay"),
     );
+}
+
+/// Reports that private-ai-gateway's own tests use: keyset and statement are as its program writes them, and there is
+/// no quote.
+#[test]
+fn the_keysets_of_captured_reports_have_the_digest_that_they_give_and_no_quote() {
+    for name in [
+        "private-ai-gateway/tests_fixtures_aci_report_fixture.json",
+        "private-ai-gateway/clients_verifier-ts_test_fixtures_aci_report.json",
+    ] {
+        let Some(report) = read(name) else { return };
+        let mut changed: Value = serde_json::from_slice(&report).unwrap();
+        changed["attestation"]["workload_keyset"]["not_after"] = 2_000_000_001_u32.into();
+        let changed = changed.to_string();
+        let siblings = proofroom_testkit::provider::policies();
+        let policy = proofroom_testkit::provider::aci::policy("direct");
+        let policy = ProviderPolicy::parse(&policy, "p.toml", &|name| siblings.get(name).cloned());
+        let policy = policy.unwrap();
+        for (report, keyset) in [
+            (&report[..], "not-reached"),
+            (changed.as_bytes(), "keyset-digest"),
+        ] {
+            let document =
+                ProviderDocument::write(Format::Aci, report, CollateralByPlatform::new());
+            let at = Timestamp::from_unix_seconds(1_796_083_200);
+            let exchange = Exchange::ArchiveAudit;
+            let appraisal = appraise_provider(&document.unwrap(), &policy, exchange, at);
+            let code = |label: &str| {
+                let found = appraisal
+                    .checks()
+                    .iter()
+                    .find(|check| check.label() == label);
+                found.unwrap().outcome.code()
+            };
+            assert_eq!(code("provider: report"), None, "{name}");
+            assert_eq!(code("model-0: keyset"), Some(keyset), "{name}");
+            assert_eq!(code("model-0: quote"), Some("quote-unsupported"), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A simulated model provider in the formats of NEAR AI and dstack: reports and receipts that are
 //! format-true, with everything in them a field of a plan. Proves nothing: everybody can sign as it.
 
+pub mod aci;
 mod key;
 mod log;
 mod policies;

@@ -11,7 +11,7 @@ use proofroom_testkit::{
     enclave,
     gcp::SimulatedGuest,
     gpu::{RimPlan, SimulatedGpus},
-    provider::SimulatedProvider,
+    provider::{SimulatedProvider, aci},
     snp::SimulatedAmd,
     td::{boot_log, simulated_boot},
     tee::{QuoteLayout, SimulatedTd, SimulatedTee, written},
@@ -43,6 +43,7 @@ pub(super) fn seeds() -> Vec<Seeds> {
         ("evidence_snp", snp()),
         ("evidence_tpm", tpm()),
         ("evidence_vtpm", vtpm()),
+        ("provider_receipt", receipts()),
         ("provider_report", providers()),
         ("serving", serving()),
         ("verifier_gpu", vec![list]),
@@ -128,6 +129,20 @@ fn providers() -> Vec<Vec<u8>> {
         provider.report(&provider.plan(nonce, key, NOW)),
         provider.report(&provider.dstack_plan(nonce, key, NOW)),
         enclave::report(&enclave::plan(nonce, key, NOW)),
+        aci::report(&aci::plan(nonce, key, NOW)),
+    ]
+}
+
+/// A receipt and the session that it cites.
+fn receipts() -> Vec<Vec<u8>> {
+    let plan = aci::plan(Nonce::from_random([1; 32]), Digest::of("spki"), NOW);
+    let session = aci::session(NOW);
+    let mut events = aci::events(Digest::of("request"), Digest::of("answer"));
+    events.insert(2, aci::verified(&session));
+    let receipt = aci::signed(&aci::receipt_key(), aci::receipt(&plan, &events, NOW));
+    vec![
+        receipt.to_string().into_bytes(),
+        session.to_string().into_bytes(),
     ]
 }
 

@@ -103,6 +103,7 @@ enum RawAttestation {
     NearAi { provider_policy: PathBuf },
     Dstack { provider_policy: PathBuf },
     ProofroomEnclave { provider_policy: PathBuf },
+    Aci { provider_policy: PathBuf },
 }
 
 impl RawAttestation {
@@ -122,6 +123,7 @@ impl RawAttestation {
             Self::ProofroomEnclave { provider_policy } => {
                 provider(Format::ProofroomEnclave, provider_policy)
             }
+            Self::Aci { provider_policy } => provider(Format::Aci, provider_policy),
         }
     }
 }

@@ -6,6 +6,8 @@
 )]
 
 #[cfg(test)]
+mod aci;
+#[cfg(test)]
 mod apis;
 #[cfg(test)]
 mod attested;

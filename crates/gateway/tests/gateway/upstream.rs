@@ -41,6 +41,8 @@ pub enum Reply {
     /// This status, an error in the format, and `retry-after` if it is not empty.
     Busy(u16, &'static str),
     Stream(&'static str, Chunks),
+    /// The usual answer, whose head names its receipt.
+    Receipt(&'static str),
     /// Never. The sender is dropped when the gateway lets go.
     Hang(oneshot::Sender<()>),
 }
@@ -209,6 +211,12 @@ async fn answer(request: Request<Incoming>, state: State) -> Result<Response<Scr
                 let after = after.parse().unwrap();
                 response.headers_mut().insert("retry-after", after);
             }
+            response
+        }
+        Some(Reply::Receipt(id)) => {
+            let mut response = whole(200, "application/json", said);
+            let id = id.parse().unwrap();
+            response.headers_mut().insert("x-receipt-id", id);
             response
         }
         Some(Reply::Stream(kind, chunks)) => {

@@ -1,15 +1,17 @@
 //! The policy file as written (TOML), and its reading into a [`ProviderPolicy`]. Reports every problem
 //! at once.
 
-use proofroom_canonical::Digest;
+use std::collections::BTreeMap;
+
+use proofroom_canonical::{Digest, lower_hex};
 use proofroom_verifier::{AppraisalPolicy, Assurance, PolicyProblem, gpu::GpuPolicy};
 use serde::Deserialize;
 
 use super::{
-    Format, MAX_POLICY_BYTES, ProviderPolicy, ProviderPolicyProblem, ReceiptRule, Rules,
-    ServiceRule, ServingRule,
+    Format, KeysetRule, MAX_POLICY_BYTES, ProviderPolicy, ProviderPolicyProblem, ReceiptRule,
+    Rules, ServiceRule, ServingRule, SessionRule,
 };
-use crate::check::ProviderCheckName;
+use crate::{aci::Serving, check::ProviderCheckName};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,8 @@ struct RawPolicy {
     gateway: Option<RawService>,
     machine: Option<RawService>,
     serving: Option<RawServing>,
+    keyset: Option<RawKeyset>,
+    sessions: Option<RawSessions>,
 }
 
 /// A check that need not be made, and why somebody decided that.
@@ -42,6 +46,7 @@ enum Tolerable {
     TlsKey,
     Gpu,
     Model,
+    KeyCustody,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +65,78 @@ struct RawService {
 struct RawServing {
     weights: Vec<Digest>,
     images: Vec<Digest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawKeyset {
+    serving: Serving,
+    domain: Option<String>,
+    #[serde(default)]
+    subjects: Vec<String>,
+    max_seconds: u32,
+    kms_roots: Vec<String>,
+    rewrites: Rewrites,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Rewrites {
+    Allowed,
+    Refused,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSessions {
+    verifiers: Vec<String>,
+    models: Vec<String>,
+    claims: BTreeMap<Claim, Vec<Ground>>,
+}
+
+/// What ACI says of an upstream in a fixed vocabulary, and on what ground.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Claim {
+    TeeAttested,
+    GpuAttested,
+    TcbUpToDate,
+    OsKnownGood,
+    ServingSoftwareKnownGood,
+    ModelWeightsProvenance,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Ground {
+    HardwareProven,
+    VerifierDerived,
+    ProviderAsserted,
+    OperatorAsserted,
+}
+
+impl Claim {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::TeeAttested => "tee_attested",
+            Self::GpuAttested => "gpu_attested",
+            Self::TcbUpToDate => "tcb_up_to_date",
+            Self::OsKnownGood => "os_known_good",
+            Self::ServingSoftwareKnownGood => "serving_software_known_good",
+            Self::ModelWeightsProvenance => "model_weights_provenance",
+        }
+    }
+}
+
+impl Ground {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::HardwareProven => "hardware_proven",
+            Self::VerifierDerived => "verifier_derived",
+            Self::ProviderAsserted => "provider_asserted",
+            Self::OperatorAsserted => "operator_asserted",
+        }
+    }
 }
 
 /// What is wrong with a file, collected.
@@ -165,6 +242,7 @@ const fn name_of(check: Tolerable) -> ProviderCheckName {
         Tolerable::TlsKey => ProviderCheckName::TlsKey,
         Tolerable::Gpu => ProviderCheckName::Gpu,
         Tolerable::Model => ProviderCheckName::Model,
+        Tolerable::KeyCustody => ProviderCheckName::KeyCustody,
     }
 }
 
@@ -226,16 +304,29 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
         let words = "format `near-ai` has a `[gateway]`, and no other format has one";
         problems.add("policy-gateway", words);
     }
-    let tables = (raw.gateway.take(), raw.machine.take(), raw.serving.take());
+    let tables = (
+        (raw.gateway.take(), raw.machine.take()),
+        (raw.serving.take(), raw.keyset.take()),
+    );
     match (raw.format, tables) {
-        (Format::ProofroomEnclave, (_, None, Some(serving))) => {
-            check_serving(raw.receipts, &serving, problems);
+        (Format::ProofroomEnclave, ((_, None), (Some(serving), None))) => {
+            check_signed(raw, problems);
+            check_serving(&serving, problems);
             Some(Rules::Serving(ServingRule {
                 weights: serving.weights,
                 images: serving.images,
             }))
         }
-        (Format::NearAi | Format::Dstack, (gateway, Some(machine), None)) => {
+        (Format::Aci, ((_, Some(machine)), (None, Some(keyset)))) => {
+            check_signed(raw, problems);
+            check_keyset(raw, &keyset, problems);
+            check_services([("gateway", None), ("machine", Some(&machine))], problems);
+            Some(Rules::Aci {
+                keyset: keyset_of(keyset, raw.sessions.take()),
+                machine: rule_of(machine),
+            })
+        }
+        (Format::NearAi | Format::Dstack, ((gateway, Some(machine)), (None, None))) => {
             let tables = [("gateway", gateway.as_ref()), ("machine", Some(&machine))];
             check_services(tables, problems);
             Some(Rules::Machines {
@@ -244,23 +335,90 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
             })
         }
         _ => {
-            let words = "format `proofroom-enclave` has a `[serving]`, every other a `[machine]`";
+            let words = "format `proofroom-enclave` has a `[serving]`, `aci` a `[machine]` and a `[keyset]`, every other a `[machine]`";
             problems.add("policy-tables", words);
             None
         }
     }
 }
 
-fn check_serving(receipts: ReceiptRule, serving: &RawServing, problems: &mut Problems<'_>) {
+/// These formats sign every answer, so that one without a receipt is none of theirs.
+fn check_signed(raw: &RawPolicy, problems: &mut Problems<'_>) {
+    if raw.receipts != ReceiptRule::Required {
+        let format = raw.format.as_str();
+        let words = format!("format `{format}` signs every answer: `receipts` must be `required`");
+        problems.add("policy-receipts", words);
+    }
+}
+
+fn check_keyset(raw: &RawPolicy, keyset: &RawKeyset, problems: &mut Problems<'_>) {
+    let hex = |root: &String| matches!(lower_hex::<33>(root), Some([2 | 3, ..]));
+    if keyset.kms_roots.is_empty() || !keyset.kms_roots.iter().all(hex) {
+        let words =
+            "`keyset.kms_roots` must be a list of compressed secp256k1 keys in lower-case hex";
+        problems.add("policy-unpinned", words);
+    }
+    if keyset.max_seconds == 0 {
+        let words = "`keyset.max_seconds` must say for how long a keyset may hold";
+        problems.add("policy-freshness", words);
+    }
+    check_sessions(keyset.serving, raw.sessions.as_ref(), problems);
+    if raw.gpu_policy.is_some() {
+        let words = "format `aci` shows no devices that a `gpu_policy` could judge";
+        problems.add("policy-gpu", words);
+    }
+}
+
+fn check_sessions(serving: Serving, sessions: Option<&RawSessions>, problems: &mut Problems<'_>) {
+    let Some(sessions) = sessions else {
+        if serving == Serving::Aggregator {
+            let words = "a service that passes requests on needs `[sessions]`";
+            problems.add("policy-sessions", words);
+        }
+        return;
+    };
+    if serving == Serving::Direct {
+        let words = "a service that answers itself has no `[sessions]`";
+        problems.add("policy-sessions", words);
+    }
+    let grounded = sessions.claims.values().all(|grounds| !grounds.is_empty());
+    let attested = sessions.claims.contains_key(&Claim::TeeAttested) && grounded;
+    if sessions.verifiers.is_empty() || sessions.models.is_empty() || !attested {
+        let words = "`[sessions]` must list `verifiers`, `models`, and `claims` with `tee_attested`, each with its grounds";
+        problems.add("policy-unpinned", words);
+    }
+}
+
+fn keyset_of(raw: RawKeyset, sessions: Option<RawSessions>) -> KeysetRule {
+    KeysetRule {
+        serving: raw.serving,
+        domain: raw.domain,
+        subjects: raw.subjects,
+        max_seconds: raw.max_seconds,
+        kms_roots: raw.kms_roots,
+        rewrites: raw.rewrites == Rewrites::Allowed,
+        sessions: sessions.map(sessions_of),
+    }
+}
+
+fn sessions_of(raw: RawSessions) -> SessionRule {
+    let claims = raw.claims.iter().map(|(claim, grounds)| {
+        let grounds = grounds.iter().map(|ground| ground.as_str().to_owned());
+        (claim.as_str().to_owned(), grounds.collect())
+    });
+    SessionRule {
+        claims: claims.collect(),
+        verifiers: raw.verifiers,
+        models: raw.models,
+    }
+}
+
+fn check_serving(serving: &RawServing, problems: &mut Problems<'_>) {
     for (key, values) in [("weights", &serving.weights), ("images", &serving.images)] {
         if values.is_empty() {
             let words = format!("`serving.{key}` must list at least one digest");
             problems.add("policy-unpinned", words);
         }
-    }
-    if receipts != ReceiptRule::Required {
-        let words = "format `proofroom-enclave` signs every answer: `receipts` must be `required`";
-        problems.add("policy-receipts", words);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is accepted, and what is not although nothing failed.
 
 use proofroom_canonical::{Digest, Nonce};
-use proofroom_provider::{CheckOutcome, Exchange, Format, ProviderDocument, appraise_provider};
+use proofroom_provider::{
+    Beside, CheckOutcome, Exchange, Format, ProviderDocument, appraise_provider,
+};
 use proofroom_testkit::provider::{self, MODEL};
 use proofroom_verifier::{Assurance, Verdict};
 
@@ -147,7 +149,7 @@ fn a_document_cut_at_any_length_or_without_its_collateral_is_not_accepted() {
         );
     }
     let report = PROVIDER.report(&plan());
-    let bare = ProviderDocument::write(Format::NearAi, &report, [].into()).unwrap();
+    let bare = ProviderDocument::write(Format::NearAi, &report, Beside::default()).unwrap();
     let appraisal = appraise_provider(&bare, &policy, exchange(), NOW);
     assert_eq!(appraisal.verdict(), Verdict::Incomplete);
     assert_eq!(
@@ -179,7 +181,7 @@ fn a_document_cut_at_any_length_or_without_its_collateral_is_not_accepted() {
     ] {
         assert_ne!(broken, text);
         let document =
-            ProviderDocument::write(Format::NearAi, broken.as_bytes(), [].into()).unwrap();
+            ProviderDocument::write(Format::NearAi, broken.as_bytes(), Beside::default()).unwrap();
         let appraisal = appraise_provider(&document, &policy, exchange(), NOW);
         assert_eq!(obstacle(&appraisal).1, code);
     }

@@ -2,7 +2,7 @@
 
 use proofroom_canonical::{Digest, Hex, Nonce};
 use proofroom_provider::{
-    CheckOutcome, Exchange, Format, ProviderAppraisal, ProviderCheck, ProviderDocument,
+    Beside, CheckOutcome, Exchange, Format, ProviderAppraisal, ProviderCheck, ProviderDocument,
     ProviderPolicy, ProviderPolicyProblem, appraise_provider, platforms_of,
 };
 use proofroom_testkit::{
@@ -206,14 +206,15 @@ fn an_archive_cannot_show_freshness_or_a_connection() {
 fn reports_of_other_formats_and_cut_ones_are_none() {
     let report = enclave::report(&plan());
     let cut = |bytes: &[u8]| {
-        let document = ProviderDocument::write(Format::ProofroomEnclave, bytes, [].into()).unwrap();
+        let document =
+            ProviderDocument::write(Format::ProofroomEnclave, bytes, Beside::default()).unwrap();
         obstacle(&appraise_provider(&document, &policy(), exchange(), NOW)).1
     };
     for end in (0..report.len()).step_by(997) {
         assert_eq!(cut(&report[..end]), "report-malformed", "{end}");
     }
     assert_eq!(cut(&report), "not-supplied");
-    let near = ProviderDocument::write(Format::NearAi, &report, [].into()).unwrap();
+    let near = ProviderDocument::write(Format::NearAi, &report, Beside::default()).unwrap();
     let appraisal = appraise_provider(&near, &policy(), exchange(), NOW);
     assert_eq!(obstacle(&appraisal).1, "report-format");
 }

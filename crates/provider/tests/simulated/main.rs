@@ -9,6 +9,10 @@
 #[cfg(test)]
 mod accepted;
 #[cfg(test)]
+mod aci;
+#[cfg(test)]
+mod aci_receipts;
+#[cfg(test)]
 mod defects;
 #[cfg(test)]
 mod enclave;

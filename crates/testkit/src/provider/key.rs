@@ -70,21 +70,35 @@ impl ProviderKey {
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
         match self {
-            Self::Ethereum(key) => {
+            Self::Ethereum(_) => {
                 let prefix = format!("\x19Ethereum Signed Message:\n{}", text.len());
-                let hash = Keccak256::new()
-                    .chain_update(prefix)
-                    .chain_update(text)
-                    .finalize();
+                format!("0x{}", self.sign_raw(format!("{prefix}{text}").as_bytes()))
+            }
+            Self::Ed25519(_) => self.sign_raw(text.as_bytes()),
+        }
+    }
+
+    /// The signature over `message` with nothing before it, in hex: of secp256k1 over its Keccak-256, with the number
+    /// that lets the key be found.
+    #[must_use]
+    pub fn sign_raw(&self, message: &[u8]) -> String {
+        match self {
+            Self::Ethereum(key) => {
+                let hash = Keccak256::digest(message);
                 let (signature, id) = key.sign_prehash_recoverable(&hash);
                 let v = id.to_byte().saturating_add(27);
-                format!(
-                    "0x{}{}",
-                    hex::encode(signature.to_bytes()),
-                    hex::encode([v])
-                )
+                hex::encode([&signature.to_bytes()[..], &[v]].concat())
             }
-            Self::Ed25519(key) => hex::encode(key.sign(text.as_bytes()).to_bytes()),
+            Self::Ed25519(key) => hex::encode(key.sign(message).to_bytes()),
+        }
+    }
+
+    /// The public key: a secp256k1 point in its short form, or an Ed25519 key.
+    #[must_use]
+    pub fn compressed(&self) -> Vec<u8> {
+        match self {
+            Self::Ethereum(key) => key.verifying_key().to_sec1_point(true).as_bytes().to_vec(),
+            Self::Ed25519(_) => self.bytes(),
         }
     }
 }

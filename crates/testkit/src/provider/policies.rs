@@ -39,7 +39,7 @@ pub fn policy(format: &str) -> String {
     )
 }
 
-fn machine(table: &str, name: &str) -> String {
+pub(super) fn machine(table: &str, name: &str) -> String {
     let compose = Sha256::digest(format!("{{\"name\":\"simulated {name}\"}}"));
     format!(
         "\n[{table}]\napp_ids = [\"{}\"]\ncompose_hashes = [\"{}\"]\nos_images = [\"{}\"]\n\

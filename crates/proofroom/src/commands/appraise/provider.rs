@@ -7,8 +7,8 @@ use proofroom::collateral::CollateralSource;
 use proofroom_canonical::Nonce;
 use proofroom_gateway::{Answered, CollateralStore as _};
 use proofroom_provider::{
-    CheckOutcome, Exchange, Format, ProviderAppraisal, ProviderCheck, ProviderDocument,
-    ProviderPolicy, appraise_provider, platforms_of,
+    CheckOutcome, CollateralByPlatform, Exchange, Format, ProviderAppraisal, ProviderCheck,
+    ProviderDocument, ProviderPolicy, appraise_provider, platforms_of,
 };
 use proofroom_verifier::{Assurance, Verdict};
 use serde_json::json;
@@ -47,7 +47,8 @@ pub(super) fn run_asked(
         let found = directory.of_platform(platform)?;
         Some((platform.to_string(), found))
     });
-    let document = ProviderDocument::write(format, &answered.document, known.collect());
+    let known: CollateralByPlatform = known.collect();
+    let document = ProviderDocument::write(format, &answered.document, known);
     let exchange = match answered.tls_key {
         Some(tls_spki) => Exchange::Challenge { nonce, tls_spki },
         None => Exchange::ArchiveAudit,
