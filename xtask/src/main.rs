@@ -15,6 +15,7 @@ mod machine;
 mod matrix;
 mod score;
 mod suite;
+mod train;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Task {
     AttackMatrix(matrix::Options),
     /// Score the classifier on a file of labelled texts: recall by label, false positives, speed.
     Score(score::Options),
+    /// Train the classifier's scorer of values on labelled texts, and say what it is worth on those held out.
+    TrainScorer(train::Options),
     /// Check the house rules: file heads, file sizes, documents that name what exists, crate arrows.
     Tidy,
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Clients(options) => clients::run(&options).map(|()| ExitCode::SUCCESS),
         Task::AttackMatrix(options) => matrix::make(&options).map(|()| ExitCode::SUCCESS),
         Task::Score(options) => score::run(&options),
+        Task::TrainScorer(options) => train::run(&options),
         Task::Tidy => checks::tidy().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -17,7 +17,7 @@ use proofroom_classify::{
 };
 
 use bar::Bar;
-use records::Record;
+pub(crate) use records::{Record, read};
 use tally::Score;
 
 /// Options of `score`.
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// others are held out from it.
     #[arg(long, default_value = "all")]
     part: Part,
+    /// Ask the scorer of values too, and believe it from so many chances in a hundred on.
+    #[arg(long, value_name = "PERCENT")]
+    sure: Option<u32>,
     /// List ids, sources and rules of what was missed or wrongly raised. Never texts.
     #[arg(long)]
     show: bool,
@@ -51,14 +54,18 @@ pub(crate) enum Part {
 
 /// Scores the file.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let records: Vec<Record> = records::read(&options.file)?
+    let records: Vec<Record> = read(&options.file)?
         .into_iter()
         .filter(|record| record.is_in(options.part))
         .collect();
     if records.is_empty() {
         bail!("{}: no record to score", options.file.display());
     }
-    let policy = ClassificationPolicy::parse(DEFAULT_CLASSIFICATION, "classification.toml")
+    let scorer = options
+        .sure
+        .map(|percent| format!("\n[scorer]\nsure_percent = {percent}\n"));
+    let text = DEFAULT_CLASSIFICATION.to_owned() + &scorer.unwrap_or_default();
+    let policy = ClassificationPolicy::parse(&text, "classification.toml")
         .map_err(|problems| anyhow::anyhow!("the shipped policy is refused: {problems:?}"))?;
     let classifier = Classifier::new(&policy);
     let mut score = Score::default();

@@ -11,6 +11,7 @@ mod markings;
 mod name;
 mod numbers;
 mod personal;
+mod scorer;
 mod secrets;
 mod shape;
 mod tokens;
@@ -21,8 +22,10 @@ use std::{cell::OnceCell, ops::Range, sync::LazyLock};
 
 use regex_automata::{meta::Regex, util::syntax};
 
+pub(crate) use assignment::{SCORED, candidates, scored};
 pub(crate) use code::SENSITIVE_CODE;
 pub(crate) use digits::scan_digits;
+pub(crate) use scorer::{FEATURES, Feature, Least};
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{long_runs, scan_tokens};
 
@@ -108,6 +111,24 @@ pub(crate) enum Verdict {
     Accept(Confidence),
     /// Accept, and the value goes on to this byte.
     AcceptTo(Confidence, usize),
+    /// Accept, for this reason in the place of the detector's.
+    Because(Confidence, &'static str),
+}
+
+/// How sure a check is, and why, where that is not the detector's reason.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sure {
+    pub(crate) confidence: Confidence,
+    pub(crate) because: Option<&'static str>,
+}
+
+impl From<Confidence> for Sure {
+    fn from(confidence: Confidence) -> Self {
+        Self {
+            confidence,
+            because: None,
+        }
+    }
 }
 
 /// A detector with its pattern compiled.
@@ -117,6 +138,27 @@ pub(crate) struct Compiled {
     pub(crate) regex: Regex,
     /// Per literal what may follow it, where the pattern begins with it.
     pub(crate) shapes: Vec<Option<Shape>>,
+}
+
+impl Verdict {
+    /// How sure, and where a value ends that ends at `end` as far as the pattern tells.
+    pub(crate) fn accepted(self, end: usize) -> Option<(Sure, usize)> {
+        match self {
+            Self::Reject => None,
+            Self::Accept(confidence) => Some((confidence.into(), end)),
+            Self::AcceptTo(confidence, end) => Some((confidence.into(), end)),
+            Self::Because(confidence, because) => {
+                let because = Some(because);
+                Some((
+                    Sure {
+                        confidence,
+                        because,
+                    },
+                    end,
+                ))
+            }
+        }
+    }
 }
 
 impl Severity {

@@ -17,6 +17,7 @@ mod problem;
 mod routing;
 mod segment;
 mod table;
+pub mod training;
 
 /// The commented `classification.toml` that a new deployment starts from.
 pub const DEFAULT_CLASSIFICATION: &str = include_str!("../policies/classification.toml");

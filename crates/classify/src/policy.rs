@@ -11,7 +11,8 @@ use proofroom_canonical::{Digest, Timestamp};
 pub use relabel::{KeptFinding, Relabelled};
 
 use crate::{
-    Classifier, ExampleOutcome, Label, Levels, PolicyProblem, problem::Problems, table::Globs,
+    Classifier, ExampleOutcome, Label, Levels, PolicyProblem, detect::Least, problem::Problems,
+    table::Globs,
 };
 
 /// A classification policy that was loaded without problems and whose examples came out as
@@ -23,6 +24,8 @@ pub struct ClassificationPolicy {
     pub(crate) unreadable: Label,
     /// Per built-in detector, in the catalogue's order: its label, or nothing where it is off.
     pub(crate) detectors: Vec<Option<Label>>,
+    /// How sure the scorer of values must be; without it, it is off.
+    pub(crate) least: Option<Least>,
     pub(crate) terms: Vec<TermRule>,
     pub(crate) markings: Vec<MarkingRule>,
     pub(crate) paths: Vec<PathRule>,

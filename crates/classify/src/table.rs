@@ -94,6 +94,21 @@ impl Reader {
         }
     }
 
+    /// A whole number that must be there; one that no `u32` holds is the largest.
+    pub(crate) fn required_number(&mut self, key: &str, problems: &mut Problems) -> Option<u32> {
+        match self.table.remove(key) {
+            Some(Value::Integer(number)) => Some(u32::try_from(number).unwrap_or(u32::MAX)),
+            Some(_) => {
+                self.wrong_type(key, "a whole number", problems);
+                None
+            }
+            None => {
+                problems.add(self.at(), "missing-key", format!("`{key}` must be given"));
+                None
+            }
+        }
+    }
+
     /// A text that must be there and say something.
     pub(crate) fn required_text(&mut self, key: &str, problems: &mut Problems) -> Option<String> {
         let present = self.table.contains_key(key);

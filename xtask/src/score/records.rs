@@ -11,17 +11,17 @@ use super::Part;
 
 /// One labelled text.
 #[derive(Deserialize)]
-pub(super) struct Record {
-    pub(super) id: String,
-    pub(super) text: String,
-    pub(super) labels: Vec<String>,
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) text: String,
+    pub(crate) labels: Vec<String>,
     #[serde(default)]
     pub(super) source: String,
 }
 
 impl Record {
     /// Whether nothing in it is sensitive.
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.labels.iter().any(|label| label == NONE)
     }
 
@@ -31,7 +31,7 @@ impl Record {
         source.split([':', '/']).next().unwrap_or(source)
     }
 
-    pub(super) fn is_in(&self, part: Part) -> bool {
+    pub(crate) fn is_in(&self, part: Part) -> bool {
         let first = Sha256::digest(self.id.as_bytes()).first().copied();
         let develop = first.is_some_and(|byte| byte < DEVELOP_BELOW);
         match part {
@@ -43,7 +43,7 @@ impl Record {
 }
 
 /// Reads all records of `file`.
-pub(super) fn read(file: &Path) -> Result<Vec<Record>> {
+pub(crate) fn read(file: &Path) -> Result<Vec<Record>> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let text = if file.extension().is_some_and(|extension| extension == "xz") {
         let mut text = String::new();

@@ -14,8 +14,9 @@ use super::{
 use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
-        self, Broken, Compiled, Detector, Hit, QuickLook, SENSITIVE_CODE, Shape, Verdict, Window,
-        ceil_boundary, floor_boundary, long_runs, scan_digits, scan_tokens,
+        self, Broken, Compiled, Detector, Hit, Least, QuickLook, SCORED, SENSITIVE_CODE, Shape,
+        Sure, Verdict, Window, ceil_boundary, floor_boundary, long_runs, scan_digits, scan_tokens,
+        scored,
     },
     finding::MAX_FINDINGS,
 };
@@ -78,6 +79,8 @@ struct Ruling {
 #[derive(Clone, Copy, Debug)]
 enum Check {
     Builtin(fn(&Hit<'_>) -> Verdict),
+    /// What the scorer says, from how sure on the policy says.
+    Scored(Least),
     /// A customer's word: it must not be part of a longer one.
     WholeWord,
 }
@@ -89,11 +92,14 @@ enum Redact {
 }
 
 /// What is found goes here: ruling, span in the text scanned, confidence.
-type Report<'s, 'r> = dyn FnMut(&'s Ruling, Range<usize>, Confidence) + 'r;
+type Report<'s, 'r> = dyn FnMut(&'s Ruling, Range<usize>, Sure) + 'r;
 
 impl Scanner {
     pub(super) fn new(policy: &ClassificationPolicy) -> Self {
-        let mut building = Building::default();
+        let mut building = Building {
+            least: policy.least,
+            ..Building::default()
+        };
         let mut complete =
             building.add_builtin(|index, _| policy.detectors.get(index).copied().flatten());
         for rule in &policy.terms {
@@ -195,12 +201,12 @@ impl Scanner {
             apart.push((&ruling.id, tail.len() + span.start));
         });
         // what one of the two shows by itself is reported there
-        let mut together = |ruling: &'s Ruling, span: Range<usize>, confidence| {
+        let mut together = |ruling: &'s Ruling, span: Range<usize>, sure| {
             let known = apart.contains(&(ruling.id.as_str(), span.start));
             if !known {
                 let start = (from + span.start).min(first.len());
                 let end = (from + span.end).clamp(start, first.len());
-                report(ruling.found(start..end, confidence));
+                report(ruling.found(start..end, sure));
             }
         };
         self.scan_text(&joined, &long_runs(&joined), &mut together);
@@ -248,7 +254,7 @@ impl Scanner {
         self.scan_literals(text, report);
         let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
-                report(ruling, span, confidence);
+                report(ruling, span, Sure::from(confidence));
             }
         };
         scan_digits(text, &mut numbered);
@@ -365,13 +371,12 @@ impl Rule {
         };
         let span = hit.span.clone();
         for ruling in &self.rulings {
-            let (confidence, end) = match ruling.check.decide(&hit) {
-                Verdict::Reject => continue,
-                Verdict::Accept(confidence) => (confidence, hit.value.end),
-                Verdict::AcceptTo(confidence, end) => (confidence, end),
+            let verdict = ruling.check.decide(&hit);
+            let Some((sure, end)) = verdict.accepted(hit.value.end) else {
+                continue;
             };
             let start = floor_boundary(text, hit.value.start);
-            report(ruling, start..ceil_boundary(text, end), confidence);
+            report(ruling, start..ceil_boundary(text, end), sure);
         }
         Some(span)
     }
@@ -429,6 +434,7 @@ impl Check {
     fn decide(self, hit: &Hit<'_>) -> Verdict {
         match self {
             Self::Builtin(check) => check(hit),
+            Self::Scored(least) => scored(hit, least),
             Self::WholeWord => {
                 let word = |c: char| c.is_alphanumeric() || c == '_';
                 let before = hit
@@ -451,13 +457,13 @@ impl Check {
 }
 
 impl Ruling {
-    fn found(&self, span: Range<usize>, confidence: Confidence) -> Found<'_> {
+    fn found(&self, span: Range<usize>, sure: Sure) -> Found<'_> {
         Found {
             rule: &self.id,
-            reason: self.reason,
+            reason: sure.because.unwrap_or(self.reason),
             label: self.label,
             span,
-            confidence,
+            confidence: sure.confidence,
         }
     }
 }
@@ -513,7 +519,7 @@ impl<'s> Descent<'s, '_> {
         });
     }
 
-    fn report_once(&mut self, ruling: &'s Ruling, span: Range<usize>, confidence: Confidence) {
+    fn report_once(&mut self, ruling: &'s Ruling, span: Range<usize>, sure: Sure) {
         let overlaps = |(rule, at): &(&str, Range<usize>)| {
             *rule == ruling.id && at.start < span.end && span.start < at.end
         };
@@ -530,7 +536,7 @@ impl<'s> Descent<'s, '_> {
         if self.found.len() < MAX_FINDINGS {
             self.found.push((&ruling.id, span.clone()));
         }
-        (self.report)(ruling.found(span, confidence));
+        (self.report)(ruling.found(span, sure));
     }
 
     fn undecoded(&mut self, span: Range<usize>, reason: &'static str) {
@@ -589,6 +595,8 @@ struct Building {
     tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
+    /// How sure the scorer must be, where a policy says it.
+    least: Option<Least>,
 }
 
 impl Building {
@@ -602,11 +610,14 @@ impl Building {
                 continue;
             };
             let detector = compiled.detector;
+            let Some(check) = self.check_of(detector) else {
+                continue;
+            };
             let ruling = Ruling {
                 id: detector.id.to_owned(),
                 reason: detector.reason,
                 label,
-                check: Check::Builtin(detector.check),
+                check,
                 redact: if KEPT.iter().any(|kept| detector.id.starts_with(kept)) {
                     Redact::Nothing
                 } else {
@@ -619,7 +630,10 @@ impl Building {
             }
             // neighbours with the same pattern are one rule with two meanings
             match self.rules.last_mut() {
-                Some(last) if last.pattern == detector.pattern => last.rulings.push(ruling),
+                Some(last) if last.pattern == detector.pattern => {
+                    last.needs = detector.needs;
+                    last.rulings.push(ruling);
+                }
                 _ => {
                     let rule = Rule {
                         regex: compiled.regex.clone(),
@@ -636,6 +650,14 @@ impl Building {
             }
         }
         true
+    }
+
+    /// Nothing for the scorer where no policy says how sure it must be.
+    fn check_of(&self, detector: &Detector) -> Option<Check> {
+        if detector.id == SCORED {
+            return self.least.map(Check::Scored);
+        }
+        Some(Check::Builtin(detector.check))
     }
 
     fn add_term(&mut self, id: &str, label: Label, term: &str, anchor: Anchor) -> bool {

@@ -3,15 +3,18 @@
 
 use std::ops::Range;
 
+use aho_corasick::AhoCorasick;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use regex_automata::{Anchored, Input};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always,
+    Broken, Detector, Hit, Severity, Verdict, Window, always, compile, floor_boundary,
     line::before_on_line,
     name::name_kind,
-    value::{Look, NameKind, is_placeholder, look},
+    scorer::{self, Least, Place, Vector},
+    value::{Look, NameKind, is_doubtful, is_placeholder, look},
 };
-use crate::Confidence;
+use crate::{Confidence, training::Candidate};
 
 const NAMES: &[&str] = &[
     "pass",
@@ -64,7 +67,7 @@ const fn named(
         reason,
         severity,
         literals: NAMES,
-        window: Window::At { reach: 440 },
+        window: Window::At { reach: NAMED_REACH },
         pattern: PATTERN,
         check,
         broken: Broken::Leave,
@@ -107,6 +110,13 @@ pub(super) const DETECTORS: &[Detector] = &[
             Severity::SecondHighest,
             possible,
         )
+    },
+    // on where a policy says how sure the scorer must be
+    Detector {
+        needs: assigned_or_doubtful,
+        ..named(SCORED, scorer::REASON, Severity::SecondHighest, |_| {
+            Verdict::Reject
+        })
     },
     given_to_password(
         "credential-assignment",
@@ -219,6 +229,15 @@ fn given_looks(hit: &Hit<'_>, wanted: Look, confidence: Confidence) -> Verdict {
 /// Whether the name at `at` says credential and what follows may be a literal that counts. It is
 /// asked for every `token` and `secret` of a text, of which few are assigned anything.
 fn assigned(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    may_be_assigned(text, window, at, false)
+}
+
+/// The same, for what the scorer is asked about too.
+fn assigned_or_doubtful(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    may_be_assigned(text, window, at, true)
+}
+
+fn may_be_assigned(text: &[u8], window: Range<usize>, at: usize, doubt: bool) -> bool {
     let end = window.end;
     let name = at + run(text, at..end, is_name);
     let closed = name + run(text, name..end, is_closing);
@@ -248,9 +267,9 @@ fn assigned(text: &[u8], window: Range<usize>, at: usize) -> bool {
     };
     literals.into_iter().any(|literal| match literal {
         Literal::None => false,
-        Literal::Quoted(start, mark) => quoted_counts(text, start..end, mark, kind),
+        Literal::Quoted(start, mark) => quoted_counts(text, start..end, (mark, kind, doubt)),
         Literal::Bare(start) => {
-            bare_counts(text, start..end, kind) && may_be_configuration(text, at)
+            bare_counts(text, start..end, kind, doubt) && may_be_configuration(text, at)
         }
         Literal::Mixed => may_be_configuration(text, at),
     })
@@ -290,7 +309,7 @@ fn is_bare(b: &u8) -> bool {
 
 /// Whether the literal without quotes at the start of `rest` ends as one does, and may look like a
 /// credential.
-fn bare_counts(text: &[u8], rest: Range<usize>, kind: NameKind) -> bool {
+fn bare_counts(text: &[u8], rest: Range<usize>, kind: NameKind, doubt: bool) -> bool {
     let end = rest.start + run(text, rest.clone(), is_bare);
     let value = text.get(rest.start..end).unwrap_or_default();
     // it may end before one of these
@@ -304,12 +323,17 @@ fn bare_counts(text: &[u8], rest: Range<usize>, kind: NameKind) -> bool {
     }
     // a value of other bytes is not judged here
     std::str::from_utf8(value).map_or(true, |value| {
-        !reads_like_code(value) && (look(value, kind) != Look::Not || is_chosen(value))
+        !reads_like_code(value)
+            && (look(value, kind) != Look::Not || is_chosen(value) || (doubt && is_doubtful(value)))
     })
 }
 
 /// Whether what stands from the start of `rest` to the next `mark` looks like a credential.
-fn quoted_counts(text: &[u8], rest: Range<usize>, mark: u8, kind: NameKind) -> bool {
+fn quoted_counts(
+    text: &[u8],
+    rest: Range<usize>,
+    (mark, kind, doubt): (u8, NameKind, bool),
+) -> bool {
     let within = |b: &u8| *b != mark && !matches!(b, b'\r' | b'\n');
     let close = rest.start + run(text, rest.clone(), within);
     let value = text.get(rest.start..close).unwrap_or_default();
@@ -319,7 +343,9 @@ fn quoted_counts(text: &[u8], rest: Range<usize>, mark: u8, kind: NameKind) -> b
     let unescaped = value.strip_suffix(b"\\").filter(|v| v.len() >= MIN_VALUE);
     let value = unescaped.filter(|_| mark == b'"').unwrap_or(value);
     // a value of other bytes is not judged here
-    std::str::from_utf8(value).map_or(true, |value| look(value, kind) != Look::Not)
+    std::str::from_utf8(value).map_or(true, |value| {
+        look(value, kind) != Look::Not || (doubt && is_doubtful(value))
+    })
 }
 
 /// Whether a bare literal counts, as far as what is before the name at `at` decides.
@@ -412,6 +438,89 @@ fn header(hit: &Hit<'_>) -> Verdict {
         Look::Not => Verdict::Reject,
         Look::Possible | Look::Generated => Verdict::Accept(Confidence::Medium),
     }
+}
+
+/// Accepts what no rule takes and the scorer does.
+pub(crate) fn scored(hit: &Hit<'_>, least: Least) -> Verdict {
+    if *hit.look.get_or_init(|| judge(hit)) != Look::Not {
+        return Verdict::Reject;
+    }
+    match vector(hit).filter(|vector| least.is_reached_by(scorer::score(vector))) {
+        Some(vector) => Verdict::Because(Confidence::Low, scorer::because(&vector)),
+        None => Verdict::Reject,
+    }
+}
+
+/// The features of a value that may be scored.
+fn vector(hit: &Hit<'_>) -> Option<Vector> {
+    let name = name_of(hit);
+    let (kind, value) = (name_kind(&name)?, hit.value());
+    let quoted = hit.group < QUOTED_GROUPS;
+    let before = line_before(hit);
+    let entry = before.rsplit_once(['{', ',']).map(|(_, entry)| entry);
+    let bare = || {
+        let plain = is_configuration(before) || is_environment(&name, hit);
+        !reads_like_code(value) && (plain || entry.is_some_and(is_configuration))
+    };
+    let may_count = is_doubtful(value) && !value.eq_ignore_ascii_case(&name) && (quoted || bare());
+    may_count.then(|| {
+        scorer::features(&Place {
+            name: &name,
+            kind,
+            value,
+            before,
+            around: around(hit),
+            quoted,
+        })
+    })
+}
+
+/// What stands near a hit, on the lines before and after too.
+fn around<'a>(hit: &Hit<'a>) -> &'a str {
+    let from = floor_boundary(hit.text, hit.span.start.saturating_sub(NEAR));
+    let to = floor_boundary(hit.text, hit.span.end.saturating_add(NEAR));
+    hit.text.get(from..to).unwrap_or_default()
+}
+
+/// The values of `text` that may be scored, for training.
+pub(crate) fn candidates(text: &str) -> Vec<Candidate> {
+    let (Some(pattern), Ok(names)) = (compile(PATTERN), names()) else {
+        return Vec::new();
+    };
+    let mut found: Vec<Candidate> = Vec::new();
+    let mut done = 0;
+    for name in names.find_overlapping_iter(text) {
+        let end = text.len().min(name.start() + NAMED_REACH);
+        let input = Input::new(text)
+            .range(name.start()..end)
+            .anchored(Anchored::Yes);
+        let mut captures = pattern.create_captures();
+        pattern.search_captures(&input, &mut captures);
+        let group = (1..=QUOTED_GROUPS).find(|group| captures.get_group(*group).is_some());
+        let value = group.and_then(|group| captures.get_group(group));
+        let (Some(whole), Some(value)) = (captures.get_match(), value) else {
+            continue;
+        };
+        let hit = Hit::new(text, whole.range(), value.range(), group.unwrap_or(0));
+        // several names may announce one value
+        if value.start < done {
+            continue;
+        }
+        if let Some(vector) = vector(&hit) {
+            done = value.end;
+            found.push(Candidate {
+                features: vector.to_vec(),
+                judged: judge(&hit) != Look::Not,
+            });
+        }
+    }
+    found
+}
+
+fn names() -> Result<AhoCorasick, aho_corasick::BuildError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(NAMES)
 }
 
 /// Prose names many things after "password is": only what has a digit counts.
@@ -565,6 +674,15 @@ const NOT_TOLD: &[&str] = &[
     "expired",
 ];
 
+/// The rule that reports what the scorer takes.
+pub(crate) const SCORED: &str = "credential-scored";
+
+/// How far the pattern reaches from its name.
+const NAMED_REACH: usize = 440;
+
+/// How much around a hit is looked at, on each side.
+const NEAR: usize = 160;
+
 /// The pattern's groups below this one are quoted.
 const QUOTED_GROUPS: usize = 4;
 
@@ -575,16 +693,16 @@ mod tests {
     use proptest::prelude::*;
     use regex_automata::{Anchored, Input, meta::Regex};
 
-    use super::{Hit, Look, PATTERN, assigned, judge};
-    use crate::detect::compile;
+    use super::{Hit, Look, PATTERN, assigned, assigned_or_doubtful, judge, scored, scorer::Least};
+    use crate::detect::{Verdict, compile};
 
     fn shared() -> &'static Regex {
         static SHARED: LazyLock<Regex> = LazyLock::new(|| compile(PATTERN).unwrap());
         &SHARED
     }
 
-    /// What the pattern and the judgement say without a quick look.
-    fn counts(text: &str, at: usize) -> bool {
+    /// What the pattern and a judgement say without a quick look.
+    fn counts(text: &str, at: usize, judged: fn(&Hit<'_>) -> bool) -> bool {
         let input = Input::new(text).range(at..).anchored(Anchored::Yes);
         let mut captures = shared().create_captures();
         shared().search_captures(&input, &mut captures);
@@ -593,7 +711,7 @@ mod tests {
         };
         let group = (1..5).find(|group| captures.get_group(*group).is_some());
         let value = captures.get_group(group.unwrap()).unwrap().range();
-        judge(&Hit::new(text, whole.range(), value, group.unwrap())) != Look::Not
+        judged(&Hit::new(text, whole.range(), value, group.unwrap()))
     }
 
     proptest! {
@@ -608,7 +726,12 @@ mod tests {
         ) {
             let text = format!("{before}{name}{middle}{value}");
             let at = before.len();
-            prop_assert!(!counts(&text, at) || assigned(text.as_bytes(), at..text.len(), at), "{text:?}");
+            let window = || at..text.len();
+            let rules = counts(&text, at, |hit| judge(hit) != Look::Not);
+            prop_assert!(!rules || assigned(text.as_bytes(), window(), at), "{text:?}");
+            let least = |hit: &Hit<'_>| scored(hit, Least::percent(50).unwrap()) != Verdict::Reject;
+            let doubted = counts(&text, at, least);
+            prop_assert!(!doubted || assigned_or_doubtful(text.as_bytes(), window(), at), "{text:?}");
         }
     }
 }

@@ -67,6 +67,18 @@ pub(super) fn look(value: &str, kind: NameKind) -> Look {
     if possible { Look::Possible } else { Look::Not }
 }
 
+/// Whether a value that [`look`] says no to may yet be a credential: it is one word of ASCII, no placeholder
+/// and no code.
+pub(super) fn is_doubtful(value: &str) -> bool {
+    (4..=MAX_DOUBTFUL).contains(&value.len())
+        && value.bytes().all(|b| b.is_ascii_graphic())
+        && !is_placeholder(value)
+        && !is_code(value)
+}
+
+/// The longest value that is doubted.
+const MAX_DOUBTFUL: usize = 100;
+
 /// Whether a token that already has the right form is more than a row of the same characters.
 pub(super) fn is_varied(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
@@ -256,7 +268,7 @@ fn is_wordy(value: &str) -> bool {
     pairs > 0 && letters * 2 >= value.len() && rare * 5 <= pairs && turns * 5 <= value.len()
 }
 
-fn is_common_pair(a: u8, b: u8) -> bool {
+pub(super) fn is_common_pair(a: u8, b: u8) -> bool {
     let row = usize::from(a.to_ascii_lowercase().saturating_sub(b'a'));
     COMMON_AFTER
         .get(row)

@@ -6,7 +6,7 @@ use super::{ClassificationPolicy, Exception, MarkingRule, PathRule, RepositoryRu
 use crate::{
     Classifier, Context, Label, Levels, Origin, Segment,
     classifier::{OVER_BUDGET, OVERSIZE, UNREADABLE},
-    detect,
+    detect::{self, Least},
     label::RAISED,
     problem::{ExampleOutcome, Problems},
     table::{GlobKind, Globs, MAX_POLICY_BYTES, Reader, parse_file},
@@ -70,6 +70,7 @@ pub(super) fn load(
     let default = reading.default_level(&mut file);
     let unreadable = reading.unreadable_level(&mut file);
     let detectors = reading.detectors(&mut file, catalogue);
+    let least = reading.scorer(&mut file);
     let terms = reading.terms(&mut file);
     let markings = reading.markings(&mut file);
     let paths = reading.paths(&mut file);
@@ -94,6 +95,7 @@ pub(super) fn load(
         default,
         unreadable,
         detectors,
+        least,
         terms,
         markings,
         paths,
@@ -210,6 +212,18 @@ impl Reading<'_> {
         }
         table.finish(self.problems);
         labels
+    }
+
+    fn scorer(&mut self, file: &mut Reader) -> Option<Least> {
+        let mut table = file.child("scorer", self.problems)?;
+        let percent = table.required_number("sure_percent", self.problems);
+        table.finish(self.problems);
+        let least = percent.and_then(Least::percent);
+        if percent.is_some() && least.is_none() {
+            let text = "`sure_percent` is a number from 50 to 99";
+            self.problems.add("scorer", "wrong-value", text);
+        }
+        least
     }
 
     fn unknown_detector(&mut self, at: &str, id: &str) {
