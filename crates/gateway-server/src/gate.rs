@@ -12,21 +12,18 @@ use proofroom_classify::{Label, UpstreamOffer};
 use proofroom_gateway::{Admission, Asked, BoxFuture, Denial, Finished, Gate};
 use proofroom_record::{
     gateway::GatewaySession,
-    statement::{ClientIdentity, LogMode, ModelRun},
+    statement::{ClientIdentity, LogMode},
 };
 
 use crate::{
     config::{SharedLimits, Whose},
-    limits::{Book, Limits, Spending},
+    limits::{Book, Limits},
     metrics::Metrics,
-    prices::Prices,
+    prices::{BYTES_PER_TOKEN, Prices},
     ring::{HeldKey, KeyRing},
-    sessions::{Counts, Intent},
+    sessions::{Counts, Event, Intent},
     store::{Kind, RecordStore},
 };
-
-/// A token is about four bytes of text: what an upstream that counted none is taken to have used.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// A run whose intent the disk has not taken after this long is refused.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
@@ -37,7 +34,7 @@ pub(crate) struct Permission {
     pub(crate) signing_key: SigningKey,
     pub(crate) book: Arc<Book>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) prices: Prices,
+    pub(crate) prices: Arc<Prices>,
     pub(crate) shared: Vec<SharedLimits>,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) logging: Logging,
@@ -74,45 +71,6 @@ impl Permission {
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }
-
-    /// Pays for a run that an earlier process recorded.
-    pub(crate) fn remember(&self, run: &ModelRun) {
-        let (Some(client), Some(upstream)) = (&run.client, &run.upstream) else {
-            return;
-        };
-        let tokens = run.response.as_ref().and_then(|response| response.tokens);
-        let answered = run.response.as_ref().map_or(0, |response| response.bytes);
-        let used = Used {
-            upstream: &upstream.name,
-            model: &run.request.model,
-            received_bytes: run.request.received_bytes,
-            answered_bytes: answered,
-            tokens: tokens.map(|tokens| (tokens.input, tokens.output)),
-        };
-        let spending = self.spending(&used);
-        let names = names(client, run.session);
-        self.book.spend(&names, spending, run.finished);
-    }
-
-    fn spending(&self, used: &Used<'_>) -> Spending {
-        let (input, output) = used.tokens.unwrap_or((
-            used.received_bytes / BYTES_PER_TOKEN,
-            used.answered_bytes / BYTES_PER_TOKEN,
-        ));
-        Spending {
-            tokens: input.saturating_add(output),
-            micros: self.prices.cost(used.upstream, used.model, input, output),
-        }
-    }
-}
-
-/// What a run used, as far as it is known.
-struct Used<'a> {
-    upstream: &'a str,
-    model: &'a str,
-    received_bytes: u64,
-    answered_bytes: u64,
-    tokens: Option<(u64, u64)>,
 }
 
 /// The gate of one key's session.
@@ -200,7 +158,8 @@ impl KeyGate {
         };
         let bytes = json::to_bytes(&intent).map_err(|_| not_kept())?;
         let store = &self.permission.store;
-        let kept = store.note(Kind::Intent, self.session, bytes, log);
+        let event = Event::Intent(intent);
+        let kept = store.note(Kind::Intent, self.session, bytes, event, log);
         match tokio::time::timeout(DISK_PATIENCE, kept).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(not_kept()),
@@ -290,20 +249,11 @@ impl Gate for KeyGate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .record(run.tier.as_deref());
-        let Some(upstream) = &run.upstream else {
-            return;
-        };
-        let used = Used {
-            upstream,
-            model: &run.model,
-            received_bytes: run.received_bytes,
-            answered_bytes: run.answered_bytes,
-            tokens: run.tokens.map(|tokens| (tokens.input, tokens.output)),
-        };
-        let spending = self.permission.spending(&used);
-        self.permission
-            .book
-            .spend(&self.names, spending, run.finished);
+        if let Some(spending) = self.permission.prices.of_ended(run) {
+            self.permission
+                .book
+                .spend(&self.names, spending, run.finished);
+        }
     }
 }
 
@@ -351,12 +301,12 @@ fn account_of_team(client: &ClientIdentity) -> String {
     format!("team `{}`", client.team)
 }
 
-fn account_of_session(session: SessionId) -> String {
+pub(crate) fn account_of_session(session: SessionId) -> String {
     format!("session `{session}`")
 }
 
 /// Everybody who pays for a session's runs.
-fn names(client: &ClientIdentity, session: SessionId) -> Vec<String> {
+pub(crate) fn names(client: &ClientIdentity, session: SessionId) -> Vec<String> {
     vec![
         account_of_key(client),
         account_of_session(session),

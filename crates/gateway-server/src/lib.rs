@@ -24,4 +24,4 @@ pub use config::{Config, ConfigProblem};
 pub use keys::{KeyFile, KeyFileError};
 pub use prices::{PriceProblem, Prices};
 pub use server::{Parts, Server, ServerError};
-pub use store::{RecordStore, StoreError};
+pub use store::{CheckedRecords, Progress, RecordStore, StoreError, check_records};

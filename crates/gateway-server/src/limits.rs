@@ -3,11 +3,13 @@
 
 mod book;
 mod bucket;
+mod spent;
 mod window;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use book::{Book, Spending};
+pub(crate) use book::Book;
+pub(crate) use spent::{Spending, Spent};
 pub use window::Window;
 
 /// What one key, user, team or session may do. What is absent is not limited.

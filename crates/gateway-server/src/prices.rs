@@ -3,7 +3,11 @@
 use std::fmt;
 
 use globset::{Glob, GlobMatcher};
+use proofroom_gateway::Finished;
+use proofroom_record::statement::ModelRun;
 use serde::Deserialize;
+
+use crate::limits::Spending;
 
 /// The most bytes that a price file may have.
 const MAX_PRICE_BYTES: usize = 1024 * 1024;
@@ -56,7 +60,56 @@ impl fmt::Debug for Prices {
     }
 }
 
+/// A token is about four bytes of text: what an upstream that counted none is taken to have used.
+pub(crate) const BYTES_PER_TOKEN: u64 = 4;
+
+/// What a run used, as far as it is known.
+struct Used<'a> {
+    upstream: &'a str,
+    model: &'a str,
+    received_bytes: u64,
+    answered_bytes: u64,
+    tokens: Option<(u64, u64)>,
+}
+
 impl Prices {
+    /// What a run spent that ended just now; nothing where it was sent nowhere.
+    pub(crate) fn of_ended(&self, run: &Finished) -> Option<Spending> {
+        let used = Used {
+            upstream: run.upstream.as_deref()?,
+            model: &run.model,
+            received_bytes: run.received_bytes,
+            answered_bytes: run.answered_bytes,
+            tokens: run.tokens.map(|tokens| (tokens.input, tokens.output)),
+        };
+        Some(self.spending(&used))
+    }
+
+    /// What a recorded run spent; nothing where it was sent nowhere.
+    pub(crate) fn of_recorded(&self, run: &ModelRun) -> Option<Spending> {
+        let response = run.response.as_ref();
+        let tokens = response.and_then(|response| response.tokens);
+        let used = Used {
+            upstream: &run.upstream.as_ref()?.name,
+            model: &run.request.model,
+            received_bytes: run.request.received_bytes,
+            answered_bytes: response.map_or(0, |response| response.bytes),
+            tokens: tokens.map(|tokens| (tokens.input, tokens.output)),
+        };
+        Some(self.spending(&used))
+    }
+
+    fn spending(&self, used: &Used<'_>) -> Spending {
+        let (input, output) = used.tokens.unwrap_or((
+            used.received_bytes / BYTES_PER_TOKEN,
+            used.answered_bytes / BYTES_PER_TOKEN,
+        ));
+        Spending {
+            tokens: input.saturating_add(output),
+            micros: self.cost(used.upstream, used.model, input, output),
+        }
+    }
+
     /// Reads a price file.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ mod sink;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,12 +17,12 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use p256::{ecdsa::SigningKey, pkcs8::EncodePublicKey as _};
 use proofroom_canonical::{Digest, Timestamp};
-use proofroom_classify::{ClassificationPolicy, Levels, RoutingPolicy};
+use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
     Clock, Config as GatewayConfig, Gateway, RunObserver, SetupProblem, SystemEntropy,
     UpstreamsConfig,
 };
-use proofroom_record::{gateway::GatewayPolicies, statement::ModelRun};
+use proofroom_record::gateway::GatewayPolicies;
 use proofroom_tlog::NoteSigner;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -44,8 +44,8 @@ use crate::{
     metrics::Metrics,
     prices::Prices,
     ring::KeyRing,
-    sessions::{Facts, History, Sessions},
-    store::{RecordStore, StoreError},
+    sessions::{Facts, Sessions},
+    store::{Opening, Progress, RecordStore, StoreError},
     tls,
 };
 
@@ -84,6 +84,8 @@ pub struct Parts {
     pub memory_locked: bool,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
+    /// Is told of each record file that a start has to read beside the last.
+    pub progress: fn(Progress),
 }
 
 impl std::fmt::Debug for Parts {
@@ -253,21 +255,21 @@ async fn front(
 ) -> Result<Front, ServerError> {
     let record_key = spki(&parts.signing_key);
     let levels = parts.classification.levels().clone();
-    let (state, log, clock) = (parts.config.state.clone(), parts.log, parts.clock);
+    let prices = Arc::new(parts.prices);
+    let opening = Opening::new(&parts.config.state, parts.clock, Arc::clone(&prices));
+    let signer = parts.log;
+    let mut progress = parts.progress;
     // it blocks, and waits in ways that a runtime's own threads must not
-    let opening = move || Opened::open(&state, levels, log, clock);
+    let opening = move || RecordStore::open(opening, signer, &mut progress);
     let opened = tokio::task::spawn_blocking(opening).await;
-    let Opened {
-        store,
-        history,
-        runs,
-    } = opened.map_err(|_| StoreError::Failed)??;
+    let (store, _, mut history) = opened.map_err(|_| StoreError::Failed)??;
+    let store = Arc::new(store);
     let permission = Arc::new(Permission {
         store: Arc::clone(&store),
         signing_key: parts.signing_key.clone(),
-        book: Arc::new(Book::default()),
+        book: Arc::new(Book::of(history.take_spent())),
         metrics: Arc::new(Metrics::new(named_models(&parts.upstreams))),
-        prices: parts.prices,
+        prices: Arc::clone(&prices),
         shared: parts.config.shared.clone(),
         ring,
         logging: Logging {
@@ -276,7 +278,6 @@ async fn front(
         },
         clock: parts.clock,
     });
-    runs.iter().for_each(|run| permission.remember(run));
     let gateway = Gateway::new(GatewayConfig {
         classification: parts.classification,
         routing: parts.routing,
@@ -287,7 +288,7 @@ async fn front(
         signing_key: parts.signing_key,
         clock: Arc::new(Told(parts.clock)),
         entropy: Arc::new(SystemEntropy),
-        sink: Arc::new(StoreSink(store)),
+        sink: Arc::new(StoreSink { store, prices }),
         observer: Arc::clone(&permission.metrics) as Arc<dyn RunObserver>,
         limits: proofroom_gateway::Limits::default(),
     })
@@ -298,7 +299,7 @@ async fn front(
         attestation: parts.standing.attestation(),
         idle: parts.config.session_idle,
     };
-    let (served, left) = (gateway.clone(), history.finish());
+    let (served, left) = (gateway.clone(), history.resume(&levels));
     let sessions = Sessions::resume(served, Arc::clone(&permission), facts, left).await?;
     let identity = Identity::new(parts.standing, record_key, tls_key, parts.policies);
     Ok(Front {
@@ -310,36 +311,6 @@ async fn front(
         memory_locked: parts.memory_locked,
         stopping: AtomicBool::new(false),
     })
-}
-
-/// Records and log, and what they say of earlier runs.
-struct Opened {
-    store: Arc<RecordStore>,
-    history: History,
-    runs: Vec<ModelRun>,
-}
-
-impl Opened {
-    fn open(
-        state: &Path,
-        levels: Levels,
-        log: NoteSigner,
-        clock: fn() -> Timestamp,
-    ) -> Result<Self, StoreError> {
-        let (mut history, mut runs) = (History::new(levels), Vec::new());
-        let (store, _) = RecordStore::open(
-            &state.join("records"),
-            &state.join("log"),
-            log,
-            clock,
-            &mut |line| runs.extend(history.see(line)),
-        )?;
-        Ok(Self {
-            store: Arc::new(store),
-            history,
-            runs,
-        })
-    }
 }
 
 /// SHA-256 of the key's SubjectPublicKeyInfo, which is the `keyid` of what it signs.

@@ -21,11 +21,13 @@ use proofroom_record::{
     statement::{ClientIdentity, LogMode},
 };
 
-pub(crate) use history::{History, Intent};
+#[cfg(test)]
+pub(crate) use history::Accounted;
+pub(crate) use history::{Event, History, Intent, Recorded, Resumed};
 pub(crate) use live::{Counts, Live};
 
 use crate::{
-    gate::{KeyGate, Permission},
+    gate::{KeyGate, Permission, account_of_session},
     keys::KeyId,
     ring::HeldKey,
     store::{Kind, StoreError},
@@ -65,7 +67,7 @@ impl Sessions {
         gateway: Gateway,
         permission: Arc<Permission>,
         facts: Facts,
-        history: History,
+        history: Resumed,
     ) -> Result<Self, StoreError> {
         let sessions = Self {
             gateway,
@@ -75,10 +77,10 @@ impl Sessions {
             ended: Mutex::new(history.ended),
         };
         let mut open = sessions.open.lock().await;
-        for (key, past) in history.open {
+        for (key, past, high_water) in history.open {
             let unfinished = past.unaccounted;
             let standing = Standing {
-                high_water: past.mark,
+                high_water,
                 next: past.next,
             };
             let live = sessions.admit(past.statement, past.binding, standing, past.counts, None);
@@ -188,6 +190,8 @@ impl Sessions {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, ended);
+        let account = account_of_session(ended.session);
+        self.permission.book.close(&account);
         Ok(())
     }
 
@@ -212,9 +216,10 @@ impl Sessions {
         };
         let bytes = json::to_bytes(&statement).map_err(|_| StoreError::Failed)?;
         let binding = Digest::of(&bytes);
-        self.permission
-            .store
-            .note(Kind::Session, statement.session, bytes, LogMode::Strict)
+        let event = Event::Session(Box::new(statement.clone()));
+        let (store, session) = (&self.permission.store, statement.session);
+        store
+            .note(Kind::Session, session, bytes, event, LogMode::Strict)
             .await?;
         let fresh = self.gateway.fresh();
         let standing = Standing {
@@ -263,12 +268,14 @@ impl Sessions {
         let mark = live.caller.high_water();
         let name = self.gateway.label_name(mark).to_owned();
         let account = live.account(occasion, name, self.permission.now());
-        let session = account.session;
+        let (session, event) = (account.session, Event::of_account(&account));
         let sealed = seal(account, &self.permission.signing_key).map_err(|_| StoreError::Failed)?;
         let kind = proofroom_record::gateway::GatewayAccount::LEAF;
         let store = &self.permission.store;
         let log = LogMode::Strict;
-        store.record(kind, session, None, sealed.bytes, log).await?;
+        store
+            .record(kind, session, sealed.bytes, event, log)
+            .await?;
         Ok(())
     }
 }

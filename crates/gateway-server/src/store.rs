@@ -1,47 +1,57 @@
 //! Records on disk, and their leaves in the log. What a crash finds half written was acknowledged to
 //! nobody. What was acknowledged as [strict](LogMode::Strict) is in a record line whose leaf is durable;
 //! what was acknowledged as [prompt](LogMode::Prompt) is written, and durable a moment later.
+//!
+//! Memory and starts do not grow with the records: of a full record file a sorted table on disk says where
+//! its records are, and a checkpoint what its lines say of sessions. Both are made of the record files and
+//! made anew where they do not fit (docs/adr/0038-records-beyond-memory.md).
 
+mod check;
+mod checkpoint;
 mod disk;
+mod index;
+mod keeper;
 mod line;
+mod opening;
 mod recover;
 mod segment;
 mod syncer;
+mod table;
 mod writer;
 
 use std::{
-    collections::HashMap,
-    fs::File,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use proofroom_canonical::{Digest, RunId, SessionId, Timestamp};
-use proofroom_ledger::{LeafStatus, Ledger, LedgerError, LedgerOptions};
-use proofroom_record::statement::LogMode;
-use proofroom_tlog::{LeafIndex, LeafKind, NoteSigner};
+use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_ledger::{LeafStatus, Ledger, LedgerError};
+use proofroom_record::{
+    predicate::read_unverified,
+    statement::{LogMode, ModelRun},
+};
+use proofroom_tlog::{LeafIndex, LeafKind};
 use tokio::sync::oneshot;
 
-use disk::{Disk, SyncData};
+use crate::sessions::Event;
+pub use check::{CheckedRecords, check_records};
+use disk::Disk;
+use index::Index;
 pub(crate) use line::{Kind, Line};
-pub(crate) use recover::Recovered;
-use segment::{Location, Segment};
-use writer::{Work, Writer};
+pub(crate) use opening::Opening;
+pub use opening::Progress;
+use writer::Work;
 
 /// How long a receipt is waited for, and how often it is looked for meanwhile.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(30);
 const RECEIPT_PAUSE: Duration = Duration::from_millis(2);
-/// Lines that may wait to be written.
-const QUEUED: usize = 4096;
-/// What may wait between the threads.
-const PASSED_ON: usize = 1024;
 
 /// Why records cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +72,16 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// Where the damaged line begins.
+        offset: u64,
+    },
+    /// A block of the index is not what was written. The records may be in order.
+    #[error(
+        "the index `{path}` is damaged at byte {offset}; `proofroom gateway check-records` makes it anew from the records"
+    )]
+    IndexDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the damaged block begins.
         offset: u64,
     },
     /// The log has leaves for which there is no record.
@@ -97,6 +117,7 @@ impl StoreError {
         match self {
             Self::File { .. } => "records-file",
             Self::Damaged { .. } => "records-damaged",
+            Self::IndexDamaged { .. } => "records-index-damaged",
             Self::BehindLog { .. } => "records-behind-log",
             Self::Disagree(_) => "records-and-log-disagree",
             Self::Log(_) => "records-log",
@@ -117,10 +138,10 @@ pub struct RecordStore {
 
 #[derive(Debug)]
 struct Shared {
-    dir: PathBuf,
+    records: PathBuf,
     ledger: Ledger,
     disk: Disk,
-    index: Mutex<HashMap<[u8; 16], Location>>,
+    index: Index,
     failed: AtomicBool,
 }
 
@@ -130,69 +151,23 @@ pub(crate) struct Found {
     pub(crate) envelope: Vec<u8>,
     pub(crate) digest: Digest,
     pub(crate) index: LeafIndex,
+    /// What the log has to hold there.
+    leaf: Vec<u8>,
 }
 
 impl RecordStore {
-    /// Opens the records in `dir` and the log in `log`, and finishes what a crash left half done: a
-    /// torn last line is dropped, a record without a leaf gets one. `seen` is shown every line.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub(crate) fn open(
-        dir: &Path,
-        log: &Path,
-        signer: NoteSigner,
-        clock: fn() -> Timestamp,
-        seen: &mut dyn FnMut(&Line<'_>),
-    ) -> Result<(Self, Recovered), StoreError> {
-        let sync = Box::new(File::sync_data);
-        Self::open_on(dir, log, signer, clock, seen, sync)
-    }
-
-    pub(crate) fn open_on(
-        dir: &Path,
-        log: &Path,
-        signer: NoteSigner,
-        clock: fn() -> Timestamp,
-        seen: &mut dyn FnMut(&Line<'_>),
-        sync: SyncData,
-    ) -> Result<(Self, Recovered), StoreError> {
-        let ledger = Ledger::open(LedgerOptions::new(log, signer, Arc::new(clock)))?;
-        let (recovered, index, segment) = recover::recover(dir, &ledger, seen)?;
-        let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            ledger,
-            disk: Disk::new(sync),
-            index: Mutex::new(index),
-            failed: AtomicBool::new(false),
-        });
-        let (work, incoming) = sync_channel(QUEUED);
-        let threads = start(&shared, segment, incoming).map_err(|source| StoreError::File {
-            path: dir.to_owned(),
-            source,
-        })?;
-        let store = Self {
-            shared,
-            work: Mutex::new(Some(work)),
-            threads: Mutex::new(threads),
-        };
-        Ok((store, recovered))
-    }
-
     /// Keeps a record; returns the digest of its bytes once line and leaf are durable, or, in the other
-    /// mode, once the line is written.
+    /// mode, once the line is written. `event` is what the record says.
     pub(crate) async fn record(
         &self,
         kind: LeafKind,
         session: SessionId,
-        run: Option<RunId>,
         envelope: Vec<u8>,
+        event: Event,
         log: LogMode,
     ) -> Result<Digest, StoreError> {
-        let digest = Digest::of(&envelope);
-        self.append(Kind::Record(kind), session, run, envelope, log)
-            .await?;
-        Ok(digest)
+        self.append(Kind::Record(kind), session, envelope, event, log)
+            .await
     }
 
     /// Writes down what is no record: a session's beginning, or a run that is about to be. Returns once
@@ -202,27 +177,29 @@ impl RecordStore {
         kind: Kind,
         session: SessionId,
         body: Vec<u8>,
+        event: Event,
         log: LogMode,
     ) -> Result<(), StoreError> {
-        self.append(kind, session, None, body, log).await
+        self.append(kind, session, body, event, log).await?;
+        Ok(())
     }
 
     async fn append(
         &self,
         kind: Kind,
         session: SessionId,
-        run: Option<RunId>,
         body: Vec<u8>,
+        event: Event,
         log: LogMode,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Digest, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let line = line::render(kind, session, &body);
+        let digest = Digest::of(&body);
         let work = Work {
             kind,
             session,
-            digest: Digest::of(&body),
-            run,
-            line,
+            digest,
+            event,
+            line: line::render(kind, session, digest, &body),
             log,
             reply,
         };
@@ -235,7 +212,7 @@ impl RecordStore {
             })?;
         }
         match answer.await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(digest),
             Err(_) => {
                 // before the thread that failed says so itself: nobody may be told less
                 self.shared.fail();
@@ -246,7 +223,7 @@ impl RecordStore {
 
     /// Whether a record could be kept now.
     pub(crate) fn ready(&self) -> Result<(), StoreError> {
-        if self.shared.failed.load(Ordering::Acquire) {
+        if self.shared.failed() {
             return Err(StoreError::Failed);
         }
         Ok(())
@@ -260,28 +237,37 @@ impl RecordStore {
 
     /// The record of a run. Blocking.
     pub(crate) fn of_run(&self, run: RunId) -> Result<Option<Found>, StoreError> {
-        self.find(line::run_key(run))
+        let is_asked = |found: &Found| {
+            read_unverified::<ModelRun>(&found.envelope).is_ok_and(|record| record.run == run)
+        };
+        self.find(line::run_key(run), is_asked)
     }
 
     /// The record of this digest. Blocking.
     pub(crate) fn of_digest(&self, digest: Digest) -> Result<Option<Found>, StoreError> {
-        let found = self.find(line::digest_key(digest))?;
-        Ok(found.filter(|found| found.digest == digest))
+        self.find(line::digest_key(digest), |found| found.digest == digest)
     }
 
-    fn find(&self, key: [u8; 16]) -> Result<Option<Found>, StoreError> {
-        let location = self.shared.index().get(&key).copied();
-        let Some(location) = location else {
+    fn find(
+        &self,
+        key: [u8; 16],
+        is_asked: impl Fn(&Found) -> bool,
+    ) -> Result<Option<Found>, StoreError> {
+        let Some(location) = self.shared.index.find(key)? else {
             return Ok(None);
         };
-        segment::read(&self.shared.dir, location).map(Some)
+        let found = segment::read(&self.shared.records, location)?;
+        Ok(Some(found).filter(is_asked))
     }
 
     /// Waits until a signed head holds the record, and proves it: the text of a C2SP `tlog-proof`.
     /// Blocking.
-    pub(crate) fn receipt(&self, index: LeafIndex) -> Result<String, StoreError> {
-        self.wait_integrated(index)?;
-        Ok(self.shared.ledger.receipt(index)?)
+    pub(crate) fn receipt(&self, found: &Found) -> Result<String, StoreError> {
+        self.wait_integrated(found.index)?;
+        if self.shared.ledger.entry(found.index)? != found.leaf {
+            return Err(StoreError::Disagree(found.index.get()));
+        }
+        Ok(self.shared.ledger.receipt(found.index)?)
     }
 
     /// A record that is written has a place before it has a leaf, and none comes once the store failed.
@@ -309,49 +295,19 @@ impl RecordStore {
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
-                self.shared.failed.store(true, Ordering::Release);
+                self.shared.fail();
             }
         }
     }
 }
 
-/// Starts the threads. They end when nobody can give them more work.
-fn start(
-    shared: &Arc<Shared>,
-    (segment, records): (Segment, u64),
-    incoming: Receiver<Work>,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let (written, to_sync) = sync_channel(PASSED_ON);
-    let (durable, to_answer) = sync_channel(PASSED_ON);
-    let writer = Writer {
-        shared: Arc::clone(shared),
-        segment,
-        records,
-        written,
-    };
-    let (syncing, answering) = (Arc::clone(shared), Arc::clone(shared));
-    Ok(vec![
-        spawn("records-write", move || writer.run(&incoming))?,
-        spawn("records-sync", move || {
-            syncer::sync(&syncing, &to_sync, &durable);
-        })?,
-        spawn("records-answer", move || {
-            syncer::answer(&answering, &to_answer);
-        })?,
-    ])
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.to_owned()).spawn(run)
-}
-
 impl Shared {
-    fn index(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 16], Location>> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn fail(&self) {
         self.failed.store(true, Ordering::Release);
+    }
+
+    fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     observe::RunEvent,
     prompt::Arrival,
     receipt::Signed,
-    sink::{MODEL_RUN, SinkError, Submission},
+    sink::{MODEL_RUN, Said, SinkError, Submission},
     translated::Translating,
 };
 
@@ -230,13 +230,20 @@ impl Draft {
         let log = self.admission.log;
         let finished = self.finished(&end);
         self.caller.gate.ended(&finished);
-        ended.code = finished.code;
-        let submission = self.sign(end).map(|envelope| Submission {
+        ended.code.clone_from(&finished.code);
+        let at = finished.finished;
+        let said = Box::new(Said {
+            sequence: self.position.sequence,
+            high_water: self.high_water().to_owned(),
+            finished,
+        });
+        let submission = self.sign(end, at);
+        let submission = submission.map(|envelope| Submission {
             kind: MODEL_RUN,
             session: ended.session,
-            run: ended.run,
             log,
             envelope,
+            said,
         });
         keep(core, ended, submission)
     }
@@ -263,16 +270,16 @@ impl Draft {
         }
     }
 
-    fn sign(self: Box<Self>, end: End) -> Result<Vec<u8>, SinkError> {
+    fn sign(self: Box<Self>, end: End, finished: Timestamp) -> Result<Vec<u8>, SinkError> {
         let core = Arc::clone(&self.core);
-        seal((*self).predicate(end), &core.signer)
+        seal((*self).predicate(end, finished), &core.signer)
             .map(|sealed| sealed.bytes)
             .map_err(|error| SinkError {
                 reason: format!("the record cannot be written: {error}"),
             })
     }
 
-    fn predicate(self, end: End) -> ModelRun {
+    fn predicate(self, end: End, finished: Timestamp) -> ModelRun {
         let levels = self.core.levels();
         let identity = self.caller.identity();
         let forwarded = self.request.forwarded.is_some();
@@ -302,7 +309,7 @@ impl Draft {
             failure: end.failure,
             log: self.admission.log,
             started: self.opening.started,
-            finished: self.core.clock.now(),
+            finished,
             blinding: self.opening.blinding,
         }
     }

@@ -40,7 +40,7 @@ pub struct Asked {
 }
 
 /// A run that ended, before its record is durable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
     /// The run.
     pub run: RunId,

@@ -58,5 +58,5 @@ pub use provider::{CollateralStore, NoCollateral, Providers};
 pub use served::{ServedModelsError, served_models};
 pub use setup::{SetupProblem, contradictions};
 pub use shadow::ShadowRules;
-pub use sink::{BoxFuture, MODEL_RUN, RecordSink, SinkError, Submission};
+pub use sink::{BoxFuture, MODEL_RUN, RecordSink, Said, SinkError, Submission};
 pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT};

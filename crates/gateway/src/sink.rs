@@ -2,8 +2,10 @@
 
 use std::{future::Future, pin::Pin};
 
-use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_canonical::{Digest, SessionId};
 use proofroom_record::statement::LogMode;
+
+use crate::gate::Finished;
 
 /// Kind of every record that the gateway writes, as log leaves spell it.
 pub const MODEL_RUN: &str = "model-run";
@@ -18,12 +20,23 @@ pub struct Submission {
     pub kind: &'static str,
     /// The session that the record belongs to.
     pub session: SessionId,
-    /// The run that it is about.
-    pub run: RunId,
     /// When it has to be on disk: what the record says of itself.
     pub log: LogMode,
     /// The DSSE envelope's file bytes.
     pub envelope: Vec<u8>,
+    /// What the record says, for whoever does not read it. Boxed: a run's task holds it.
+    pub said: Box<Said>,
+}
+
+/// What a record says of its run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The run's place in its session.
+    pub sequence: u64,
+    /// The session's label with it.
+    pub high_water: String,
+    /// What became of the run.
+    pub finished: Finished,
 }
 
 /// Takes signed records.

@@ -15,7 +15,8 @@ use std::{
 
 use proofroom_canonical::Timestamp;
 use proofroom_tlog::{
-    ENTRY_MAX_BYTES, LeafIndex, LogProof, NoteSigner, TreeSize, VerifiedCheckpoint, prove_inclusion,
+    ENTRY_MAX_BYTES, LeafIndex, LogProof, NoteSigner, TILE_WIDTH, TreeSize, VerifiedCheckpoint,
+    prove_inclusion,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -274,17 +275,26 @@ impl Ledger {
     /// # Errors
     /// As [`Self::receipt`].
     pub fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, LedgerError> {
+        let missing = || CorruptLedger::Missing {
+            path: index.to_string(),
+        };
+        let entries = self.entries_from(index)?.into_iter().next();
+        Ok(entries.ok_or_else(missing)?)
+    }
+
+    /// The integrated leaves from `index` to the end of their bundle: 1 to 256 of them, by one read.
+    ///
+    /// # Errors
+    /// As [`Self::receipt`].
+    pub fn entries_from(&self, index: LeafIndex) -> Result<Vec<Vec<u8>>, LedgerError> {
         let size = self.head().checkpoint().size();
         if !size.contains(index) {
             return Err(LedgerError::NotIntegrated { index, size });
         }
         let bundle = bundle_with(index, size)?;
         let entries = read_entries(&*self.shared.storage, &self.shared.layout, bundle)?;
-        let at = usize::try_from(index.get() % 256).unwrap_or(usize::MAX);
-        let missing = || CorruptLedger::Missing {
-            path: bundle.to_string(),
-        };
-        Ok(entries.into_iter().nth(at).ok_or_else(missing)?)
+        let at = usize::try_from(index.get() % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+        Ok(entries.into_iter().skip(at).collect())
     }
 
     /// Integrates every durable leaf, stops, and returns the last head.

@@ -23,10 +23,13 @@ impl Front {
         let key = held.key.id.to_string();
         let read = move || find(&store, &id, &key);
         let found = tokio::task::spawn_blocking(read).await;
-        let failed = |words| Own::new(StatusCode::SERVICE_UNAVAILABLE, "record-unreadable", words);
+        let failed = |code| {
+            let words = "the record or its receipt could not be read; ask the gateway's operator";
+            Own::new(StatusCode::SERVICE_UNAVAILABLE, code, words)
+        };
         let (found, receipt) = found
-            .map_err(|_| failed("the record could not be read"))?
-            .map_err(|_| failed("the record or its receipt could not be read"))?
+            .map_err(|_| failed("record-unreadable"))?
+            .map_err(|error| failed(error.code()))?
             .ok_or_else(|| {
                 let words = "the gateway has no such record for this key";
                 Own::new(StatusCode::NOT_FOUND, "no-such-record", words)
@@ -60,6 +63,6 @@ fn find(store: &RecordStore, id: &str, key: &str) -> Result<Option<(Found, Strin
     if !own {
         return Ok(None);
     }
-    let receipt = store.receipt(found.index)?;
+    let receipt = store.receipt(&found)?;
     Ok(Some((found, receipt)))
 }

@@ -1,7 +1,7 @@
 //! What was done and spent by whom, against what they may.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,14 +11,7 @@ use proofroom_canonical::Timestamp;
 use proofroom_gateway::Denial;
 use proofroom_record::statement::LogMode;
 
-use super::{Limits, bucket::Bucket, window::Window};
-
-/// Tokens and money of one run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spending {
-    pub(crate) tokens: u64,
-    pub(crate) micros: u64,
-}
+use super::{Limits, Spending, Spent, bucket::Bucket};
 
 /// Everybody's accounts, by a name such as `key k_1`.
 #[derive(Debug, Default)]
@@ -33,7 +26,7 @@ struct Account {
     running: u64,
     /// Tokens of runs that are under way, as estimated.
     reserved: u64,
-    spent: BTreeMap<Window, (i64, Spending)>,
+    spent: Spent,
 }
 
 /// A run's place in the book: given back when it is dropped.
@@ -60,6 +53,25 @@ impl Drop for Place {
 }
 
 impl Book {
+    /// A book that goes on from what was spent under each name.
+    pub(crate) fn of(spent: impl IntoIterator<Item = (String, Spent)>) -> Self {
+        let accounts = spent.into_iter().map(|(name, spent)| {
+            let account = Account {
+                spent,
+                ..Account::default()
+            };
+            (name, account)
+        });
+        Self {
+            accounts: Mutex::new(accounts.collect()),
+        }
+    }
+
+    /// Nobody runs or pays under this name any more.
+    pub(crate) fn close(&self, name: &str) {
+        self.accounts().remove(name);
+    }
+
     /// Takes a place for a run of about `estimate` tokens under every one of `limits`, or none at all.
     pub(crate) fn take(
         self: &Arc<Self>,
@@ -89,7 +101,7 @@ impl Book {
         let mut accounts = self.accounts();
         for name in names {
             let account = accounts.entry(name.clone()).or_default();
-            account.spend(spending, at);
+            account.spent.add(spending, at);
             if let Some(bucket) = &mut account.tokens {
                 bucket.take(spending.tokens, at);
             }
@@ -152,7 +164,7 @@ impl Account {
         now: Timestamp,
     ) -> Result<(), Denial> {
         for budget in &limits.budgets {
-            let spent = self.spent_in(budget.window, now);
+            let spent = self.spent.within(budget.window, now);
             let tokens = spent
                 .tokens
                 .saturating_add(self.reserved)
@@ -178,29 +190,6 @@ impl Account {
         }
         if let Some(bucket) = &mut self.tokens {
             bucket.take(estimate, now);
-        }
-    }
-
-    fn spend(&mut self, spending: Spending, at: Timestamp) {
-        for window in Window::ALL {
-            let name = window.name_at(at);
-            let (current, sum) = self
-                .spent
-                .entry(window)
-                .or_insert((name, Spending::default()));
-            if *current < name {
-                (*current, *sum) = (name, Spending::default());
-            }
-            // a clock that went backwards still pays into the present window
-            sum.tokens = sum.tokens.saturating_add(spending.tokens);
-            sum.micros = sum.micros.saturating_add(spending.micros);
-        }
-    }
-
-    fn spent_in(&self, window: Window, now: Timestamp) -> Spending {
-        match self.spent.get(&window) {
-            Some((name, sum)) if *name >= window.name_at(now) => *sum,
-            _ => Spending::default(),
         }
     }
 }

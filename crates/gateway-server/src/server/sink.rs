@@ -6,29 +6,51 @@ use proofroom_canonical::Digest;
 use proofroom_gateway::{BoxFuture, RecordSink, SinkError, Submission};
 use proofroom_tlog::LeafKind;
 
-use crate::store::{RecordStore, StoreError};
+use crate::{
+    prices::Prices,
+    sessions::{Event, Recorded},
+    store::{RecordStore, StoreError},
+};
 
 /// Keeps what the gateway submits.
-pub(super) struct StoreSink(pub(super) Arc<RecordStore>);
+pub(super) struct StoreSink {
+    pub(super) store: Arc<RecordStore>,
+    pub(super) prices: Arc<Prices>,
+}
 
 impl RecordSink for StoreSink {
     fn ready(&self) -> Result<(), SinkError> {
-        self.0.ready().map_err(|error| of(&error))
+        self.store.ready().map_err(|error| of(&error))
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<Digest, SinkError>> {
+        let event = self.event(&submission);
         Box::pin(async move {
             let Submission {
                 session,
-                run,
                 log,
                 envelope,
                 ..
             } = submission;
-            self.0
-                .record(LeafKind::ModelRun, session, Some(run), envelope, log)
+            self.store
+                .record(LeafKind::ModelRun, session, envelope, event, log)
                 .await
                 .map_err(|error| of(&error))
+        })
+    }
+}
+
+impl StoreSink {
+    fn event(&self, submission: &Submission) -> Event {
+        let said = &submission.said;
+        let run = &said.finished;
+        Event::Run(Recorded {
+            run: run.run,
+            sequence: said.sequence,
+            high_water: said.high_water.clone(),
+            tier: run.tier.clone(),
+            spending: self.prices.of_ended(run),
+            at: run.finished,
         })
     }
 }

@@ -2,8 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::Path,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,11 +16,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use p256::ecdsa::SigningKey;
-use proofroom_canonical::{Digest, SessionId, Timestamp};
+use proofroom_canonical::{Digest, SessionId, Timestamp, json};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    Caller, CallerIdentity, Config, Gateway, Limits, NoObserver, Providers, SystemClock,
-    SystemEntropy, UpstreamsConfig, config::SystemSecrets,
+    Caller, CallerIdentity, Clock, Config, Gateway, Limits, NoObserver, Providers, SystemEntropy,
+    UpstreamsConfig, config::SystemSecrets,
 };
 use proofroom_record::{
     gateway::{GATEWAY_SESSION_PURPOSE, GatewayAttestation, GatewayPolicies, GatewaySession},
@@ -33,7 +38,8 @@ use crate::{
     limits::Book,
     metrics::Metrics,
     ring::{HeldKey, KeyRing},
-    store::RecordStore,
+    sessions::{Event, History},
+    store::{Kind, Line, Opening, RecordStore},
 };
 
 const CLASSIFICATION: &str = r#"
@@ -56,6 +62,7 @@ not_match = [{ label = "restricted", repository = "r", model = "m" }]
 refuse = { message = "no rule speaks about this" }
 "#;
 /// Nobody listens there.
+const NOBODY: u16 = 9;
 const UPSTREAMS: &str = r#"
 [[upstream]]
 name = "u"
@@ -69,6 +76,17 @@ key = { from = "none" }
 retention = { mode = "in-memory", contract = "none" }
 attestation = { kind = "none" }
 "#;
+
+/// A clock that jumps back by a day each time that it is asked.
+#[derive(Default)]
+struct Jumping(AtomicI64);
+
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        let asked = self.0.fetch_add(1, Ordering::SeqCst);
+        Timestamp::from_unix_seconds(1_800_000_000 - asked * 86_400)
+    }
+}
 
 /// A disk that takes nothing while it hangs.
 #[derive(Clone, Default)]
@@ -86,23 +104,40 @@ impl Hanging {
     }
 }
 
-fn store(dir: &Path, disk: &Hanging) -> (Arc<RecordStore>, Vec<ModelRun>) {
-    let mut runs = Vec::new();
-    let disk = disk.clone();
+fn opening(dir: &Path) -> Opening {
+    let clock = || Timestamp::from_unix_seconds(1);
+    Opening::new(dir, clock, Arc::new(Prices::default()))
+}
+
+fn open(opening: Opening) -> (Arc<RecordStore>, History) {
     let signer = NoteSigner::from_seed(KeyName::parse("test.example/log").unwrap(), &[3; 32]);
-    let (store, _) = RecordStore::open_on(
-        &dir.join("records"),
-        &dir.join("log"),
-        signer.unwrap(),
-        || Timestamp::from_unix_seconds(1),
-        &mut |line| runs.extend(read_unverified::<ModelRun>(line.body)),
-        Box::new(move |file| {
-            disk.wait();
-            file.sync_data()
-        }),
-    )
-    .unwrap();
-    (Arc::new(store), runs)
+    let (store, _, history) = RecordStore::open(opening, signer.unwrap(), &mut |_| ()).unwrap();
+    (Arc::new(store), history)
+}
+
+fn store(dir: &Path, disk: &Hanging) -> Arc<RecordStore> {
+    let disk = disk.clone();
+    let sync = Box::new(move |file: &std::fs::File| {
+        disk.wait();
+        file.sync_data()
+    });
+    open(Opening {
+        sync,
+        ..opening(dir)
+    })
+    .0
+}
+
+/// Every run that the record files tell of.
+fn runs(dir: &Path) -> Vec<ModelRun> {
+    let mut runs = Vec::new();
+    for file in std::fs::read_dir(dir.join("records")).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(Line::parse);
+        runs.extend(lines.filter_map(|line| read_unverified::<ModelRun>(line.body).ok()));
+    }
+    runs.sort_by_key(|run| run.sequence);
+    runs
 }
 
 fn held(dir: &Path) -> (Arc<KeyRing>, Arc<HeldKey>) {
@@ -144,15 +179,16 @@ fn statement() -> GatewaySession {
     }
 }
 
-fn gateway(dir: &Path, store: &Arc<RecordStore>) -> (Gateway, Arc<Caller>) {
+fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Caller>) {
     let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
+    let upstreams = UPSTREAMS.replace("127.0.0.1:9", &format!("127.0.0.1:{port}"));
     let (ring, held) = held(dir);
     let permission = Permission {
         store: Arc::clone(store),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
         book: Arc::new(Book::default()),
         metrics: Arc::new(Metrics::new(BTreeSet::new())),
-        prices: Prices::default(),
+        prices: Arc::default(),
         shared: Vec::new(),
         ring,
         logging: Logging {
@@ -171,13 +207,16 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>) -> (Gateway, Arc<Caller>) {
         routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
         classification,
         shadow: None,
-        upstreams: UpstreamsConfig::parse(UPSTREAMS, &SystemSecrets).unwrap(),
+        upstreams: UpstreamsConfig::parse(&upstreams, &SystemSecrets).unwrap(),
         appraisal: BTreeMap::new(),
         providers: Providers::default(),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(Jumping::default()),
         entropy: Arc::new(SystemEntropy),
-        sink: Arc::new(StoreSink(Arc::clone(store))),
+        sink: Arc::new(StoreSink {
+            store: Arc::clone(store),
+            prices: Arc::default(),
+        }),
         observer: Arc::new(NoObserver),
         limits: Limits::default(),
     })
@@ -206,14 +245,35 @@ async fn ask(gateway: &Gateway, caller: &Arc<Caller>) -> (StatusCode, HeaderMap,
     (parts.status, parts.headers, code)
 }
 
+/// An upstream that fails whatever it is asked, and is paid by the size of it; returns its port.
+fn failing_upstream() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 64 * 1024];
+            let mut read = 0;
+            while !bytes[..read].ends_with(b"}]}") {
+                read += stream.read(&mut bytes[read..]).unwrap();
+            }
+            let body = r#"{"error":{"code":"of the upstream","message":"no"}}"#;
+            let head = "HTTP/1.1 500 No\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    port
+}
+
 #[test]
 fn a_run_whose_intent_a_hanging_disk_does_not_take_is_refused_and_the_next_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Hanging::default();
-    let (opened, _) = store(dir.path(), &disk);
+    let opened = store(dir.path(), &disk);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (gateway, caller) = gateway(dir.path(), &opened);
+        let (gateway, caller) = gateway(dir.path(), &opened, NOBODY);
         disk.hang(true);
         let begin = Instant::now();
         let (status, headers, code) = ask(&gateway, &caller).await;
@@ -232,11 +292,61 @@ fn a_run_whose_intent_a_hanging_disk_does_not_take_is_refused_and_the_next_one_i
     drop(runtime);
     opened.stop();
     drop(opened);
-    let (_, runs) = store(dir.path(), &disk);
+    let runs = runs(dir.path());
     let told: Vec<_> = runs
         .iter()
         .map(|run| (run.sequence, run.failure.as_ref().unwrap().code.as_str()))
         .collect();
     assert_eq!(told, [(0, "disk-too-slow"), (1, "upstream-unreachable")]);
     assert!(runs[0].upstream.is_none() && runs[0].request.forwarded.is_none());
+}
+
+/// A checkpoint is made of what a process knew as it wrote, a start without one of what it wrote: they say
+/// the same, whatever the clock does.
+#[test]
+fn what_a_process_knew_of_its_sessions_is_what_its_record_files_say() {
+    let dir = tempfile::tempdir().unwrap();
+    // a file for each record
+    let small = || Opening {
+        segment_bytes: 1,
+        ..opening(dir.path())
+    };
+    let (opened, _) = open(small());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (bytes, session) = (json::to_bytes(&statement()).unwrap(), statement().session);
+        let event = Event::Session(Box::new(statement()));
+        opened
+            .note(Kind::Session, session, bytes, event, LogMode::Strict)
+            .await
+            .unwrap();
+        let (gateway, caller) = gateway(dir.path(), &opened, failing_upstream());
+        for sequence in 0..3 {
+            let (_, headers, _) = ask(&gateway, &caller).await;
+            assert_eq!(headers["x-proofroom-sequence"], sequence.to_string());
+        }
+    });
+    drop(runtime);
+    opened.stop();
+    drop(opened);
+    let (opened, known) = open(small());
+    opened.stop();
+    drop(opened);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (opened, read) = open(small());
+    opened.stop();
+    assert_eq!(known, read);
+    let told = format!("{read:?}");
+    assert!(
+        told.contains("next: 3") && told.contains("recorded: 3"),
+        "{told}"
+    );
+    // an upstream that was chosen is paid by size where it counted nothing
+    assert!(told.contains("team `core`"), "{told}");
+    let runs = runs(dir.path());
+    assert_eq!(runs.len(), 3);
+    assert!(
+        runs.iter().any(|run| run.finished < run.started),
+        "{runs:?}"
+    );
 }

@@ -1,7 +1,8 @@
-//! Sessions as the record files show them after a restart: how far each came, and which of its runs
-//! have no record.
+//! Sessions as the record files show them after a restart: how far each came, which of its runs
+//! have no record, and what was spent. A start goes on from the history that it finds beside the index,
+//! and adds the lines that came after it (docs/adr/0038-records-beyond-memory.md).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proofroom_canonical::{Digest, RunId, SessionId, Timestamp, json};
 use proofroom_classify::{Label, Levels};
@@ -15,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Counts, Ended};
 use crate::{
+    gate::{account_of_session, names},
     keys::KeyId,
+    limits::{Spending, Spent},
+    prices::Prices,
     store::{Kind, Line},
 };
 
@@ -34,138 +38,225 @@ pub(crate) struct Intent {
     pub(crate) at: Timestamp,
 }
 
+/// What a line says that a start has to know. Whoever writes a line knows it; of a line that was
+/// written before it is read ([`Event::of`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A session began.
+    Session(Box<GatewaySession>),
+    /// A run is about to be.
+    Intent(Intent),
+    /// A run has its record.
+    Run(Recorded),
+    /// A session was accounted for.
+    Account(Accounted),
+}
+
+/// Of a run's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) run: RunId,
+    pub(crate) sequence: u64,
+    pub(crate) high_water: String,
+    pub(crate) tier: Option<String>,
+    /// Nothing where it was sent nowhere.
+    pub(crate) spending: Option<Spending>,
+    pub(crate) at: Timestamp,
+}
+
+/// Of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accounted {
+    pub(crate) key: String,
+    pub(crate) occasion: AccountOccasion,
+    pub(crate) high_water: String,
+}
+
 /// A session that did not end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Past {
     pub(crate) statement: GatewaySession,
     pub(crate) binding: Digest,
     pub(crate) next: u64,
-    pub(crate) mark: Label,
+    /// Every label that the session's mark had. Which is the highest is for the policy in force to say.
+    labels: BTreeSet<String>,
     pub(crate) counts: Counts,
     pub(crate) last: Timestamp,
     /// Whether anything came after its last account.
     pub(crate) unaccounted: bool,
 }
 
-/// Everything that the record files say about sessions.
-#[derive(Debug)]
+/// How a key's last session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Over {
+    session: SessionId,
+    /// Its label, where the mark goes on.
+    label: Option<String>,
+}
+
+/// Everything that the record files say about sessions. As large as there are sessions that go on, and keys,
+/// users and teams that ever paid; not as there are records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct History {
-    levels: Levels,
-    sessions: HashMap<SessionId, Past>,
-    pub(crate) open: HashMap<KeyId, Past>,
+    sessions: BTreeMap<SessionId, Past>,
+    ended: BTreeMap<KeyId, Over>,
+    spent: BTreeMap<String, Spent>,
+}
+
+/// A history under the policy in force.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// Sessions that go on, each with its mark.
+    pub(crate) open: Vec<(KeyId, Past, Label)>,
     pub(crate) ended: HashMap<KeyId, Ended>,
 }
 
-impl History {
-    pub(crate) fn new(levels: Levels) -> Self {
-        Self {
-            levels,
-            sessions: HashMap::new(),
-            open: HashMap::new(),
-            ended: HashMap::new(),
-        }
-    }
-
-    /// Takes note of a line; returns the run that it records, if it records one.
-    pub(crate) fn see(&mut self, line: &Line<'_>) -> Option<ModelRun> {
-        match line.kind {
-            Kind::Session => self.session(line),
-            Kind::Intent => self.intent(line),
-            Kind::Record(LeafKind::ModelRun) => return self.run(line),
-            Kind::Record(_) => self.account(line),
-        }
-        None
-    }
-
-    /// Everything was seen: sorts sessions by their keys.
-    pub(crate) fn finish(mut self) -> Self {
-        for past in std::mem::take(&mut self.sessions).into_values() {
-            if let Some(key) = key_of(&past.statement) {
-                self.open.insert(key, past);
+impl Event {
+    /// What a line says; nothing where it does not say it as this version does.
+    pub(crate) fn of(line: &Line<'_>, prices: &Prices) -> Option<Self> {
+        Some(match line.kind {
+            Kind::Session => Self::Session(Box::new(json::parse(line.body, MAX_NOTE_BYTES).ok()?)),
+            Kind::Intent => Self::Intent(json::parse(line.body, MAX_NOTE_BYTES).ok()?),
+            Kind::Record(LeafKind::ModelRun) => {
+                Self::of_run(&read_unverified(line.body).ok()?, prices)
             }
-        }
-        self
+            Kind::Record(_) => Self::of_account(&read_unverified(line.body).ok()?),
+        })
     }
 
-    fn session(&mut self, line: &Line<'_>) {
-        let Ok(statement) = json::parse::<GatewaySession>(line.body, MAX_NOTE_BYTES) else {
-            return;
-        };
+    fn of_run(run: &ModelRun, prices: &Prices) -> Self {
+        Self::Run(Recorded {
+            run: run.run,
+            sequence: run.sequence,
+            high_water: run.classification.high_water_after.clone(),
+            tier: run.routing.tier.clone(),
+            spending: prices.of_recorded(run),
+            at: run.finished,
+        })
+    }
+
+    pub(super) fn of_account(account: &GatewayAccount) -> Self {
+        Self::Account(Accounted {
+            key: account.client.key.clone(),
+            occasion: account.occasion,
+            high_water: account.high_water.clone(),
+        })
+    }
+}
+
+impl History {
+    /// Takes note of a line of `session`, whose body has this digest.
+    pub(crate) fn see(&mut self, session: SessionId, digest: Digest, event: Event) {
+        match event {
+            Event::Session(statement) => self.session(session, digest, *statement),
+            Event::Intent(intent) => {
+                if let Some(past) = self.sessions.get_mut(&session) {
+                    past.begin(intent.sequence, &intent.label, intent.at);
+                }
+            }
+            Event::Run(run) => self.run(session, &run),
+            Event::Account(account) => self.account(session, account),
+        }
+    }
+
+    /// What was spent under each name. The history has it no more.
+    pub(crate) fn take_spent(&mut self) -> BTreeMap<String, Spent> {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// Everything was seen: sessions by their keys, and marks as `levels` orders them.
+    pub(crate) fn resume(self, levels: &Levels) -> Resumed {
+        let open = self.sessions.into_values().filter_map(|past| {
+            let mark = past.mark(levels);
+            Some((key_of(&past.statement)?, past, mark))
+        });
+        let ended = self.ended.into_iter().map(|(key, over)| {
+            let ended = Ended {
+                session: over.session,
+                mark: over.label.map(|name| label(levels, &name)),
+            };
+            (key, ended)
+        });
+        Resumed {
+            open: open.collect(),
+            ended: ended.collect(),
+        }
+    }
+
+    fn session(&mut self, session: SessionId, binding: Digest, statement: GatewaySession) {
         let carried = key_of(&statement)
             .and_then(|key| self.ended.get(&key))
-            .and_then(|ended| ended.mark);
+            .and_then(|over| over.label.clone());
         let past = Past {
-            binding: line.digest,
+            binding,
             next: 0,
-            mark: carried.unwrap_or_else(|| self.levels.lowest()),
+            labels: carried.into_iter().collect(),
             counts: Counts::default(),
             last: statement.opened,
             unaccounted: true,
             statement,
         };
-        self.sessions.insert(line.session, past);
+        self.sessions.insert(session, past);
     }
 
-    fn intent(&mut self, line: &Line<'_>) {
-        let Ok(intent) = json::parse::<Intent>(line.body, MAX_NOTE_BYTES) else {
+    fn run(&mut self, session: SessionId, run: &Recorded) {
+        let Some(past) = self.sessions.get_mut(&session) else {
             return;
         };
-        let mark = self.label(&intent.label);
-        if let Some(past) = self.sessions.get_mut(&line.session) {
-            past.begin(intent.sequence, mark, intent.at);
+        past.begin(run.sequence, &run.high_water, run.at);
+        past.counts.missing.remove(&run.sequence);
+        past.counts.record(run.tier.as_deref());
+        let Some(spending) = run.spending else { return };
+        for name in names(&past.statement.client, session) {
+            self.spent.entry(name).or_default().add(spending, run.at);
         }
     }
 
-    fn run(&mut self, line: &Line<'_>) -> Option<ModelRun> {
-        let run = read_unverified::<ModelRun>(line.body).ok()?;
-        let mark = self.label(&run.classification.high_water_after);
-        if let Some(past) = self.sessions.get_mut(&line.session) {
-            past.begin(run.sequence, mark, run.finished);
-            past.counts.missing.remove(&run.sequence);
-            past.counts.record(run.routing.tier.as_deref());
-        }
-        Some(run)
-    }
-
-    fn account(&mut self, line: &Line<'_>) {
-        let Ok(account) = read_unverified::<GatewayAccount>(line.body) else {
-            return;
-        };
-        let mark = match account.occasion {
+    fn account(&mut self, session: SessionId, account: Accounted) {
+        let label = match account.occasion {
             AccountOccasion::Recovered | AccountOccasion::Stopped => {
-                if let Some(past) = self.sessions.get_mut(&line.session) {
+                if let Some(past) = self.sessions.get_mut(&session) {
                     past.unaccounted = false;
                 }
                 return;
             }
             AccountOccasion::Idle => None,
-            AccountOccasion::KeyEnded => Some(self.label(&account.high_water)),
+            AccountOccasion::KeyEnded => Some(account.high_water),
         };
-        self.sessions.remove(&line.session);
-        if let Ok(key) = account.client.key.parse() {
-            let session = line.session;
-            self.ended.insert(key, Ended { session, mark });
+        self.sessions.remove(&session);
+        self.spent.remove(&account_of_session(session));
+        if let Ok(key) = account.key.parse() {
+            self.ended.insert(key, Over { session, label });
         }
-    }
-
-    /// A label that the policy does not know any more counts as the highest: nobody can tell.
-    fn label(&self, name: &str) -> Label {
-        let known = self.levels.label(name);
-        known.unwrap_or_else(|| self.levels.highest())
     }
 }
 
 impl Past {
     /// A run took its place. Whatever has no record is missing until one is seen.
-    fn begin(&mut self, sequence: u64, mark: Label, at: Timestamp) {
+    fn begin(&mut self, sequence: u64, label: &str, at: Timestamp) {
         while self.next <= sequence && self.next < u64::MAX {
             self.counts.missing.insert(self.next);
             self.next = self.next.saturating_add(1);
         }
-        self.mark = self.mark.max(mark);
+        if !self.labels.contains(label) {
+            self.labels.insert(label.to_owned());
+        }
         self.last = self.last.max(at);
         self.unaccounted = true;
     }
+
+    fn mark(&self, levels: &Levels) -> Label {
+        let labels = self.labels.iter().map(|name| label(levels, name));
+        labels.fold(levels.lowest(), Ord::max)
+    }
+}
+
+/// A label that the policy does not know any more counts as the highest: nobody can tell.
+fn label(levels: &Levels, name: &str) -> Label {
+    levels.label(name).unwrap_or_else(|| levels.highest())
 }
 
 fn key_of(statement: &GatewaySession) -> Option<KeyId> {

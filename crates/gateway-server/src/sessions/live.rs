@@ -11,11 +11,13 @@ use std::{
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_gateway::Caller;
 use proofroom_record::gateway::{AccountOccasion, GatewayAccount, GatewaySession};
+use serde::{Deserialize, Serialize};
 
 use crate::{gate::KeyGate, keys::VirtualKey};
 
 /// A session's runs, counted from its beginning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Counts {
     pub(crate) recorded: u64,
     pub(crate) missing: BTreeSet<u64>,

@@ -4,6 +4,8 @@
 use proofroom_canonical::{Digest, RunId, SessionId};
 use proofroom_tlog::{LeafKind, RecordLeaf};
 
+use crate::sessions::Event;
+
 /// What a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -81,13 +83,20 @@ pub(crate) fn leaf(kind: Kind, session: SessionId, digest: Digest) -> Option<Vec
     Some(leaf.to_bytes())
 }
 
-/// A line with its newline. `body` is JSON in one line.
-pub(crate) fn render(kind: Kind, session: SessionId, body: &[u8]) -> Vec<u8> {
-    let digest = Digest::of(body);
+/// A line with its newline. `body` is JSON in one line, of this digest.
+pub(super) fn render(kind: Kind, session: SessionId, digest: Digest, body: &[u8]) -> Vec<u8> {
     let mut line = format!("{} {session} {digest} ", kind.as_str()).into_bytes();
     line.extend_from_slice(body);
     line.push(b'\n');
     line
+}
+
+/// The run that a record is about.
+pub(super) const fn run_of(event: &Event) -> Option<RunId> {
+    match event {
+        Event::Run(run) => Some(run.run),
+        _ => None,
+    }
 }
 
 /// Where the index keeps a run's record.

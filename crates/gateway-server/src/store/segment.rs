@@ -12,8 +12,9 @@ use proofroom_tlog::LeafIndex;
 
 use super::{Found, StoreError, line::Line};
 
-/// A file that has this many bytes gets no more lines.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// A file that has this many bytes gets no more lines. A start reads one such file, and the tail of the
+/// one before where a crash came between.
+pub(super) const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The longest line: an envelope has at most 4 MiB.
 pub(super) const MAX_LINE_BYTES: u64 = 5 * 1024 * 1024;
@@ -21,11 +22,36 @@ pub(super) const MAX_LINE_BYTES: u64 = 5 * 1024 * 1024;
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Location {
+    /// The file, which has its first record's number for a name.
     pub(super) segment: u64,
-    pub(super) offset: u64,
+    pub(super) place: Place,
+}
+
+/// Where a record is in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: u32,
     /// Without the newline.
     pub(super) length: u32,
-    pub(super) record: u64,
+    /// Records of the file that come before it.
+    pub(super) nth: u32,
+}
+
+impl Place {
+    /// Nothing where the file is larger than files get.
+    pub(super) fn new(offset: u64, length: usize, nth: u64) -> Option<Self> {
+        Some(Self {
+            offset: offset.try_into().ok()?,
+            length: length.try_into().ok()?,
+            nth: nth.try_into().ok()?,
+        })
+    }
+}
+
+impl Location {
+    fn record(self) -> LeafIndex {
+        LeafIndex::new(self.segment.saturating_add(self.place.nth.into()))
+    }
 }
 
 /// The file that is written to.
@@ -60,10 +86,6 @@ impl Segment {
 
     pub(super) fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
-    }
-
-    pub(super) const fn is_full(&self) -> bool {
-        self.length >= SEGMENT_BYTES
     }
 }
 
@@ -111,20 +133,22 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
 /// Reads a record back.
 pub(super) fn read(dir: &Path, location: Location) -> Result<Found, StoreError> {
     let path = path(dir, location.segment);
-    let length = usize::try_from(location.length).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
+    let Place { offset, length, .. } = location.place;
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let read = File::open(&path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(location.offset))?;
+        file.seek(SeekFrom::Start(offset.into()))?;
         file.read_exact(&mut bytes)
     });
     if let Err(source) = read {
         return Err(StoreError::File { path, source });
     }
-    let offset = location.offset;
-    let line = Line::parse(&bytes).ok_or(StoreError::Damaged { path, offset })?;
+    let offset = offset.into();
+    let line = Line::parse(&bytes).and_then(|line| Some((line, line.leaf()?)));
+    let (line, leaf) = line.ok_or(StoreError::Damaged { path, offset })?;
     Ok(Found {
         envelope: line.body.to_vec(),
         digest: line.digest,
-        index: LeafIndex::new(location.record),
+        index: location.record(),
+        leaf,
     })
 }

@@ -1,5 +1,9 @@
 //! What is acknowledged comes back, at whatever byte a crash tore the end.
 
+mod faulty;
+mod large;
+mod tables;
+
 use std::{
     fs, io,
     path::Path,
@@ -8,62 +12,74 @@ use std::{
 };
 
 use proofroom_canonical::{Digest, SessionId, Timestamp};
+use proofroom_record::{gateway::AccountOccasion, statement::LogMode};
 use proofroom_tlog::{KeyName, LeafKind, NoteSigner};
 
-use proofroom_record::statement::LogMode;
-
 use super::{
-    Kind, RecordStore, Recovered, StoreError,
+    Kind, Line, Opening, RecordStore, StoreError, check_records,
     disk::{Disk, SyncData},
+    recover::Recovered,
+};
+use crate::{
+    prices::Prices,
+    sessions::{Accounted, Event},
 };
 
 fn signer() -> NoteSigner {
     NoteSigner::from_seed(KeyName::parse("test.example/log").unwrap(), &[3; 32]).unwrap()
 }
 
-type Opened = (RecordStore, Recovered, Vec<(Kind, Vec<u8>)>);
+fn opening(dir: &Path) -> Opening {
+    let clock = || Timestamp::from_unix_seconds(1);
+    Opening::new(dir, clock, Arc::new(Prices::default()))
+}
+
+type Opened = (RecordStore, Recovered);
+
+fn open_as(opening: Opening) -> Result<Opened, StoreError> {
+    let (store, recovered, _) = RecordStore::open(opening, signer(), &mut |_| ())?;
+    Ok((store, recovered))
+}
 
 fn open(dir: &Path) -> Result<Opened, StoreError> {
-    open_on(dir, Box::new(fs::File::sync_data))
+    open_as(opening(dir))
 }
 
 fn open_on(dir: &Path, sync: SyncData) -> Result<Opened, StoreError> {
-    let mut lines = Vec::new();
-    let clock = || Timestamp::from_unix_seconds(1);
-    let (store, recovered) = RecordStore::open_on(
-        &dir.join("records"),
-        &dir.join("log"),
-        signer(),
-        clock,
-        &mut |line| lines.push((line.kind, line.body.to_vec())),
+    open_as(Opening {
         sync,
-    )?;
-    Ok((store, recovered, lines))
+        ..opening(dir)
+    })
 }
 
 fn session() -> SessionId {
     SessionId::from_random([9; 16])
 }
 
+/// Says nothing new of the session.
+fn event() -> Event {
+    Event::Account(Accounted {
+        key: String::new(),
+        occasion: AccountOccasion::Stopped,
+        high_water: String::new(),
+    })
+}
+
 fn keep(store: &RecordStore, bodies: &[&str]) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    block_on(async {
         for body in bodies {
-            let body = body.as_bytes().to_vec();
-            store
-                .record(
-                    LeafKind::GatewayAccount,
-                    session(),
-                    None,
-                    body,
-                    LogMode::Strict,
-                )
-                .await
-                .unwrap();
+            record(store, body, LogMode::Strict).await.unwrap();
         }
     });
+}
+
+/// The lines of the first record file.
+fn lines(dir: &Path) -> usize {
+    let bytes = fs::read(segment(dir)).unwrap();
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| Line::parse(line).is_some())
+        .count()
 }
 
 fn segment(dir: &Path) -> std::path::PathBuf {
@@ -73,16 +89,16 @@ fn segment(dir: &Path) -> std::path::PathBuf {
 #[test]
 fn records_come_back_with_receipts_after_a_stop() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, ..) = open(dir.path()).unwrap();
+    let (store, _) = open(dir.path()).unwrap();
     keep(&store, &["{\"a\":1}", "{\"b\":2}"]);
     store.stop();
     drop(store);
-    let (store, recovered, lines) = open(dir.path()).unwrap();
+    let (store, recovered) = open(dir.path()).unwrap();
     assert_eq!((recovered.records, recovered.leaves_added), (2, 0));
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines(dir.path()), 2);
     let found = store.of_digest(Digest::of("{\"b\":2}")).unwrap().unwrap();
     assert_eq!(found.envelope, b"{\"b\":2}");
-    let receipt = store.receipt(found.index).unwrap();
+    let receipt = store.receipt(&found).unwrap();
     assert!(receipt.starts_with("c2sp.org/tlog-proof@v1\n"), "{receipt}");
     assert!(store.of_digest(Digest::of("other")).unwrap().is_none());
 }
@@ -90,37 +106,35 @@ fn records_come_back_with_receipts_after_a_stop() {
 #[test]
 fn an_end_torn_at_any_byte_is_dropped_and_a_record_without_a_leaf_gets_one() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, ..) = open(dir.path()).unwrap();
+    let (store, _) = open(dir.path()).unwrap();
     keep(&store, &["{\"a\":1}"]);
     store.stop();
     drop(store);
     let first = fs::read(segment(dir.path())).unwrap();
-    let line = super::line::render(
-        Kind::Record(LeafKind::GatewayAccount),
-        session(),
-        b"{\"b\":2}",
-    );
+    let body = b"{\"b\":2}";
+    let kind = Kind::Record(LeafKind::GatewayAccount);
+    let line = super::line::render(kind, session(), Digest::of(body), body);
     for end in 0..line.len() {
         let torn = [first.as_slice(), &line[..end]].concat();
         fs::write(segment(dir.path()), torn).unwrap();
-        let (store, recovered, lines) = open(dir.path()).unwrap();
+        let (store, recovered) = open(dir.path()).unwrap();
         assert_eq!((recovered.records, recovered.torn_bytes), (1, end as u64));
-        assert_eq!(lines.len(), 1);
+        assert_eq!(lines(dir.path()), 1);
         store.stop();
         drop(store);
         assert_eq!(fs::read(segment(dir.path())).unwrap(), first, "{end}");
     }
     fs::write(segment(dir.path()), [first, line].concat()).unwrap();
-    let (store, recovered, _) = open(dir.path()).unwrap();
+    let (store, recovered) = open(dir.path()).unwrap();
     assert_eq!((recovered.records, recovered.leaves_added), (2, 1));
     let found = store.of_digest(Digest::of("{\"b\":2}")).unwrap().unwrap();
-    store.receipt(found.index).unwrap();
+    store.receipt(&found).unwrap();
 }
 
 #[test]
 fn damage_before_the_end_and_lost_records_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, ..) = open(dir.path()).unwrap();
+    let (store, _) = open(dir.path()).unwrap();
     keep(&store, &["{\"a\":1}", "{\"b\":2}"]);
     store.stop();
     drop(store);
@@ -153,13 +167,16 @@ fn damage_before_the_end_and_lost_records_are_refused() {
 #[test]
 fn after_a_stop_nothing_is_taken() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, ..) = open(dir.path()).unwrap();
+    let (store, _) = open(dir.path()).unwrap();
     store.stop();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let kept =
-        runtime.block_on(store.note(Kind::Intent, session(), b"{}".to_vec(), LogMode::Strict));
+    let noted = store.note(
+        Kind::Intent,
+        session(),
+        b"{}".to_vec(),
+        event(),
+        LogMode::Strict,
+    );
+    let kept = block_on(noted);
     assert_eq!(kept.unwrap_err().code(), "records-failed");
 }
 
@@ -199,14 +216,14 @@ fn record<'a>(
     log: LogMode,
 ) -> impl Future<Output = Result<Digest, StoreError>> + use<'a> {
     let body = body.as_bytes().to_vec();
-    store.record(LeafKind::GatewayAccount, session(), None, body, log)
+    store.record(LeafKind::GatewayAccount, session(), body, event(), log)
 }
 
 #[test]
 fn a_prompt_record_is_written_and_does_not_wait_for_the_disk_and_a_strict_one_does() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(SlowDisk::default());
-    let (store, ..) = open_on(dir.path(), disk.sync_data()).unwrap();
+    let (store, _) = open_on(dir.path(), disk.sync_data()).unwrap();
     block_on(async {
         assert!(!store.lags());
         record(&store, "{\"a\":1}", LogMode::Prompt).await.unwrap();
@@ -224,7 +241,7 @@ fn a_prompt_record_is_written_and_does_not_wait_for_the_disk_and_a_strict_one_do
     });
     for body in ["{\"a\":1}", "{\"b\":2}"] {
         let found = store.of_digest(Digest::of(body)).unwrap().unwrap();
-        store.receipt(found.index).unwrap();
+        store.receipt(&found).unwrap();
     }
 }
 
@@ -236,11 +253,11 @@ fn a_prompt_record_that_nobody_waits_for_reaches_the_disk_and_the_log() {
         file.sync_data()?;
         asked.send(()).map_err(io::Error::other)
     });
-    let (store, ..) = open_on(dir.path(), sync).unwrap();
+    let (store, _) = open_on(dir.path(), sync).unwrap();
     block_on(record(&store, "{\"a\":1}", LogMode::Prompt)).unwrap();
     was_asked.recv().unwrap();
     let found = store.of_digest(Digest::of("{\"a\":1}")).unwrap().unwrap();
-    store.receipt(found.index).unwrap();
+    store.receipt(&found).unwrap();
 }
 
 #[test]
@@ -262,7 +279,7 @@ fn a_disk_that_failed_once_keeps_nothing_more_whoever_asks() {
 fn a_disk_that_fails_behind_a_prompt_record_closes_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let full: SyncData = Box::new(|_| Err(io::ErrorKind::StorageFull.into()));
-    let (store, ..) = open_on(dir.path(), full).unwrap();
+    let (store, _) = open_on(dir.path(), full).unwrap();
     block_on(record(&store, "{\"a\":1}", LogMode::Prompt)).unwrap();
     let strict = block_on(record(&store, "{\"b\":2}", LogMode::Strict));
     assert_eq!(strict.unwrap_err().code(), "records-failed");

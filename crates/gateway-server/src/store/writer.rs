@@ -8,16 +8,18 @@ use std::{
     time::Instant,
 };
 
-use proofroom_canonical::{Digest, RunId, SessionId};
+use proofroom_canonical::{Digest, SessionId};
 use proofroom_record::statement::LogMode;
 use tokio::sync::oneshot;
 
 use super::{
     Shared,
+    keeper::Full,
     line::{self, Kind},
-    segment::{Location, Segment},
+    segment::{Place, Segment},
     syncer::{Group, Kept},
 };
+use crate::sessions::{Event, History};
 
 /// The most lines, and bytes, of one group.
 const GROUP_LINES: usize = 1024;
@@ -29,7 +31,7 @@ pub(super) struct Work {
     pub(super) kind: Kind,
     pub(super) session: SessionId,
     pub(super) digest: Digest,
-    pub(super) run: Option<RunId>,
+    pub(super) event: Event,
     pub(super) line: Vec<u8>,
     /// What the answer says: that line and leaf are durable, or that the line is written.
     pub(super) log: LogMode,
@@ -40,7 +42,13 @@ pub(super) struct Work {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) segment: Segment,
+    pub(super) segment_bytes: u64,
     pub(super) records: u64,
+    /// SHA-256 of the last record's leaf.
+    pub(super) leaf: Digest,
+    /// What all lines so far say.
+    pub(super) history: History,
+    pub(super) full: SyncSender<Full>,
     pub(super) written: SyncSender<Group>,
 }
 
@@ -58,7 +66,8 @@ impl Writer {
 
     /// Writes a group, or nothing after a failure: who waits learns it from the closed channel.
     fn keep(&mut self, works: Vec<Work>) -> Option<()> {
-        if self.segment.is_full() {
+        // a file is named after its first record, so that one without any cannot be followed
+        if self.segment.length >= self.segment_bytes && self.records > self.segment.name {
             self.rotate()?;
         }
         let mut offset = self.segment.length;
@@ -83,16 +92,25 @@ impl Writer {
     /// Begins another file. The one before is on disk first: only the last file may have a torn end.
     fn rotate(&mut self) -> Option<()> {
         self.shared.disk.sync(&self.segment.file()).ok()?;
-        let dir = self.segment.dir.clone();
-        self.segment = Segment::open(&dir, self.records, 0).ok()?;
-        Some(())
+        let next = Segment::open(&self.segment.dir, self.records, 0).ok()?;
+        let before = std::mem::replace(&mut self.segment, next);
+        let full = Full {
+            recent: self.shared.index.close(self.records),
+            next: self.records,
+            bytes: before.length,
+            leaf: self.leaf,
+            history: self.history.clone(),
+        };
+        self.full.send(full).ok()
     }
 
     fn written(&mut self, work: Work, offset: u64) -> Option<Kept> {
         let leaf = line::leaf(work.kind, work.session, work.digest);
-        if leaf.is_some() {
+        if let Some(leaf) = &leaf {
             self.place(&work, offset)?;
+            self.leaf = Digest::of(leaf);
         }
+        self.history.see(work.session, work.digest, work.event);
         let reply = match work.log {
             LogMode::Strict => Some(work.reply),
             LogMode::Prompt => {
@@ -106,18 +124,13 @@ impl Writer {
 
     /// Remembers where a record is.
     fn place(&mut self, work: &Work, offset: u64) -> Option<()> {
-        let location = Location {
-            segment: self.segment.name,
-            offset,
-            length: u32::try_from(work.line.len().saturating_sub(1)).ok()?,
-            record: self.records,
-        };
+        let length = work.line.len().saturating_sub(1);
+        let nth = self.records.saturating_sub(self.segment.name);
+        let place = Place::new(offset, length, nth)?;
         self.records = self.records.saturating_add(1);
-        let mut index = self.shared.index();
-        index.insert(line::digest_key(work.digest), location);
-        if let Some(run) = work.run {
-            index.insert(line::run_key(run), location);
-        }
+        let run = line::run_of(&work.event).map(line::run_key);
+        let keys = std::iter::once(line::digest_key(work.digest)).chain(run);
+        self.shared.index.insert(keys, place);
         Some(())
     }
 }

@@ -1,5 +1,6 @@
 //! `proofroom gateway`: the gateway as a server of its own, and the keys of those who may use it.
 
+mod check;
 mod key;
 mod serve;
 
@@ -18,6 +19,9 @@ use super::{Failure, USAGE, say};
 pub(crate) enum Command {
     /// Serve until SIGTERM or SIGINT; then no run is begun, and every run gets its record.
     Serve(serve::Options),
+    /// Read every record of a gateway that does not run, compare it with the log, hash the log again, and make
+    /// the index anew. A start reads the latest records alone.
+    CheckRecords(check::Options),
     /// Make, list or revoke virtual keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -28,6 +32,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(options) => serve::run(options),
+        Command::CheckRecords(options) => check::run(options),
         Command::Key(command) => key::run(command),
         Command::Config => say(DEFAULT_CONFIG).map(|()| ExitCode::SUCCESS),
     }

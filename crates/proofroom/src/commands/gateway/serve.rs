@@ -24,7 +24,7 @@ use proofroom_gateway::{
     ProviderPolicy, Providers, UpstreamsConfig, config::AttestationRequirement,
 };
 use proofroom_gateway_server::{
-    Config, Parts, Prices, Server,
+    Config, Parts, Prices, Progress, Server,
     config::MemoryMode,
     identity::{Attester, Standing},
 };
@@ -130,19 +130,50 @@ fn announce(
         .map_err(|error| Failure::new(INTERNAL, "output", error))
 }
 
-fn parts(config: Config) -> Result<Parts, Failure> {
+/// What records are kept with.
+pub(super) struct Kept {
+    pub(super) state: StateDir,
+    pub(super) keys: DeploymentKeys,
+    pub(super) log: NoteSigner,
+    pub(super) prices: Prices,
+}
+
+pub(super) fn kept(config: &Config) -> Result<Kept, Failure> {
     let state =
         StateDir::open(&config.state).map_err(|error| Failure::new(USAGE, error.code(), error))?;
     let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, now())
         .map_err(|error| Failure::new(USAGE, error.code(), error))?;
-    let policies = policies(&config, state.path())?;
-    let digests = policies.digests();
     let log = log_signer(&keys).map_err(|error| Failure::new(INTERNAL, "log", error))?;
     let prices = match &config.prices {
         None => Prices::default(),
         Some(path) => Prices::parse(&read(path)?)
             .map_err(|problem| Failure::new(USAGE, problem.code(), problem))?,
     };
+    Ok(Kept {
+        state,
+        keys,
+        log,
+        prices,
+    })
+}
+
+/// For whoever waits for a start that has much to read.
+pub(super) fn tell(progress: Progress) {
+    let Progress { files, of, records } = progress;
+    let line = format!("record files read: {files} of {of}, {records} records so far");
+    // nobody may be there to read it
+    writeln!(anstream::stderr().lock(), "{line}").ok();
+}
+
+fn parts(config: Config) -> Result<Parts, Failure> {
+    let Kept {
+        state,
+        keys,
+        log,
+        prices,
+    } = kept(&config)?;
+    let policies = policies(&config, state.path())?;
+    let digests = policies.digests();
     let providers = providers(&config, &policies.upstreams)?;
     Ok(Parts {
         policies: GatewayPolicies {
@@ -163,6 +194,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         standing: standing(config.reports.as_deref()),
         memory_locked: false,
         clock: now,
+        progress: tell,
         config: Config {
             state: state.path().to_owned(),
             ..config
