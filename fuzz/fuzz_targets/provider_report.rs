@@ -7,18 +7,24 @@ use std::sync::LazyLock;
 use proofroom_canonical::Timestamp;
 use proofroom_provider::{
     Beside, DstackLog, Exchange, Format, PRODUCTION_ACI, PRODUCTION_ENCLAVE, PRODUCTION_NEAR_AI,
-    ProviderDocument, ProviderPolicy, appraise_provider, platforms_of,
+    PRODUCTION_TINFOIL, ProviderDocument, ProviderPolicy, appraise_provider, platforms_of,
 };
-use proofroom_verifier::{PRODUCTION_UPSTREAM, Verdict, gpu::PRODUCTION_GPU};
+use proofroom_verifier::{PRODUCTION_SNP, PRODUCTION_UPSTREAM, Verdict, gpu::PRODUCTION_GPU};
 
-static POLICIES: LazyLock<[ProviderPolicy; 3]> = LazyLock::new(|| {
+static POLICIES: LazyLock<[ProviderPolicy; 4]> = LazyLock::new(|| {
     let sibling = |name: &str| match name {
         "production-upstream.toml" => Some(PRODUCTION_UPSTREAM.to_owned()),
+        "production-snp.toml" => Some(PRODUCTION_SNP.to_owned()),
         "production-gpu.toml" => Some(PRODUCTION_GPU.to_owned()),
         _ => None,
     };
-    [PRODUCTION_NEAR_AI, PRODUCTION_ENCLAVE, PRODUCTION_ACI]
-        .map(|text| ProviderPolicy::parse(text, "shipped.toml", &sibling).expect("shipped"))
+    [
+        PRODUCTION_NEAR_AI,
+        PRODUCTION_ENCLAVE,
+        PRODUCTION_ACI,
+        PRODUCTION_TINFOIL,
+    ]
+    .map(|text| ProviderPolicy::parse(text, "shipped.toml", &sibling).expect("shipped"))
 });
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -29,6 +35,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         Format::Dstack,
         Format::ProofroomEnclave,
         Format::Aci,
+        Format::Tinfoil,
     ] {
         let _platforms = platforms_of(bytes, format);
     }

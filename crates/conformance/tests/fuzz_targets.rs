@@ -229,11 +229,12 @@ fn every_seed_whole_cut_and_changed_is_read_without_panic() {
     });
 }
 
-const PROVIDERS: [Format; 4] = [
+const PROVIDERS: [Format; 5] = [
     Format::NearAi,
     Format::Dstack,
     Format::ProofroomEnclave,
     Format::Aci,
+    Format::Tinfoil,
 ];
 
 #[test]

@@ -81,6 +81,9 @@ pub enum ChannelError {
     /// What a provider serves is none of its format.
     #[error("the provider's evidence is not in its format; nothing was sent")]
     ReportMalformed,
+    /// What a provider serves was made at boot, for no challenge.
+    #[error("the provider's evidence is of a version that answers no challenge; nothing was sent")]
+    ReportSuperseded,
     /// What Intel says of a provider's platform is not at hand.
     #[error(
         "no collateral for the provider's platform `{platform}`; fetch it with `proofroom collateral`; nothing was sent"
@@ -129,6 +132,7 @@ impl ChannelError {
             Self::EvidenceExpired => "evidence-expired",
             Self::ModelNotAttested { .. } => "model-not-attested",
             Self::ReportMalformed => "report-malformed",
+            Self::ReportSuperseded => "report-superseded",
             Self::NoCollateral { .. } => "collateral-missing",
             Self::ProviderRefused { code, .. } | Self::ReceiptRefused { code } => code,
             Self::Internal => "verification-not-possible",

@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proofroom_canonical::{Nonce, Timestamp};
 use proofroom_evidence::{Collateral, Fmspc};
 use proofroom_provider::{
-    Beside, Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider,
+    Beside, Exchange, Format, ProviderDocument, ProviderPolicy, ReportError, VerifiedProvider,
     appraise_provider, platforms_of,
 };
 use proofroom_serving::REPORT_PATH;
@@ -64,6 +64,7 @@ pub(crate) fn report_path(policy: &ProviderPolicy, nonce: Nonce) -> String {
     match policy.format() {
         Format::ProofroomEnclave => format!("{REPORT_PATH}?nonce={nonce}"),
         Format::Aci => format!("/v1/aci/attestation?nonce={nonce}"),
+        Format::Tinfoil => format!("/.well-known/tinfoil-attestation?nonce={nonce}"),
         Format::NearAi | Format::Dstack => format!(
             "/v1/attestation/report?model={}&nonce={nonce}&signing_algo={SIGNING_ALGORITHM}&include_tls_fingerprint=true",
             escaped(policy.model())
@@ -97,7 +98,10 @@ pub(crate) fn appraise(
     nonce: Nonce,
     now: Timestamp,
 ) -> Result<(VerifiedProvider, Vec<u8>), ChannelError> {
-    let malformed = |_| ChannelError::ReportMalformed;
+    let malformed = |error: ReportError| match error {
+        ReportError::Superseded => ChannelError::ReportSuperseded,
+        _ => ChannelError::ReportMalformed,
+    };
     let platforms = platforms_of(&fetched.document, policy.format()).map_err(malformed)?;
     let mut known = BTreeMap::new();
     for platform in platforms {

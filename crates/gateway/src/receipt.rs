@@ -60,7 +60,7 @@ impl Signed {
         };
         let challenge = match provider.format() {
             Format::ProofroomEnclave => Some(core.random().ok_or(ChannelError::Internal)?),
-            Format::NearAi | Format::Dstack | Format::Aci => None,
+            Format::NearAi | Format::Dstack | Format::Aci | Format::Tinfoil => None,
         };
         Ok(Some(Self {
             route,

@@ -2,11 +2,11 @@
 //! bytes give an appraisal.
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
-use proofroom_evidence::{Quote, REPORT_DATA_BYTES};
+use proofroom_evidence::{Collateral, Quote, REPORT_DATA_BYTES};
 use proofroom_serving::ServingReport;
 use proofroom_verifier::{
     Assurance, CheckName, Freshness, Outcome, QuoteAppraisal, QuoteExpectation, Verdict,
-    VerifiedQuote, appraise_quote,
+    appraise_quote,
     gpu::{GpuEndorsements, VerifiedGpus, appraise_gpus},
 };
 use serde::Serialize;
@@ -20,11 +20,13 @@ use crate::{
     policy::{Rules, ServiceRule},
     report::{Attestation, Report},
     service::{self, Said},
-    verified::Machine,
+    tinfoil::TinfoilReport,
+    verified::{Hardware, Machine},
 };
 
 mod aci;
 mod enclave;
+mod tinfoil;
 
 /// How the evidence was got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +127,7 @@ fn malformed(error: impl Into<ReportError>) -> CheckOutcome {
     let error = error.into();
     let cause = std::error::Error::source(&error).map(ToString::to_string);
     let words = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-    CheckOutcome::fail("report-malformed", words)
+    CheckOutcome::fail(error.code(), words)
 }
 
 /// What the checks left standing.
@@ -175,6 +177,10 @@ impl Work<'_> {
             Rules::Aci { keyset, machine } => {
                 let report = AciReport::parse(bytes).map_err(malformed)?;
                 Ok(self.judge_aci(document, &report, (keyset, machine)))
+            }
+            Rules::Tinfoil(serving) => {
+                let report = TinfoilReport::parse(bytes).map_err(malformed)?;
+                Ok(self.judge_tinfoil(document, &report, *serving))
             }
         }
     }
@@ -279,15 +285,7 @@ impl Work<'_> {
             Exchange::Challenge { .. } => QuoteExpectation::Challenge(expected),
             Exchange::ArchiveAudit => QuoteExpectation::ArchiveAudit(expected),
         };
-        let policy = self.policy.quote();
-        let appraised = appraise_quote(
-            &attestation.quote,
-            collateral,
-            policy,
-            expectation,
-            self.now,
-        );
-        let quoted = outcome_of(&appraised);
+        let (quoted, hardware) = self.quoted(&attestation.quote, collateral, expectation);
         let binds = CheckOutcome::when(
             said[..32] == key,
             "key-not-in-quote",
@@ -299,7 +297,7 @@ impl Work<'_> {
                 (Name::Nonce, fresh.resting_on(&quoted)),
             ],
             key: Some(attestation.key),
-            quote: appraised.into_verified().ok(),
+            hardware,
             gpus: None,
             until: None,
         };
@@ -319,6 +317,23 @@ impl Work<'_> {
         }
         judged.made.push((Name::Quote, quoted));
         judged
+    }
+
+    /// What the verifier's appraisal of a quote comes to, and its proof.
+    fn quoted(
+        &self,
+        quote: &[u8],
+        collateral: Option<&Collateral>,
+        expected: QuoteExpectation,
+    ) -> (CheckOutcome, Option<Hardware>) {
+        let Some(policy) = self.policy.quote() else {
+            let words = "the policy names none for quotes of Intel TDX";
+            return (CheckOutcome::not_evaluated("quote-no-policy", words), None);
+        };
+        let appraised = appraise_quote(quote, collateral, policy, expected, self.now);
+        let outcome = outcome_of(&appraised);
+        let proof = appraised.into_verified().ok().map(Hardware::Tdx);
+        (outcome, proof)
     }
 
     /// The nonce that is expected, and what its comparison answers. What an archive holds is compared with
@@ -410,36 +425,39 @@ fn bound_key(attestation: &Attestation) -> [u8; 32] {
 /// own here.
 fn outcome_of(appraisal: &QuoteAppraisal) -> CheckOutcome {
     let own = [CheckName::ReportDataBinding, CheckName::Nonce];
-    let checks = || {
-        appraisal
-            .checks()
-            .iter()
-            .filter(|check| !own.contains(&check.name))
-    };
-    let failed = checks().find_map(|check| match &check.outcome {
+    let checks = appraisal.checks().iter();
+    let checks = checks.filter(|check| !own.contains(&check.name));
+    worst(checks.map(|check| match &check.outcome {
+        Outcome::Pass => CheckOutcome::Pass,
         Outcome::Fail { cause, words } => {
             let words = format!("check `{}`: {words}", check.name);
-            Some(CheckOutcome::fail(cause.as_str(), words))
+            CheckOutcome::fail(cause.as_str(), words)
         }
-        Outcome::Pass | Outcome::NotEvaluated(_) => None,
-    });
-    let open = || {
-        checks().find_map(|check| match &check.outcome {
-            Outcome::NotEvaluated(reason) => {
-                let words = format!("check `{}`: {reason}", check.name);
-                Some(CheckOutcome::not_evaluated(reason.code(), words))
-            }
-            Outcome::Pass | Outcome::Fail { .. } => None,
-        })
-    };
-    failed.or_else(open).unwrap_or(CheckOutcome::Pass)
+        Outcome::NotEvaluated(reason) => {
+            let words = format!("check `{}`: {reason}", check.name);
+            CheckOutcome::not_evaluated(reason.code(), words)
+        }
+    }))
+}
+
+/// The first failure, or else the first that was not made, or else a pass.
+fn worst(outcomes: impl Iterator<Item = CheckOutcome>) -> CheckOutcome {
+    let mut worst = CheckOutcome::Pass;
+    for outcome in outcomes {
+        match (&worst, &outcome) {
+            (_, CheckOutcome::Fail { .. }) => return outcome,
+            (CheckOutcome::Pass, CheckOutcome::NotEvaluated { .. }) => worst = outcome,
+            _ => {}
+        }
+    }
+    worst
 }
 
 /// What came of one machine.
 struct Judged {
     made: Vec<(Name, CheckOutcome)>,
     key: Option<SigningKey>,
-    quote: Option<VerifiedQuote>,
+    hardware: Option<Hardware>,
     gpus: Option<VerifiedGpus>,
     until: Option<Timestamp>,
 }
@@ -449,7 +467,7 @@ impl Judged {
         Self {
             made: vec![(name, outcome)],
             key: None,
-            quote: None,
+            hardware: None,
             gpus: None,
             until: None,
         }
@@ -489,13 +507,13 @@ impl Machines {
             name: *name,
             outcome: judged.outcome(*name).clone(),
         }));
-        let (Some(key), Some(quote)) = (judged.key, judged.quote) else {
+        let Some(hardware) = judged.hardware else {
             self.whole = false;
             return;
         };
         let machine = Machine {
-            key,
-            quote,
+            key: judged.key,
+            hardware,
             gpus: judged.gpus,
             until: judged.until,
         };
@@ -554,7 +572,7 @@ fn prove(
     let machines = found.gateway.iter().chain(&found.models);
     let ends = machines.flat_map(|machine| {
         let gpus = machine.gpus.as_ref().map(VerifiedGpus::expires);
-        let all = [Some(machine.quote.expires()), gpus, machine.until];
+        let all = [Some(machine.hardware.expires()), gpus, machine.until];
         all.into_iter().flatten()
     });
     Some(VerifiedProvider {

@@ -29,8 +29,8 @@ impl fmt::Display for Component {
 }
 
 /// A check. Every appraisal answers those of [`ProviderCheckName::PROVIDER`] once, and for each machine
-/// those of [`ProviderCheckName::GATEWAY`], [`ProviderCheckName::MODEL`], [`ProviderCheckName::ENCLAVE`] or
-/// [`ProviderCheckName::ACI`].
+/// those of [`ProviderCheckName::GATEWAY`], [`ProviderCheckName::MODEL`], [`ProviderCheckName::ENCLAVE`],
+/// [`ProviderCheckName::ACI`] or [`ProviderCheckName::TINFOIL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderCheckName {
     /// The document and the report in it are of the known formats.
@@ -56,7 +56,7 @@ pub enum ProviderCheckName {
     OsImage,
     /// The keys of the application come from a service that the policy allows.
     KeyProvider,
-    /// The enclave's statement can be read, and is what the quote's report data binds.
+    /// The enclave's statement, or what stands for one, can be read, and is what the quote's report data binds.
     Statement,
     /// The enclave still stands by its statement.
     StatementExpiry,
@@ -70,6 +70,8 @@ pub enum ProviderCheckName {
     KeysetExpiry,
     /// The keys that sign receipts come from a key service that the policy allows.
     KeyCustody,
+    /// The machine's measurements are those of a public release, by the release's own signatures.
+    ReleaseProvenance,
     /// The machine's GPUs are accepted under the policy for devices, for the same challenge.
     Gpu,
 }
@@ -133,6 +135,20 @@ impl ProviderCheckName {
         all => all,
     };
 
+    /// The checks on a Tinfoil enclave that runs the model itself.
+    pub const TINFOIL: &'static [Self] = &[
+        Self::Quote,
+        Self::Statement,
+        Self::Nonce,
+        Self::ReleaseProvenance,
+        Self::Gpu,
+    ];
+    /// The checks on a Tinfoil enclave that passes requests on: it has no devices to show.
+    pub const TINFOIL_AGGREGATOR: &'static [Self] = match Self::TINFOIL {
+        [all @ .., Self::Gpu] => all,
+        all => all,
+    };
+
     /// The stable spelling in JSON, policies and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -155,6 +171,7 @@ impl ProviderCheckName {
             Self::Keyset => "keyset",
             Self::KeysetExpiry => "keyset-expiry",
             Self::KeyCustody => "key-custody",
+            Self::ReleaseProvenance => "release-provenance",
             Self::Gpu => "gpu",
         }
     }

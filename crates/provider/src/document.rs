@@ -8,7 +8,12 @@ use proofroom_evidence::{Collateral, Fmspc, Quote};
 use proofroom_serving::ServingReport;
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, MAX_REPORT_BYTES, ReportError, aci::AciReport, report::Report};
+use crate::{
+    Format, MAX_REPORT_BYTES, ReportError,
+    aci::AciReport,
+    report::Report,
+    tinfoil::{Processor, TinfoilReport},
+};
 
 /// The `format` member of every document.
 pub const PROVIDER_FORMAT: &str = "proofroom.provider-evidence.v1";
@@ -126,6 +131,11 @@ pub fn platforms_of(report: &[u8], format: Format) -> Result<Vec<Fmspc>, ReportE
     let quotes = match format {
         Format::ProofroomEnclave => vec![ServingReport::parse(report)?.quote],
         Format::Aci => vec![AciReport::parse(report)?.quote],
+        Format::Tinfoil => {
+            let report = TinfoilReport::parse(report)?;
+            let quote = (report.processor == Processor::Tdx).then_some(report.evidence);
+            quote.into_iter().collect()
+        }
         Format::NearAi | Format::Dstack => {
             let report = Report::parse(report, format)?;
             let quotes = report.attestations().map(|one| one.quote.clone());

@@ -1,4 +1,4 @@
-//! Model providers that attest in a format of their own (NEAR AI, dstack, ACI), and our own `proofroom-enclave`: what they serve as
+//! Model providers that attest in a format of their own (NEAR AI, dstack, ACI, Tinfoil), and our own `proofroom-enclave`: what they serve as
 //! evidence, a policy for it, its appraisal, and the receipts with which they sign single answers. Pure: nothing is fetched,
 //! clock and nonce are arguments. Quotes and devices are judged by the verifier and by nobody else; a
 //! [`VerifiedProvider`] holds its proofs and cannot be made without them. Rules:
@@ -16,6 +16,7 @@ mod receipt;
 mod report;
 mod service;
 mod serving_receipt;
+mod tinfoil;
 mod verified;
 
 pub use aci::{
@@ -29,8 +30,8 @@ pub use document::{
 };
 pub use log::{DstackEvent, DstackLog, LogError};
 pub use policy::{
-    Format, PRODUCTION_ACI, PRODUCTION_ENCLAVE, PRODUCTION_NEAR_AI, ProviderPolicy,
-    ProviderPolicyProblem, ReceiptRule,
+    Format, PRODUCTION_ACI, PRODUCTION_ENCLAVE, PRODUCTION_NEAR_AI, PRODUCTION_TINFOIL,
+    ProviderPolicy, ProviderPolicyProblem, ReceiptRule,
 };
 pub use receipt::{MAX_RECEIPT_BYTES, ReceiptError, VerifiedReceipt, verify_receipt};
 pub use report::{MAX_REPORT_BYTES, ReportError, SigningKey};

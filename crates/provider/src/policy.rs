@@ -3,7 +3,7 @@
 //! be built.
 
 use proofroom_canonical::Digest;
-use proofroom_verifier::{AppraisalPolicy, Assurance, gpu::GpuPolicy};
+use proofroom_verifier::{AppraisalPolicy, Assurance, SnpAppraisalPolicy, gpu::GpuPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::{aci::Serving, check::ProviderCheckName};
@@ -21,6 +21,10 @@ pub const PRODUCTION_ENCLAVE: &str = include_str!("../policies/production-enclav
 /// The policy for a service of ACI on genuine hardware, as shipped: an example that accepts nobody until what it pins
 /// is replaced. Names the first of the two.
 pub const PRODUCTION_ACI: &str = include_str!("../policies/production-aci.toml");
+
+/// The policy for an enclave of Tinfoil on genuine AMD SEV-SNP hardware, as shipped: an example that accepts nobody
+/// until what it pins is replaced. Names `production-snp.toml`, and `production-gpu.toml`.
+pub const PRODUCTION_TINFOIL: &str = include_str!("../policies/production-tinfoil.toml");
 
 /// The most bytes of a policy file that are read.
 const MAX_POLICY_BYTES: usize = 64 * 1024;
@@ -54,6 +58,8 @@ pub enum Format {
     ProofroomEnclave,
     /// A service of Attested Confidential Inference, as Dstack-TEE's private-ai-gateway is one.
     Aci,
+    /// An enclave of Tinfoil.
+    Tinfoil,
 }
 
 impl Format {
@@ -65,6 +71,7 @@ impl Format {
             Self::Dstack => "dstack",
             Self::ProofroomEnclave => "proofroom-enclave",
             Self::Aci => "aci",
+            Self::Tinfoil => "tinfoil",
         }
     }
 }
@@ -141,6 +148,8 @@ pub(crate) enum Rules {
         keyset: KeysetRule,
         machine: ServiceRule,
     },
+    /// Of an enclave of Tinfoil, whose measurements the policies for quotes and reports pin.
+    Tinfoil(Serving),
 }
 
 /// A policy that pins everything it must. See `docs/spec/upstreams.md` for the file's format.
@@ -152,7 +161,8 @@ pub struct ProviderPolicy {
     model: String,
     receipts: ReceiptRule,
     tolerated: Vec<ProviderCheckName>,
-    quote: AppraisalPolicy,
+    quote: Option<AppraisalPolicy>,
+    snp: Option<SnpAppraisalPolicy>,
     gpu: Option<GpuPolicy>,
     rules: Rules,
 }
@@ -180,7 +190,7 @@ impl ProviderPolicy {
     }
 
     /// SHA-256 of three lines: the digests of this file, of the policy for quotes and of the one for
-    /// devices (`-` where there is none).
+    /// devices (`-` where there is none). A policy for reports of AMD SEV-SNP has a fourth.
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.digest
@@ -215,8 +225,12 @@ impl ProviderPolicy {
         self.tolerated.contains(&name)
     }
 
-    pub(crate) const fn quote(&self) -> &AppraisalPolicy {
-        &self.quote
+    pub(crate) const fn quote(&self) -> Option<&AppraisalPolicy> {
+        self.quote.as_ref()
+    }
+
+    pub(crate) const fn snp(&self) -> Option<&SnpAppraisalPolicy> {
+        self.snp.as_ref()
     }
 
     pub(crate) const fn gpu(&self) -> Option<&GpuPolicy> {
@@ -225,7 +239,12 @@ impl ProviderPolicy {
 
     /// Whether the provider's answers are made behind the machine that it attests.
     pub(crate) const fn is_aggregator(&self) -> bool {
-        matches!(&self.rules, Rules::Aci { keyset, .. } if matches!(keyset.serving, Serving::Aggregator))
+        let serving = match &self.rules {
+            Rules::Aci { keyset, .. } => keyset.serving,
+            Rules::Tinfoil(serving) => *serving,
+            Rules::Machines { .. } | Rules::Serving(_) => Serving::Direct,
+        };
+        matches!(serving, Serving::Aggregator)
     }
 
     pub(crate) const fn rules(&self) -> &Rules {

@@ -216,7 +216,7 @@ impl<'a> Text<'a> {
     /// Whose key this is, of those who may sign such a text: one that names the model is a model's word; one that
     /// does not is the gateway's, or the machine's where there is no gateway.
     fn may_sign(&self, provider: &VerifiedProvider, key: SigningKey) -> Option<Component> {
-        let is = |machine: &Machine| machine.key == key;
+        let is = |machine: &Machine| machine.key == Some(key);
         if let (None, Some(gateway)) = (self.model, &provider.gateway) {
             return is(gateway).then_some(Component::Gateway);
         }

@@ -28,6 +28,9 @@ pub enum ReportError {
     /// Not a report of `proofroom-enclave`.
     #[error(transparent)]
     Serving(#[from] proofroom_serving::ServingError),
+    /// A document of a version whose evidence was made at boot, for no challenge.
+    #[error("the provider's report is of a version that answers no challenge")]
+    Superseded,
     /// A member cannot be used.
     #[error("member `{member}` of the provider's report {problem}")]
     Member {
@@ -36,6 +39,17 @@ pub enum ReportError {
         /// What is wrong with it.
         problem: &'static str,
     },
+}
+
+impl ReportError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Superseded => "report-superseded",
+            Self::Document(_) | Self::Serving(_) | Self::Member { .. } => "report-malformed",
+        }
+    }
 }
 
 /// A key with which a provider signs receipts.
@@ -167,7 +181,7 @@ impl Report {
                 gateway: None,
                 models: vec![read(strict(bytes)?)?],
             }),
-            Format::ProofroomEnclave | Format::Aci => {
+            Format::ProofroomEnclave | Format::Aci | Format::Tinfoil => {
                 Err(member("format", "has a report of its own"))
             }
         }

@@ -34,7 +34,7 @@ pub fn verify_serving_receipt(
     let text = ReceiptText::parse(signed.text.as_bytes()).map_err(|_| ReceiptError::Text)?;
     let key = SigningKey::Ed25519(*signed.key.as_bytes());
     let mut machines = provider.machines.iter();
-    let place = machines.position(|machine| machine.key == key);
+    let place = machines.position(|machine| machine.key == Some(key));
     let place = place.ok_or(ReceiptError::KeyUnknown)?;
     if !is_signed(
         &signed.text,

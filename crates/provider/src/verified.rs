@@ -2,15 +2,40 @@
 //! [`ProviderAppraisal`](crate::ProviderAppraisal) alone, around the verifier's own proofs.
 
 use proofroom_canonical::{Digest, Timestamp};
-use proofroom_verifier::{Assurance, VerifiedQuote, gpu::VerifiedGpus};
+use proofroom_verifier::{Assurance, VerifiedQuote, VerifiedSnp, gpu::VerifiedGpus};
 
 use crate::{Format, ProviderCheck, ReceiptRule, SigningKey, aci::AttestedKeys};
+
+/// What the verifier proved of a machine's processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hardware {
+    Tdx(VerifiedQuote),
+    Snp(VerifiedSnp),
+}
+
+impl Hardware {
+    /// SHA-256 of what the processor signed.
+    const fn identity(&self) -> Digest {
+        match self {
+            Self::Tdx(quote) => quote.quote(),
+            Self::Snp(report) => report.report(),
+        }
+    }
+
+    pub(crate) const fn expires(&self) -> Timestamp {
+        match self {
+            Self::Tdx(quote) => quote.expires(),
+            Self::Snp(report) => report.expires(),
+        }
+    }
+}
 
 /// A machine whose quote was accepted, with its GPUs where it showed any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Machine {
-    pub(crate) key: SigningKey,
-    pub(crate) quote: VerifiedQuote,
+    /// What signs its answers, where they are signed.
+    pub(crate) key: Option<SigningKey>,
+    pub(crate) hardware: Hardware,
     pub(crate) gpus: Option<VerifiedGpus>,
     /// Until when it stands by what it said, where it says so.
     pub(crate) until: Option<Timestamp>,
@@ -80,10 +105,10 @@ impl VerifiedProvider {
         )
     }
 
-    /// SHA-256 of the signed part of every accepted quote, the gateway's first.
+    /// SHA-256 of the signed part of every accepted quote or report, the gateway's first.
     pub fn quotes(&self) -> impl Iterator<Item = Digest> {
         let machines = self.gateway.iter().chain(&self.machines);
-        machines.map(|machine| machine.quote.quote())
+        machines.map(|machine| machine.hardware.identity())
     }
 
     /// Until when this holds, exclusive: the earliest end of any quote's, any device's and any statement's.

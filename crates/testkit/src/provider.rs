@@ -5,6 +5,7 @@ pub mod aci;
 mod key;
 mod log;
 mod policies;
+pub mod tinfoil;
 
 use std::{
     collections::BTreeMap,

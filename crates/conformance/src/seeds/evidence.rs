@@ -11,7 +11,7 @@ use proofroom_testkit::{
     enclave,
     gcp::SimulatedGuest,
     gpu::{RimPlan, SimulatedGpus},
-    provider::{SimulatedProvider, aci},
+    provider::{SimulatedProvider, aci, tinfoil},
     snp::SimulatedAmd,
     td::{boot_log, simulated_boot},
     tee::{QuoteLayout, SimulatedTd, SimulatedTee, written},
@@ -130,6 +130,7 @@ fn providers() -> Vec<Vec<u8>> {
         provider.report(&provider.dstack_plan(nonce, key, NOW)),
         enclave::report(&enclave::plan(nonce, key, NOW)),
         aci::report(&aci::plan(nonce, key, NOW)),
+        tinfoil::report(&tinfoil::plan(nonce, key, NOW)),
     ]
 }
 

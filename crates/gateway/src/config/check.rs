@@ -104,6 +104,7 @@ enum RawAttestation {
     Dstack { provider_policy: PathBuf },
     ProofroomEnclave { provider_policy: PathBuf },
     Aci { provider_policy: PathBuf },
+    Tinfoil { provider_policy: PathBuf },
 }
 
 impl RawAttestation {
@@ -124,6 +125,7 @@ impl RawAttestation {
                 provider(Format::ProofroomEnclave, provider_policy)
             }
             Self::Aci { provider_policy } => provider(Format::Aci, provider_policy),
+            Self::Tinfoil { provider_policy } => provider(Format::Tinfoil, provider_policy),
         }
     }
 }

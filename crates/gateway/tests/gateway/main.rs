@@ -40,6 +40,8 @@ mod shadow;
 #[cfg(test)]
 mod tee;
 #[cfg(test)]
+mod tinfoil;
+#[cfg(test)]
 mod translated;
 #[cfg(test)]
 mod upstream;

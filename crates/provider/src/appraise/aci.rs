@@ -3,9 +3,9 @@
 
 use proofroom_canonical::Nonce;
 use proofroom_evidence::{Quote, REPORT_DATA_BYTES};
-use proofroom_verifier::{QuoteExpectation, appraise_quote};
+use proofroom_verifier::QuoteExpectation;
 
-use super::{Exchange, Judged, Machines, Work, archive, outcome_of};
+use super::{Exchange, Judged, Machines, Work, archive};
 use crate::{
     CheckOutcome, Component, ProviderCheckName as Name, ProviderDocument, SigningKey,
     aci::{AciReport, AttestedKeys, Keyset, Serving, judge_custody, statement},
@@ -163,9 +163,7 @@ impl Work<'_> {
             _ => QuoteExpectation::ArchiveAudit(bound.data),
         };
         let collateral = document.collateral_for(bound.quote);
-        let policy = self.policy.quote();
-        let appraised = appraise_quote(&report.quote, collateral, policy, expectation, self.now);
-        let quoted = outcome_of(&appraised);
+        let (quoted, hardware) = self.quoted(&report.quote, collateral, expectation);
         let is_bound = bound.keyset.resting_on(&quoted);
         let said = Said {
             log: &report.log,
@@ -192,7 +190,7 @@ impl Work<'_> {
         Judged {
             made,
             key: first.map(|key| SigningKey::Ed25519(key.key)),
-            quote: appraised.into_verified().ok(),
+            hardware,
             gpus: None,
             until: Some(keyset.not_after),
         }

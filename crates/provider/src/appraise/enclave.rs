@@ -4,9 +4,9 @@
 use proofroom_canonical::{Digest, Nonce};
 use proofroom_evidence::{Quote, ReportData};
 use proofroom_serving::{ServingReport, ServingStatement};
-use proofroom_verifier::{QuoteExpectation, appraise_quote, gpu::VerifiedGpus};
+use proofroom_verifier::{QuoteExpectation, gpu::VerifiedGpus};
 
-use super::{Exchange, Judged, Machines, Work, archive, outcome_of};
+use super::{Exchange, Judged, Machines, Work, archive};
 use crate::{
     CheckOutcome, Component, ProviderCheckName as Name, ProviderDocument, SigningKey,
     policy::ServingRule,
@@ -78,9 +78,7 @@ impl Work<'_> {
             _ => QuoteExpectation::ArchiveAudit(data),
         };
         let collateral = document.collateral_for(&quote);
-        let policy = self.policy.quote();
-        let appraised = appraise_quote(&report.quote, collateral, policy, expectation, self.now);
-        let quoted = outcome_of(&appraised);
+        let (quoted, hardware) = self.quoted(&report.quote, collateral, expectation);
         let words = "the quote is not about this statement";
         let same = quote.claims().report_data == data;
         let bound = CheckOutcome::when(same, "report-data-mismatch", words).resting_on(&quoted);
@@ -96,7 +94,7 @@ impl Work<'_> {
         Judged {
             made,
             key: Some(SigningKey::Ed25519(*statement.receipt_key.as_bytes())),
-            quote: appraised.into_verified().ok(),
+            hardware,
             gpus,
             until: Some(statement.not_after),
         }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use proofroom_canonical::{Digest, lower_hex};
-use proofroom_verifier::{AppraisalPolicy, Assurance, PolicyProblem, gpu::GpuPolicy};
+use proofroom_verifier::{
+    AppraisalPolicy, Assurance, PolicyProblem, SnpAppraisalPolicy, gpu::GpuPolicy,
+};
 use serde::Deserialize;
 
 use super::{
@@ -20,7 +22,8 @@ struct RawPolicy {
     format: Format,
     model: String,
     receipts: ReceiptRule,
-    quote_policy: String,
+    quote_policy: Option<String>,
+    snp_policy: Option<String>,
     gpu_policy: Option<String>,
     #[serde(default)]
     tolerate: Vec<RawTolerance>,
@@ -29,6 +32,13 @@ struct RawPolicy {
     serving: Option<RawServing>,
     keyset: Option<RawKeyset>,
     sessions: Option<RawSessions>,
+    enclave: Option<RawEnclave>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEnclave {
+    serving: Serving,
 }
 
 /// A check that need not be made, and why somebody decided that.
@@ -47,6 +57,7 @@ enum Tolerable {
     Gpu,
     Model,
     KeyCustody,
+    ReleaseProvenance,
 }
 
 #[derive(Deserialize)]
@@ -177,36 +188,49 @@ pub(super) fn parse(
     };
     check_words(&raw, &mut problems);
     let rules = read_rules(&mut raw, &mut problems);
-    let quote = load(
-        &raw.quote_policy,
-        AppraisalPolicy::parse,
-        sibling,
-        &mut problems,
-    );
-    let gpu = raw
-        .gpu_policy
-        .as_ref()
-        .and_then(|name| load(name, GpuPolicy::parse, sibling, &mut problems));
-    check_assurance(&raw.name, quote.as_ref(), gpu.as_ref(), &mut problems);
-    match (quote, rules) {
-        (Some(quote), Some(rules)) if problems.found.is_empty() => {
-            Ok(join(raw, Digest::of(text), rules, (quote, gpu)))
+    check_processors(&raw, &mut problems);
+    let names = (&raw.quote_policy, &raw.snp_policy, &raw.gpu_policy);
+    let siblings = Siblings {
+        quote: load(names.0, AppraisalPolicy::parse, sibling, &mut problems),
+        snp: load(names.1, SnpAppraisalPolicy::parse, sibling, &mut problems),
+        gpu: load(names.2, GpuPolicy::parse, sibling, &mut problems),
+    };
+    check_assurance(&raw.name, &siblings, &mut problems);
+    match rules {
+        Some(rules) if problems.found.is_empty() => {
+            Ok(join(raw, Digest::of(text), rules, siblings))
         }
         _ => Err(problems.found),
     }
 }
 
-fn check_assurance(
-    name: &str,
-    quote: Option<&AppraisalPolicy>,
-    gpu: Option<&GpuPolicy>,
-    problems: &mut Problems<'_>,
-) {
-    let of_both = [
-        quote.map(AppraisalPolicy::assurance),
-        gpu.map(GpuPolicy::assurance),
+/// The policies that one names.
+struct Siblings {
+    quote: Option<AppraisalPolicy>,
+    snp: Option<SnpAppraisalPolicy>,
+    gpu: Option<GpuPolicy>,
+}
+
+/// A policy for the processors that the format's machines have.
+fn check_processors(raw: &RawPolicy, problems: &mut Problems<'_>) {
+    let (tdx, snp) = (raw.quote_policy.is_some(), raw.snp_policy.is_some());
+    let named = match raw.format {
+        Format::Tinfoil => tdx || snp,
+        _ => tdx && !snp,
+    };
+    if !named {
+        let words = "needs a `quote_policy`; format `tinfoil` may have a `snp_policy` beside it or in its place";
+        problems.add("policy-quote", words);
+    }
+}
+
+fn check_assurance(name: &str, siblings: &Siblings, problems: &mut Problems<'_>) {
+    let of_all = [
+        siblings.quote.as_ref().map(AppraisalPolicy::assurance),
+        siblings.snp.as_ref().map(SnpAppraisalPolicy::assurance),
+        siblings.gpu.as_ref().map(GpuPolicy::assurance),
     ];
-    let simulated = of_both.contains(&Some(Assurance::Simulated));
+    let simulated = of_all.contains(&Some(Assurance::Simulated));
     if simulated && Assurance::of_policy(name) != Assurance::Simulated {
         let words = "rests on a policy for simulated roots, so its name must contain `simulated`";
         problems.add("policy-simulated", words);
@@ -217,12 +241,16 @@ fn join(
     raw: RawPolicy,
     own: Digest,
     rules: Rules,
-    (quote, gpu): (AppraisalPolicy, Option<GpuPolicy>),
+    Siblings { quote, snp, gpu }: Siblings,
 ) -> ProviderPolicy {
-    let of_gpu = gpu
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |gpu| gpu.digest().to_string());
-    let digests = format!("{own}\n{}\n{of_gpu}\n", quote.digest());
+    let line = |digest: Option<Digest>| digest.map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let of_quote = line(quote.as_ref().map(AppraisalPolicy::digest));
+    let of_gpu = line(gpu.as_ref().map(GpuPolicy::digest));
+    let of_snp = snp.as_ref().map(|snp| format!("{}\n", snp.digest()));
+    let digests = format!(
+        "{own}\n{of_quote}\n{of_gpu}\n{}",
+        of_snp.unwrap_or_default()
+    );
     let tolerated = raw.tolerate.iter().map(|entry| name_of(entry.check));
     ProviderPolicy {
         digest: Digest::of(digests),
@@ -232,6 +260,7 @@ fn join(
         model: raw.model,
         receipts: raw.receipts,
         quote,
+        snp,
         gpu,
         rules,
     }
@@ -243,6 +272,7 @@ const fn name_of(check: Tolerable) -> ProviderCheckName {
         Tolerable::Gpu => ProviderCheckName::Gpu,
         Tolerable::Model => ProviderCheckName::Model,
         Tolerable::KeyCustody => ProviderCheckName::KeyCustody,
+        Tolerable::ReleaseProvenance => ProviderCheckName::ReleaseProvenance,
     }
 }
 
@@ -257,11 +287,12 @@ fn rule_of(raw: RawService) -> ServiceRule {
 }
 
 fn load<T>(
-    name: &str,
+    name: &Option<String>,
     parse: fn(&str, &str) -> Result<T, Vec<PolicyProblem>>,
     sibling: &dyn Fn(&str) -> Option<String>,
     problems: &mut Problems<'_>,
 ) -> Option<T> {
+    let name = name.as_ref()?;
     let Some(text) = sibling(name) else {
         problems.add(
             "policy-sibling",
@@ -307,9 +338,10 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
     let tables = (
         (raw.gateway.take(), raw.machine.take()),
         (raw.serving.take(), raw.keyset.take()),
+        raw.enclave.take(),
     );
     match (raw.format, tables) {
-        (Format::ProofroomEnclave, ((_, None), (Some(serving), None))) => {
+        (Format::ProofroomEnclave, ((_, None), (Some(serving), None), None)) => {
             check_signed(raw, problems);
             check_serving(&serving, problems);
             Some(Rules::Serving(ServingRule {
@@ -317,7 +349,7 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
                 images: serving.images,
             }))
         }
-        (Format::Aci, ((_, Some(machine)), (None, Some(keyset)))) => {
+        (Format::Aci, ((_, Some(machine)), (None, Some(keyset)), None)) => {
             check_signed(raw, problems);
             check_keyset(raw, &keyset, problems);
             check_services([("gateway", None), ("machine", Some(&machine))], problems);
@@ -326,7 +358,14 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
                 machine: rule_of(machine),
             })
         }
-        (Format::NearAi | Format::Dstack, ((gateway, Some(machine)), (None, None))) => {
+        (Format::Tinfoil, ((_, None), (None, None), Some(enclave))) => {
+            if raw.receipts != ReceiptRule::NotOffered {
+                let words = "format `tinfoil` signs no answers: `receipts` must be `not-offered`";
+                problems.add("policy-receipts", words);
+            }
+            Some(Rules::Tinfoil(enclave.serving))
+        }
+        (Format::NearAi | Format::Dstack, ((gateway, Some(machine)), (None, None), None)) => {
             let tables = [("gateway", gateway.as_ref()), ("machine", Some(&machine))];
             check_services(tables, problems);
             Some(Rules::Machines {
@@ -335,7 +374,7 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
             })
         }
         _ => {
-            let words = "format `proofroom-enclave` has a `[serving]`, `aci` a `[machine]` and a `[keyset]`, every other a `[machine]`";
+            let words = "format `proofroom-enclave` has a `[serving]`, `aci` a `[machine]` and a `[keyset]`, `tinfoil` an `[enclave]`, every other a `[machine]`";
             problems.add("policy-tables", words);
             None
         }

@@ -21,4 +21,6 @@ mod policies;
 #[cfg(test)]
 mod receipts;
 #[cfg(test)]
+mod tinfoil;
+#[cfg(test)]
 mod world;
