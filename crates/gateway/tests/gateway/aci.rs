@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     tee::identity,
     upstream::{FakeUpstream, JSON_ANSWER, Reply, Tls},
-    world::{CHAT, Got, NOW, Options, SECRET, World, chat},
+    world::{CHAT, Got, NOW, Options, SECRET, World, chat, standard},
 };
 
 const POLICY: &str = "simulated-aci.toml";
@@ -112,10 +112,15 @@ impl Service {
     }
 
     fn world(&self) -> World {
+        self.world_beside("")
+    }
+
+    /// A world with other upstreams beside the service.
+    fn world_beside(&self, others: &str) -> World {
         let siblings = provider::policies();
         let sibling = |name: &str| siblings.get(name).cloned();
         let policy = ProviderPolicy::parse(&aci::policy(self.serving), POLICY, &sibling).unwrap();
-        let mut options = Options::of(upstreams(self.upstream.address));
+        let mut options = Options::of(others.to_owned() + &upstreams(self.upstream.address));
         options.providers = Providers {
             policies: [(POLICY.into(), policy)].into(),
             collateral: Arc::new(Store),
@@ -154,6 +159,7 @@ tier = "tee"
 base_url = "https://{address}"
 apis = ["chat"]
 models = ["{MODEL}"]
+aliases = {{ "both-model" = "{MODEL}" }}
 region = "eu"
 source = "cassette"
 key = {{ from = "env", name = "KEY", header = "bearer" }}
@@ -363,4 +369,37 @@ async fn a_stream_is_hashed_as_it_arrived_and_a_changed_delta_is_noticed() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_outage_of_the_service_never_falls_back_to_another_tier() {
+    let mut other = FakeUpstream::plain().await;
+    let service = Service::start("direct").await;
+    let mut world = service.world_beside(&standard(other.address));
+    let caller = world.caller(1);
+    service.upstream.stop().await;
+    let got = Got::of(world.post(&caller, CHAT, chat("both-model", SECRET)).await).await;
+    let (_, record) = world.record().await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "upstream-unreachable")
+    );
+    assert_eq!((record.status, record.upstream), (RunStatus::Refused, None));
+    other.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn a_keyset_is_used_until_its_end_and_not_longer() {
+    let service = Service::start("direct").await;
+    let mut world = service.world();
+    let caller = world.caller(1);
+    assert_eq!(service.ask(&mut world, &caller).await.0.status, 200);
+    // the simulated service never makes a newer one
+    world.clock.advance_seconds(300);
+    let (got, record) = service.ask(&mut world, &caller).await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "keyset-expired")
+    );
+    assert_eq!(record.request.forwarded, None);
 }

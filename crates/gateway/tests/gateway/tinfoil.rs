@@ -35,6 +35,7 @@ impl CollateralStore for Store {
 
 struct Enclave {
     upstream: FakeUpstream,
+    tls: Tls,
     spki: Digest,
 }
 
@@ -43,7 +44,8 @@ impl Enclave {
         let (config, spki) = identity();
         let tls: Tls = Arc::new(Mutex::new(config));
         let made = Self {
-            upstream: FakeUpstream::start(Some(tls)).await,
+            upstream: FakeUpstream::start(Some(Arc::clone(&tls))).await,
+            tls,
             spki,
         };
         made.attest(|_| ());
@@ -169,5 +171,40 @@ async fn every_defect_of_an_enclaves_document_closes_the_way_with_its_own_code()
         assert_eq!((record.request.forwarded, &record.upstream), (None, &None));
         world.clock.advance_seconds(3);
     }
+    enclave.upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn another_key_after_verification_closes_the_way_and_the_old_evidence_opens_it_no_more() {
+    let mut enclave = Enclave::start().await;
+    let mut world = enclave.world();
+    let caller = world.caller(1);
+    let (got, _) = enclave.ask(&mut world, &caller).await;
+    assert_eq!(got.status, 200);
+    enclave.upstream.seen.recv().await.unwrap();
+    *enclave.tls.lock().unwrap() = identity().0;
+    enclave.upstream.close_connections().await;
+    for code in ["upstream-key-changed", "tls-key-other"] {
+        let (got, _) = enclave.ask(&mut world, &caller).await;
+        assert_eq!((got.status.as_u16(), got.code().as_str()), (503, code));
+        world.clock.advance_seconds(3);
+    }
+    enclave.upstream.nothing_was_sent();
+}
+
+#[tokio::test]
+async fn evidence_is_used_until_its_end_and_not_longer() {
+    let mut enclave = Enclave::start().await;
+    let mut world = enclave.world();
+    let caller = world.caller(1);
+    assert_eq!(enclave.ask(&mut world, &caller).await.0.status, 200);
+    enclave.upstream.seen.recv().await.unwrap();
+    enclave.attest(|plan| plan.signed_nonce = Some(Nonce::from_random([1; 32])));
+    world.clock.advance_seconds(601);
+    let (got, _) = enclave.ask(&mut world, &caller).await;
+    assert_eq!(
+        (got.status.as_u16(), got.code().as_str()),
+        (503, "report-data-mismatch")
+    );
     enclave.upstream.nothing_was_sent();
 }
