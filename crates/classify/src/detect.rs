@@ -249,6 +249,14 @@ pub(crate) fn is_secret(rule: &str) -> bool {
     detectors.any(|known| known.id == rule)
 }
 
+/// Whether what the built-in detector `rule` finds is a value, and not what a text is about or marked as.
+#[must_use]
+pub fn finds_values(rule: &str) -> bool {
+    let known = |compiled: &Compiled| compiled.detector.id == rule;
+    let about = rule == SENSITIVE_CODE || rule.starts_with("marking-");
+    !about && catalogue().is_ok_and(|all| all.iter().any(known))
+}
+
 /// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
 pub(crate) fn compile(pattern: &str) -> Option<Regex> {
     Regex::builder()

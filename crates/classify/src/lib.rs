@@ -28,7 +28,7 @@ pub use classifier::{
     Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, OVER_BUDGET, OVERSIZE, REDACTED,
     SessionVerdicts, UNREADABLE, redact,
 };
-pub use detect::is_credential;
+pub use detect::{finds_values, is_credential};
 pub use finding::{AppliedException, Classification, Confidence, Finding, MAX_FINDINGS};
 pub use label::{HighWater, Label, Levels, MAX_LEVELS, RAISED, asked_for};
 pub use policy::{ClassificationPolicy, KeptFinding, Relabelled};

@@ -19,8 +19,8 @@ use p256::{ecdsa::SigningKey, pkcs8::EncodePublicKey as _};
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    Clock, Config as GatewayConfig, Gateway, RunObserver, SetupProblem, SystemEntropy,
-    UpstreamsConfig,
+    Clock, CommitmentKey, Config as GatewayConfig, Gateway, RunObserver, SetupProblem,
+    SystemEntropy, UpstreamsConfig,
 };
 use proofroom_record::gateway::GatewayPolicies;
 use proofroom_tlog::NoteSigner;
@@ -74,6 +74,8 @@ pub struct Parts {
     pub prices: Prices,
     /// Signs records.
     pub signing_key: SigningKey,
+    /// Commits records to what was found.
+    pub commitments: CommitmentKey,
     /// Signs the log's heads.
     pub log: NoteSigner,
     /// The deployment's SPIFFE trust domain.
@@ -286,6 +288,7 @@ async fn front(
         appraisal: parts.appraisal,
         providers: parts.providers,
         signing_key: parts.signing_key,
+        commitments: Some(parts.commitments),
         clock: Arc::new(Told(parts.clock)),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::new(StoreSink { store, prices }),

@@ -18,6 +18,7 @@ use proofroom_record::{
 
 use crate::{
     caller::{Caller, Position},
+    commitment::{CommitmentKey, Commitments},
     gate::{Admission, Finished},
     gateway::Core,
     headers,
@@ -101,7 +102,7 @@ impl Draft {
         opening: Opening,
         arrival: &Arrival,
         facts: &RequestFacts,
-        classification: &Classification,
+        (classification, commitments): (&Classification, &Commitments),
         forwarded: Label,
     ) -> Box<Self> {
         let position = caller.begin(classification.label, forwarded);
@@ -111,7 +112,7 @@ impl Draft {
         };
         let request = request_of(opening.api, arrival, &facts.model, streaming);
         let label = core.levels().name(classification.label).to_owned();
-        let findings = count(&core, classification);
+        let findings = count(&core, classification, commitments);
         Self::new(core, caller, opening, position, request, label, findings)
     }
 
@@ -294,6 +295,7 @@ impl Draft {
                 label: self.label,
                 high_water_before: levels.name(self.position.before).to_owned(),
                 high_water_after: levels.name(self.position.after).to_owned(),
+                commitment_key: commitment_key(&self.core, &self.findings),
                 findings: self.findings,
                 policy: self.core.classification_digest,
                 redaction: self.redaction.filter(|_| forwarded),
@@ -365,7 +367,11 @@ fn request_of(api: Api, arrival: &Arrival, model: &str, streaming: Streaming) ->
 }
 
 /// Findings by rule: ids, reasons and counts, never places.
-fn count(core: &Core, classification: &Classification) -> Vec<FindingCount> {
+fn count(
+    core: &Core,
+    classification: &Classification,
+    commitments: &Commitments,
+) -> Vec<FindingCount> {
     let mut counts: BTreeMap<(&str, Label), FindingCount> = BTreeMap::new();
     for finding in &classification.findings {
         counts
@@ -375,10 +381,20 @@ fn count(core: &Core, classification: &Classification) -> Vec<FindingCount> {
                 reason: finding.reason.clone(),
                 label: core.levels().name(finding.label).to_owned(),
                 count: 0,
+                commitments: (commitments.get(&finding.rule).into_iter().flatten())
+                    .copied()
+                    .collect(),
             })
             .count += 1;
     }
     counts.into_values().collect()
+}
+
+/// The name of the key with which a finding is committed to, where one is.
+fn commitment_key(core: &Core, findings: &[FindingCount]) -> Option<Digest> {
+    let committed = findings.iter().any(|found| !found.commitments.is_empty());
+    let key = core.commitments.as_ref().filter(|_| committed);
+    key.map(CommitmentKey::id)
 }
 
 /// Tokens as the upstream counted them. Anthropic counts cached input apart, OpenAI within.

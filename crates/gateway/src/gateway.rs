@@ -29,6 +29,7 @@ use crate::{
     answer::AnswerBody,
     caller::{Caller, CallerIdentity, Standing},
     channel::Channel,
+    commitment::CommitmentKey,
     config::{Upstream, UpstreamsConfig},
     control::{Healths, balance},
     draft::Opening,
@@ -62,6 +63,8 @@ pub struct Config {
     pub providers: Providers,
     /// Signs model-run records.
     pub signing_key: SigningKey,
+    /// Commits records to the values that were found; without it they only count.
+    pub commitments: Option<CommitmentKey>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Gives run ids, blindings and nonces.
@@ -121,6 +124,7 @@ pub(crate) struct Core {
     channels: BTreeMap<String, Channel>,
     pub(crate) healths: Healths,
     pub(crate) signer: RecordSigner,
+    pub(crate) commitments: Option<CommitmentKey>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) sink: Arc<dyn RecordSink>,
@@ -169,6 +173,7 @@ impl Gateway {
             channels,
             healths: Healths::default(),
             signer,
+            commitments: config.commitments,
             clock: config.clock,
             entropy: config.entropy,
             sink: config.sink,

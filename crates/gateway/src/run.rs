@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Response, StatusCode, header};
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, Nonce};
 use proofroom_classify::{
     Assurance, Classification, Confidence, Finding, Label, Levels, RAISED, RouteDecision,
     RouteRequest, Segment, UpstreamOffer, asked_for,
@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     answer::{AnswerBody, trailers},
     caller::Caller,
+    commitment::Commitments,
     draft::{Draft, End, Opening},
     gate,
     gateway::Core,
@@ -50,6 +51,7 @@ pub(crate) struct Incoming {
 pub(crate) struct Reading {
     facts: RequestFacts,
     classification: Classification,
+    commitments: Commitments,
     prompt: Prompt,
     /// The request without what was found in it, where the policy wants that and it can be done.
     redacted: Option<Box<Redacted>>,
@@ -95,6 +97,7 @@ pub(crate) async fn conduct(
             let Reading {
                 facts,
                 classification,
+                commitments,
                 prompt,
                 redacted,
                 shadowed,
@@ -108,7 +111,7 @@ pub(crate) async fn conduct(
                 opening,
                 &arrival,
                 &facts,
-                &classification,
+                (&classification, &commitments),
                 forwarded,
             );
             let outgoing = Box::new(Outgoing {
@@ -152,13 +155,16 @@ async fn read(
         texts: headers::forwarded_texts(headers),
         asked: asked_in_headers(core.levels(), headers)?,
     };
+    let about = (opening.api, opening.blinding);
     if prompt.as_slice().len() <= INLINE_BYTES {
-        return inspect_and_classify(core, caller, opening.api, prompt, &beside);
+        return inspect_and_classify(core, caller, about, prompt, &beside);
     }
-    let (core, caller, api) = (Arc::clone(core), Arc::clone(caller), opening.api);
-    tokio::task::spawn_blocking(move || inspect_and_classify(&core, &caller, api, prompt, &beside))
-        .await
-        .unwrap_or_else(|_| Err(Refusal::unfinished()))
+    let (core, caller) = (Arc::clone(core), Arc::clone(caller));
+    tokio::task::spawn_blocking(move || {
+        inspect_and_classify(&core, &caller, about, prompt, &beside)
+    })
+    .await
+    .unwrap_or_else(|_| Err(Refusal::unfinished()))
 }
 
 /// What a request says outside of its body.
@@ -209,13 +215,15 @@ fn raise(classification: &mut Classification, label: Label) {
 fn inspect_and_classify(
     core: &Core,
     caller: &Caller,
-    api: proofroom_llm::Api,
+    (api, blinding): (proofroom_llm::Api, Nonce),
     prompt: Prompt,
     beside: &Beside,
 ) -> Result<Reading, Refusal> {
     let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
-    let (classification, shadowed) = with_segments(&facts, beside, |segments| {
+    let (classification, commitments, shadowed) = with_segments(&facts, beside, |segments| {
         let mut found = core.classify(segments, caller);
+        let key = core.commitments.as_ref().map(|key| key.of_run(&blinding));
+        let commitments = key.map(|key| key.commit_to(&found, segments));
         let shadow = core.classify_beside(segments, caller);
         let asked = asked_in_texts(core.levels(), &facts).max(beside.asked);
         if let Some(label) = asked {
@@ -227,7 +235,7 @@ fn inspect_and_classify(
             }
             shadow.compare(core.levels(), &found, &other)
         });
-        (found, shadowed)
+        (found, commitments.unwrap_or_default(), shadowed)
     });
     let redacted = redacted(core, caller, (&prompt, &facts), &classification, beside);
     // the texts are wiped here, not at the end of a long answer
@@ -235,6 +243,7 @@ fn inspect_and_classify(
     Ok(Reading {
         facts,
         classification,
+        commitments,
         prompt,
         redacted,
         shadowed,

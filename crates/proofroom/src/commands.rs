@@ -9,6 +9,7 @@ mod classify;
 mod collateral;
 mod deployment;
 mod doctor;
+mod find_value;
 mod gateway;
 mod image;
 mod key_file;
@@ -57,6 +58,8 @@ enum Command {
     Measure(measure::Options),
     /// Say what the policies find in a file, its level, and where it would go. Repeats nothing of it.
     Classify(classify::Options),
+    /// Say whether a value that is known was found in the request of a model run, by its record.
+    FindValue(find_value::Options),
     /// Serve models to everybody with a virtual key, and keep a record of every run.
     #[command(subcommand)]
     Gateway(gateway::Command),
@@ -110,6 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Layer(command) => layer::run(command),
         Command::Measure(options) => measure::run(options),
         Command::Classify(options) => classify::run(options),
+        Command::FindValue(options) => find_value::run(options),
         Command::Gateway(command) => gateway::run(command),
         Command::Policy(command) => policy::run(command),
     };

@@ -1,5 +1,5 @@
-//! The deployment's own keys: the certificate authority, the gateway's record key and the log's
-//! checkpoint key. Made at first use, kept in files that only their owner can read.
+//! The deployment's own keys: the certificate authority, the gateway's record key, the log's
+//! checkpoint key and the key of commitments. Made at first use, kept in files that only their owner can read.
 
 use std::{
     fs,
@@ -13,6 +13,7 @@ use p256::{
 };
 use proofroom_canonical::{SessionId, Timestamp};
 use proofroom_evidence::TpmKey;
+use proofroom_gateway::CommitmentKey;
 use proofroom_verifier::AK_COMMON_NAME;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -95,6 +96,7 @@ pub struct DeploymentKeys {
     gateway: SigningKey,
     gateway_pem: String,
     log: ed25519_dalek::SigningKey,
+    commitments: Zeroizing<[u8; 32]>,
 }
 
 impl std::fmt::Debug for DeploymentKeys {
@@ -141,7 +143,8 @@ impl DeploymentKeys {
             ca_pem: ca_pem.to_string(),
             gateway,
             gateway_pem,
-            log: open_ed25519(&dir.join("log.key"))?,
+            log: ed25519_dalek::SigningKey::from_bytes(&*open_bytes(&dir.join("log.key"))?),
+            commitments: open_bytes(&dir.join("commitment.key"))?,
         })
     }
 
@@ -173,6 +176,12 @@ impl DeploymentKeys {
     #[must_use]
     pub const fn log(&self) -> &ed25519_dalek::SigningKey {
         &self.log
+    }
+
+    /// The key from which those of runs' commitments are derived.
+    #[must_use]
+    pub fn commitments(&self) -> CommitmentKey {
+        CommitmentKey::new(*self.commitments)
     }
 
     /// The SPIFFE ID of `agent` in `session`.
@@ -358,7 +367,8 @@ fn open_p256(path: &Path) -> Result<SigningKey, KeyError> {
     SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Malformed(path.to_owned()))
 }
 
-fn open_ed25519(path: &Path) -> Result<ed25519_dalek::SigningKey, KeyError> {
+/// 32 random bytes, in base64.
+fn open_bytes(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let text = read_or_make(path, 0o600, || {
         let seed = Zeroizing::new(random::<32>()?);
@@ -369,11 +379,8 @@ fn open_ed25519(path: &Path) -> Result<ed25519_dalek::SigningKey, KeyError> {
             .decode(text.trim())
             .map_err(|_| KeyError::Malformed(path.to_owned()))?,
     );
-    let seed: &[u8; 32] = seed
-        .as_slice()
-        .try_into()
-        .map_err(|_| KeyError::Malformed(path.to_owned()))?;
-    Ok(ed25519_dalek::SigningKey::from_bytes(seed))
+    let seed = seed.as_slice().try_into().map(Zeroizing::new);
+    seed.map_err(|_| KeyError::Malformed(path.to_owned()))
 }
 
 /// `N` bytes of the system's randomness.

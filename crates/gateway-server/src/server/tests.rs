@@ -211,6 +211,7 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Cal
         appraisal: BTreeMap::new(),
         providers: Providers::default(),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
+        commitments: None,
         clock: Arc::new(Jumping::default()),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::new(StoreSink {

@@ -9,8 +9,9 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, SessionId};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    BoxFuture, Caller, CallerIdentity, Config, Gateway, Limits, NoObserver, RecordSink, SinkError,
-    Submission, SystemClock, SystemEntropy, UpstreamsConfig, config::SystemSecrets,
+    BoxFuture, Caller, CallerIdentity, CommitmentKey, Config, Gateway, Limits, NoObserver,
+    RecordSink, SinkError, Submission, SystemClock, SystemEntropy, UpstreamsConfig,
+    config::SystemSecrets,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -133,6 +134,7 @@ attestation = {{ kind = "none" }}
         appraisal: BTreeMap::new(),
         providers: proofroom_gateway::Providers::default(),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
+        commitments: Some(CommitmentKey::new([9; 32])),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::new(Memory),

@@ -16,6 +16,8 @@ mod authorities;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod commitments;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod enclave;

@@ -16,8 +16,8 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Sensitive, SessionId, Timestamp, json};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, Config, Gateway, Limits, Providers,
-    RecordSink, RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission,
+    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, CommitmentKey, Config, Gateway, Limits,
+    Providers, RecordSink, RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission,
     SystemEntropy, UpstreamsConfig, config::SecretSource,
 };
 use proofroom_record::{
@@ -240,6 +240,9 @@ pub struct World {
 /// 2026-12-01T00:00:00Z
 pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_796_083_200);
 
+/// The deployment's key of commitments.
+pub const COMMITMENTS: [u8; 32] = [9; 32];
+
 pub struct Options {
     pub upstreams: String,
     pub appraisal: String,
@@ -394,6 +397,7 @@ fn config(
         appraisal: BTreeMap::from([(PathBuf::from("appraisal.toml"), appraisal)]),
         providers: options.providers.clone(),
         signing_key: key(),
+        commitments: Some(CommitmentKey::new(COMMITMENTS)),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy),
         sink: Arc::clone(sink) as Arc<dyn RecordSink>,

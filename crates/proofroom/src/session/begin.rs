@@ -334,6 +334,7 @@ fn gateway(
         appraisal: BTreeMap::from([(PathBuf::from(APPRAISAL), policies.appraisal)]),
         providers: Providers::default(),
         signing_key: deployment.keys.gateway().clone(),
+        commitments: Some(deployment.keys.commitments()),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::clone(shelf) as _,

@@ -194,10 +194,8 @@ fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Fai
     let last = marks.clone().next_back();
     let last = last.map(|last| &last.high_water_after);
     if broken || last.is_some_and(|last| *last != session.high_water) {
-        return Err(Failure::refused(
-            "high-water",
-            "the high-water marks of the model runs and of the session do not join up",
-        ));
+        let cause = "the high-water marks of the model runs and of the session do not join up";
+        return Err(Failure::refused("high-water", cause));
     }
     Ok(())
 }
@@ -215,10 +213,8 @@ fn check_result(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Fai
     if delivered == stated {
         return Ok(());
     }
-    Err(Failure::refused(
-        "result-differs",
-        "session record and events name different results",
-    ))
+    let cause = "session record and events name different results";
+    Err(Failure::refused("result-differs", cause))
 }
 
 pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
@@ -241,10 +237,8 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
         });
     let gone = records.destruction.as_ref().map(|gone| gone.predicate().at);
     if !in_order || gone.is_some_and(|gone| !not_after(session.ended, gone, MAX_SKEW_MILLIS)) {
-        return Err(Failure::refused(
-            "time-order",
-            "the records' times contradict each other",
-        ));
+        let cause = "the records' times contradict each other";
+        return Err(Failure::refused("time-order", cause));
     }
     let last = gone.map_or(session.ended, |gone| gone.max(session.ended));
     if !not_after(last, now, MAX_SKEW_MILLIS) {

@@ -147,7 +147,7 @@ pub struct ModelRequest {
     pub forwarded: Option<Digest>,
 }
 
-/// How a request was classified. Rule ids and counts only: never a value or a position.
+/// How a request was classified. Rule ids, counts and commitments only: never a value or a position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassificationResult {
@@ -161,6 +161,9 @@ pub struct ClassificationResult {
     pub findings: Vec<FindingCount>,
     /// Digest of the classification policy.
     pub policy: Digest,
+    /// Names the key without which no commitment can be opened; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment_key: Option<Digest>,
     /// What was replaced by placeholders in what was forwarded; absent when nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redaction: Option<RedactionResult>,
@@ -238,6 +241,10 @@ pub struct FindingCount {
     pub label: String,
     /// How many.
     pub count: u64,
+    /// A commitment to each of the different values, sorted; some where there are very many, none where the finding
+    /// is no value (`docs/spec/records.md`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commitments: Vec<Digest>,
 }
 
 /// The routing decision.

@@ -468,8 +468,10 @@ fn served(
                 reason: "secret".into(),
                 label: after.into(),
                 count: 1,
+                commitments: vec![Digest::of("a commitment")],
             }],
             policy: binding.policies.classification,
+            commitment_key: Some(Digest::of("a key")),
             redaction: None,
         },
         routing: RoutingResult {

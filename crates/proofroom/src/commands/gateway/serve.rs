@@ -189,6 +189,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         providers,
         prices,
         signing_key: keys.gateway().clone(),
+        commitments: keys.commitments(),
         log,
         trust_domain: keys.trust_domain().to_owned(),
         standing: standing(config.reports.as_deref()),
