@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -124,19 +124,28 @@ impl GatewayFiles {
         self.key_command(&all)
     }
 
+    /// Runs a command of `proofroom gateway` to its end.
+    ///
+    /// # Panics
+    /// When the program does not start.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Output {
+        Command::new(program("proofroom"))
+            .arg("gateway")
+            .args(words)
+            .arg("--config")
+            .arg(self.config())
+            .output()
+            .expect("proofroom starts")
+    }
+
     /// Runs `proofroom gateway key`; returns what it said.
     ///
     /// # Panics
     /// When it fails.
     #[must_use]
     pub fn key_command(&self, words: &[&str]) -> String {
-        let done = Command::new(program("proofroom"))
-            .args(["gateway", "key"])
-            .args(words)
-            .arg("--config")
-            .arg(self.config())
-            .output()
-            .expect("proofroom starts");
+        let done = self.command(&[&["key"], words].concat());
         assert!(done.status.success(), "{done:?}");
         let said = String::from_utf8(done.stdout).expect("text");
         said.trim().to_owned()

@@ -512,10 +512,23 @@ fn a_full_disk_stops_runs_and_loses_no_record() {
         gateway.chat(&key, "Say hello").headers["x-proofroom-sequence"],
         "1"
     );
+    let busy = files.command(&["check-records"]);
+    let said = String::from_utf8_lossy(&busy.stderr);
+    assert!(
+        !busy.status.success() && said.contains("records-log"),
+        "{said}"
+    );
     assert!(gateway.stop().success());
     let accounts = accounts(&files);
     let last = accounts.last().expect("an account");
     assert_eq!((&last["runs"], &last["recorded"]), (&2.into(), &2.into()));
+    let checked = files.command(&["check-records"]);
+    let said = String::from_utf8_lossy(&checked.stdout);
+    // two runs, and an account for the kill and one for the stop
+    assert!(
+        said.starts_with("4 records and 4 leaves"),
+        "{said}{checked:?}"
+    );
 }
 
 #[test]

@@ -257,7 +257,14 @@ impl RecordStore {
             return Ok(None);
         };
         let found = segment::read(&self.shared.records, location)?;
-        Ok(Some(found).filter(is_asked))
+        if is_asked(&found) {
+            return Ok(Some(found));
+        }
+        // a whole line, but another one
+        Err(StoreError::Damaged {
+            path: segment::path(&self.shared.records, location.segment),
+            offset: location.place.offset.into(),
+        })
     }
 
     /// Waits until a signed head holds the record, and proves it: the text of a C2SP `tlog-proof`.

@@ -1,4 +1,5 @@
-//! A disk that ends at a chosen operation, as a crash would: that one is half done, none after it is done.
+//! A disk that ends at a chosen operation, as a crash would: that one is half done, none after it is done. The machine
+//! lives on, so that nothing has to be synced.
 
 use std::{
     io,
@@ -23,6 +24,11 @@ impl CrashAt {
             operation,
             done: Arc::default(),
         }
+    }
+
+    /// A disk that never ends, and is quick because it syncs nothing.
+    pub(super) fn never() -> Self {
+        Self::new(u64::MAX)
     }
 
     /// Whether it came to the crash.
@@ -51,8 +57,7 @@ impl AppendFile for File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.1.check()?;
-        self.0.sync()
+        self.1.check()
     }
 }
 
@@ -91,8 +96,7 @@ impl Storage for CrashAt {
         DiskStorage.remove_directory(path)
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        self.check()?;
-        DiskStorage.sync_directory(path)
+    fn sync_directory(&self, _: &Path) -> io::Result<()> {
+        self.check()
     }
 }

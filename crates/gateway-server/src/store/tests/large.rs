@@ -16,6 +16,8 @@ const SMALL: u64 = 512;
 fn small(dir: &Path) -> Opening {
     Opening {
         segment_bytes: SMALL,
+        sync: Box::new(|_| Ok(())),
+        storage: Arc::new(CrashAt::never()),
         ..opening(dir)
     }
 }
@@ -318,6 +320,17 @@ fn damage_that_a_start_does_not_read_is_named_when_it_is_read_and_by_a_check() {
         assert_eq!(checked.unwrap_err().code(), code);
         assert_eq!(names(), before);
     }
+    // two lines of one length in each other's place
+    let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    let swapped: Vec<u8> = [&[lines[1], lines[0]][..], &lines[2..]].concat().concat();
+    fs::write(&path, swapped).unwrap();
+    let (store, _) = open_small(dir.path());
+    for number in [0, 1] {
+        let found = store.of_digest(Digest::of(body(number)));
+        assert_eq!(found.unwrap_err().code(), "records-damaged");
+    }
+    store.stop();
+    drop(store);
     fs::write(&path, whole).unwrap();
     let clock = || Timestamp::from_unix_seconds(1);
     let checked = check_records(dir.path(), signer(), clock, Prices::default(), &mut |_| ());
