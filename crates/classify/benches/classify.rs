@@ -54,7 +54,7 @@ fn requests(criterion: &mut Criterion) {
     };
     let classifier = Classifier::new(&policy);
     let begun = Instant::now();
-    classifier.warm();
+    classifier.warm(2);
     println!("made warm in {:?}", begun.elapsed());
     cold(
         &classifier,

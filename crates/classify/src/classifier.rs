@@ -4,10 +4,12 @@
 mod literals;
 mod reading;
 mod scan;
+mod scratch;
 mod session;
 #[cfg(test)]
 mod tests;
 mod view;
+mod warming;
 
 use proofroom_canonical::Timestamp;
 
@@ -57,10 +59,11 @@ impl Classifier {
         }
     }
 
-    /// Builds much of what is otherwise built as the first texts ask for it: the detectors and lists of
-    /// words for all threads, the states of automata for the thread that asks. Takes some milliseconds.
-    pub fn warm(&self) {
-        self.scanner.warm();
+    /// Builds much of what is otherwise built as the first texts ask for it: the detectors, lists of
+    /// words, and states of automata, these once for each of `threads` that may classify at the same
+    /// time. Takes some milliseconds.
+    pub fn warm(&self, threads: usize) {
+        self.scanner.warm(threads);
     }
 
     /// The policy this classifier applies.

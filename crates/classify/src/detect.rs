@@ -12,6 +12,7 @@ mod name;
 mod numbers;
 mod personal;
 mod scorer;
+mod search;
 mod secrets;
 mod shape;
 mod tokens;
@@ -20,12 +21,12 @@ mod vendor;
 
 use std::{cell::OnceCell, ops::Range, sync::LazyLock};
 
-use regex_automata::{meta::Regex, util::syntax};
-
 pub(crate) use assignment::{SCORED, candidates, scored};
 pub(crate) use code::SENSITIVE_CODE;
 pub(crate) use digits::scan_digits;
+pub(crate) use numbers::{NumberSearch, number_search};
 pub(crate) use scorer::{FEATURES, Feature, Least};
+pub(crate) use search::{Pattern, Search, compile, compile_whole};
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{long_runs, scan_tokens};
 
@@ -135,7 +136,7 @@ impl From<Confidence> for Sure {
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) detector: &'static Detector,
-    pub(crate) regex: Regex,
+    pub(crate) pattern: Pattern,
     /// Per literal what may follow it, where the pattern begins with it.
     pub(crate) shapes: Vec<Option<Shape>>,
 }
@@ -255,15 +256,6 @@ pub fn finds_values(rule: &str) -> bool {
     let known = |compiled: &Compiled| compiled.detector.id == rule;
     let about = rule == SENSITIVE_CODE || rule.starts_with("marking-");
     !about && catalogue().is_ok_and(|all| all.iter().any(known))
-}
-
-/// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
-pub(crate) fn compile(pattern: &str) -> Option<Regex> {
-    Regex::builder()
-        .configure(Regex::config().utf8_empty(false).onepass(false).dfa(false))
-        .syntax(syntax::Config::new().unicode(false).utf8(false))
-        .build(pattern)
-        .ok()
 }
 
 /// For patterns that announce themselves well enough.
@@ -391,6 +383,13 @@ fn shapes(detector: &Detector) -> Vec<Option<Shape>> {
         .collect()
 }
 
+/// Detectors whose patterns most texts with code or configuration try often.
+const OFTEN: &[&str] = &[
+    "credential-assignment",
+    "credential-assignment-possible",
+    SCORED,
+];
+
 static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(|| {
     let tables = [
         secrets::DETECTORS,
@@ -405,11 +404,13 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
         code::DETECTORS,
     ];
     let compile_one = |detector: &'static Detector| {
-        let regex = compile(detector.pattern).ok_or(detector.id)?;
+        let often = OFTEN.contains(&detector.id);
+        let compile = if often { Pattern::often } else { Pattern::new };
+        let pattern = compile(detector.pattern).ok_or(detector.id)?;
         let shapes = shapes(detector);
         Ok(Compiled {
             detector,
-            regex,
+            pattern,
             shapes,
         })
     };
@@ -418,9 +419,11 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
 
 #[cfg(test)]
 mod tests {
+    use memchr::memrchr;
     use proptest::prelude::*;
+    use regex_automata::{Anchored, Input};
 
-    use super::{bytes_of, next_run};
+    use super::{Compiled, Search, Window, bytes_of, catalogue, next_run};
 
     const ALPHABET: [bool; 256] = bytes_of(b"abc");
 
@@ -448,6 +451,108 @@ mod tests {
                 found.push(run);
             }
             prop_assert_eq!(found, runs_of(text, 10));
+        }
+    }
+
+    /// Whether the pattern matches around some literal, where the quick look `asked` lets it be tried.
+    fn matches(compiled: &Compiled, text: &str, asked: bool) -> bool {
+        let detector = compiled.detector;
+        let lower = text.to_ascii_lowercase();
+        let mut places = detector
+            .literals
+            .iter()
+            .flat_map(|literal| lower.match_indices(literal));
+        places.any(|(at, _)| {
+            let mut window = detector.window.range(at, text.len());
+            let looked = !asked || (detector.needs)(text.as_bytes(), window.clone(), at);
+            let input = Input::new(text);
+            let input = match detector.window {
+                Window::Line { .. } => {
+                    let line = memrchr(b'\n', &text.as_bytes()[..at]).map_or(0, |end| end + 1);
+                    window.start = window.start.max(line);
+                    input.range(window).anchored(Anchored::Yes)
+                }
+                _ => input.range(window),
+            };
+            looked
+                && Search::of(&compiled.pattern)
+                    .first(&compiled.pattern, &input)
+                    .is_some()
+        })
+    }
+
+    const PARTS: &[&str] = &[
+        "use ",
+        "pub ",
+        "pub(crate) fn ",
+        "pub(crate) use ",
+        "::",
+        "ring::",
+        "x509_parser::",
+        "crate::",
+        "import ",
+        "from ",
+        "fn ",
+        "async fn ",
+        "struct ",
+        "func (a *B) ",
+        "encrypt",
+        "Decrypted",
+        "_",
+        "do_",
+        "patient",
+        "verify_token",
+        "hash_password",
+        "ssl",
+        "jwt",
+        "{ a } ",
+        "'jsonwebtoken'",
+        "= require(",
+        ";",
+        "12 ",
+        "Main Street ",
+        " suite ",
+        "4",
+        "123",
+        "APO A",
+        "E 12345",
+        " flat ",
+        "apt. ",
+        " ",
+        ", ",
+        "diabetes",
+        "Patient",
+        "mrn",
+        "MRN: ",
+        "dob",
+        "birth",
+        " date",
+        "Birth Date: ",
+        "subscriber",
+        " id ",
+        "John Smith",
+        " was seen",
+        ": ",
+        "= ",
+        "12345",
+        "\t",
+        "\n",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        /// A quick look keeps no pattern from a match that another literal does not announce.
+        #[test]
+        fn quick_looks_lose_no_match(parts in proptest::collection::vec(proptest::sample::select(PARTS), 1..9)) {
+            // a clinical term is near, which `health-note` wants to see
+            let text = parts.concat() + " diabetes";
+            let looked_at = ["crypto-or-auth-code", "contact-address-block", "health-note"];
+            for compiled in catalogue().unwrap() {
+                if looked_at.contains(&compiled.detector.id) {
+                    let (all, looked) = (matches(compiled, &text, false), matches(compiled, &text, true));
+                    prop_assert_eq!(all, looked, "{}: {:?}", compiled.detector.id, text);
+                }
+            }
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -162,7 +164,8 @@ impl Gateway {
         let signer = RecordSigner::new(&config.signing_key);
         let signer = signer.map_err(|_| vec![SetupProblem::RecordKey])?;
         let classifier = Classifier::new(&config.classification);
-        classifier.warm();
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        classifier.warm(threads.min(MOST_WARM));
         let core = Core {
             levels: config.classification.levels().clone(),
             classification_digest: config.classification.digest(),
@@ -455,3 +458,6 @@ fn spoken_at(path: &str) -> Api {
         Api::ChatCompletions
     }
 }
+
+/// For so many requests at once the classifier is made warm, some 5 ms for each.
+const MOST_WARM: usize = 16;

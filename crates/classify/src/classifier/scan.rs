@@ -1,25 +1,30 @@
 //! One pass of literals over a text, the rules' patterns where a literal occurs, then the checks;
 //! again over every other reading of the text within a budget.
 
-use std::{collections::HashMap, mem, ops::Range, sync::LazyLock};
+mod building;
+
+use std::{mem, ops::Range, sync::LazyLock};
 
 use memchr::memrchr;
-use regex_automata::{Anchored, Input, meta::Regex};
+use regex_automata::{Anchored, Input};
 
 use super::{
     MAX_REQUEST_BYTES, OVER_BUDGET, REDACTED,
-    literals::{Engine, Literals},
+    literals::Engine,
+    scratch::{Pool, Scratch},
     view::{View, ViewKind, readings, rejoined, seam_length},
+    warming,
 };
 use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
-        self, Broken, Compiled, Detector, Hit, Least, QuickLook, SCORED, SENSITIVE_CODE, Shape,
-        Sure, Verdict, Window, ceil_boundary, floor_boundary, long_runs, scan_digits, scan_tokens,
+        Broken, Hit, Least, Pattern, QuickLook, SENSITIVE_CODE, Search, Shape, Sure, Verdict,
+        Window, ceil_boundary, floor_boundary, long_runs, number_search, scan_digits, scan_tokens,
         scored,
     },
     finding::MAX_FINDINGS,
 };
+use building::{Anchor, Building};
 
 /// A finding in one text, before it has a segment.
 pub(super) struct Found<'a> {
@@ -42,6 +47,7 @@ pub(super) struct Scanner {
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
     unreadable: Label,
+    pool: Pool,
 }
 
 /// A rule to try where a literal stands.
@@ -56,8 +62,9 @@ struct Try {
 /// A pattern and what it can mean.
 #[derive(Debug)]
 struct Rule {
-    regex: Regex,
-    pattern: String,
+    pattern: Pattern,
+    /// The pattern as it is written.
+    source: String,
     window: Window,
     broken: Broken,
     needs: QuickLook,
@@ -96,10 +103,8 @@ type Report<'s, 'r> = dyn FnMut(&'s Ruling, Range<usize>, Sure) + 'r;
 
 impl Scanner {
     pub(super) fn new(policy: &ClassificationPolicy) -> Self {
-        let mut building = Building {
-            least: policy.least,
-            ..Building::default()
-        };
+        let mut building = Building::default();
+        building.least = policy.least;
         let mut complete =
             building.add_builtin(|index, _| policy.detectors.get(index).copied().flatten());
         for rule in &policy.terms {
@@ -144,36 +149,75 @@ impl Scanner {
     /// Bytes of the literals' tables and of the compiled patterns.
     #[cfg(test)]
     pub(super) fn table_bytes(&self) -> usize {
-        let patterns = self.rules.iter().map(|rule| rule.regex.memory_usage());
+        let patterns = self.rules.iter().map(|rule| rule.pattern.memory_usage());
         self.literals
             .as_ref()
             .map_or(0, |engine| engine.table_bytes())
             + patterns.sum::<usize>()
     }
 
-    /// Builds now what the patterns would build when they are first met: states of their automata,
-    /// tables of words. Text that is like them decides nothing.
-    pub(super) fn warm(&self) {
-        let lines = self.words.iter().flat_map(|word| {
-            let tails = LIKE_TEXT.iter();
-            tails.map(move |tail| format!("{word}{tail}\n"))
-        });
-        self.scan(&lines.collect::<String>(), &mut |_| {});
+    /// Builds now what the patterns would build when they are first met: states of their automata, for
+    /// `threads` scans at once, and tables of words. Text that is like them decides nothing.
+    pub(super) fn warm(&self, threads: usize) {
+        let often = |attempt: &Try| {
+            let rule = self.rules.get(attempt.rule);
+            rule.is_some_and(|rule| rule.pattern.is_tried_often())
+        };
+        let words = self.words.iter().zip(&self.tries_of);
+        let words = words.filter(|(_, tries)| tries.iter().any(often));
+        // after the detectors' come those of the customer's terms, which may be many
+        let words = words.take(WARMED);
+        let texts: Vec<String> = warming::texts(words.map(|(word, _)| word)).collect();
+        let warm = |_| {
+            let mut scratch = self.scratch();
+            for text in &texts {
+                self.scan_with(text, &mut scratch, &mut |_| {});
+            }
+            scratch
+        };
+        let spare = (0..threads.max(1)).map(warm).collect();
+        self.pool.keep(spare);
+        // builds what is built once for all: automata of words, and of what follows a match
+        self.scan(&warming::samples(), &mut |_| {});
+    }
+
+    fn scratch(&self) -> Scratch {
+        let rules = self.rules.iter().map(|rule| Search::of(&rule.pattern));
+        Scratch {
+            rules: rules.collect(),
+            numbers: number_search(),
+        }
     }
 
     /// Reports everything found in `text` and in its other readings.
     pub(super) fn scan<'s>(&'s self, text: &str, report: &mut dyn FnMut(Found<'s>)) {
+        let scan = |scratch: &mut Scratch| self.scan_with(text, scratch, report);
+        self.pool.with(|| self.scratch(), scan);
+    }
+
+    fn scan_with<'s>(
+        &'s self,
+        text: &str,
+        scratch: &mut Scratch,
+        report: &mut dyn FnMut(Found<'s>),
+    ) {
         let mut descent = Descent {
             scanner: self,
+            scratch,
             budget: text
                 .len()
                 .saturating_mul(DECODE_FACTOR)
                 .saturating_add(DECODE_FLOOR),
-            found: Vec::new(),
-            report,
+            said: Said {
+                found: Vec::new(),
+                unreadable: self.unreadable,
+                report,
+            },
         };
         if self.literals.is_none() {
-            descent.undecoded(0..text.len(), "the scanner could not be built");
+            descent
+                .said
+                .undecoded(0..text.len(), "the scanner could not be built");
         }
         descent.read(text, &mut Vec::new(), text);
     }
@@ -193,11 +237,11 @@ impl Scanner {
         let tail = first.get(from..).unwrap_or_default();
         let joined = tail.to_owned() + second.get(..to).unwrap_or_default();
         let mut apart: Vec<(&str, usize)> = Vec::new();
-        self.scan_text(tail, &long_runs(tail), &mut |ruling, span, _| {
+        self.scan_part(tail, &mut |ruling, span, _| {
             apart.push((&ruling.id, span.start))
         });
         let head = joined.get(tail.len()..).unwrap_or_default();
-        self.scan_text(head, &long_runs(head), &mut |ruling, span, _| {
+        self.scan_part(head, &mut |ruling, span, _| {
             apart.push((&ruling.id, tail.len() + span.start));
         });
         // what one of the two shows by itself is reported there
@@ -209,7 +253,13 @@ impl Scanner {
                 report(ruling.found(start..end, sure));
             }
         };
-        self.scan_text(&joined, &long_runs(&joined), &mut together);
+        self.scan_part(&joined, &mut together);
+    }
+
+    /// Scans `text` in this one reading.
+    fn scan_part<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
+        let scan = |scratch: &mut Scratch| self.scan_text(text, &long_runs(text), scratch, report);
+        self.pool.with(|| self.scratch(), scan);
     }
 
     /// `text` with the values of all rulings on secrets replaced.
@@ -249,20 +299,31 @@ impl Scanner {
                 .any(|ruling| ruling.redact == Redact::Value)
     }
 
-    fn scan_text<'s>(&'s self, text: &str, runs: &[Range<usize>], report: &mut Report<'s, '_>) {
+    fn scan_text<'s>(
+        &'s self,
+        text: &str,
+        runs: &[Range<usize>],
+        scratch: &mut Scratch,
+        report: &mut Report<'s, '_>,
+    ) {
         work::count(text.len());
-        self.scan_literals(text, report);
+        self.scan_literals(text, &mut scratch.rules, report);
         let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
                 report(ruling, span, Sure::from(confidence));
             }
         };
-        scan_digits(text, &mut numbered);
+        scan_digits(text, &mut scratch.numbers, &mut numbered);
         scan_tokens(text, runs, &mut numbered);
     }
 
     /// Tries the rules whose literals occur.
-    fn scan_literals<'s>(&'s self, text: &str, report: &mut Report<'s, '_>) {
+    fn scan_literals<'s>(
+        &'s self,
+        text: &str,
+        searches: &mut [Search],
+        report: &mut Report<'s, '_>,
+    ) {
         let Some(literals) = &self.literals else {
             return;
         };
@@ -273,13 +334,15 @@ impl Scanner {
             let within = within.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
             for attempt in self.tries_of.get(literal).into_iter().flatten() {
                 if let Some(rule) = self.rules.get(attempt.rule)
+                    && let Some(search) = searches.get_mut(attempt.rule)
                     && !(within && rule.begins_word)
                     && !(said && rule.says_once())
                 {
-                    rule.apply(text, start, attempt, &mut |ruling, span, confidence| {
+                    let mut report = |ruling: &'s Ruling, span: Range<usize>, sure| {
                         said |= rule.says_once();
-                        report(ruling, span, confidence);
-                    });
+                        report(ruling, span, sure);
+                    };
+                    rule.apply(text, start, attempt, search, &mut report);
                 }
             }
         });
@@ -293,7 +356,14 @@ impl Rule {
             .is_some_and(|ruling| ruling.id == SENSITIVE_CODE)
     }
 
-    fn apply<'s>(&'s self, text: &str, literal: usize, attempt: &Try, report: &mut Report<'s, '_>) {
+    fn apply<'s>(
+        &'s self,
+        text: &str,
+        literal: usize,
+        attempt: &Try,
+        search: &mut Search,
+        report: &mut Report<'s, '_>,
+    ) {
         let window = self.window.range(literal, text.len());
         if !(self.needs)(text.as_bytes(), window, literal) {
             return;
@@ -304,12 +374,12 @@ impl Rule {
                 let end = literal.saturating_add(reach).min(text.len());
                 let input = Input::new(text).range(literal..end).anchored(Anchored::Yes);
                 let found = match fits {
-                    Fit::Whole => self.judge(text, &input, report),
+                    Fit::Whole => self.judge(text, &input, search, report),
                     Fit::Broken => None,
                     Fit::Not => return,
                 };
                 if found.is_none() && self.broken == Broken::Rejoin {
-                    self.apply_rejoined(text, literal, report);
+                    self.apply_rejoined(text, literal, search, report);
                 }
             }
             Window::Line { before, reach } => {
@@ -318,7 +388,7 @@ impl Rule {
                 if let Some(start) = line_start(line, from) {
                     let end = literal.saturating_add(reach).min(text.len());
                     let input = Input::new(text).range(start..end).anchored(Anchored::Yes);
-                    self.judge(text, &input, report);
+                    self.judge(text, &input, search, report);
                 }
             }
             Window::Around { before, reach } => {
@@ -326,7 +396,7 @@ impl Rule {
                 let end = literal.saturating_add(reach).min(text.len());
                 while start <= literal {
                     let input = Input::new(text).range(start..end);
-                    let Some(span) = self.judge(text, &input, report) else {
+                    let Some(span) = self.judge(text, &input, search, report) else {
                         return;
                     };
                     start = span.end.max(start + 1);
@@ -337,7 +407,13 @@ impl Rule {
 
     /// Puts a broken value together and tries again. Only a value with a digit counts: the words
     /// of the next line have none.
-    fn apply_rejoined<'s>(&'s self, text: &str, literal: usize, report: &mut Report<'s, '_>) {
+    fn apply_rejoined<'s>(
+        &'s self,
+        text: &str,
+        literal: usize,
+        search: &mut Search,
+        report: &mut Report<'s, '_>,
+    ) {
         let end = floor_boundary(text, literal.saturating_add(REJOIN_REACH));
         let window = text.get(literal..end).unwrap_or_default();
         if !window.contains('\n') && !window.contains('+') {
@@ -345,13 +421,14 @@ impl Rule {
         }
         let Some(view) = rejoined(window) else { return };
         let input = Input::new(&view.text).anchored(Anchored::Yes);
-        self.judge(&view.text, &input, &mut |ruling, span, confidence| {
+        let mut report = |ruling: &'s Ruling, span: Range<usize>, sure| {
             let value = view.text.get(span.clone()).unwrap_or_default();
             let at = view.to_parent(&span);
             if value.bytes().any(|b| b.is_ascii_digit()) {
-                report(ruling, literal + at.start..literal + at.end, confidence);
+                report(ruling, literal + at.start..literal + at.end, sure);
             }
-        });
+        };
+        self.judge(&view.text, &input, search, &mut report);
     }
 
     /// Matches once and lets every ruling decide. Returns the match, whatever they decided.
@@ -359,16 +436,12 @@ impl Rule {
         &'s self,
         text: &str,
         input: &Input<'_>,
+        search: &mut Search,
         report: &mut Report<'s, '_>,
     ) -> Option<Range<usize>> {
         work::count(input.get_range().len());
-        let end = self.regex.search_half(input)?.offset();
-        let hit = if self.regex.captures_len() == 1 && input.get_anchored().is_anchored() {
-            let span = input.start()..end;
-            Hit::new(text, span.clone(), span, 0)
-        } else {
-            self.captured(text, input)?
-        };
+        let found = search.first(&self.pattern, input)?;
+        let hit = Hit::new(text, found.span, found.value, found.group);
         let span = hit.span.clone();
         for ruling in &self.rulings {
             let verdict = ruling.check.decide(&hit);
@@ -379,17 +452,6 @@ impl Rule {
             report(ruling, start..ceil_boundary(text, end), sure);
         }
         Some(span)
-    }
-
-    /// The match, with the first group that takes part in it as its value.
-    fn captured<'t>(&self, text: &'t str, input: &Input<'_>) -> Option<Hit<'t>> {
-        let mut captures = self.regex.create_captures();
-        self.regex.search_captures(input, &mut captures);
-        let span = captures.get_match()?.range();
-        let group = (1..captures.group_len()).find(|group| captures.get_group(*group).is_some());
-        let value = group.and_then(|group| captures.get_group(group));
-        let value = value.map_or(span.clone(), |value| value.range());
-        Some(Hit::new(text, span, value, group.unwrap_or(0)))
     }
 }
 
@@ -471,10 +533,17 @@ impl Ruling {
 /// The scan of one text and of what it decodes to.
 struct Descent<'s, 'r> {
     scanner: &'s Scanner,
+    scratch: &'r mut Scratch,
     /// Bytes that may still be decoded.
     budget: usize,
-    /// Rule and place of what was reported, so that a second reading does not repeat it.
+    said: Said<'s, 'r>,
+}
+
+/// What is reported of one text.
+struct Said<'s, 'r> {
+    /// Rule and place of it, so that a second reading does not repeat it.
     found: Vec<(&'s str, Range<usize>)>,
+    unreadable: Label,
     report: &'r mut dyn FnMut(Found<'s>),
 }
 
@@ -483,9 +552,9 @@ impl<'s> Descent<'s, '_> {
     fn read(&mut self, text: &str, path: &mut Vec<View>, original: &str) {
         let scanner = self.scanner;
         let runs = long_runs(text);
-        scanner.scan_text(text, &runs, &mut |ruling, span, confidence| {
-            let span = to_original(path, span, original);
-            self.report_once(ruling, span, confidence);
+        let (scratch, said) = (&mut *self.scratch, &mut self.said);
+        scanner.scan_text(text, &runs, scratch, &mut |ruling, span, sure| {
+            said.report_once(ruling, to_original(path, span, original), sure);
         });
         let decoded = path.iter().filter(|view| view.kind != ViewKind::Visible);
         let depth = decoded.count();
@@ -500,14 +569,16 @@ impl<'s> Descent<'s, '_> {
                 // spellings nest harmlessly, as escapes in escapes do; an encoding hides something
                 if view.kind == ViewKind::Base64 {
                     let span = to_original(path, 0..text.len(), original);
-                    self.undecoded(span, "text encoded more often than is decoded");
+                    self.said
+                        .undecoded(span, "text encoded more often than is decoded");
                 }
                 return true;
             }
             let cost = if plain { 0 } else { view.text.len() };
             let Some(left) = self.budget.checked_sub(cost) else {
                 let span = to_original(path, 0..text.len(), original);
-                self.undecoded(span, "text that decodes to more than is read");
+                self.said
+                    .undecoded(span, "text that decodes to more than is read");
                 return false;
             };
             self.budget = left;
@@ -518,7 +589,9 @@ impl<'s> Descent<'s, '_> {
             true
         });
     }
+}
 
+impl<'s> Said<'s, '_> {
     fn report_once(&mut self, ruling: &'s Ruling, span: Range<usize>, sure: Sure) {
         let overlaps = |(rule, at): &(&str, Range<usize>)| {
             *rule == ruling.id && at.start < span.end && span.start < at.end
@@ -543,7 +616,7 @@ impl<'s> Descent<'s, '_> {
         (self.report)(Found {
             rule: OVER_BUDGET,
             reason,
-            label: self.scanner.unreadable,
+            label: self.unreadable,
             span,
             confidence: Confidence::High,
         });
@@ -580,199 +653,8 @@ pub(super) mod work {
     }
 }
 
-/// How a customer's word must stand in the text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Anchor {
-    Word,
-    Line,
-}
-
-/// Rules being gathered.
-#[derive(Default)]
-struct Building {
-    literals: Vec<String>,
-    index_of: HashMap<String, usize>,
-    tries_of: Vec<Vec<Try>>,
-    rules: Vec<Rule>,
-    digits: Vec<Ruling>,
-    /// How sure the scorer must be, where a policy says it.
-    least: Option<Least>,
-}
-
-impl Building {
-    /// Adds the built-in detectors that `label_of` gives a label. False if they did not compile.
-    fn add_builtin(&mut self, label_of: impl Fn(usize, &Compiled) -> Option<Label>) -> bool {
-        let Ok(catalogue) = detect::catalogue() else {
-            return false;
-        };
-        for (index, compiled) in catalogue.iter().enumerate() {
-            let Some(label) = label_of(index, compiled) else {
-                continue;
-            };
-            let detector = compiled.detector;
-            let Some(check) = self.check_of(detector) else {
-                continue;
-            };
-            let ruling = Ruling {
-                id: detector.id.to_owned(),
-                reason: detector.reason,
-                label,
-                check,
-                redact: if KEPT.iter().any(|kept| detector.id.starts_with(kept)) {
-                    Redact::Nothing
-                } else {
-                    Redact::Value
-                },
-            };
-            if detector.literals.is_empty() {
-                self.digits.push(ruling);
-                continue;
-            }
-            // neighbours with the same pattern are one rule with two meanings
-            match self.rules.last_mut() {
-                Some(last) if last.pattern == detector.pattern => {
-                    last.needs = detector.needs;
-                    last.rulings.push(ruling);
-                }
-                _ => {
-                    let rule = Rule {
-                        regex: compiled.regex.clone(),
-                        pattern: detector.pattern.to_owned(),
-                        window: detector.window,
-                        broken: detector.broken,
-                        needs: detector.needs,
-                        begins_word: begins_word(detector),
-                        rulings: vec![ruling],
-                    };
-                    let literals = detector.literals.iter().map(|l| (*l).to_owned());
-                    self.add_rule(rule, literals.zip(compiled.shapes.iter().cloned()));
-                }
-            }
-        }
-        true
-    }
-
-    /// Nothing for the scorer where no policy says how sure it must be.
-    fn check_of(&self, detector: &Detector) -> Option<Check> {
-        if detector.id == SCORED {
-            return self.least.map(Check::Scored);
-        }
-        Some(Check::Builtin(detector.check))
-    }
-
-    fn add_term(&mut self, id: &str, label: Label, term: &str, anchor: Anchor) -> bool {
-        let words: Vec<String> = term.split_whitespace().map(regex_escape).collect();
-        let words = words.join(r"\s{1,20}");
-        let (pattern, before) = match anchor {
-            Anchor::Word => (format!("(?i:{words})"), 0),
-            Anchor::Line => (
-                format!(r"(?m)^[ \t/*#;<!(-]{{0,12}}(?i:{words})[ \t*/)>.-]{{0,12}}\r?$"),
-                24,
-            ),
-        };
-        let regex = Regex::new(&pattern);
-        let Ok(regex) = regex else { return false };
-        let reach = MAX_TERM_REACH;
-        let rule = Rule {
-            regex,
-            pattern,
-            window: match anchor {
-                Anchor::Word => Window::At { reach },
-                Anchor::Line => Window::Around { before, reach },
-            },
-            broken: Broken::Leave,
-            needs: detect::always,
-            begins_word: false,
-            rulings: vec![Ruling {
-                id: id.to_owned(),
-                reason: "a term of the customer's policy",
-                label,
-                check: Check::WholeWord,
-                redact: Redact::Nothing,
-            }],
-        };
-        let first = term.split_whitespace().next().unwrap_or_default();
-        // the automaton folds ASCII only, so the ASCII start of the word announces it
-        let ascii: String = first.chars().take_while(char::is_ascii).collect();
-        let cases = if ascii.len() >= 2 {
-            vec![ascii]
-        } else {
-            vec![first.to_owned(), first.to_lowercase(), first.to_uppercase()]
-        };
-        self.add_rule(rule, cases.into_iter().map(|literal| (literal, None)));
-        !first.is_empty()
-    }
-
-    fn add_rule(
-        &mut self,
-        rule: Rule,
-        literals: impl IntoIterator<Item = (String, Option<Shape>)>,
-    ) {
-        let index = self.rules.len();
-        self.rules.push(rule);
-        for (mut literal, shape) in literals {
-            literal.make_ascii_lowercase();
-            let attempt = Try {
-                rule: index,
-                length: literal.len(),
-                shape,
-            };
-            let at = *self.index_of.entry(literal.clone()).or_insert_with(|| {
-                self.literals.push(literal);
-                self.tries_of.push(Vec::new());
-                self.tries_of.len().saturating_sub(1)
-            });
-            if let Some(tries) = self.tries_of.get_mut(at)
-                && tries.iter().all(|known| known.rule != index)
-            {
-                tries.push(attempt);
-            }
-        }
-    }
-
-    fn finish(self, unreadable: Label, complete: bool) -> Scanner {
-        Scanner {
-            literals: complete.then(|| Box::new(Literals::new(&self.literals)) as Box<dyn Engine>),
-            words: self.literals,
-            tries_of: self.tries_of,
-            rules: self.rules,
-            digits: self.digits,
-            unreadable,
-        }
-    }
-}
-
-fn begins_word(detector: &Detector) -> bool {
-    let words = |literal: &&str| literal.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let edge = [r"\b", r"(?i)\b"]
-        .iter()
-        .any(|start| detector.pattern.starts_with(start));
-    matches!(detector.window, Window::At { .. })
-        && edge
-        && !detector.pattern.contains(r"|\b")
-        && detector.literals.iter().all(words)
-}
-
-fn regex_escape(word: &str) -> String {
-    let mut escaped = String::with_capacity(word.len());
-    for c in word.chars() {
-        if c.is_ascii_punctuation() {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
-}
-
-/// What follows literals in code, configuration, messages and notes.
-const LIKE_TEXT: [&str; 6] = [
-    "(value, name); // the text of a line",
-    ": \"Qm7xK2vLp9RtZ4wYb8NcD3fGh6JkS1aE0uVqXoTiWyBzMnCrPsLdHgFjA5e\",",
-    "=3f9c1a7e5b2d8046f1e3c5a7b9d2f408 # of it",
-    "Qm7xK2vLp9RtZ4wYb8NcD3fGh6JkS1aE0uVqXoTiWyBzMnCrPsLdHgFjA5e7T2z",
-    "|1||A^B|C^D, diabetes, 2 Main Street, Suite 12, 1970-02-03, +1 202 555 0143",
-    "_type: Option<String> = other.name.clone()",
-];
+/// For so many literals automata are made warm.
+const WARMED: usize = 256;
 
 /// What redaction leaves in: these describe a text, or name who a line is for.
 const KEPT: [&str; 4] = ["marking-", "health-", "contact-", SENSITIVE_CODE];

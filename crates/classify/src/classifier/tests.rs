@@ -694,9 +694,23 @@ fn shared() -> &'static Classifier {
 }
 
 #[test]
+fn threads_at_once_find_what_one_finds() {
+    let classifier = classifier("");
+    classifier.warm(1);
+    let text = "password = 'Vt8-qLm2x'\n".repeat(40);
+    let wanted = classifier.classify(&[user(&text)], &NOW);
+    assert!(!wanted.findings.is_empty());
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| assert_eq!(classifier.classify(&[user(&text)], &NOW), wanted));
+        }
+    });
+}
+
+#[test]
 fn a_warmed_classifier_says_what_another_says() {
     let (warm, cold) = (classifier(""), classifier(""));
-    warm.warm();
+    warm.warm(1);
     let segments = [user(CASES)];
     assert_eq!(
         warm.classify(&segments, &NOW),

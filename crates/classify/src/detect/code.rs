@@ -129,21 +129,71 @@ fn declares(text: &[u8], window: Range<usize>, at: usize) -> bool {
     let before = text.get(window.start..at).unwrap_or_default();
     let line = memrchr(b'\n', before).and_then(|end| before.get(end + 1..));
     let line = line.unwrap_or(before).trim_ascii_start();
-    let letters = line.iter().take_while(|b| b.is_ascii_alphanumeric());
-    let (word, rest) = line.split_at(letters.count());
+    let (word, rest) = first_word(line);
     let quoted = || rest.iter().any(|b| matches!(b, b'"' | b'\''));
+    // of a definition nothing but its name counts
+    let defines = |rest: &[u8]| !rest.contains(&b'(') && is_defined(text, at);
     match word {
-        b"import" | b"from" | b"use" | b"pub" | b"using" | b"func" => true,
+        b"import" | b"from" | b"using" => true,
+        b"func" => is_defined(text, at),
+        b"use" => begins_path(rest),
+        b"pub" => {
+            let rest = rest.strip_prefix(b"(").map_or(rest, after_bracket);
+            match first_word(rest.trim_ascii_start()) {
+                (b"use", path) => begins_path(path),
+                _ => is_defined(text, at),
+            }
+        }
         // `const x = require("crypto")`
         b"const" | b"let" | b"var" => quoted(),
-        // of a definition nothing but its name counts
-        _ if DEFINES.contains(&word) => !rest.contains(&b'('),
+        _ if DEFINES.contains(&word) => defines(rest),
         // `"crypto/tls"`, `} from "crypto"`, `#include <openssl/…>`
         b"" => rest.first().is_none_or(|b| matches!(b, b'"' | b'}' | b'#')),
         // `name "golang.org/x/crypto/…"`, as Go renames what it imports
         _ => rest.starts_with(b" \""),
     }
 }
+
+fn first_word(line: &[u8]) -> (&[u8], &[u8]) {
+    let letters = line.iter().take_while(|b| b.is_ascii_alphanumeric());
+    line.split_at(letters.count())
+}
+
+fn after_bracket(rest: &[u8]) -> &[u8] {
+    let close = rest.iter().position(|b| *b == b')');
+    close
+        .and_then(|close| rest.get(close + 1..))
+        .unwrap_or_default()
+}
+
+/// Whether what follows `use` and this is still in the first part of the path, which names a crate.
+fn begins_path(path: &[u8]) -> bool {
+    let path = path.trim_ascii_start();
+    !path.strip_prefix(b"::").unwrap_or(path).contains(&b':')
+}
+
+/// Whether the name at `at` is one that is defined, and not only imported.
+fn is_defined(text: &[u8], at: usize) -> bool {
+    let begins = |name: &&[u8]| {
+        let head = text.get(at..at + name.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(name))
+    };
+    DEFINED.iter().any(begins)
+}
+
+/// How the names begin whose definitions the pattern knows.
+const DEFINED: &[&[u8]] = &[
+    b"crypt",
+    b"hash",
+    b"verify",
+    b"check",
+    b"issue",
+    b"derive",
+    b"authenticat",
+    b"authoriz",
+    b"charge",
+    b"patient",
+];
 
 /// What definitions begin with, beside those above.
 const DEFINES: &[&[u8]] = &[

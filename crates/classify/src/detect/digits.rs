@@ -4,7 +4,9 @@
 use std::ops::Range;
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always, line::around, numbers::number_at,
+    Broken, Detector, Hit, Severity, Verdict, Window, always,
+    line::around,
+    numbers::{NumberSearch, number_at},
 };
 use crate::Confidence;
 
@@ -44,18 +46,21 @@ fn never(_: &Hit<'_>) -> Verdict {
     Verdict::Reject
 }
 
-/// Reports every card and social security number in `text` as `(rule id, span, confidence)`.
+/// Reports every card and social security number in `text` as `(rule id, span, confidence)`. `search`
+/// is what [`super::number_search`] makes.
 pub(crate) fn scan_digits(
     text: &str,
+    search: &mut NumberSearch,
     report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
 ) {
-    scan_groups(text, next_digit, report);
+    scan_groups(text, next_digit, search, report);
 }
 
 /// The same at the groups of digits that `next` says.
 fn scan_groups(
     text: &str,
     next: fn(&[u8], usize) -> Option<usize>,
+    search: &mut NumberSearch,
     report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
 ) {
     let bytes = text.as_bytes();
@@ -80,7 +85,7 @@ fn scan_groups(
             report(rule, span, confidence);
             at = run.end;
         } else {
-            let end = number_at(text, start, report);
+            let end = number_at(text, start, search, report);
             at = end
                 .unwrap_or_else(|| first_group(bytes, start))
                 .max(start + 1);
@@ -513,7 +518,7 @@ const TEST_NUMBERS: &[&str] = &[
 mod tests {
     use proptest::prelude::*;
 
-    use super::{group_start, scan_groups};
+    use super::{super::number_search, group_start, scan_groups};
 
     /// Of each kind of number one, with what must stand next to it.
     const NUMBERS: &[&str] = &[
@@ -528,9 +533,14 @@ mod tests {
 
     fn found(text: &str, next: fn(&[u8], usize) -> Option<usize>) -> Vec<String> {
         let mut found = Vec::new();
-        scan_groups(text, next, &mut |rule, span, confidence| {
-            found.push(format!("{rule} {span:?} {confidence:?}"));
-        });
+        scan_groups(
+            text,
+            next,
+            &mut number_search(),
+            &mut |rule, span, confidence| {
+                found.push(format!("{rule} {span:?} {confidence:?}"));
+            },
+        );
         found
     }
 

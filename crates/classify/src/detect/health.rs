@@ -7,8 +7,8 @@ use aho_corasick::AhoCorasick;
 use regex_automata::{Input, meta::Regex};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always, at, ceil_boundary, compile, digits,
-    floor_boundary,
+    Broken, Detector, Hit, Severity, Verdict, Window, always, at, ceil_boundary, compile_whole,
+    digits, floor_boundary,
 };
 use crate::Confidence;
 
@@ -98,7 +98,7 @@ pub(super) const DETECTORS: &[Detector] = &[
     },
     Detector {
         severity: Severity::SecondHighest,
-        needs: clinical,
+        needs: noted,
         ..health(
             "health-note",
             "clinical terms next to what identifies a patient",
@@ -176,12 +176,14 @@ fn followed(hit: &Hit<'_>, tail: &Tail, gap: usize, reach: usize) -> Verdict {
 type Tail = LazyLock<Option<Regex>>;
 
 static CDA_NAME: Tail =
-    LazyLock::new(|| compile(r"(?i)<(?:\w{1,8}:)?(?:given|family)[^>]{0,60}>[^<]{2,60}<"));
+    LazyLock::new(|| compile_whole(r"(?i)<(?:\w{1,8}:)?(?:given|family)[^>]{0,60}>[^<]{2,60}<"));
 static FHIR_PATIENT: Tail = LazyLock::new(|| {
-    compile(r#"\\?"(?:family|given|birthDate|text)\\?"\s{0,4}:\s{0,4}\[?\s{0,20}\\?"[^"\\]{2,}"#)
+    compile_whole(
+        r#"\\?"(?:family|given|birthDate|text)\\?"\s{0,4}:\s{0,4}\[?\s{0,20}\\?"[^"\\]{2,}"#,
+    )
 });
 static FHIR_SUBJECT: Tail = LazyLock::new(|| {
-    compile(
+    compile_whole(
         r#"(?s)\\?"(?:subject|patient|beneficiary)\\?"\s{0,4}:\s{0,4}\{.{0,160}?\\?"display\\?"\s{0,4}:\s{0,4}\\?"[^"\\]{3,}"#,
     )
 });
@@ -234,6 +236,30 @@ static TERMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
         .build(STRONG.iter().chain(WEAK))
         .ok()
 });
+
+/// Whether a patient may be named around the word at `at`, and a clinical term is near. Some words
+/// count only before certain bytes; what else stands around them other literals announce.
+fn noted(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let before = at.checked_sub(1).and_then(|at| text.get(at));
+    let goes_on = |name: &[u8], allowed: fn(u8) -> bool| {
+        let head = text.get(at..at + name.len())?;
+        let after = text.get(at + name.len()).copied().unwrap_or(b' ');
+        head.eq_ignore_ascii_case(name)
+            .then(|| allowed(after) && !before.is_some_and(word))
+    };
+    let apart = |b: u8| !b.is_ascii_alphanumeric() && b != b'_';
+    let fits = goes_on(b"patient", |b| matches!(b, b' ' | b'\t' | b':' | b'='))
+        .or_else(|| goes_on(b"mrn", apart))
+        .or_else(|| goes_on(b"dob", apart))
+        .or_else(|| goes_on(b"subscriber", apart))
+        .or_else(|| {
+            goes_on(b"birth", |b| {
+                b != b'_' && !b.is_ascii_alphanumeric() || b == b'd' || b == b'D'
+            })
+        });
+    fits.unwrap_or(true) && clinical(text, window, at)
+}
 
 /// Whether a condition, drug or finding stands near enough to count for anything in `window`.
 fn clinical(text: &[u8], window: Range<usize>, _: usize) -> bool {

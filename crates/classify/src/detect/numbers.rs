@@ -3,14 +3,13 @@
 
 use std::{ops::Range, sync::LazyLock};
 
-use regex_automata::{Anchored, Input, meta::Regex};
+use regex_automata::{Anchored, Input};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always,
+    Broken, Detector, Hit, Pattern, Search, Severity, Verdict, Window, always,
     checksums::{
         finnish, iban, korean, kvnr, luhn, singapore, spanish_letter, swedish, thai, verhoeff,
     },
-    compile,
     digits::FEWEST_DIGITS,
     floor_boundary,
     line::{around, before_on_line},
@@ -53,11 +52,12 @@ fn never(_: &Hit<'_>) -> Verdict {
 pub(super) fn number_at(
     text: &str,
     start: usize,
+    search: &mut NumberSearch,
     report: &mut dyn FnMut(&'static str, Range<usize>, Confidence),
 ) -> Option<usize> {
     let bytes = text.as_bytes();
     let from = with_letters(bytes, start)?;
-    if let Some((rule, span)) = formed(text, from, start) {
+    if let Some((rule, span)) = formed(text, from, start, search) {
         let end = span.end;
         report(rule, span, Confidence::High);
         return Some(end);
@@ -113,18 +113,27 @@ fn with_letters(bytes: &[u8], start: usize) -> Option<usize> {
     Some(start)
 }
 
-fn formed(text: &str, from: usize, start: usize) -> Option<(&'static str, Range<usize>)> {
+/// What searches for the forms of numbers change.
+pub(crate) type NumberSearch = Option<Search>;
+
+pub(crate) fn number_search() -> NumberSearch {
+    FORMS.as_ref().map(Search::of)
+}
+
+fn formed(
+    text: &str,
+    from: usize,
+    start: usize,
+    search: &mut NumberSearch,
+) -> Option<(&'static str, Range<usize>)> {
     if !may_be_formed(text.as_bytes(), from, start) {
         return None;
     }
-    let regex = FORMS.as_ref()?;
+    let (pattern, search) = (FORMS.as_ref()?, search.as_mut()?);
     let end = floor_boundary(text, from + MAX_FORM);
     let input = Input::new(text).range(from..end).anchored(Anchored::Yes);
-    regex.search_half(&input)?;
-    let mut captures = regex.create_captures();
-    regex.search_captures(&input, &mut captures);
-    let group = (1..captures.group_len()).find(|group| captures.get_group(*group).is_some())?;
-    let span = captures.get_group(group)?.range();
+    let found = search.first(pattern, &input)?;
+    let (group, span) = (found.group, found.value);
     let follows = text.as_bytes().get(span.end).copied().unwrap_or(b' ');
     if follows.is_ascii_alphanumeric() || matches!(follows, b'_') {
         return None;
@@ -318,8 +327,8 @@ fn is_glued(bytes: &[u8], from: usize, end: usize) -> bool {
                 .is_none_or(|b| b.is_ascii_alphanumeric() || *b == b'.')
 }
 
-static FORMS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    compile(concat!(
+static FORMS: LazyLock<Option<Pattern>> = LazyLock::new(|| {
+    Pattern::new(concat!(
         r"(?:([A-Z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{1,5}){3,10})",
         r"|((?:\d{7,8}|[XYZ]-?\d{7})-?[A-Z])\b",
         r"|((?:19|20)?\d{6}[-+]\d{4})\b",

@@ -77,7 +77,7 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
     Detector {
-        needs: digits::<3>,
+        needs: numbered,
         ..personal(
             "contact-address-block",
             "the lines of a postal address",
@@ -251,6 +251,16 @@ fn between_names(text: &[u8], window: Range<usize>, at: usize) -> bool {
     before.is_some_and(|b| b.is_ascii_alphanumeric() || b"._%+'-".contains(b))
         && after.first().is_some_and(u8::is_ascii_alphanumeric)
         && after.get(domain) == Some(&b'.')
+}
+
+/// Whether the last word of the part of an address at `at` has a number behind it.
+fn numbered(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    let after = text.get(at..window.end).unwrap_or_default();
+    // ` suite `, ` flat ` and `apt. ` end with a blank, `apo a` with one of three letters
+    let words = after.trim_ascii_start();
+    let mut words = words.splitn(3, |b| *b == b' ').skip(1);
+    let number = |word: Option<&[u8]>| word.and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit);
+    number(words.next()) || number(words.next())
 }
 
 /// Whether the name of a document begins at `at`, and a digit is near. `licen` and `identity` stand

@@ -1,6 +1,6 @@
 //! Does a value look like a secret, a placeholder or a word? Letter statistics, no model.
 
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use aho_corasick::AhoCorasick;
 
@@ -33,6 +33,10 @@ pub(super) fn look(value: &str, kind: NameKind) -> Look {
     if value.len() < 4 || counts.other > 0 || value.contains(' ') {
         return Look::Not;
     }
+    // a machine's short value has a digit
+    if kind != NameKind::Password && counts.digit == 0 && value.len() < MIN_NOISE {
+        return Look::Not;
+    }
     if is_placeholder(value) || is_code(value) {
         return Look::Not;
     }
@@ -52,7 +56,7 @@ pub(super) fn look(value: &str, kind: NameKind) -> Look {
     let dense = value.len() >= 16 && counts.digit >= 2 && spread >= 3.3 && !wordy;
     let mixed = value.len() >= 10 && counts.classes() >= 3 && spread >= 3.0 && !wordy;
     // letters alone, too many of them in an order that no word has
-    let noise = value.len() >= 20 && spread >= 3.5 && !wordy && counts.symbol == 0;
+    let noise = value.len() >= MIN_NOISE && spread >= 3.5 && !wordy && counts.symbol == 0;
     if dense || noise || (mixed && counts.digit > 0) {
         return Look::Generated;
     }
@@ -101,7 +105,7 @@ pub(super) fn is_placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let word = lower.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     let bytes = value.as_bytes();
-    if word.is_empty() || LEXICON.contains(&word) || says_dummy(&lower) {
+    if word.is_empty() || is_in_lexicon(word) || says_dummy(&lower) {
         return true;
     }
     let template = bytes.iter().any(|b| b"{}(%".contains(b))
@@ -127,6 +131,11 @@ pub(super) fn is_placeholder(value: &str) -> bool {
     let distinct = distinct(bytes);
     let row = distinct <= 2 || (distinct <= 3 && value.len() >= 10);
     template || wrapped || variable || format || row
+}
+
+fn is_in_lexicon(word: &str) -> bool {
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| LEXICON.iter().copied().collect());
+    WORDS.contains(word)
 }
 
 fn says_dummy(lower: &str) -> bool {
@@ -304,6 +313,9 @@ const COMMON_AFTER: [&str; 26] = [
     "opst",
     "e",
 ];
+
+/// The shortest value that is taken for a generated one without a digit.
+const MIN_NOISE: usize = 20;
 
 /// Whole values that stand for a credential without being one.
 const LEXICON: &[&str] = &[

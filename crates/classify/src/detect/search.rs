@@ -1,0 +1,190 @@
+//! Compiled patterns, and what searches with them change. To build states of an automaton takes some
+//! ten times as long as to go over the same text without any, and pays where a text is searched again
+//! and again: so a pattern's first tries in each text build none.
+
+use std::ops::Range;
+
+use regex_automata::{
+    Input,
+    meta::{Cache, Config, Regex},
+    util::{primitives::NonMaxUsize, syntax},
+};
+
+/// A pattern, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    /// Builds states as texts ask for them.
+    often: Regex,
+    /// Builds none. Absent where nearly every text tries the pattern often, or it is large.
+    seldom: Option<Regex>,
+}
+
+/// What searches with one pattern change: states, and places of the last match. Holds no text.
+#[derive(Clone, Debug)]
+pub(crate) struct Search {
+    often: Cache,
+    seldom: Option<Cache>,
+    /// How often this text was searched.
+    tries: usize,
+    /// Where the groups of the last match begin and end.
+    places: Vec<Option<NonMaxUsize>>,
+}
+
+/// A match and the first group that takes part in it, or the whole match as group 0.
+#[derive(Debug)]
+pub(crate) struct Match {
+    pub(crate) span: Range<usize>,
+    pub(crate) group: usize,
+    pub(crate) value: Range<usize>,
+}
+
+impl Pattern {
+    /// Compiles `pattern`.
+    pub(crate) fn new(pattern: &str) -> Option<Self> {
+        let often = compile(pattern)?;
+        let seldom = (often.memory_usage() <= MOST_FOR_SELDOM)
+            .then(|| compile_with(pattern, config().hybrid(false)));
+        Some(Self {
+            often,
+            seldom: seldom.flatten(),
+        })
+    }
+
+    /// The same for a pattern that is tried often.
+    pub(crate) fn often(pattern: &str) -> Option<Self> {
+        Some(Self {
+            often: compile(pattern)?,
+            seldom: None,
+        })
+    }
+
+    /// A pattern that its owner compiled.
+    pub(crate) const fn of(often: Regex) -> Self {
+        Self {
+            often,
+            seldom: None,
+        }
+    }
+
+    /// Whether all its searches build states.
+    pub(crate) const fn is_tried_often(&self) -> bool {
+        self.seldom.is_none()
+    }
+
+    /// Bytes that no search changes.
+    #[cfg(test)]
+    pub(crate) fn memory_usage(&self) -> usize {
+        let seldom = self.seldom.as_ref().map_or(0, Regex::memory_usage);
+        self.often.memory_usage() + seldom
+    }
+
+    /// Whether it matches in `input`.
+    #[cfg(test)]
+    pub(crate) fn is_match(&self, input: Input<'_>) -> bool {
+        self.often.is_match(input)
+    }
+}
+
+/// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
+pub(crate) fn compile(pattern: &str) -> Option<Regex> {
+    compile_with(pattern, config())
+}
+
+/// The same with all states built at once, where they fit.
+pub(crate) fn compile_whole(pattern: &str) -> Option<Regex> {
+    let whole = config().dfa(true).dfa_state_limit(None);
+    compile_with(pattern, whole.dfa_size_limit(Some(MOST_STATES)))
+}
+
+fn config() -> Config {
+    Regex::config().utf8_empty(false).onepass(false).dfa(false)
+}
+
+fn compile_with(pattern: &str, config: Config) -> Option<Regex> {
+    Regex::builder()
+        .configure(config)
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .build(pattern)
+        .ok()
+}
+
+impl Search {
+    /// For searches with `pattern`, and with no other.
+    pub(crate) fn of(pattern: &Pattern) -> Self {
+        Self {
+            often: pattern.often.create_cache(),
+            seldom: pattern.seldom.as_ref().map(Regex::create_cache),
+            tries: 0,
+            places: vec![None; pattern.often.group_info().slot_len()],
+        }
+    }
+
+    /// Another text is searched from now on.
+    pub(crate) const fn begin(&mut self) {
+        self.tries = 0;
+    }
+
+    /// The leftmost match.
+    pub(crate) fn first(&mut self, pattern: &Pattern, input: &Input<'_>) -> Option<Match> {
+        self.tries += 1;
+        match (&pattern.seldom, &mut self.seldom) {
+            (Some(regex), Some(cache)) if self.tries <= FEW => {
+                regex.search_slots_with(cache, input, &mut self.places)?;
+            }
+            _ => {
+                let (regex, cache) = (&pattern.often, &mut self.often);
+                // most tries are in vain, which this finds out soonest
+                regex.search_half_with(cache, input)?;
+                regex.search_slots_with(cache, input, &mut self.places)?;
+            }
+        }
+        let span = self.group(0)?;
+        let groups = 1..self.places.len() / 2;
+        let mut taking_part = groups.filter_map(|group| Some((group, self.group(group)?)));
+        let (group, value) = taking_part.next().unwrap_or_else(|| (0, span.clone()));
+        Some(Match { span, group, value })
+    }
+
+    /// The place of a group of the last match.
+    fn group(&self, group: usize) -> Option<Range<usize>> {
+        let place = |at: usize| self.places.get(at).copied().flatten();
+        Some(place(2 * group)?.get()..place(2 * group + 1)?.get())
+    }
+}
+
+/// So many tries in one text build no states.
+const FEW: usize = 16;
+/// Most bytes of a pattern that is compiled twice: such a search marks every place in the pattern for
+/// every byte of the text.
+const MOST_FOR_SELDOM: usize = 256 << 10;
+/// Most bytes of states in either direction.
+const MOST_STATES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use regex_automata::Input;
+
+    use super::{FEW, Search};
+    use crate::detect::catalogue;
+
+    #[test]
+    fn a_pattern_matches_the_same_however_often_it_was_tried() {
+        let samples = include_str!("../classifier/cases.txt")
+            .replace('~', "")
+            .replace("\\n", "\n");
+        let mut matched = 0;
+        for compiled in catalogue().unwrap() {
+            let pattern = &compiled.pattern;
+            let mut search = Search::of(pattern);
+            for line in samples.lines() {
+                search.begin();
+                let early = search.first(pattern, &Input::new(line));
+                search.tries = FEW;
+                let late = search.first(pattern, &Input::new(line));
+                assert_eq!(format!("{early:?}"), format!("{late:?}"), "{line}");
+                matched += usize::from(early.is_some_and(|early| !early.span.is_empty()));
+            }
+        }
+        assert!(matched > 200, "{matched}");
+    }
+}
