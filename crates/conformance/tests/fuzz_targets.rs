@@ -39,7 +39,8 @@ use proofroom_record::{
     gateway::GatewayEvidence,
     room_api::{parse_orders, parse_report},
 };
-use proofroom_serving::{ReceiptText, ServingReport, ServingStatement, SignedReceipt};
+use proofroom_sealing::{AnswerHead, KeyPair, Request, RequestOpener};
+use proofroom_serving::{KeyConfig, ReceiptText, ServingReport, ServingStatement, SignedReceipt};
 use proofroom_tlog::LogProof;
 use proofroom_verifier::ReferenceManifest;
 
@@ -146,6 +147,8 @@ mod record_event;
 mod record_gateway;
 #[path = "../../../fuzz/fuzz_targets/record_orders.rs"]
 mod record_orders;
+#[path = "../../../fuzz/fuzz_targets/sealing.rs"]
+mod sealing;
 #[path = "../../../fuzz/fuzz_targets/serving.rs"]
 mod serving;
 #[path = "../../../fuzz/fuzz_targets/tlog_checkpoint.rs"]
@@ -164,7 +167,7 @@ type Target = fn(&[u8]);
 static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
     LazyLock::new(|| seeds::all().into_iter().collect());
 
-const TARGETS: [(&str, Target); 43] = [
+const TARGETS: [(&str, Target); 44] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
     ("classify_policy", classify_policy::run),
@@ -202,6 +205,7 @@ const TARGETS: [(&str, Target); 43] = [
     ("record_event", record_event::run),
     ("record_gateway", record_gateway::run),
     ("record_orders", record_orders::run),
+    ("sealing", sealing::run),
     ("serving", serving::run),
     ("tlog_checkpoint", tlog_checkpoint::run),
     ("tlog_note", tlog_note::run),
@@ -314,6 +318,19 @@ fn seeds_of_an_enclave_are_what_it_serves() {
     assert!(ServingStatement::parse(&seeds["serving"][1]).is_ok());
     assert!(SignedReceipt::parse(&seeds["serving"][2]).is_ok());
     assert!(ReceiptText::parse(&seeds["serving"][3]).is_ok());
+}
+
+#[test]
+fn seeds_of_sealed_messages_open() {
+    let seeds = &SEEDS["sealing"];
+    assert!(Request::parse(seeds[2].clone().into()).is_ok());
+    assert!(AnswerHead::parse(&seeds[3]).is_ok());
+    assert!(seeds[4].first_chunk().and_then(KeyConfig::parse).is_some());
+    let key = KeyPair::from_random(&[1; 32]);
+    let mut request = RequestOpener::new(key.into(), 1000);
+    request.push(&seeds[0]).unwrap();
+    let opened = request.finish().unwrap().request.unwrap();
+    assert_eq!(opened.path, "/v1/models");
 }
 
 fn exercise(target: Target, seed: &[u8], count: usize) {

@@ -27,6 +27,11 @@ use proofroom_testkit::{
 };
 use serde_json::{Value, json};
 
+use relay::{Passing, Relay};
+
+#[path = "enclave/relay.rs"]
+mod relay;
+
 const SERVED: &str = "cassette-tee";
 
 /// All of it but the gateway's process. The directory of the deployment holds every file.
@@ -176,6 +181,23 @@ impl Stage {
             (unknown.status, unknown.code().as_str()),
             (404, "no-such-evidence")
         );
+    }
+
+    /// A relay that ends TLS before the enclave, and a policy that has requests sealed.
+    fn behind_relay(&self) -> Relay {
+        let relay = Relay::before(&self.address);
+        let change = |name: &str, from: &str, to: &str| {
+            let file = self.deployment.policy().join(name);
+            let text = fs::read_to_string(&file).expect("readable");
+            assert!(text.contains(from), "{text}");
+            fs::write(file, text.replace(from, to)).expect("written");
+        };
+        change("upstreams.toml", &self.address, &relay.address);
+        let tolerate =
+            "[[tolerate]]\ncheck = \"tls-key\"\nreason = \"a relay ends TLS\"\n\n[serving]\n";
+        let sealed = format!("{tolerate}encryption = \"required\"\n");
+        change("enclave.toml", "[serving]\n", &sealed);
+        relay
     }
 
     fn gateway(&self) -> (RunningGateway, String) {
@@ -356,4 +378,151 @@ fn weights_that_the_policy_does_not_list_get_no_prompt() {
         (answer.status, answer.code().as_str()),
         (503, "weights-not-allowed")
     );
+}
+
+/// How a run that streams ended: status, and the code of its failure.
+fn streamed(gateway: &RunningGateway, key: &str, prompt: &str) -> (String, Option<String>) {
+    let answer = gateway.ask("POST", "/v1/chat/completions", key, &body(prompt, true));
+    let run = record(gateway, key, &answer);
+    let failure = run["failure"]["code"].as_str().map(str::to_owned);
+    let status = run["status"].as_str().expect("text").to_owned();
+    let said_so = String::from_utf8_lossy(&answer.body).contains("data: [DONE]");
+    assert_eq!(said_so, status == "complete", "{answer:?}");
+    assert_eq!(!run["response"]["receipt"].is_null(), said_so, "{run}");
+    (status, failure)
+}
+
+#[test]
+fn a_relay_that_ends_tls_sees_nothing_of_a_sealed_run_and_the_record_names_the_key() {
+    let Some(stage) = Stage::set(None) else {
+        return;
+    };
+    let relay = stage.behind_relay();
+    let (gateway, key) = stage.gateway();
+    let secret = canary::random();
+    for stream in [false, true] {
+        let body = body(&format!("Please greet {secret}"), stream);
+        let answer = gateway.ask("POST", "/v1/chat/completions", &key, &body);
+        assert_eq!((answer.status, answer.whole), (200, true), "{answer:?}");
+        assert_eq!(answer.headers["x-proofroom-status"], "complete");
+        let run = record(&gateway, &key, &answer);
+        check_receipt(&run, &body, &answer.body);
+        let checks = &run["upstream"]["assurance"]["provider"]["checks"];
+        let check = |name: &str| {
+            let mut all = checks.as_array().expect("checks").iter();
+            let found = all.find(|check| check["check"] == name);
+            let found = found.expect(name).clone();
+            let text = |member: &str| found[member].as_str().map(str::to_owned);
+            (text("outcome").expect("text"), text("code"))
+        };
+        assert_eq!(
+            check("provider: tls-key"),
+            (
+                "not-evaluated".to_owned(),
+                Some("tls-key-relayed".to_owned())
+            )
+        );
+        assert_eq!(check("model-0: sealing-key"), ("pass".to_owned(), None));
+        let (outcome, sealed_to) = check("request: sealed");
+        let sealed_to = sealed_to.expect("a digest");
+        assert_eq!(outcome, "pass");
+        let seen = relay.seen.lock().expect("no panic");
+        let holds = |text: &str| {
+            let mut windows = seen.bytes.windows(text.len());
+            windows.any(|window| window == text.as_bytes())
+        };
+        // it did see the runs, and to which key they are sealed
+        assert!(holds("message/ohttp-chunked-req") && holds("message/ohttp-chunked-res"));
+        assert!(holds(&sealed_to));
+        let receipt = run["response"]["receipt"]["text"].as_str().expect("text");
+        let digest = Digest::of(&body).to_hex();
+        assert!(receipt.contains(&digest));
+        let said = String::from_utf8_lossy(&answer.body);
+        let said = said.get(..40).expect("an answer");
+        for hidden in [
+            secret.as_str(),
+            said,
+            digest.as_str(),
+            "chat/completions",
+            "application/json\r\naccept",
+            "authorization",
+            "proofroom-receipt",
+        ] {
+            assert!(!holds(hidden), "{hidden}");
+        }
+    }
+    assert!(gateway.stop().success());
+}
+
+#[test]
+fn whatever_a_relay_does_to_a_sealed_answer_has_its_code_and_is_never_complete() {
+    let Some(stage) = Stage::set(None) else {
+        return;
+    };
+    let relay = stage.behind_relay();
+    let (gateway, key) = stage.gateway();
+    let good = ("complete".to_owned(), None);
+    assert_eq!(streamed(&gateway, &key, "Say hello"), good);
+    let earlier = relay.seen.lock().expect("no panic").answers[0].clone();
+    type Deed = Box<dyn FnOnce(&mut Passing) + Send>;
+    let deeds: [(&str, Deed); 11] = [
+        ("sealed-cut", Box::new(|answer| drop(answer.parts.pop()))),
+        ("sealed-cut", Box::new(|answer| answer.parts.truncate(2))),
+        ("sealed-cut", Box::new(|answer| answer.parts.clear())),
+        (
+            "sealed-chunk-refused",
+            Box::new(|answer| drop(answer.parts.remove(2))),
+        ),
+        (
+            "sealed-chunk-refused",
+            Box::new(|answer| answer.parts.swap(2, 3)),
+        ),
+        (
+            "sealed-chunk-refused",
+            Box::new(|answer| answer.parts.insert(2, answer.parts[2].clone())),
+        ),
+        (
+            "sealed-chunk-refused",
+            Box::new(|answer| answer.parts.push(vec![0; 17])),
+        ),
+        (
+            "sealed-chunk-refused",
+            Box::new(|answer| *answer.parts[2].last_mut().expect("a byte") ^= 1),
+        ),
+        (
+            "sealed-chunk-refused",
+            Box::new(move |answer| answer.parts = vec![earlier]),
+        ),
+        (
+            "sealed-chunk-too-large",
+            Box::new(|answer| {
+                answer.parts.truncate(2);
+                answer.parts.push(vec![0x80, 0x00, 0x40, 0x11]);
+            }),
+        ),
+        (
+            "answer-not-sealed",
+            Box::new(|answer| {
+                "text/event-stream".clone_into(&mut answer.kind);
+                answer.parts = vec![b"data: [DONE]\n\n".to_vec()];
+            }),
+        ),
+    ];
+    for (code, deed) in deeds {
+        relay.next(deed);
+        let expected = ("upstream-error".to_owned(), Some(code.to_owned()));
+        assert_eq!(streamed(&gateway, &key, "Say hello"), expected);
+        assert_eq!(streamed(&gateway, &key, "Say hello"), good, "after {code}");
+    }
+    // an enclave with another key is asked for evidence before anything more is sent
+    relay.next(|answer| "421".clone_into(&mut answer.status));
+    let gone = |status: &str| (status.to_owned(), Some("sealed-key-unknown".to_owned()));
+    assert_eq!(
+        streamed(&gateway, &key, "Say hello"),
+        gone("upstream-error")
+    );
+    assert_eq!(streamed(&gateway, &key, "Say hello"), gone("refused"));
+    std::thread::sleep(Duration::from_millis(2_100));
+    assert_eq!(streamed(&gateway, &key, "Say hello"), good);
+    assert!(gateway.stop().success());
 }

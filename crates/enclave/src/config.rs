@@ -34,6 +34,9 @@ pub struct Config {
     pub image: Digest,
     /// How long a statement holds, in seconds.
     pub statement_seconds: u32,
+    /// Whether requests must be sealed.
+    #[serde(default)]
+    pub encryption: Encryption,
     /// What is done where memory cannot be locked and the machine has swap.
     #[serde(default)]
     pub swap: Swap,
@@ -43,6 +46,17 @@ pub struct Config {
     pub weights: Weights,
     /// Who shows the machine's GPUs.
     pub gpu: Option<GpuHelper>,
+}
+
+/// Whether requests are served that TLS alone protects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Both are served: sealed requests, and others.
+    #[default]
+    Offered,
+    /// Sealed requests alone, and nobody asks for a receipt in the clear.
+    Required,
 }
 
 /// What is done where prompts could be written to swap.
@@ -172,7 +186,7 @@ mod tests {
 
     use proofroom_canonical::Digest;
 
-    use super::{Config, ConfigProblem, DEFAULT_CONFIG, Swap};
+    use super::{Config, ConfigProblem, DEFAULT_CONFIG, Encryption, Swap};
 
     fn usable() -> String {
         let zero = Digest::from_bytes([0; 32]).to_string();
@@ -197,6 +211,7 @@ mod tests {
         );
         assert_eq!((config.gpu, config.reports), (None, None));
         assert_eq!(config.swap, Swap::Refused);
+        assert_eq!(config.encryption, Encryption::Offered);
         let commented = usable()
             .replace("# [gpu]", "[gpu]")
             .replace("# command", "command")
@@ -226,6 +241,7 @@ mod tests {
             usable.replace("127.0.0.1:8000", "localhost:8000"),
             usable.replace("model = ", "# model = "),
             usable.replace("# swap = \"refused\"", "swap = \"maybe\""),
+            usable.replace("# encryption = \"offered\"", "encryption = \"maybe\""),
             format!("{usable}#{}", "x".repeat(70_000)),
         ] {
             assert_eq!(parse(&text).unwrap_err().code(), "enclave-config-syntax");

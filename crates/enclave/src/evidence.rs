@@ -9,7 +9,9 @@ use std::{
 use proofroom_attester::{AttestError, Provider, TsmAttester, TsmPaths};
 use proofroom_canonical::{Digest, Hex, Nonce, Timestamp};
 use proofroom_evidence::{EvidenceError, Quote, ReportData};
-use proofroom_serving::{STATEMENT_PURPOSE, ServingError, ServingReport, ServingStatement};
+use proofroom_serving::{
+    KeyConfig, SEALING_PURPOSE, ServingError, ServingReport, ServingStatement,
+};
 
 use crate::gpu::GpuError;
 
@@ -89,6 +91,7 @@ pub fn machine(reports: Option<PathBuf>) -> Result<Box<dyn Reports>, MachineErro
 pub(crate) struct Claims {
     pub(crate) tls_spki: Digest,
     pub(crate) receipt_key: Hex<32>,
+    pub(crate) sealing_key: KeyConfig,
     pub(crate) model: String,
     pub(crate) weights: Digest,
     pub(crate) image: Digest,
@@ -105,10 +108,11 @@ impl Claims {
         now: Timestamp,
     ) -> Result<Vec<u8>, MachineError> {
         let statement = ServingStatement {
-            purpose: STATEMENT_PURPOSE.to_owned(),
+            purpose: SEALING_PURPOSE.to_owned(),
             nonce,
             tls_spki_sha256: self.tls_spki,
             receipt_key: self.receipt_key,
+            key_config: Some(self.sealing_key.to_hex()),
             model: self.model.clone(),
             weights: self.weights,
             image: self.image,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use proofroom_canonical::{Digest, Hex};
+use proofroom_sealing::KeyPair;
 use rcgen::{CertifiedKey, PublicKeyData as _, generate_simple_self_signed};
 use rustls::{ServerConfig, crypto::ring};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -23,10 +24,11 @@ pub(crate) enum KeyError {
     Tls(#[from] rustls::Error),
 }
 
-/// TLS key and receipt key.
+/// TLS key, receipt key, and the key that requests are sealed to.
 pub(crate) struct Keys {
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) tls_spki: Digest,
+    pub(crate) sealing: Arc<KeyPair>,
     receipts: SigningKey,
 }
 
@@ -43,6 +45,7 @@ impl Keys {
         Ok(Self {
             tls: Arc::new(tls),
             tls_spki: Digest::of(signing_key.subject_public_key_info()),
+            sealing: Arc::new(KeyPair::from_random(&*random()?)),
             receipts: SigningKey::from_bytes(&*random()?),
         })
     }

@@ -15,6 +15,7 @@ mod keys;
 mod proxy;
 mod receipts;
 mod reply;
+mod sealed;
 mod server;
 pub mod weights;
 

@@ -26,9 +26,9 @@ use crate::{
 };
 
 /// The most bytes of a request.
-const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// How long a request may take to arrive, and its answer to begin.
-const ARRIVING: Duration = Duration::from_secs(120);
+pub(crate) const ARRIVING: Duration = Duration::from_secs(120);
 const FIRST_BYTE: Duration = Duration::from_secs(900);
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -68,7 +68,7 @@ pub(crate) struct Proxy {
 }
 
 /// Why a request is not passed on.
-type Refused = (StatusCode, &'static str);
+pub(crate) type Refused = (StatusCode, &'static str);
 
 #[derive(Deserialize)]
 struct Asked {
@@ -99,15 +99,14 @@ impl Proxy {
         }
     }
 
-    pub(crate) async fn pass(&self, request: Request<Incoming>) -> Reply {
+    pub(crate) async fn pass(&self, request: Request<Bytes>) -> Reply {
         self.passed(request)
             .await
             .unwrap_or_else(|(status, code)| refusal(status, code))
     }
 
-    async fn passed(&self, request: Request<Incoming>) -> Result<Reply, Refused> {
+    async fn passed(&self, request: Request<Bytes>) -> Result<Reply, Refused> {
         let (parts, body) = request.into_parts();
-        let body = arrived(body).await?;
         if parts.method == Method::POST {
             self.check_model(&body)?;
         }
@@ -161,7 +160,8 @@ impl Proxy {
     }
 }
 
-async fn arrived(body: Incoming) -> Result<Bytes, Refused> {
+/// The whole of a body.
+pub(crate) async fn arrived(body: Incoming) -> Result<Bytes, Refused> {
     let whole = Limited::new(body, MAX_REQUEST_BYTES).collect();
     match timeout(ARRIVING, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

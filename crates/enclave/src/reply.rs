@@ -4,9 +4,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 
-use crate::answer::Signed;
+use crate::{answer::Signed, sealed::Sealed};
 
-pub(crate) type Reply = Response<Either<Full<Bytes>, Signed>>;
+/// The body of an answer before it is sealed.
+pub(crate) type Body = Either<Full<Bytes>, Signed>;
+pub(crate) type Reply = Response<Body>;
+/// An answer as it goes out.
+pub(crate) type Outgoing = Response<Either<Body, Box<Sealed>>>;
 
 /// A JSON document.
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Reply {

@@ -9,11 +9,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Method, Request, StatusCode};
+use http_body_util::Either;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use proofroom_canonical::{Digest, Nonce, Timestamp};
-use proofroom_serving::{RECEIPT_PATH, REPORT_PATH};
+use proofroom_serving::{RECEIPT_HEADER, RECEIPT_PATH, REPORT_PATH, SEALED_PATH};
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -24,12 +26,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     Config, MachineError, Reports,
+    config::Encryption,
     evidence::Claims,
     gpu,
     keys::{KeyError, Keys, random},
-    proxy::Proxy,
+    proxy::{self, Proxy},
     receipts::Receipts,
-    reply::{Reply, json, refusal},
+    reply::{Outgoing, Reply, json, refusal},
+    sealed,
 };
 
 /// The most connections at once.
@@ -142,6 +146,7 @@ impl Enclave {
         let claims = Claims {
             tls_spki: self.keys.tls_spki,
             receipt_key: self.keys.receipt_key(),
+            sealing_key: self.keys.sealing.config(),
             model: self.config.model.clone(),
             weights,
             image: self.config.image,
@@ -176,19 +181,72 @@ impl Enclave {
         })
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
+    async fn answer(&self, request: Request<Incoming>) -> Outgoing {
         let Some(claims) = self.ready.get() else {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "enclave-not-ready");
+            let refused = refusal(StatusCode::SERVICE_UNAVAILABLE, "enclave-not-ready");
+            return refused.map(Either::Left);
         };
+        let plain = match (request.method(), request.uri().path()) {
+            (&Method::POST, SEALED_PATH) => return self.sealed(request).await,
+            (&Method::GET, REPORT_PATH) => self.evidence(claims, request.uri().query()).await,
+            _ if self.config.encryption == Encryption::Required => {
+                refusal(StatusCode::FORBIDDEN, "encryption-required")
+            }
+            _ => self.plain(request).await,
+        };
+        plain.map(Either::Left)
+    }
+
+    /// A request that TLS alone protects.
+    async fn plain(&self, request: Request<Incoming>) -> Reply {
+        let (parts, body) = request.into_parts();
+        let body = match Proxy::takes(&parts.method, parts.uri.path()) {
+            true => proxy::arrived(body).await,
+            false => Ok(Bytes::new()),
+        };
+        match body {
+            Ok(body) => self.within(Request::from_parts(parts, body)).await,
+            Err((status, code)) => refusal(status, code),
+        }
+    }
+
+    /// A request that is sealed to the enclave's key. What is wrong before it is opened is answered in the clear, and all
+    /// else is sealed.
+    async fn sealed(&self, request: Request<Incoming>) -> Outgoing {
+        let opened = sealed::open(&self.keys.sealing, request).await;
+        let sent = match opened {
+            Ok(opened) => {
+                let answer = match opened.request.map(sealed::inner) {
+                    Ok(Some(request)) => self.challenged(request).await,
+                    Ok(None) | Err(_) => {
+                        refusal(StatusCode::BAD_REQUEST, "sealed-message-malformed")
+                    }
+                };
+                sealed::seal(opened.answer, answer)
+            }
+            Err(refused) => Err(refused),
+        };
+        sent.unwrap_or_else(|(status, code)| refusal(status, code).map(Either::Left))
+    }
+
+    /// A run whose request was sealed is its sender's own: whoever repeats the ciphertext repeats the challenge.
+    async fn challenged(&self, request: Request<Bytes>) -> Reply {
+        let is_run = Proxy::takes(request.method(), request.uri().path());
+        match is_run && !request.headers().contains_key(RECEIPT_HEADER) {
+            true => refusal(StatusCode::BAD_REQUEST, "challenge-missing"),
+            false => self.within(request).await,
+        }
+    }
+
+    /// What may be asked for sealed and unsealed.
+    async fn within(&self, request: Request<Bytes>) -> Reply {
         let path = request.uri().path();
         if Proxy::takes(request.method(), path) {
             return self.proxy.pass(request).await;
         }
         match path.strip_prefix(RECEIPT_PATH) {
-            _ if request.method() != Method::GET => no_route(),
-            Some(challenge) => self.receipt(challenge),
-            None if path == REPORT_PATH => self.evidence(claims, request.uri().query()).await,
-            None => no_route(),
+            Some(challenge) if request.method() == Method::GET => self.receipt(challenge),
+            _ => no_route(),
         }
     }
 

@@ -6,18 +6,24 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_provider::VerifiedProvider;
 use proofroom_record::statement::Assurance;
+use proofroom_sealing::SealError;
+use zeroize::Zeroizing;
 
 use crate::{
     channel::ChannelError,
-    config::Upstream,
+    config::{BaseUrl, Upstream},
     gateway::Core,
     observe::RunEvent,
     proof::{Proof, RoutePolicy},
+    sealed,
     tls::KeyVerifier,
-    transport::{self, FetchFailure, HttpClient},
+    transport::{self, FetchFailure, HttpClient, RequestFault, UpstreamResponse},
 };
 
 /// Where an attested upstream serves its evidence.
@@ -62,8 +68,25 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
-    pub(crate) const fn client(&self) -> &HttpClient {
-        &self.client
+    /// Sends a request for below `base`: sealed where the policy demands that, and then never otherwise.
+    pub(crate) async fn request(
+        &self,
+        core: &Core,
+        base: &BaseUrl,
+        request: Request<Full<Bytes>>,
+    ) -> Result<UpstreamResponse, RequestFault> {
+        let Some(key) = self.proof.sealing_key() else {
+            return transport::plain(&self.client, request).await;
+        };
+        let unsealable = || RequestFault::Sealed(SealError::Unsealable.into());
+        let random = Zeroizing::new(core.random().ok_or_else(unsealable)?);
+        let sealed = sealed::seal(&key, &random, base, request).await;
+        let (request, opener) = sealed.map_err(|_| unsealable())?;
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(RequestFault::Client)?;
+        sealed::open(answer, opener)
+            .await
+            .map_err(RequestFault::Sealed)
     }
 
     /// Whether the evidence is about `model`.
@@ -201,15 +224,10 @@ impl AttestedRoute {
         }))
     }
 
-    /// The upstream's word on an answer is worth nothing: closes the way at once.
-    pub(crate) fn receipt_refused(
-        &self,
-        core: &Core,
-        verified: &Arc<Verified>,
-        code: &'static str,
-    ) {
+    /// The upstream's word on an answer is worth nothing, or it has another key: closes the way at once.
+    pub(crate) fn close(&self, core: &Core, verified: &Arc<Verified>, error: ChannelError) {
         if self.is_current(verified) {
-            self.settle(core, &Err(ChannelError::ReceiptRefused { code }));
+            self.settle(core, &Err(error));
         }
     }
 

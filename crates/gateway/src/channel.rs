@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use proofroom_canonical::Timestamp;
 use proofroom_classify::Assurance as TierAssurance;
 use proofroom_record::{
@@ -12,11 +14,11 @@ use proofroom_record::{
 
 use crate::{
     attested::{AttestedRoute, Verified},
-    config::Upstream,
+    config::{BaseUrl, Upstream},
     gateway::Core,
     receipt::Signed,
     refusal::{Refusal, UpstreamFault},
-    transport::HttpClient,
+    transport::{self, HttpClient, RequestFault, UpstreamResponse},
 };
 
 /// A configured way to an upstream.
@@ -112,6 +114,9 @@ pub enum ChannelError {
         /// The receipt's code.
         code: &'static str,
     },
+    /// The upstream answered that it does not have the key that requests are sealed to.
+    #[error("the upstream no longer has the key that its evidence names; nothing was sent")]
+    SealingKeyUnknown,
     /// No random nonce, or no TLS.
     #[error("the gateway could not prepare a verification; ask its operator")]
     Internal,
@@ -135,6 +140,7 @@ impl ChannelError {
             Self::ReportSuperseded => "report-superseded",
             Self::NoCollateral { .. } => "collateral-missing",
             Self::ProviderRefused { code, .. } | Self::ReceiptRefused { code } => code,
+            Self::SealingKeyUnknown => "sealed-key-unknown",
             Self::Internal => "verification-not-possible",
         }
     }
@@ -190,6 +196,13 @@ impl Channel {
         }
     }
 
+    /// A sealed request came to nobody who can open it: the evidence is of an enclave that is gone.
+    pub(crate) fn sealing_key_unknown(&self, core: &Core, open: &OpenChannel) {
+        if let (Self::Attested(route), OpenChannel::Attested(verified)) = (self, open) {
+            route.close(core, verified, ChannelError::SealingKeyUnknown);
+        }
+    }
+
     /// What a failed connection means: refusal for an attested upstream, which closes when the
     /// failure was another key; upstream error for a standard one.
     pub(crate) fn connect_failed(&self, core: &Core, open: &OpenChannel) -> (Refusal, RunStatus) {
@@ -221,10 +234,16 @@ impl OpenChannel {
         }
     }
 
-    pub(crate) fn client(&self) -> &HttpClient {
+    /// Sends a request for below `base`, sealed where the policy for the upstream demands that.
+    pub(crate) async fn request(
+        &self,
+        core: &Core,
+        base: &BaseUrl,
+        request: Request<Full<Bytes>>,
+    ) -> Result<UpstreamResponse, RequestFault> {
         match self {
-            Self::Standard(client) => client,
-            Self::Attested(verified) => verified.client(),
+            Self::Standard(client) => transport::plain(client, request).await,
+            Self::Attested(verified) => verified.request(core, base, request).await,
         }
     }
 

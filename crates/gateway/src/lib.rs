@@ -29,6 +29,7 @@ mod receipt;
 mod redaction;
 mod refusal;
 mod run;
+mod sealed;
 mod sending;
 mod served;
 mod setup;

@@ -10,6 +10,7 @@ use proofroom_provider::{
     MAX_REPORT_BYTES, ProviderCheck, ProviderPolicy, ReceiptRule, VerifiedProvider,
 };
 use proofroom_record::statement::{Assurance, CheckFact, ProviderFacts};
+use proofroom_serving::KeyConfig;
 use proofroom_verifier::{AppraisalPolicy, Freshness, VerifiedUpstream, appraise};
 
 use crate::{
@@ -127,12 +128,21 @@ impl Proof {
         }
     }
 
+    /// The key that requests are sealed to, where the policy demands that.
+    pub(crate) const fn sealing_key(&self) -> Option<KeyConfig> {
+        match self {
+            Self::Upstream(_) => None,
+            Self::Provider(proof) => proof.sealing_key(),
+        }
+    }
+
     /// What judges connections: the key that is bound, which must be the one that `fetched` came over. Where
-    /// none is, that key and the public authorities together.
+    /// none is, that key and the public authorities together, or that key alone where requests are sealed anyway.
     pub(crate) fn key_verifier(&self, fetched: Digest) -> Result<Arc<KeyVerifier>, ChannelError> {
         match self.tls_spki() {
             Some(bound) if bound == fetched => Ok(KeyVerifier::exactly(bound)),
             Some(_) => Err(ChannelError::KeyNotInEvidence),
+            None if self.sealing_key().is_some() => Ok(KeyVerifier::exactly(fetched)),
             None => KeyVerifier::exactly_and_public(fetched).map_err(|_| ChannelError::Internal),
         }
     }
@@ -163,9 +173,19 @@ impl Proof {
 }
 
 fn facts(proof: &VerifiedProvider) -> ProviderFacts {
+    let checks = proof.checks().iter().map(fact);
     ProviderFacts {
         format: proof.format().as_str().to_owned(),
-        checks: proof.checks().iter().map(fact).collect(),
+        checks: checks.chain(proof.sealing_key().map(sealed_to)).collect(),
+    }
+}
+
+/// That the request went sealed, and the digest of the key that it was sealed to.
+fn sealed_to(key: KeyConfig) -> CheckFact {
+    CheckFact {
+        check: "request: sealed".to_owned(),
+        outcome: "pass".to_owned(),
+        code: Some(key.digest().to_string()),
     }
 }
 

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode, header, response::Parts};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use proofroom_canonical::Hasher;
 use proofroom_llm::{Ending, Framing, Metered, ResponseMeter, Restorer, error_event};
 use proofroom_record::{
@@ -27,6 +26,7 @@ use crate::{
     receipt::{self, Tap},
     refusal::UpstreamFault,
     run::Reply,
+    sealed::{BodyFault, UpstreamBody},
     transport::UpstreamResponse,
     whole,
 };
@@ -243,17 +243,17 @@ impl Limits {
 /// The body of an upstream's answer. Dropping it closes the upstream's connection (HTTP/1.1) or
 /// resets its stream (HTTP/2) at once.
 pub(crate) struct Arriving {
-    body: Incoming,
+    body: UpstreamBody,
     /// What was read of it before.
     read: Option<Bytes>,
     /// What came of looking whether more had arrived: an end, or a fault.
-    ended: Option<Option<hyper::Result<Frame<Bytes>>>>,
+    ended: Option<Option<Result<Frame<Bytes>, BodyFault>>>,
     /// Where a receipt for the answer is required; apart, so that a run without one is small.
     tap: Option<Box<Tap>>,
 }
 
 impl Arriving {
-    pub(crate) fn new(body: Incoming, draft: &Draft, parts: &Parts) -> Self {
+    pub(crate) fn new(body: UpstreamBody, draft: &Draft, parts: &Parts) -> Self {
         Self {
             body,
             read: None,
@@ -295,7 +295,7 @@ impl Arriving {
             let frame = match next {
                 Err(_) => return Err(Stop::Fault(late)),
                 Ok(None) => return Err(Stop::End),
-                Ok(Some(Err(_))) => return Err(Stop::Fault(UpstreamFault::Broken)),
+                Ok(Some(Err(error))) => return Err(Stop::Fault(error.fault())),
                 Ok(Some(Ok(frame))) => frame,
             };
             // an upstream's trailers are not part of either API

@@ -187,9 +187,8 @@ pub(crate) async fn prove(
             Ok(())
         }
         Err(code) => {
-            signed
-                .route
-                .receipt_refused(&draft.core, &signed.verified, code);
+            let refused = ChannelError::ReceiptRefused { code };
+            signed.route.close(&draft.core, &signed.verified, refused);
             Err(UpstreamFault::Receipt(code))
         }
     }
@@ -206,7 +205,7 @@ async fn ask(
     }
     let verified = match signed.challenge {
         Some(challenge) => {
-            let served = fetch(signed, &format!("{RECEIPT_PATH}{challenge}")).await?;
+            let served = fetch(&draft.core, signed, &format!("{RECEIPT_PATH}{challenge}")).await?;
             let run = ServedRun {
                 challenge,
                 request,
@@ -217,7 +216,12 @@ async fn ask(
         }
         None => {
             let id = tap.id().ok_or("receipt-no-id")?;
-            let served = fetch(signed, &provider::receipt_path(provider.model(), &id)).await?;
+            let served = fetch(
+                &draft.core,
+                signed,
+                &provider::receipt_path(provider.model(), &id),
+            )
+            .await?;
             verify_receipt(&served, provider, request, tap.hasher.finish())
         }
     };
@@ -233,7 +237,7 @@ async fn ask_aci(
 ) -> Result<VerifiedReceipt, &'static str> {
     let id = tap.receipt_id().ok_or("receipt-no-id")?;
     let ended = draft.core.clock.now();
-    let served = fetch(signed, &provider::aci_path("receipts", &id)).await?;
+    let served = fetch(&draft.core, signed, &provider::aci_path("receipts", &id)).await?;
     let run = AciRun {
         endpoint: draft.spoken().path(),
         request,
@@ -245,17 +249,25 @@ async fn ask_aci(
     let (receipt, session) = verify_aci_receipt(&served, provider, &run).map_err(code)?;
     if let Some(cited) = session {
         let path = provider::aci_path("sessions", &cited.id());
-        let session = get(signed, &path, MAX_SESSION_BYTES, "session-not-served").await?;
+        let session = get(
+            &draft.core,
+            signed,
+            &path,
+            MAX_SESSION_BYTES,
+            "session-not-served",
+        )
+        .await?;
         verify_aci_session(&session, provider, cited).map_err(code)?;
     }
     Ok(receipt)
 }
 
-async fn fetch(signed: &Signed, path: &str) -> Result<Bytes, &'static str> {
-    get(signed, path, MAX_RECEIPT_BYTES, "receipt-not-served").await
+async fn fetch(core: &Core, signed: &Signed, path: &str) -> Result<Bytes, &'static str> {
+    get(core, signed, path, MAX_RECEIPT_BYTES, "receipt-not-served").await
 }
 
 async fn get(
+    core: &Core,
     signed: &Signed,
     path: &str,
     max: usize,
@@ -265,7 +277,7 @@ async fn get(
         if tried > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        match tokio::time::timeout(ASKING, once(signed, path, max)).await {
+        match tokio::time::timeout(ASKING, once(core, signed, path, max)).await {
             Ok(Some((StatusCode::OK, receipt))) => return Ok(receipt),
             Ok(Some((StatusCode::NOT_FOUND, _))) => {}
             Ok(Some(_) | None) | Err(_) => break,
@@ -274,14 +286,15 @@ async fn get(
     Err(missing)
 }
 
-/// Over a connection to the verified key, as the request was sent.
-async fn once(signed: &Signed, path: &str, max: usize) -> Option<(StatusCode, Bytes)> {
+/// Over a connection to the verified key, as the request was sent: sealed, if that was.
+async fn once(core: &Core, signed: &Signed, path: &str, max: usize) -> Option<(StatusCode, Bytes)> {
     let upstream = signed.route.upstream();
     let uri = upstream.base_url.join(path).ok()?;
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = uri;
     *request.headers_mut() = headers::to_upstream(&HeaderMap::new(), &upstream.credential).ok()?;
-    let answer = signed.verified.client().request(request).await.ok()?;
+    let base = &upstream.base_url;
+    let answer = signed.verified.request(core, base, request).await.ok()?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), max);
     Some((status, body.collect().await.ok()?.to_bytes()))

@@ -179,6 +179,8 @@ pub(crate) enum UpstreamFault {
     Status,
     /// No receipt for the answer, or one that does not verify; with its code.
     Receipt(&'static str),
+    /// The answer to a sealed request is not sealed, or does not open; with its code.
+    Sealed(&'static str),
 }
 
 impl UpstreamFault {
@@ -199,7 +201,7 @@ impl UpstreamFault {
             Self::NotTranslatable => "upstream-answer-not-translatable",
             Self::OtherModel => "upstream-answered-another-model",
             Self::Status => "upstream-status",
-            Self::Receipt(code) => code,
+            Self::Receipt(code) | Self::Sealed(code) => code,
         }
     }
 
@@ -236,6 +238,9 @@ impl UpstreamFault {
             Self::Status => "the upstream answered with an error status",
             Self::Receipt(_) => {
                 "the provider's receipt for this answer is missing or does not verify; the answer is nobody's word"
+            }
+            Self::Sealed(_) => {
+                "the answer is not, or not all of it, what the attested upstream sealed for this request: it was cut or changed on its way"
             }
         }
     }

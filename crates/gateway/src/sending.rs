@@ -10,6 +10,7 @@ use proofroom_canonical::Digest;
 use proofroom_classify::{Assurance, Candidate};
 use proofroom_llm::{Api, RequestFacts};
 use proofroom_record::{event::RunStatus, statement::RejectedUpstream};
+use proofroom_sealing::SealError;
 
 use crate::{
     channel::{Channel, OpenChannel},
@@ -25,7 +26,7 @@ use crate::{
     refusal::{Refusal, UpstreamFault},
     run::{Reply, answer_alone},
     translated::{self, Translating},
-    transport::UpstreamResponse,
+    transport::{RequestFault, UpstreamResponse},
 };
 
 /// A request on its way to an upstream.
@@ -301,7 +302,8 @@ async fn send(
     request: Request<Full<Bytes>>,
     reply: &mut Reply,
 ) -> Result<Sent, Attempt> {
-    let answer = tokio::time::timeout(core.limits.first_byte, open.client().request(request));
+    let base = &channel.upstream().base_url;
+    let answer = tokio::time::timeout(core.limits.first_byte, open.request(core, base, request));
     let answered = tokio::select! {
         biased;
         () = reply.closed() => return Ok(Sent::ClientGone),
@@ -315,11 +317,18 @@ async fn send(
     match answered {
         Err(_) => Ok(Sent::Failed(UpstreamFault::Silent)),
         Ok(Ok(response)) => Ok(Sent::Answered(response)),
-        Ok(Err(error)) if error.is_connect() => {
+        Ok(Err(RequestFault::Client(error))) if error.is_connect() => {
             let (refusal, status) = channel.connect_failed(core, open);
             Err(Attempt { refusal, status })
         }
-        Ok(Err(_)) => Ok(Sent::Failed(UpstreamFault::Broken)),
+        Ok(Err(RequestFault::Client(_))) => Ok(Sent::Failed(UpstreamFault::Broken)),
+        Ok(Err(RequestFault::Sealed(fault))) => {
+            let fault = fault.fault();
+            if fault == UpstreamFault::Sealed(SealError::KeyUnknown.code()) {
+                channel.sealing_key_unknown(core, open);
+            }
+            Ok(Sent::Failed(fault))
+        }
     }
 }
 

@@ -17,7 +17,11 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::{config::BaseUrl, tls};
+use crate::{
+    config::BaseUrl,
+    sealed::{BodyFault, UpstreamBody},
+    tls,
+};
 
 /// How long a connection may take to open.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +31,7 @@ pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-pub(crate) type UpstreamResponse = Response<Incoming>;
+pub(crate) type UpstreamResponse = Response<UpstreamBody>;
 
 /// A client for standard upstreams: plain to loopback, TLS by these authorities elsewhere, or by the public ones.
 pub(crate) fn standard_client(
@@ -50,6 +54,23 @@ pub(crate) fn pinned_client(verifier: Arc<tls::KeyVerifier>) -> Result<HttpClien
         .enable_http1()
         .wrap_connector(tcp());
     Ok(pooled(connector))
+}
+
+/// Why a request has no answer.
+pub(crate) enum RequestFault {
+    Client(hyper_util::client::legacy::Error),
+    /// It is sealed, and its answer does not open; or it cannot be sealed.
+    Sealed(BodyFault),
+}
+
+/// Sends a request as it is.
+pub(crate) async fn plain(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+) -> Result<UpstreamResponse, RequestFault> {
+    let answer = client.request(request).await;
+    let answer = answer.map_err(RequestFault::Client)?;
+    Ok(answer.map(UpstreamBody::Plain))
 }
 
 fn tcp() -> HttpConnector {
@@ -138,7 +159,7 @@ async fn fetch(
 }
 
 async fn read_document(
-    answer: hyper::Result<UpstreamResponse>,
+    answer: hyper::Result<Response<Incoming>>,
     max: usize,
 ) -> Result<Bytes, FetchFailure> {
     let answer = answer.map_err(|_| FetchFailure::Unreachable)?;

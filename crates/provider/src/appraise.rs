@@ -3,7 +3,7 @@
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::{Collateral, Quote, REPORT_DATA_BYTES};
-use proofroom_serving::ServingReport;
+use proofroom_serving::{KeyConfig, ServingReport};
 use proofroom_verifier::{
     Assurance, CheckName, Freshness, Outcome, QuoteAppraisal, QuoteExpectation, Verdict,
     appraise_quote,
@@ -138,6 +138,8 @@ struct Machines {
     whole: bool,
     tls_spki: Option<Digest>,
     keyset: Option<AttestedKeys>,
+    /// The key that requests are sealed to.
+    sealing_key: Option<KeyConfig>,
 }
 
 /// An appraisal under way.
@@ -492,6 +494,7 @@ impl Machines {
             whole: true,
             tls_spki,
             keyset: None,
+            sealing_key: None,
         }
     }
 
@@ -579,6 +582,7 @@ fn prove(
         format: policy.format(),
         model: policy.model().to_owned(),
         tls_spki: found.tls_spki,
+        sealing_key: found.sealing_key,
         receipts: policy.receipts(),
         checks: checks.to_vec(),
         expires: ends.min()?,

@@ -30,7 +30,7 @@ impl fmt::Display for Component {
 
 /// A check. Every appraisal answers those of [`ProviderCheckName::PROVIDER`] once, and for each machine
 /// those of [`ProviderCheckName::GATEWAY`], [`ProviderCheckName::MODEL`], [`ProviderCheckName::ENCLAVE`],
-/// [`ProviderCheckName::ACI`] or [`ProviderCheckName::TINFOIL`].
+/// [`ProviderCheckName::SEALED_ENCLAVE`], [`ProviderCheckName::ACI`] or [`ProviderCheckName::TINFOIL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderCheckName {
     /// The document and the report in it are of the known formats.
@@ -72,6 +72,8 @@ pub enum ProviderCheckName {
     KeyCustody,
     /// The machine's measurements are those of a public release, by the release's own signatures.
     ReleaseProvenance,
+    /// The statement has a key that requests can be sealed to.
+    SealingKey,
     /// The machine's GPUs are accepted under the policy for devices, for the same challenge.
     Gpu,
 }
@@ -111,6 +113,17 @@ impl ProviderCheckName {
         Self::StatementExpiry,
         Self::Weights,
         Self::Image,
+        Self::Gpu,
+    ];
+    /// The checks on `proofroom-enclave` where requests are sealed to it.
+    pub const SEALED_ENCLAVE: &'static [Self] = &[
+        Self::Quote,
+        Self::Statement,
+        Self::Nonce,
+        Self::StatementExpiry,
+        Self::Weights,
+        Self::Image,
+        Self::SealingKey,
         Self::Gpu,
     ];
 
@@ -172,6 +185,7 @@ impl ProviderCheckName {
             Self::KeysetExpiry => "keyset-expiry",
             Self::KeyCustody => "key-custody",
             Self::ReleaseProvenance => "release-provenance",
+            Self::SealingKey => "sealing-key",
             Self::Gpu => "gpu",
         }
     }

@@ -101,6 +101,8 @@ pub(crate) struct ServiceRule {
 pub(crate) struct ServingRule {
     pub(crate) weights: Vec<Digest>,
     pub(crate) images: Vec<Digest>,
+    /// Whether requests go sealed to a key that the statement must have.
+    pub(crate) sealed: bool,
 }
 
 /// What a keyset of ACI must be.

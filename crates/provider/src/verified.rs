@@ -2,6 +2,7 @@
 //! [`ProviderAppraisal`](crate::ProviderAppraisal) alone, around the verifier's own proofs.
 
 use proofroom_canonical::{Digest, Timestamp};
+use proofroom_serving::KeyConfig;
 use proofroom_verifier::{Assurance, VerifiedQuote, VerifiedSnp, gpu::VerifiedGpus};
 
 use crate::{Format, ProviderCheck, ReceiptRule, SigningKey, aci::AttestedKeys};
@@ -47,6 +48,7 @@ pub struct VerifiedProvider {
     pub(crate) format: Format,
     pub(crate) model: String,
     pub(crate) tls_spki: Option<Digest>,
+    pub(crate) sealing_key: Option<KeyConfig>,
     pub(crate) gateway: Option<Machine>,
     pub(crate) machines: Vec<Machine>,
     /// What signs receipts, where a keyset says so.
@@ -78,6 +80,12 @@ impl VerifiedProvider {
     #[must_use]
     pub const fn tls_spki(&self) -> Option<Digest> {
         self.tls_spki
+    }
+
+    /// The key that every request must be sealed to; `None` where the policy does not demand that.
+    #[must_use]
+    pub const fn sealing_key(&self) -> Option<KeyConfig> {
+        self.sealing_key
     }
 
     /// Whether answers must have receipts.

@@ -5,16 +5,24 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod key_config;
 mod receipt;
 mod report;
 mod statement;
 
 pub use error::ServingError;
+pub use key_config::{KEY_CONFIG_BYTES, KEY_ID, KeyConfig};
 pub use receipt::{
     MAX_RECEIPT_BYTES, RECEIPT_HEADER, RECEIPT_PATH, RECEIPT_PURPOSE, ReceiptText, SignedReceipt,
 };
 pub use report::{MAX_REPORT_BYTES, REPORT_FORMAT, REPORT_PATH, ServingReport};
-pub use statement::{MAX_STATEMENT_BYTES, STATEMENT_PURPOSE, ServingStatement};
+pub use statement::{MAX_STATEMENT_BYTES, SEALING_PURPOSE, STATEMENT_PURPOSE, ServingStatement};
+
+/// Where sealed requests are sent, each by `POST`.
+pub const SEALED_PATH: &str = "/.well-known/proofroom/sealed";
+/// The header of a sealed request with the digest of the key configuration that it is sealed to: a hint for those
+/// who route among enclaves, and for an enclave that has another key.
+pub const SEALED_TO_HEADER: &str = "proofroom-sealed-to";
 
 use proofroom_canonical::json;
 use proofroom_evidence::MAX_MODEL_BYTES;

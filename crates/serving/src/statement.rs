@@ -4,11 +4,15 @@
 use proofroom_canonical::{Digest, Hex, Nonce, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{ServingError, is_model, is_spelling, read, write, write_text};
+use crate::{
+    KEY_CONFIG_BYTES, KeyConfig, ServingError, is_model, is_spelling, read, write, write_text,
+};
 
-/// What a statement's `purpose` must be. A quote over another protocol's text binds nothing here, and this text
-/// binds nothing there.
+/// What the `purpose` of a statement without a key for sealed requests must be. A quote over another protocol's text
+/// binds nothing here, and this text binds nothing there.
 pub const STATEMENT_PURPOSE: &str = "proofroom.serving-statement.v1";
+/// What the `purpose` of a statement with such a key must be.
+pub const SEALING_PURPOSE: &str = "proofroom.serving-statement.v2";
 /// The most bytes of a statement that are read.
 pub const MAX_STATEMENT_BYTES: usize = 4 * 1024;
 
@@ -18,7 +22,7 @@ const WHAT: &str = "statement";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServingStatement {
-    /// Always [`STATEMENT_PURPOSE`].
+    /// [`SEALING_PURPOSE`], or [`STATEMENT_PURPOSE`] without `key_config`.
     pub purpose: String,
     /// The nonce that the relying party sent.
     pub nonce: Nonce,
@@ -26,6 +30,9 @@ pub struct ServingStatement {
     pub tls_spki_sha256: Digest,
     /// The Ed25519 key that signs receipts.
     pub receipt_key: Hex<32>,
+    /// The key that requests may be sealed to, a [`KeyConfig`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_config: Option<Hex<KEY_CONFIG_BYTES>>,
     /// The model that is served, as clients ask for it.
     pub model: String,
     /// SHA-256 of the manifest of the weights' files, each of which the enclave read whole.
@@ -45,8 +52,19 @@ impl ServingStatement {
     /// [`ServingError`] for anything but the one spelling that [`ServingStatement::to_bytes`] gives.
     pub fn parse(bytes: &[u8]) -> Result<Self, ServingError> {
         let statement: Self = read(WHAT, bytes, MAX_STATEMENT_BYTES)?;
-        if statement.purpose != STATEMENT_PURPOSE {
+        let purpose = match statement.key_config {
+            Some(_) => SEALING_PURPOSE,
+            None => STATEMENT_PURPOSE,
+        };
+        if statement.purpose != purpose {
             return Err(ServingError::purpose(WHAT, &statement.purpose));
+        }
+        if statement.key_config.is_some() && statement.sealing_key().is_none() {
+            return Err(ServingError::Member {
+                what: WHAT,
+                member: "key_config",
+                problem: "is not one X25519 key for HKDF-SHA256 and ChaCha20-Poly1305",
+            });
         }
         if !is_model(&statement.model) {
             return Err(ServingError::Member {
@@ -59,6 +77,13 @@ impl ServingStatement {
             return Err(ServingError::NotCanonical(WHAT));
         }
         Ok(statement)
+    }
+
+    /// The key that requests may be sealed to.
+    #[must_use]
+    pub fn sealing_key(&self) -> Option<KeyConfig> {
+        let config = self.key_config.as_ref()?;
+        KeyConfig::parse(config.as_bytes())
     }
 
     /// The statement's one spelling: compact JSON, members in the order of the fields.
@@ -83,7 +108,8 @@ mod tests {
     use proofroom_canonical::{Digest, Hex, Nonce, Timestamp};
     use proofroom_evidence::KeysetStatement;
 
-    use super::{STATEMENT_PURPOSE, ServingStatement};
+    use super::{SEALING_PURPOSE, STATEMENT_PURPOSE, ServingStatement};
+    use crate::KeyConfig;
 
     fn statement() -> ServingStatement {
         ServingStatement {
@@ -91,6 +117,7 @@ mod tests {
             nonce: Nonce::from_random([7; 32]),
             tls_spki_sha256: Digest::of("spki"),
             receipt_key: Hex::from_bytes([9; 32]),
+            key_config: None,
             model: "glm-5".to_owned(),
             weights: Digest::of("weights"),
             image: Digest::of("image"),
@@ -174,6 +201,30 @@ mod tests {
             refusal(&format!("{text}{}", " ".repeat(4096))),
             "serving-malformed"
         );
+    }
+
+    #[test]
+    fn a_key_for_sealed_requests_is_in_a_statement_of_the_second_version_and_in_no_other() {
+        let config = KeyConfig::new([5; 32]);
+        let second = ServingStatement {
+            purpose: SEALING_PURPOSE.to_owned(),
+            key_config: Some(config.to_hex()),
+            ..statement()
+        };
+        let text = second.to_text().unwrap();
+        let read = ServingStatement::parse(text.as_bytes()).unwrap();
+        assert_eq!((&read, read.sealing_key()), (&second, Some(config)));
+        let suite = "000400010003";
+        assert!(text.contains(suite));
+        for (from, to, code) in [
+            (SEALING_PURPOSE, STATEMENT_PURPOSE, "serving-purpose"),
+            (suite, "000400010001", "serving-member"),
+            (suite, "0004000100", "serving-malformed"),
+        ] {
+            assert_eq!(refusal(&text.replacen(from, to, 1)), code, "{from} {to}");
+        }
+        let without = self::text().replacen(STATEMENT_PURPOSE, SEALING_PURPOSE, 1);
+        assert_eq!(refusal(&without), "serving-purpose");
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub fn plan(nonce: Nonce, tls_spki: Digest, now: Timestamp) -> EnclavePlan {
             nonce,
             tls_spki_sha256: tls_spki,
             receipt_key: key_of(&receipt_key()),
+            key_config: None,
             model: MODEL.to_owned(),
             weights: weights(),
             image: image(),

@@ -6,6 +6,7 @@ use proofroom_evidence::{
     VtpmGuest,
     snp::{SigningKey as ChipKey, SnpProduct},
 };
+use proofroom_sealing::{AnswerSealer, KeyPair, RequestHead, RequestOpener, seal_request};
 use proofroom_testkit::{
     azure::SimulatedParavisor,
     enclave,
@@ -45,6 +46,7 @@ pub(super) fn seeds() -> Vec<Seeds> {
         ("evidence_vtpm", vtpm()),
         ("provider_receipt", receipts()),
         ("provider_report", providers()),
+        ("sealing", sealing()),
         ("serving", serving()),
         ("verifier_gpu", vec![list]),
     ]
@@ -145,6 +147,29 @@ fn receipts() -> Vec<Vec<u8>> {
         receipt.to_string().into_bytes(),
         session.to_string().into_bytes(),
     ]
+}
+
+/// A sealed request, its sealed answer, what is inside either (a request of RFC 9292, and an answer's head), and the key.
+fn sealing() -> Vec<Vec<u8>> {
+    let key = KeyPair::from_random(&[1; 32]);
+    let head = RequestHead {
+        method: "GET",
+        path: "/v1/models",
+    };
+    let fields = [("accept", &b"*/*"[..])];
+    let sealed = seal_request(&key.config(), &[2; 32], head, fields.into_iter(), b"");
+    let (request, _) = written(sealed);
+    let mut opener = RequestOpener::new(key.into(), 1000);
+    written(opener.push(&request));
+    let opened = written(opener.finish());
+    let begun = AnswerSealer::begin(opened.answer, &[3; 32], 200, fields.into_iter());
+    let (mut sealer, mut answer) = written(begun);
+    answer.extend(written(sealer.content(b"{}")));
+    answer.extend(written(sealer.finish()));
+    let inner = b"\x00\x03GET\x05https\x00\x0a/v1/models\x0b\x06accept\x03*/*\x00\x00".to_vec();
+    let head = b"\x03\x40\xc8\x06accept\x03*/*\x00".to_vec();
+    let config = KeyPair::from_random(&[1; 32]).config().to_hex();
+    vec![request, answer, inner, head, config.as_bytes().to_vec()]
 }
 
 /// A report of an enclave, its statement, a receipt, and what that signs.

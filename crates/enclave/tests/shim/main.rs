@@ -13,4 +13,6 @@ mod passing;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod sealed;
+#[cfg(test)]
 mod world;

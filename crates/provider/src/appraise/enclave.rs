@@ -14,6 +14,24 @@ use crate::{
 
 /// The one machine of a report.
 const ENCLAVE: Component = Component::Model(0);
+const OTHER_KEY: &str = "the evidence names another TLS key than the connection's";
+
+/// Somebody ends TLS before the enclave, and sees what is sealed to it.
+fn relayed() -> CheckOutcome {
+    let words = "the connection ends before the enclave, to whose key requests are sealed";
+    CheckOutcome::not_evaluated("tls-key-relayed", words)
+}
+
+/// Whether requests can be sealed, where they must be.
+fn sealing_key(statement: &ServingStatement, rule: &ServingRule) -> CheckOutcome {
+    if !rule.sealed {
+        let words = "the policy does not demand that requests are sealed";
+        return CheckOutcome::not_evaluated("sealing-not-demanded", words);
+    }
+    let words = "the statement has no key that requests can be sealed to";
+    let offered = statement.sealing_key().is_some();
+    CheckOutcome::when(offered, "sealing-not-offered", words)
+}
 
 impl Work<'_> {
     pub(super) fn judge_enclave(
@@ -23,24 +41,38 @@ impl Work<'_> {
         rule: &ServingRule,
     ) -> Machines {
         let statement = ServingStatement::parse(report.statement.as_bytes());
-        let (judged, tls_spki) = match statement {
+        let (judged, mut found) = match statement {
             Ok(statement) => {
                 let judged = self.enclave(document, (report, &statement), rule);
-                let tls = self.answer_for_all(&statement, judged.outcome(Name::Statement));
-                (judged, tls.then_some(statement.tls_spki_sha256))
+                let bound = judged.outcome(Name::Statement);
+                let tls = self.answer_for_all(&statement, bound, rule);
+                let mut found = Machines::none(tls.then_some(statement.tls_spki_sha256));
+                if *judged.outcome(Name::SealingKey) == CheckOutcome::Pass {
+                    found.sealing_key = statement.sealing_key();
+                }
+                (judged, found)
             }
             Err(error) => {
                 let outcome = CheckOutcome::fail(error.code(), error.to_string());
-                (Judged::stopped(Name::Statement, outcome), None)
+                let judged = Judged::stopped(Name::Statement, outcome);
+                (judged, Machines::none(None))
             }
         };
-        let mut found = Machines::none(tls_spki);
-        found.take((ENCLAVE, Name::ENCLAVE), judged, &mut self.checks);
+        let names = match rule.sealed {
+            true => Name::SEALED_ENCLAVE,
+            false => Name::ENCLAVE,
+        };
+        found.take((ENCLAVE, names), judged, &mut self.checks);
         found
     }
 
     /// The checks on the provider as a whole; whether the key of the connection is the enclave's.
-    fn answer_for_all(&mut self, statement: &ServingStatement, bound: &CheckOutcome) -> bool {
+    fn answer_for_all(
+        &mut self,
+        statement: &ServingStatement,
+        bound: &CheckOutcome,
+        rule: &ServingRule,
+    ) -> bool {
         let words = "the enclave serves another model";
         let model = statement.model == self.policy.model();
         let model = CheckOutcome::when(model, "model-other", words).resting_on(bound);
@@ -48,9 +80,12 @@ impl Work<'_> {
         let tls = match self.exchange {
             Exchange::ArchiveAudit => archive(),
             Exchange::Challenge { tls_spki, .. } => {
-                let words = "the evidence names another TLS key than the connection's";
                 let same = statement.tls_spki_sha256 == tls_spki;
-                CheckOutcome::when(same, "tls-key-other", words).resting_on(bound)
+                let outcome = match !same && rule.sealed && self.policy.tolerates(Name::TlsKey) {
+                    true => relayed(),
+                    false => CheckOutcome::when(same, "tls-key-other", OTHER_KEY),
+                };
+                outcome.resting_on(bound)
             }
         };
         let is_its_own = tls == CheckOutcome::Pass;
@@ -58,6 +93,7 @@ impl Work<'_> {
         is_its_own
     }
 
+    /// Every check on the machine.
     fn enclave(
         &self,
         document: &ProviderDocument,
@@ -84,9 +120,13 @@ impl Work<'_> {
         let bound = CheckOutcome::when(same, "report-data-mismatch", words).resting_on(&quoted);
         let (gpu, gpus) = self.enclave_gpus(report, statement);
         let said = self.said(statement, rule);
-        let said = [(Name::Nonce, fresh), (Name::Gpu, gpu)]
-            .into_iter()
-            .chain(said);
+        let said = [
+            (Name::Nonce, fresh),
+            (Name::Gpu, gpu),
+            (Name::SealingKey, sealing_key(statement, rule)),
+        ]
+        .into_iter()
+        .chain(said);
         let mut made: Vec<_> = said
             .map(|(name, outcome)| (name, outcome.resting_on(&bound)))
             .collect();

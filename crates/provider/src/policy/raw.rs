@@ -76,6 +76,14 @@ struct RawService {
 struct RawServing {
     weights: Vec<Digest>,
     images: Vec<Digest>,
+    encryption: Option<Encryption>,
+}
+
+/// Whether requests are sealed to a key of the enclave: there is no word for "where it is offered".
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Encryption {
+    Required,
 }
 
 #[derive(Deserialize)]
@@ -347,6 +355,7 @@ fn read_rules(raw: &mut RawPolicy, problems: &mut Problems<'_>) -> Option<Rules>
             Some(Rules::Serving(ServingRule {
                 weights: serving.weights,
                 images: serving.images,
+                sealed: matches!(serving.encryption, Some(Encryption::Required)),
             }))
         }
         (Format::Aci, ((_, Some(machine)), (None, Some(keyset)), None)) => {

@@ -5,6 +5,7 @@ use proofroom_provider::{
     Beside, CheckOutcome, Exchange, Format, ProviderAppraisal, ProviderCheck, ProviderDocument,
     ProviderPolicy, ProviderPolicyProblem, appraise_provider, platforms_of,
 };
+use proofroom_serving::{KeyConfig, SEALING_PURPOSE};
 use proofroom_testkit::{
     enclave::{self, EnclavePlan},
     provider::{MODEL, ProviderKey},
@@ -381,4 +382,73 @@ mod receipts {
         };
         assert_eq!(code(&spaced), "receipt-text");
     }
+}
+
+/// A policy that has requests sealed, with `more`.
+fn sealing(more: &str) -> ProviderPolicy {
+    let text = text().replace("[serving]", "[serving]\nencryption = \"required\"");
+    parsed(&format!("{text}\n{more}")).unwrap()
+}
+
+const RELAYED: &str = "[[tolerate]]\ncheck = \"tls-key\"\nreason = \"a relay ends TLS\"\n";
+
+fn with_key() -> EnclavePlan {
+    let mut plan = plan();
+    plan.statement.purpose = SEALING_PURPOSE.to_owned();
+    plan.statement.key_config = Some(KeyConfig::new([5; 32]).to_hex());
+    plan
+}
+
+#[test]
+fn a_policy_that_demands_sealed_requests_refuses_a_statement_without_a_key_for_them() {
+    let judged =
+        |plan: &EnclavePlan, policy| appraise_provider(&document(plan), policy, exchange(), NOW);
+    let policy = sealing("");
+    let refused = judged(&plan(), &policy);
+    let expected = ("model-0: sealing-key".to_owned(), "sealing-not-offered");
+    assert_eq!(obstacle(&refused), expected);
+    let accepted = judged(&with_key(), &policy).into_verified().unwrap();
+    assert_eq!(accepted.sealing_key(), Some(KeyConfig::new([5; 32])));
+    assert_eq!(accepted.tls_spki(), Some(connection()));
+    // a key that no accepted quote binds is none
+    let mut unbound = with_key();
+    unbound.report_data = Some([1; 64]);
+    assert!(judged(&unbound, &policy).into_verified().is_err());
+    // nobody uses a key that the policy does not ask for
+    let other = judged(&with_key(), &self::policy())
+        .into_verified()
+        .unwrap();
+    assert_eq!(other.sealing_key(), None);
+    for word in ["\"offered\"", "\"\"", "true"] {
+        let text = text().replace("[serving]", &format!("[serving]\nencryption = {word}"));
+        assert_eq!(parsed(&text).unwrap_err()[0].code(), "policy-syntax");
+    }
+}
+
+#[test]
+fn another_end_of_the_connection_is_borne_with_only_where_requests_are_sealed_and_the_policy_says_why()
+ {
+    let mut relayed = with_key();
+    relayed.statement.tls_spki_sha256 = Digest::of("enclave");
+    let judged =
+        |policy: &ProviderPolicy| appraise_provider(&document(&relayed), policy, exchange(), NOW);
+    let other = ("provider: tls-key".to_owned(), "tls-key-other");
+    let tolerant = parsed(&format!("{}\n{RELAYED}", text())).unwrap();
+    for policy in [policy(), tolerant, sealing("")] {
+        let refused = judged(&policy);
+        assert_eq!(obstacle(&refused), other);
+    }
+    let appraisal = judged(&sealing(RELAYED));
+    let tls = appraisal.checks()[2].clone();
+    assert_eq!(
+        (tls.label().as_str(), tls.outcome.word(), tls.outcome.code()),
+        (
+            "provider: tls-key",
+            "not-evaluated",
+            Some("tls-key-relayed")
+        )
+    );
+    let verified = appraisal.into_verified().unwrap();
+    assert_eq!(verified.tls_spki(), None);
+    assert_eq!(verified.sealing_key(), Some(KeyConfig::new([5; 32])));
 }

@@ -368,7 +368,7 @@ pub struct CheckFact {
     pub check: String,
     /// `pass` or `not-evaluated`: nothing is accepted with a check that failed.
     pub outcome: String,
-    /// Why it was not made.
+    /// Why it was not made. Of `request: sealed` the digest of the key that the request was sealed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
