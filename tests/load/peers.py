@@ -1,9 +1,10 @@
 """Other gateways beside ours, in the same run of the load bench.
 
-usage: peers.py --bench PROGRAM [--litellm PROGRAM] [--tensorzero PYTHON] [--cells NAMES]
+usage: peers.py --bench PROGRAM [--litellm PROGRAM] [--tensorzero PYTHON] [--noveum PROGRAM] [--cells NAMES]
 
 PROGRAM of `--bench` is what `cargo bench -p proofroom-gateway --bench load --no-run` names. `--litellm` is the program
-`litellm` of an environment with `litellm[proxy]`, `--tensorzero` the Python of one with `tensorzero`. Each peer gets one
+`litellm` of an environment with `litellm[proxy]`, `--tensorzero` the Python of one with `tensorzero`, `--noveum` the
+program that `cargo install noveum-ai-gateway` makes, which is a proxy and little more. Each peer gets one
 process on processor 1, where the bench has ours, sends to the bench's upstream at 127.0.0.1:9100, and asks for
 no key and keeps no prompts; the bench measures it in blocks between those of ours. Python's standard library alone.
 """
@@ -94,17 +95,30 @@ def tensorzero(python, folder):
     raise SystemExit("tensorzero does not start")
 
 
+def noveum(program, _folder):
+    port = free_port()
+    process = started([program], stdout=subprocess.DEVNULL, env={
+        **os.environ, "OPENAI_BASE_URL": f"http://{UPSTREAM}", "HOST": "127.0.0.1", "PORT": str(port),
+        "WORKER_THREADS": "1", "RUST_LOG": "off",
+    })
+    waits_for(port, process)
+    return process, f"noveum=127.0.0.1:{port}"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bench", required=True)
     parser.add_argument("--litellm")
     parser.add_argument("--tensorzero")
+    parser.add_argument("--noveum")
     parser.add_argument("--cells", default="1k-c1,1k-c32,64k-c8,burst-c1")
     options = parser.parse_args()
     running = []
     with tempfile.TemporaryDirectory(prefix="proofroom-peers-") as folder:
         try:
-            for program, start in [(options.litellm, litellm), (options.tensorzero, tensorzero)]:
+            for program, start in [
+                (options.litellm, litellm), (options.tensorzero, tensorzero), (options.noveum, noveum),
+            ]:
                 if program:
                     running.append(start(program, folder))
             peers = " ".join(f"{place}@{process.pid}" for process, place in running)
