@@ -11,7 +11,7 @@ use proofroom_serving::{RECEIPT_PURPOSE, ReceiptText, ServingError, SignedReceip
 
 use crate::keys::Keys;
 
-/// The most receipts that are held: at 600 bytes each, 5 MiB.
+/// The most runs that are remembered: with receipts of 600 bytes each, 5 MiB.
 const MAX_HELD: usize = 8192;
 
 /// Signs and holds.
@@ -25,7 +25,8 @@ pub(crate) struct Receipts {
 struct Known {
     /// Challenges of runs that have not ended.
     pending: HashSet<Nonce>,
-    held: HashMap<Nonce, Bytes>,
+    /// Receipts; none of a run whose answer broke off, so that nobody repeats its request for another answer.
+    held: HashMap<Nonce, Option<Bytes>>,
     oldest_first: VecDeque<Nonce>,
 }
 
@@ -51,7 +52,7 @@ impl Receipts {
 
     /// The receipt of an answer that has ended.
     pub(crate) fn find(&self, challenge: Nonce) -> Option<Bytes> {
-        self.known().held.get(&challenge).cloned()
+        self.known().held.get(&challenge).cloned().flatten()
     }
 
     fn signed(&self, text: &ReceiptText) -> Result<Bytes, ServingError> {
@@ -70,7 +71,7 @@ impl Receipts {
 }
 
 impl Known {
-    fn hold(&mut self, challenge: Nonce, receipt: Bytes) {
+    fn hold(&mut self, challenge: Nonce, receipt: Option<Bytes>) {
         if self.oldest_first.len() >= MAX_HELD
             && let Some(oldest) = self.oldest_first.pop_front()
         {
@@ -81,7 +82,7 @@ impl Known {
     }
 }
 
-/// A run whose answer has not ended. Dropped without being signed, it leaves no receipt.
+/// A run whose answer has not ended. Dropped without being signed, it leaves no receipt, and its challenge used.
 pub(crate) struct Pending {
     receipts: Arc<Receipts>,
     challenge: Nonce,
@@ -104,14 +105,18 @@ impl Pending {
             answer_bytes: bytes,
         };
         if let Ok(receipt) = self.receipts.signed(&text) {
-            self.receipts.known().hold(self.challenge, receipt);
+            self.receipts.known().hold(self.challenge, Some(receipt));
         }
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.receipts.known().pending.remove(&self.challenge);
+        let mut known = self.receipts.known();
+        known.pending.remove(&self.challenge);
+        if !known.held.contains_key(&self.challenge) {
+            known.hold(self.challenge, None);
+        }
     }
 }
 
@@ -142,9 +147,10 @@ mod tests {
         assert!(receipts.find(challenge(0)).is_some());
         drop(begin(1).unwrap());
         assert!(receipts.find(challenge(1)).is_none(), "it was never signed");
+        assert!(begin(1).is_none(), "its answer may have been seen");
         let mut known = receipts.known();
-        for number in 1..=MAX_HELD {
-            known.hold(challenge(number), bytes::Bytes::new());
+        for number in 2..=MAX_HELD {
+            known.hold(challenge(number), None);
         }
         assert_eq!(
             (known.held.len(), known.oldest_first.len()),

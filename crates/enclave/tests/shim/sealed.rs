@@ -248,6 +248,32 @@ async fn whoever_repeats_a_sealed_request_gets_no_second_run() {
 }
 
 #[tokio::test]
+async fn whoever_cuts_a_sealed_answer_and_repeats_its_request_gets_no_second_run() {
+    let mut server = Server::start().await;
+    let shim = Shim::with(&server, "").await;
+    let mut client = shim.client().await;
+    let key = key(&mut client).await;
+    let make = || sealed(key, ("POST", CHAT), Some(challenge(1)), &prompt());
+    let chunks = server.stream();
+    let run = make();
+    let relay = tokio::spawn(async move { client.send(run.outer).await });
+    chunks.send(Ok(Bytes::from("data: 1\n\n"))).await.unwrap();
+    server.seen.recv().await.unwrap();
+    relay.abort();
+    // until the shim has seen it, the run goes on: used either way
+    let mut client = shim.client().await;
+    let until = chunks.closed();
+    tokio::time::timeout(std::time::Duration::from_secs(20), until)
+        .await
+        .unwrap();
+    server.whole(ANSWER);
+    let (status, body) = ask(&mut client, make()).await;
+    assert_eq!(status, 409);
+    assert!(body.contains("challenge-used"));
+    assert!(server.seen.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn what_does_not_open_is_refused_in_the_clear_each_with_its_code() {
     let mut server = Server::start().await;
     let shim = Shim::with(&server, "").await;
