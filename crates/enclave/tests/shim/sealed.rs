@@ -260,7 +260,7 @@ async fn whoever_cuts_a_sealed_answer_and_repeats_its_request_gets_no_second_run
     chunks.send(Ok(Bytes::from("data: 1\n\n"))).await.unwrap();
     server.seen.recv().await.unwrap();
     relay.abort();
-    // until the shim has seen it, the run goes on: used either way
+    // until the shim has noticed, the run goes on
     let mut client = shim.client().await;
     let until = chunks.closed();
     tokio::time::timeout(std::time::Duration::from_secs(20), until)

@@ -36,8 +36,11 @@ pub(super) fn between(qemu: UnixStream, tpm: UnixStream, bank: Bank) -> Result<(
     );
     named("tpm-control", move || {
         // What breaks here is the machine's loss: it has no TPM any more, and its session no evidence.
-        drop(control(&qemu, &tpm, bank));
+        let mut data = None;
+        drop(control(&qemu, &tpm, bank, &mut data));
         hang_up(&qemu, &tpm);
+        // Whoever else holds the other end of the machine's data channel, nobody is served there any more.
+        drop(data.map(|data| data.shutdown(Shutdown::Both)));
     })?;
     named("tpm-answers", move || {
         drop(io::copy(&mut says, &mut hears));
@@ -59,35 +62,47 @@ fn hang_up(qemu: &UnixStream, tpm: &UnixStream) {
     }
 }
 
-/// QEMU's control messages, the first descriptor among them exchanged; there is one data channel.
-fn control(qemu: &UnixStream, mut tpm: &UnixStream, bank: Bank) -> io::Result<()> {
-    let mut spliced = false;
+/// QEMU's control messages, the first descriptor among them exchanged; there is one data channel, which is
+/// noted in `data`.
+fn control(
+    qemu: &UnixStream,
+    mut tpm: &UnixStream,
+    bank: Bank,
+    data: &mut Option<UnixStream>,
+) -> io::Result<()> {
     loop {
         let (words, descriptor) = receive(qemu)?;
         match descriptor {
             None if words.is_empty() => return Ok(()),
             None => tpm.write_all(&words)?,
-            Some(_) if spliced => return Err(io::ErrorKind::InvalidData.into()),
+            Some(_) if data.is_some() => return Err(io::ErrorKind::InvalidData.into()),
             Some(descriptor) => {
-                send_with(tpm, &words, splice(descriptor, bank)?.as_fd())?;
-                spliced = true;
+                let asker = stream(descriptor)?;
+                *data = Some(asker.try_clone()?);
+                send_with(tpm, &words, splice(asker, bank)?.as_fd())?;
             }
         }
     }
 }
 
-/// Serves QEMU's data channel, and returns the TPM's end of another one.
-fn splice(asker: OwnedFd, bank: Bank) -> io::Result<OwnedFd> {
-    // This process may write where QEMU may not: nothing but a socket is written to.
-    let stream = sockopt::socket_domain(&asker)? == AddressFamily::UNIX
-        && sockopt::socket_type(&asker)? == SocketType::STREAM;
-    if !stream {
-        return Err(io::ErrorKind::InvalidData.into());
+/// What QEMU handed over, if it is a socket. This process may write where QEMU may not: nothing else is written to.
+fn stream(handed: OwnedFd) -> io::Result<UnixStream> {
+    let stream = sockopt::socket_domain(&handed)? == AddressFamily::UNIX
+        && sockopt::socket_type(&handed)? == SocketType::STREAM;
+    match stream {
+        true => Ok(handed.into()),
+        false => Err(io::ErrorKind::InvalidData.into()),
     }
-    let asker = UnixStream::from(asker);
+}
+
+/// Serves QEMU's data channel, and returns the TPM's end of another one.
+fn splice(asker: UnixStream, bank: Bank) -> io::Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair()?;
     let thread = thread::Builder::new().name("tpm-commands".to_owned());
-    thread.spawn(move || drop(carry(&asker, &ours, bank)))?;
+    thread.spawn(move || {
+        drop(carry(&asker, &ours, bank));
+        hang_up(&asker, &ours);
+    })?;
     Ok(theirs.into())
 }
 
@@ -188,6 +203,22 @@ mod tests {
         drop((asks, qemu));
         is_hung_up(&answers);
         is_hung_up(&tpm);
+    }
+
+    #[test]
+    fn a_data_channel_whose_other_end_somebody_keeps_ends_with_the_machine() {
+        let (qemu, tpm) = control_channel();
+        let (kept, data) = UnixStream::pair().unwrap();
+        kept.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        send_with(&qemu, &SET_DATA, data.as_fd()).unwrap();
+        let answers = UnixStream::from(receive(&tpm).unwrap().1.unwrap());
+        answers
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        drop((qemu, data));
+        is_hung_up(&answers);
+        is_hung_up(&kept);
     }
 
     #[test]
