@@ -35,6 +35,15 @@ impl Recall {
             .count()
     }
 
+    /// An error when the start was taken back.
+    pub(crate) fn stands(&self) -> Result<(), RoomError> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.recalled {
+            true => Err(RoomError::Recalled),
+            false => Ok(()),
+        }
+    }
+
     /// Takes note of a process that was started; an error when the start was taken back meanwhile, and
     /// the caller ends it.
     pub(crate) fn hold(&self, process: BorrowedFd<'_>) -> Result<(), RoomError> {

@@ -38,7 +38,7 @@ pub(super) fn speaking(
 ) -> Result<Speaking, RoomError> {
     let programs = first_spares[0].programs().clone();
     let mut ready = Some(first_spares);
-    twice_at_most(machine.accelerator, || {
+    twice_at_most(machine.accelerator, recall, || {
         let spares = ready.take().map_or_else(|| spares(&programs), Ok)?;
         once(spares, name, config, machine, recall)
     })
@@ -77,11 +77,14 @@ fn once(
 /// What `boot` makes, and what was seen of its first failure where a second boot was permitted.
 fn twice_at_most<T>(
     accelerator: Accelerator,
+    recall: &Recall,
     mut boot: impl FnMut() -> Result<T, RoomError>,
 ) -> Result<(T, Option<Observed>), RoomError> {
     let began = Instant::now();
     match boot() {
         Err(error) if accelerator == Accelerator::Tcg && ended_silently(&error) => {
+            // what was taken back ended silently too, and by no emulator
+            recall.stands()?;
             let failed = observed(&error, began);
             Ok((boot()?, Some(failed)))
         }
@@ -114,7 +117,7 @@ mod tests {
     use proofroom_vmm::{Accelerator, boot::FrameError};
 
     use super::{FIRST_WORD, twice_at_most};
-    use crate::{Fact, RoomError};
+    use crate::{Fact, Recall, RoomError};
 
     fn ended(step: &'static str) -> RoomError {
         let source = FrameError::Closed;
@@ -128,7 +131,7 @@ mod tests {
         error: impl Fn() -> RoomError,
     ) -> (u32, Result<Option<Fact>, &'static str>) {
         let mut boots = 0;
-        let came = twice_at_most(accelerator, || {
+        let came = twice_at_most(accelerator, &Recall::default(), || {
             boots += 1;
             (boots > failures).then_some(()).ok_or_else(&error)
         });
@@ -156,5 +159,16 @@ mod tests {
         assert_eq!(boots(Accelerator::Tcg, 1, silent), (1, Err("guest-silent")));
         let recalled = boots(Accelerator::Tcg, 1, || RoomError::Recalled);
         assert_eq!(recalled, (1, Err("start-recalled")));
+    }
+
+    #[test]
+    fn a_start_that_was_taken_back_boots_nothing_more() {
+        let (recall, mut boots) = (Recall::default(), 0);
+        let came = twice_at_most(Accelerator::Tcg, &recall, || {
+            boots += 1;
+            recall.recall();
+            Err::<(), _>(ended(FIRST_WORD))
+        });
+        assert_eq!((boots, came.unwrap_err().code()), (1, "start-recalled"));
     }
 }
