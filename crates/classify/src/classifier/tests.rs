@@ -472,6 +472,19 @@ fn the_work_is_linear_in_the_text_for_every_literal_repeated() {
     }
 }
 
+/// A hyphen ends a word and goes on with a token, so that each of these could be one of 16 KiB.
+#[test]
+fn a_token_that_begins_again_and_again_costs_no_more_than_others() {
+    for between in ["-".to_owned(), "a".repeat(15) + "-", "a".repeat(300) + "-"] {
+        let text = format!("eyJ{between}").repeat(LONGER_THAN_ANY_WINDOW / between.len() / 2);
+        let each = work(&text) / text.len();
+        assert!(each < 150, "{each} bytes of work a byte");
+    }
+    let token = "eyJ-eyJ-x-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
+    let found = shared().classify(&[user(token)], &NOW);
+    assert!(rules(&found).contains(&"json-web-token"), "{found:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 

@@ -115,6 +115,7 @@ pub(super) const DETECTORS: &[Detector] = &[
     },
     Detector {
         window: Window::At { reach: 16_384 },
+        needs: seldom_begun,
         ..secret(
             "json-web-token",
             "a JSON web token whose header decodes",
@@ -163,6 +164,20 @@ fn has_user(text: &[u8], window: std::ops::Range<usize>, at: usize) -> bool {
     let mut ends = after.iter();
     let end = ends.find(|b| b.is_ascii_whitespace() || b":/@\"'`<>?#".contains(b));
     end == Some(&b':') && ends.any(|b| *b == b'@')
+}
+
+/// How far back it is looked how often a token began, and how often it may.
+const BEGUN_REACH: usize = 4_096;
+const MOST_BEGUN: usize = 16;
+
+/// False where the letters of one token begin a token again and again: each is looked for to the end of its
+/// window, so that `eyJ-eyJ-…` would cost 4,096 bytes of work a byte. This bounds it to 16 * 16,384 / 4,096 = 64.
+fn seldom_begun(text: &[u8], _: std::ops::Range<usize>, at: usize) -> bool {
+    let before = text.get(at.saturating_sub(BEGUN_REACH)..at);
+    let letter = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let run = before.unwrap_or_default().windows(3).rev();
+    let begun = run.take_while(|part| part.iter().all(letter));
+    begun.filter(|part| part == b"eyJ").take(MOST_BEGUN).count() < MOST_BEGUN
 }
 
 fn accept_high(_: &Hit<'_>) -> Verdict {
