@@ -119,7 +119,10 @@ fn a_revealed_key_opens_its_record_for_somebody_else() {
     fs::remove_dir_all(case.path("state")).unwrap();
     let by_key = ["--run-key", "key", "--gateway-key", "gateway.pem"];
     assert_eq!(case.ask("right", &by_key).status.code(), Some(0));
-    assert_eq!(case.ask("wrong", &by_key).status.code(), Some(10));
+    let wrong = case.ask("wrong", &by_key);
+    assert_eq!(wrong.status.code(), Some(10));
+    // a key of another run opens nothing either, and nothing tells the two apart
+    assert!(said(&wrong).contains("or the key is not the one of that run"));
     fs::write(case.path("key"), "00").unwrap();
     assert!(said(&case.ask("right", &by_key)).contains("(run-key)"));
 }
@@ -130,6 +133,10 @@ fn what_cannot_be_opened_is_said_and_not_taken_for_another_value() {
     let output = without.ask("right", &["--state", "state"]);
     assert_eq!(output.status.code(), Some(64));
     assert!(said(&output).contains("(no-commitments)"));
+    fs::write(without.path("key"), "00".repeat(32)).unwrap();
+    let by_key = ["--run-key", "key", "--gateway-key", "gateway.pem"];
+    let output = without.ask("right", &by_key);
+    assert_eq!(output.status.code(), Some(64), "{}", said(&output));
     let case = Case::new(true);
     // another deployment did not sign the record
     let other = Case::new(true);
@@ -147,4 +154,12 @@ fn what_cannot_be_opened_is_said_and_not_taken_for_another_value() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+fn whoever_types_the_value_itself_does_not_find_it_in_what_is_printed() {
+    let case = Case::new(true);
+    let output = case.ask(VALUE, &["--state", "state"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(!said(&output).contains(VALUE), "{}", said(&output));
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use proofroom_canonical::Sensitive;
+use proofroom_canonical::{Digest, Sensitive};
 use proofroom_gateway::RunKey;
 use proofroom_record::{
     predicate::{VerifiedRecord, open},
@@ -49,11 +49,13 @@ pub(crate) struct Options {
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let record = read(&options.record)?;
+    let record = read(&options.record).map_err(|error| unreadable(&options.record, error))?;
     let (record, key) = match (&options.run_key, &options.gateway_key) {
         (Some(run_key), Some(gateway_key)) => {
             let signer = key_file::public(gateway_key, "gateway-key")?;
-            (verified(&record, &signer)?, revealed(run_key)?)
+            let record = verified(&record, &signer)?;
+            committed(record.predicate())?;
+            (record, revealed(run_key)?)
         }
         _ => own(options, &record)?,
     };
@@ -67,9 +69,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         ))?;
     }
     if rules.is_empty() {
-        say(&format!(
-            "not found: the record of run {run} commits to other values\n"
-        ))?;
+        // nothing in a record tells the run's key from another one
+        let words = match options.run_key {
+            None => "commits to other values",
+            Some(_) => "commits to other values, or the key is not the one of that run",
+        };
+        say(&format!("not found: the record of run {run} {words}\n"))?;
         return Ok(ExitCode::from(DIFFERENT));
     }
     say(&format!(
@@ -95,19 +100,23 @@ fn own(options: &Options, record: &[u8]) -> Result<(VerifiedRecord<ModelRun>, Ru
     let record = verified(record, deployment.keys.gateway().verifying_key())?;
     let key = deployment.keys.commitments();
     let run = record.predicate();
-    if run.classification.commitment_key != Some(key.id()) {
-        let words = match run.classification.commitment_key {
-            None => "the record has no commitments",
-            Some(_) => "the record's commitments were made with another key",
-        };
-        return Err(Failure::new(
-            USAGE,
-            "no-commitments",
-            anyhow::Error::msg(words),
+    if committed(run)? != key.id() {
+        return Err(unopened(
+            "the record's commitments were made with another key",
         ));
     }
     let key = key.of_run(&run.blinding);
     Ok((record, key))
+}
+
+/// The name of the key with which the record commits.
+fn committed(run: &ModelRun) -> Result<Digest, Failure> {
+    let key = run.classification.commitment_key;
+    key.ok_or_else(|| unopened("the record has no commitments"))
+}
+
+fn unopened(words: &'static str) -> Failure {
+    Failure::new(USAGE, "no-commitments", anyhow::Error::msg(words))
 }
 
 fn verified(
@@ -118,7 +127,7 @@ fn verified(
 }
 
 fn revealed(path: &Path) -> Result<RunKey, Failure> {
-    let text = Zeroizing::new(read(path)?);
+    let text = Zeroizing::new(read(path).map_err(|error| unreadable(path, error))?);
     let mut bytes = Zeroizing::new([0; 32]);
     let words = "a run's key is 64 hexadecimal digits";
     hex::decode_to_slice(text.trim_ascii(), bytes.as_mut_slice())
@@ -126,9 +135,17 @@ fn revealed(path: &Path) -> Result<RunKey, Failure> {
     Ok(RunKey::new(*bytes))
 }
 
-/// The value, without one line break at its end.
+/// The value, without one line break at its end. Whoever typed the value itself does not see it again.
 fn value(path: &Path) -> Result<Sensitive<String>, Failure> {
-    let bytes = Zeroizing::new(read(path)?);
+    let unreadable = |error| {
+        let words = "cannot read the file with the value, which is no argument itself";
+        Failure::new(
+            USAGE,
+            "file-unreadable",
+            anyhow::Error::new(error).context(words),
+        )
+    };
+    let bytes = Zeroizing::new(read(path).map_err(unreadable)?);
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let words = "the value must be text, and not empty";
@@ -139,23 +156,21 @@ fn value(path: &Path) -> Result<Sensitive<String>, Failure> {
     Ok(Sensitive::new(text.to_owned()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |error: io::Error| {
-        let error = anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()));
-        Failure::new(USAGE, "file-unreadable", error)
-    };
+fn unreadable(path: &Path, error: io::Error) -> Failure {
+    let error = anyhow::Error::new(error).context(format!("cannot read `{}`", path.display()));
+    Failure::new(USAGE, "file-unreadable", error)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let input: Box<dyn io::Read> = if path.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
-        Box::new(fs::File::open(path).map_err(failed)?)
+        Box::new(fs::File::open(path)?)
     };
     let mut bytes = Vec::new();
-    input
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    input.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(failed(io::Error::other("more than 4 MiB")));
+        return Err(io::Error::other("more than 4 MiB"));
     }
     Ok(bytes)
 }
