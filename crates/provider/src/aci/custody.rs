@@ -50,6 +50,10 @@ pub(crate) fn judge(
         let words = "no application was measured that keys could be for";
         return CheckOutcome::not_evaluated("not-reached", words);
     };
+    if keyset.receipt_keys.is_empty() {
+        let words = "there is no receipt key that could come from anywhere";
+        return CheckOutcome::not_evaluated("not-reached", words);
+    }
     let each = keyset.receipt_keys.iter().map(|key| {
         let text = hex::encode(key.key);
         let mut receipt = custody.keys.iter().filter(|raw| raw.role == "receipt");

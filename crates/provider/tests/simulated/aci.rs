@@ -136,6 +136,17 @@ fn custody_is_borne_without_where_the_policy_says_so_and_never_where_it_fails() 
     assert_eq!(obstacle(&appraise(&wrong, &tolerant)).1, "custody-root");
 }
 
+#[test]
+fn where_no_key_signs_receipts_custody_is_not_shown_as_passed() {
+    let mut plan = plan();
+    plan.keyset["receipt_signing_keys"][0]["algo"] = json!("rsa");
+    let open = open(&appraise(&plan, &policy()));
+    assert!(
+        open.contains(&("model-0: key-custody".to_owned(), "not-reached")),
+        "{open:?}"
+    );
+}
+
 type Defect = fn(&mut AciPlan);
 
 const DEFECTS: &[(&str, &str, &str, Defect)] = &[
