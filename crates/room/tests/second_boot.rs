@@ -66,13 +66,24 @@ fn qemu() -> Option<ProcessTrace> {
     })
 }
 
-/// Ends the next `count` QEMUs of this process, each as soon as it is there.
+/// Whether it computed for a while: the host has looked at it by then, and no first word was heard.
+fn boots(qemu: &ProcessTrace) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", qemu.pid)).unwrap_or_default();
+    // proc_pid_stat(5): utime is the 12th field behind the name, in ticks of 10 ms.
+    let ticks = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.split(' ').nth(11));
+    ticks.is_some_and(|ticks| ticks.parse::<u64>().unwrap() >= 20)
+}
+
+/// Ends the next `count` QEMUs of this process, each early in its boot.
 fn fail_boots(count: usize) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let until = Instant::now() + Duration::from_secs(120);
         for _ in 0..count {
             let failed = loop {
-                if let Some(qemu) = qemu() {
+                if let Some(qemu) = qemu().filter(boots) {
                     break qemu;
                 }
                 assert!(Instant::now() < until, "no QEMU was started");
