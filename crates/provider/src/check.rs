@@ -143,10 +143,7 @@ impl ProviderCheckName {
         Self::Gpu,
     ];
     /// The checks on a service of ACI that passes requests on: it has no devices to show.
-    pub const ACI_AGGREGATOR: &'static [Self] = match Self::ACI {
-        [all @ .., Self::Gpu] => all,
-        all => all,
-    };
+    pub const ACI_AGGREGATOR: &'static [Self] = without_devices(Self::ACI);
 
     /// The checks on a Tinfoil enclave that runs the model itself.
     pub const TINFOIL: &'static [Self] = &[
@@ -157,10 +154,7 @@ impl ProviderCheckName {
         Self::Gpu,
     ];
     /// The checks on a Tinfoil enclave that passes requests on: it has no devices to show.
-    pub const TINFOIL_AGGREGATOR: &'static [Self] = match Self::TINFOIL {
-        [all @ .., Self::Gpu] => all,
-        all => all,
-    };
+    pub const TINFOIL_AGGREGATOR: &'static [Self] = without_devices(Self::TINFOIL);
 
     /// The stable spelling in JSON, policies and records.
     #[must_use]
@@ -188,6 +182,14 @@ impl ProviderCheckName {
             Self::SealingKey => "sealing-key",
             Self::Gpu => "gpu",
         }
+    }
+}
+
+/// `all` but the last, where that is the devices': of who has none to show.
+const fn without_devices(all: &'static [ProviderCheckName]) -> &'static [ProviderCheckName] {
+    match all {
+        [before @ .., ProviderCheckName::Gpu] => before,
+        all => all,
     }
 }
 

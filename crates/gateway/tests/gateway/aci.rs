@@ -19,6 +19,7 @@ use proofroom_testkit::provider::{
 use serde_json::{Value, json};
 
 use crate::{
+    provider::upstream_of,
     tee::identity,
     upstream::{FakeUpstream, JSON_ANSWER, Reply, Tls},
     world::{CHAT, Got, NOW, Options, SECRET, World, chat, standard},
@@ -151,22 +152,7 @@ impl Served {
 }
 
 fn upstreams(address: impl std::fmt::Display) -> String {
-    format!(
-        r#"
-[[upstream]]
-name = "service"
-tier = "tee"
-base_url = "https://{address}"
-apis = ["chat"]
-models = ["{MODEL}"]
-aliases = {{ "both-model" = "{MODEL}" }}
-region = "eu"
-source = "cassette"
-key = {{ from = "env", name = "KEY", header = "bearer" }}
-retention = {{ mode = "in-memory" }}
-attestation = {{ kind = "aci", provider_policy = "{POLICY}" }}
-"#
-    )
+    upstream_of("service", address, "aci", POLICY)
 }
 
 #[tokio::test]

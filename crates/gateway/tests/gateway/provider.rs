@@ -25,10 +25,20 @@ use crate::{
 const POLICY: &str = "simulated-provider.toml";
 
 fn upstreams(address: impl std::fmt::Display, kind: &str) -> String {
+    upstream_of("provider", address, kind, POLICY)
+}
+
+/// A TEE upstream that proves itself in a format of its maker's.
+pub(crate) fn upstream_of(
+    name: &str,
+    address: impl std::fmt::Display,
+    kind: &str,
+    policy: &str,
+) -> String {
     format!(
         r#"
 [[upstream]]
-name = "provider"
+name = "{name}"
 tier = "tee"
 base_url = "https://{address}"
 apis = ["chat"]
@@ -38,7 +48,7 @@ region = "eu"
 source = "cassette"
 key = {{ from = "env", name = "KEY", header = "bearer" }}
 retention = {{ mode = "in-memory" }}
-attestation = {{ kind = "{kind}", provider_policy = "{POLICY}" }}
+attestation = {{ kind = "{kind}", provider_policy = "{policy}" }}
 "#
     )
 }

@@ -17,7 +17,7 @@ use proofroom_testkit::{
 use proofroom_verifier::{Assurance, Verdict};
 use serde_json::json;
 
-use crate::world::{NOW, connection, exchange, nonce, obstacle, policy_of};
+use crate::world::{NOW, assert_refused, connection, exchange, nonce, obstacle, policy_of};
 
 fn policy() -> ProviderPolicy {
     policy_of(&aci::policy("direct"))
@@ -449,15 +449,7 @@ fn every_defect_is_refused_by_its_own_check_and_code() {
     for (what, check, code, defect) in DEFECTS {
         let mut plan = plan();
         defect(&mut plan);
-        let appraisal = appraise(&plan, &policy);
-        let found = obstacle(&appraisal);
-        assert_eq!(
-            found,
-            ((*check).to_owned(), *code),
-            "{what}: {:#?}",
-            appraisal.checks()
-        );
-        assert!(appraisal.into_verified().is_err(), "{what}");
+        assert_refused(what, appraise(&plan, &policy), check, code);
     }
 }
 

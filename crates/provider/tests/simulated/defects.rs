@@ -5,9 +5,8 @@ use proofroom_testkit::{
     provider::{PlannedEvent, ProviderKey, ProviderPlan, event},
     tee::{Revoked, TcbAnswer},
 };
-use proofroom_verifier::Verdict;
 
-use crate::world::{appraise, gateway, model, near_policy, obstacle, plan};
+use crate::world::{appraise, assert_refused, gateway, model, near_policy, plan};
 
 type Defect = fn(&mut ProviderPlan);
 
@@ -314,14 +313,6 @@ fn every_defect_is_refused_by_its_own_check_and_code() {
     for (what, check, code, defect) in DEFECTS {
         let mut plan = plan();
         defect(&mut plan);
-        let appraisal = appraise(&plan, &policy);
-        assert_eq!(
-            obstacle(&appraisal),
-            ((*check).to_owned(), *code),
-            "{what}: {:#?}",
-            appraisal.checks()
-        );
-        assert_ne!(appraisal.verdict(), Verdict::Accept, "{what}");
-        assert!(appraisal.into_verified().is_err(), "{what}");
+        assert_refused(what, appraise(&plan, &policy), check, code);
     }
 }

@@ -13,7 +13,7 @@ use proofroom_testkit::{
 use proofroom_verifier::{Assurance, Verdict};
 use serde_json::json;
 
-use crate::world::{NOW, connection, exchange, nonce, obstacle};
+use crate::world::{NOW, assert_refused, connection, exchange, nonce, obstacle};
 
 fn parsed(text: &str) -> Result<ProviderPolicy, &'static str> {
     let siblings = tinfoil::policies();
@@ -345,16 +345,7 @@ fn every_defect_is_refused_by_its_own_check_and_code() {
     for (what, check, code, defect) in DEFECTS {
         let mut plan = plan();
         defect(&mut plan);
-        let appraisal = appraise(&plan, &policy);
-        assert_ne!(appraisal.verdict(), Verdict::Accept, "{what}");
-        let found = obstacle(&appraisal);
-        assert_eq!(
-            found,
-            ((*check).to_owned(), *code),
-            "{what}: {:#?}",
-            appraisal.checks()
-        );
-        assert!(appraisal.into_verified().is_err(), "{what}");
+        assert_refused(what, appraise(&plan, &policy), check, code);
     }
 }
 

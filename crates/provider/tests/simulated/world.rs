@@ -8,6 +8,7 @@ use proofroom_provider::{
     appraise_provider,
 };
 use proofroom_testkit::provider::{self, MachinePlan, ProviderPlan, SimulatedProvider};
+use proofroom_verifier::Verdict;
 
 pub static PROVIDER: LazyLock<SimulatedProvider> = LazyLock::new(SimulatedProvider::demo);
 
@@ -60,6 +61,18 @@ pub fn verified() -> VerifiedProvider {
 pub fn obstacle(appraisal: &ProviderAppraisal) -> (String, &'static str) {
     let check = appraisal.first_obstacle().unwrap();
     (check.label(), check.outcome.code().unwrap())
+}
+
+/// That `appraisal` of a document with the defect `what` was refused by `check` with `code`, and proves nothing.
+pub fn assert_refused(what: &str, appraisal: ProviderAppraisal, check: &str, code: &'static str) {
+    assert_eq!(
+        obstacle(&appraisal),
+        (check.to_owned(), code),
+        "{what}: {:#?}",
+        appraisal.checks()
+    );
+    assert_ne!(appraisal.verdict(), Verdict::Accept, "{what}");
+    assert!(appraisal.into_verified().is_err(), "{what}");
 }
 
 pub fn gateway(plan: &mut ProviderPlan) -> &mut MachinePlan {
