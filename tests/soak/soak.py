@@ -4,7 +4,8 @@ usage: soak.py --programs DIR [--seconds N] [--every N] [--quiet N] [--clients N
 
 Starts two cassette upstreams and a gateway, sends requests from many clients (whole answers, streams, and clients
 that leave), and meanwhile kills the gateway (SIGKILL) and starts it again, stops an upstream and starts it
-again, and fills the disk (a limit on file sizes). At the end the gateway is loaded for a while without faults, stopped in order, and then:
+again, fills the disk (a limit on file sizes), and sets the gateway's clock forward and back (libfaketime; the
+gateway is also killed and started again while its clock is wrong). At the end the gateway is loaded for a while without faults, stopped in order, and then:
 
 - every answer that came to its end names a record that is in the record files, with its digest (no acknowledged record lost);
 - of every session each place has a record or is named missing in the last account (every run accounted for);
@@ -13,7 +14,7 @@ again, and fills the disk (a limit on file sizes). At the end the gateway is loa
 - a start after a kill takes no longer at the end than at the beginning: the median of the last third is below twice that of the first third, plus
   2 s. Where there were fewer than six kills this says nothing.
 
-A clock that jumps is not among the faults: nothing outside of a process shifts it for that process alone.
+Without libfaketime (Debian: `faketime`) the clock is left alone and the report's `faults` say `"clock": null`.
 
 An hour: `--seconds 3300 --every 20 --quiet 300`.
 
@@ -22,6 +23,7 @@ Exit 0 when all of it holds; 1 otherwise, with what does not. Python's standard 
 
 import argparse
 import base64
+import datetime
 import hashlib
 import http.client
 import json
@@ -56,16 +58,48 @@ def arguments():
     return options
 
 
+class Clock:
+    """The wall clock of the processes that are given its environment. Their monotonic one goes on as ever."""
+
+    # seconds beside the machine's, one after the other: forward, back, into another month, and right again
+    OFFSETS = [3600, -7200, 40 * 86400, 0]
+
+    def __init__(self, folder):
+        self.file = os.path.join(folder, "clock")
+        self.turn = 0
+        found = [path for path in LIBFAKETIME if os.path.exists(path)]
+        self.environment = {
+            "LD_PRELOAD": found[0],
+            "FAKETIME_TIMESTAMP_FILE": self.file,
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        } if found else None
+        self.set(0)
+
+    def set(self, seconds):
+        with open(self.file + ".new", "w") as file:
+            file.write(f"{seconds:+d}")
+        os.replace(self.file + ".new", self.file)
+
+    def jump(self):
+        self.set(self.OFFSETS[self.turn % len(self.OFFSETS)])
+        self.turn += 1
+
+
+LIBFAKETIME = [f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1" for machine in ("x86_64", "aarch64")]
+
+
 class Process:
     """A program that says in one JSON line where it listens."""
 
-    def __init__(self, command, log):
+    def __init__(self, command, log, environment=None):
         self.command, self.log, self.starts = command, log, []
+        self.environment = os.environ | (environment or {})
         self.start()
 
     def start(self):
         begin = time.monotonic()
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log)
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log, env=self.environment)
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"does not start: {' '.join(self.command)}")
@@ -107,7 +141,9 @@ class Deployment:
         self.key = subprocess.run(
             [self.program, "gateway", "key", "create", "--config", self.config, "--user", "soak", "--team", "soak"],
             check=True, capture_output=True, text=True).stdout.strip()
-        self.gateway = Process([self.program, "gateway", "serve", "--config", self.config], self.log)
+        self.clock = Clock(folder)
+        command = [self.program, "gateway", "serve", "--config", self.config]
+        self.gateway = Process(command, self.log, self.clock.environment)
 
 
 CONFIG = """version = 1
@@ -168,8 +204,8 @@ class Client(threading.Thread):
                 return
             answer = connection.getresponse()
             run = answer.getheader("x-proofroom-run")
-            answer.read()
-            self.count(answer.status)
+            text = answer.read()
+            self.count(answer.status if answer.status == 200 else f"{answer.status} {code(text)}")
             # the body came to its end, and with it the word that the record is kept
             if run and answer.status != 503:
                 self.acknowledged.append(run)
@@ -177,13 +213,23 @@ class Client(threading.Thread):
             connection.close()
 
 
+def code(text):
+    """The stable code of an error."""
+    try:
+        error = json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError):
+        return "no-error"
+    return error.get("code") if isinstance(error, dict) else "no-code"
+
+
 def faults(deployment, seconds, every):
-    """Kills, restarts and full disks, in turns, until the time is over."""
-    done = {"kill": 0, "full": 0, "upstream": 0}
+    """Kills, restarts, full disks and jumps of the clock, in turns, until the time is over."""
+    done = {"kill": 0, "full": 0, "upstream": 0, "clock": 0 if deployment.clock.environment else None}
+    turns = [kind for kind in ("clock", "kill", "upstream", "full") if done[kind] is not None]
     end, turn = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         time.sleep(every)
-        kind = ["kill", "upstream", "full"][turn % 3]
+        kind = turns[turn % len(turns)]
         turn += 1
         if kind == "upstream":
             deployment.upstream.end(signal.SIGKILL)
@@ -197,6 +243,8 @@ def faults(deployment, seconds, every):
         elif kind == "kill":
             deployment.gateway.end(signal.SIGKILL)
             deployment.gateway.start()
+        elif kind == "clock":
+            deployment.clock.jump()
         else:
             continue
         done[kind] += 1
@@ -220,7 +268,7 @@ def predicate(envelope):
 
 def judge(deployment, clients):
     """What does not hold."""
-    wrong, recorded, places, account = [], set(), {}, {}
+    wrong, recorded, places, account, times = [], set(), {}, {}, []
     for kind, session, body in lines(deployment.state):
         if kind == "model-run":
             run = predicate(body)
@@ -229,6 +277,9 @@ def judge(deployment, clients):
             if run["sequence"] in taken:
                 wrong.append(f"place {run['sequence']} of {session} was taken twice")
             taken.add(run["sequence"])
+            times.append(seconds(run["started"]))
+            if run["finished"] < run["started"]:
+                wrong.append(f"{run['run']} finished before it started")
         elif kind == "gateway-account":
             account[session] = predicate(body)
     for client in clients:
@@ -242,7 +293,12 @@ def judge(deployment, clients):
             continue
         if taken | set(last["missing"]) != set(range(last["runs"])) or len(taken) != last["recorded"]:
             wrong.append(f"the account of {session} is not that of its records")
-    return wrong, len(recorded), sum(len(last["missing"]) for last in account.values())
+    missing = sum(len(last["missing"]) for last in account.values())
+    return wrong, len(recorded), missing, max(times) - min(times)
+
+
+def seconds(time):
+    return datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
 
 
 SAMPLES = 20
@@ -288,7 +344,9 @@ def main():
             client.join(timeout=60)
         code = deployment.gateway.end(signal.SIGTERM)
         deployment.upstream.end(signal.SIGKILL)
-        wrong, records, missing = judge(deployment, clients)
+        wrong, records, missing, span = judge(deployment, clients)
+        if done["clock"] and span < 3000:
+            wrong.append(f"the clock was set and the records' times lie {span:.0f} s apart")
         if code != 0:
             wrong.append(f"the gateway's stop ended with {code}")
         wrong.extend(grown(resident))
@@ -299,7 +357,7 @@ def main():
                 statuses[str(status)] = statuses.get(str(status), 0) + count
         print(json.dumps({
             "seconds": options.seconds, "quiet": options.quiet, "log": options.log, "records": records, "acknowledged": sum(len(c.acknowledged) for c in clients),
-            "missing_named": missing, "faults": done, "statuses": statuses,
+            "missing_named": missing, "faults": done, "times_apart": round(span), "statuses": statuses,
             "resident": resident, "starts": [round(start, 2) for start in deployment.gateway.starts], "wrong": wrong,
         }))
         return 1 if wrong else 0

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("authz", &["canonical", "record"]),
     ("canonical", &[]),
     ("classify", &["canonical"]),
+    ("clock", &["canonical"]),
     ("confine", &["canonical"]),
     (
         "conformance",
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "attester",
             "canonical",
+            "clock",
             "confine",
             "evidence",
             "sealing",
@@ -59,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "canonical",
             "classify",
+            "clock",
             "evidence",
             "llm",
             "provider",
@@ -86,6 +89,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "authz",
             "canonical",
             "classify",
+            "clock",
             "confine",
             "egress",
             "init",
@@ -108,6 +112,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "authz",
             "canonical",
             "classify",
+            "clock",
             "confine",
             "egress",
             "egress-broker",
@@ -132,10 +137,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         "record",
         &["canonical", "dsse", "evidence", "tlog", "verifier"],
     ),
-    ("room", &["attester", "canonical", "confine", "vmm"]),
+    (
+        "room",
+        &["attester", "canonical", "clock", "confine", "vmm"],
+    ),
     ("sealing", &["canonical", "serving"]),
     ("serving", &["canonical", "evidence"]),
-    ("testkit", &["canonical", "evidence", "llm", "serving"]),
+    (
+        "testkit",
+        &["canonical", "clock", "evidence", "llm", "serving"],
+    ),
     ("tlog", &["canonical"]),
     ("verifier", &["canonical", "dsse", "evidence"]),
     ("verify", &["canonical", "record", "tlog", "verifier"]),

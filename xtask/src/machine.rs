@@ -39,6 +39,10 @@ const DEMO: &[Package] = &[
 /// What the tests need besides.
 const TESTS: &[Package] = &[
     Package {
+        name: "faketime",
+        shows: "faketime",
+    },
+    Package {
         name: "openssl",
         shows: "openssl",
     },

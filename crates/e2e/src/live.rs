@@ -125,6 +125,12 @@ impl Live {
         self.lines
     }
 
+    /// The program's process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Every process below the program, its room included.
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {

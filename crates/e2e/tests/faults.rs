@@ -511,6 +511,61 @@ fn a_sync_that_fails_stops_the_session_before_anything_more_is_acknowledged() {
     assert_eq!(bundle.events().get(..events.len()), Some(events.as_slice()));
 }
 
+/// libfaketime, where Debian's `faketime` is installed.
+fn faketime() -> Option<PathBuf> {
+    let libraries = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"));
+    libraries
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.exists())
+}
+
+#[test]
+fn a_clock_that_is_set_back_and_forward_during_a_session_makes_no_record_contradict_another() {
+    let Some(library) = faketime() else {
+        return skip(
+            "a_clock_that_is_set",
+            "no libfaketime here (apt install faketime)",
+        );
+    };
+    let (deployment, _upstream) = faulty();
+    let repository = deployment.repository("plain", &[("a.txt", "a\n")]);
+    let clock = deployment.path().join("clock");
+    let set = |offset: &str| {
+        let new = clock.with_extension("new");
+        fs::write(&new, offset).unwrap();
+        fs::rename(&new, &clock).unwrap();
+    };
+    set("+0");
+    let script = r#"
+ask() { python3 - <<'P'
+import json, os, urllib.request as r
+body = json.dumps({"model": "cassette-standard", "messages": [{"role": "user", "content": "hi"}]}).encode()
+url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+print(r.urlopen(r.Request(url, body, {"content-type": "application/json"})).status)
+P
+}
+ask; echo first; sleep 2; ask; echo second; sleep 2; ask"#;
+    let mut live = deployment
+        .session(&repository)
+        .env("LD_PRELOAD", library.as_os_str())
+        .env("FAKETIME_TIMESTAMP_FILE", clock.as_os_str())
+        .env("FAKETIME_NO_CACHE", "1".as_ref())
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1".as_ref())
+        .command(&["sh", "-c", script])
+        .live();
+    live.wait_for("first", said("first"));
+    set("-7200");
+    live.wait_for("second", said("second"));
+    set("+3600");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", live.pid())).unwrap();
+    assert!(maps.contains("libfaketime"), "whose clock was set?");
+    let bundle = live.finish();
+    assert_ended(&bundle, "completed", &[]);
+    assert_eq!(bundle.model_runs().len(), 3);
+}
+
 #[test]
 fn two_first_sessions_at_once_on_one_state_directory_and_one_repository_are_both_accepted() {
     let (deployment, _upstream) = faulty();

@@ -555,4 +555,11 @@ fn soak(log: &str) {
     let report: Value = serde_json::from_str(&said).expect("JSON");
     assert!(report["faults"]["kill"].as_u64() > Some(0), "{report}");
     assert!(report["acknowledged"].as_u64() > Some(20), "{report}");
+    match report["faults"]["clock"].as_u64() {
+        Some(jumps) => assert!(jumps > 0, "{report}"),
+        None => proofroom_e2e::skip(
+            "soak: the clock",
+            "no libfaketime here (apt install faketime)",
+        ),
+    }
 }

@@ -10,10 +10,10 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::SystemTime,
 };
 
-use proofroom_canonical::{Digest, Timestamp};
+use proofroom_canonical::Digest;
+use proofroom_clock::wall;
 use proofroom_enclave::{
     Config, Enclave, EnclaveError,
     config::{DEFAULT_CONFIG, MAX_CONFIG_BYTES},
@@ -85,7 +85,7 @@ fn serve(file: &Path) -> Result<(), Failure> {
     let reports = machine(config.reports.clone())
         .map_err(|error| Failure::new(UNAVAILABLE, &error, error.code()))?;
     let weights = config.weights.clone();
-    let enclave = Enclave::new(config, reports, now)?;
+    let enclave = Enclave::new(config, reports, wall)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -141,14 +141,6 @@ fn print_weights(directory: &Path) -> Result<(), Failure> {
     let digest = weights::digest(&manifest, None)?;
     writeln!(std::io::stderr(), "{digest}")
         .map_err(|error| Failure::new(INTERNAL, &error, "output"))
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let millis = since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    });
-    Timestamp::from_unix_millis(millis)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -9,16 +9,24 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The machine's clock, as it is set: for a gateway that serves for months.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        Timestamp::from_unix_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+        proofroom_clock::wall()
+    }
+}
+
+/// The machine's clock as it was set when this process began: for a gateway that serves one session, whose times
+/// must not contradict each other when somebody sets the clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SteadyClock;
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        proofroom_clock::steady()
     }
 }
 

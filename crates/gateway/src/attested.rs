@@ -147,9 +147,10 @@ impl AttestedRoute {
         let now = core.clock.now();
         let due = match self.state() {
             State::Unknown => true,
-            State::Open(verified) => now >= verified.renew_at,
+            State::Open(verified) => now >= verified.renew_at || now < verified.appraised,
             State::Closed { until, .. } => {
                 now.unix_millis() >= until.unix_millis().saturating_add(KEEP_RETRY_MILLIS)
+                    || was_set_back(now, until)
             }
         };
         if due {
@@ -161,13 +162,15 @@ impl AttestedRoute {
     fn known(self: &Arc<Self>, core: &Arc<Core>) -> Option<Result<Arc<Verified>, ChannelError>> {
         let now = core.clock.now();
         match self.state() {
-            State::Open(verified) if verified.proof.holds_at(now) => {
+            State::Open(verified) if verified.appraised <= now && verified.proof.holds_at(now) => {
                 if now >= verified.renew_at {
                     self.renew_behind(core);
                 }
                 Some(Ok(verified))
             }
-            State::Closed { error, until } if now < until => Some(Err(error)),
+            State::Closed { error, until } if now < until && !was_set_back(now, until) => {
+                Some(Err(error))
+            }
             State::Unknown | State::Open(_) | State::Closed { .. } => None,
         }
     }
@@ -279,6 +282,11 @@ impl AttestedRoute {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+/// Whether the clock was set back since a way was closed until `until`. How long it has been closed is not known then.
+const fn was_set_back(now: Timestamp, until: Timestamp) -> bool {
+    until.unix_millis().saturating_sub(now.unix_millis()) > RETRY_MILLIS
 }
 
 const fn of_fetch(failure: FetchFailure) -> ChannelError {

@@ -157,7 +157,10 @@ impl Healths {
             return Ok(());
         };
         match health.rests_until {
-            Some(until) if now < until => Err(between(now, until)),
+            // one that ends later than a rest takes began when the clock was ahead
+            Some(until) if now < until && until <= later(now, control.rest) => {
+                Err(between(now, until))
+            }
             Some(_) => {
                 health.rests_until = Some(later(now, control.rest));
                 Ok(())

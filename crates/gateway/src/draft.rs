@@ -183,15 +183,25 @@ impl Draft {
 
     /// Writes down that the upstream last tried was sent the request and was busy.
     pub(crate) fn note_busy(&mut self, http_status: u16) {
+        let answered = self.now();
         let sent = self.upstream.take().zip(self.request.forwarded);
         let attempt = sent.map(|(upstream, forwarded)| EarlierAttempt {
             upstream,
             forwarded,
             http_status,
-            answered: self.core.clock.now(),
+            answered,
         });
         self.earlier.extend(attempt);
         self.forget_upstream();
+    }
+
+    /// Now, but not before what this run already did: a clock that is set back meanwhile makes no record whose times
+    /// contradict each other.
+    pub(crate) fn now(&self) -> Timestamp {
+        let sent = self.upstream.as_ref().map(|upstream| upstream.sent);
+        let answered = self.earlier.last().map(|attempt| attempt.answered);
+        let latest = sent.or(answered).unwrap_or(self.opening.started);
+        self.core.clock.now().max(latest)
     }
 
     /// The headers that every answer of this run carries.
@@ -267,7 +277,7 @@ impl Draft {
             answered_bytes: response.map_or(0, |response| response.bytes),
             tokens: response.and_then(|response| response.tokens),
             started: self.opening.started,
-            finished: self.core.clock.now(),
+            finished: self.now(),
         }
     }
 

@@ -41,7 +41,7 @@ mod translated;
 mod transport;
 mod whole;
 
-pub use ambient::{Clock, Entropy, NoEntropy, SystemClock, SystemEntropy};
+pub use ambient::{Clock, Entropy, NoEntropy, SteadyClock, SystemClock, SystemEntropy};
 pub use answer::{AnswerBody, AnswerError};
 pub use attested::EVIDENCE_PATH;
 pub use caller::{Caller, CallerIdentity, Standing};

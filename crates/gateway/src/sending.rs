@@ -238,7 +238,7 @@ async fn attempt(
     draft.request.forwarded = Some(forwarded);
     draft.translating = translating;
     model.clone_into(&mut draft.asked_model);
-    draft.upstream = Some(open.facts(&upstream, core.clock.now()));
+    draft.upstream = Some(open.facts(&upstream, draft.now()));
     draft.signed = signed;
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,

@@ -8,6 +8,7 @@ use std::{
 use http::{HeaderMap, HeaderValue};
 use proofroom_authz::Operation;
 use proofroom_canonical::{Digest, Nonce, Timestamp, json};
+use proofroom_clock::steady;
 use proofroom_record::{
     attest_api::Moment,
     dsse::Envelope,
@@ -25,7 +26,7 @@ use crate::{
     channel::ChannelError,
     git::GitError,
     identity::Identity,
-    journal::{JournalError, now},
+    journal::JournalError,
     observe::{Files, Watch},
     session::Session,
     tools::{self, ToolError, commit},
@@ -291,7 +292,7 @@ fn record(
         result: result.clone(),
         end,
         started,
-        ended: now(),
+        ended: steady(),
         signer: Signer::Session,
         blinding: Nonce::from_random(blinding),
     })

@@ -5,13 +5,13 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex as StdMutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, EvidenceLevel, SessionId, Timestamp, json};
+use proofroom_clock::steady;
 use proofroom_record::{
     event::{Action, Event, EventBody, MAX_EVENT_BYTES, Observation, Outcome, SessionEnd, VERSION},
     room_api::{self, EventsDurable, SignedEvent},
@@ -93,15 +93,6 @@ struct Noted {
     total: u64,
 }
 
-/// The supervisor's wall clock.
-#[must_use]
-pub fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 impl Journal {
     /// A chain whose event 0 will name `root`, the digest of the session's binding statement.
     #[must_use]
@@ -160,7 +151,7 @@ impl Journal {
             },
             _ => return,
         };
-        noted.waiting.push((now(), kept));
+        noted.waiting.push((steady(), kept));
     }
 
     /// What was noted and is not written yet.
@@ -186,8 +177,11 @@ impl Journal {
     pub async fn close(&self, end: SessionEnd) -> Result<EventSummary, JournalError> {
         let mut chain = self.chain.lock().await;
         self.write_noted(&mut chain).await?;
-        self.write(&mut chain, vec![(now(), EventBody::SessionClosed { end })])
-            .await?;
+        self.write(
+            &mut chain,
+            vec![(steady(), EventBody::SessionClosed { end })],
+        )
+        .await?;
         chain.open = Open::No;
         Ok(EventSummary {
             count: chain.next,
@@ -206,7 +200,7 @@ impl Journal {
         let mut chain = self.chain.lock().await;
         self.write_noted(&mut chain).await?;
         let seq = chain.next;
-        self.write(&mut chain, vec![(now(), body)]).await?;
+        self.write(&mut chain, vec![(steady(), body)]).await?;
         Ok(seq)
     }
 

@@ -11,6 +11,7 @@ use std::{
 
 use proofroom_authz::{Access, AccessPolicy, PolicyProblem, TaskGrant};
 use proofroom_canonical::Digest;
+use proofroom_clock::steady;
 use proofroom_confine::{CHANNEL_PORT, Expendable, RESOLVER_PORT};
 use proofroom_egress::EgressPolicy;
 use proofroom_record::{
@@ -33,7 +34,7 @@ use crate::{
     gauge::{self, Gauge},
     git::Git,
     identity::{self, Identity, IdentityError},
-    journal::{Journal, JournalError, now},
+    journal::{Journal, JournalError},
     observe::Files,
     orders,
     process::{self, Audience, Job, OutputBudget, Piece, Stream},
@@ -204,7 +205,7 @@ async fn carry_through(
     redactor: Redactor,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<(SessionEnd, Digest), SupervisorError> {
-    let started = now();
+    let started = steady();
     let assignment: Assignment = channel
         .get(room_api::ASSIGNMENT, MAX_ASSIGNMENT_BYTES)
         .await

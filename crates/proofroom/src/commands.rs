@@ -22,7 +22,6 @@ mod run;
 use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use proofroom_canonical::Timestamp;
 
 /// Run coding agents in isolated rooms, and keep the evidence.
 #[derive(Debug, Parser)]
@@ -126,11 +125,6 @@ fn say(words: &str) -> Result<(), Failure> {
         .lock()
         .write_all(words.as_bytes())
         .map_err(|error| Failure::new(INTERNAL, "output", error))
-}
-
-/// The machine's clock.
-fn now() -> Timestamp {
-    Timestamp::from_unix_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 /// Says what ended the command.

@@ -1,9 +1,8 @@
 //! What was seen of a room's end, each fact with its time: what a destruction record may say, and no
 //! more than that.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use proofroom_canonical::Timestamp;
+use proofroom_clock::steady;
 
 /// One fact about a room's end that was really looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,18 +86,10 @@ impl Observed {
     pub fn now(fact: Fact, detail: impl Into<String>) -> Self {
         Self {
             fact,
-            at: now(),
+            at: steady(),
             detail: detail.into(),
         }
     }
-}
-
-/// The host's clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What was observed of a room's end.

@@ -23,6 +23,7 @@ use proofroom_canonical::{
     IsolationLevel,
     json::{self, JsonError},
 };
+use proofroom_clock::wall;
 use proofroom_confine::{
     Diagnostics, IdMap, ReadOnlyBind, Rights, RoomLimits as Sizes, RoomSpec, launch::Launched,
 };
@@ -39,8 +40,8 @@ use self::{
 };
 use crate::{
     Image, Limits, Observed, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Simulated, Stock,
-    config::SUPERVISOR_HEADROOM_BYTES, error::On as _, facts::now, groups::Groups,
-    janitor::own_name, room::Spare, slots::Slot,
+    config::SUPERVISOR_HEADROOM_BYTES, error::On as _, groups::Groups, janitor::own_name,
+    room::Spare, slots::Slot,
 };
 
 /// Memory of QEMU itself beside the guest's: translated code, device models, threads.
@@ -441,7 +442,7 @@ fn boot_config(
             .map(|file| file.layer.clone())
             .collect(),
         limits: guest_limits(&config.limits, guest),
-        time_ms: now().unix_millis(),
+        time_ms: wall().unix_millis(),
         entropy: hex::encode(entropy),
     })
 }

@@ -147,6 +147,18 @@ fn an_upstream_that_fails_rests_and_one_request_finds_out_whether_it_is_back() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_no_rest_longer() {
+    let healths = Healths::default();
+    assert_eq!(healths.failed("one", &CONTROL, at(7200)), None);
+    assert_eq!(healths.failed("one", &CONTROL, at(7200)), Some(at(7230)));
+    let left = Err(Duration::from_secs(30));
+    assert_eq!(healths.permits("one", &CONTROL, at(7200)), left);
+    // one request finds out, and the rest of the others is of now
+    assert_eq!(healths.permits("one", &CONTROL, at(0)), Ok(()));
+    assert_eq!(healths.permits("one", &CONTROL, at(0)), left);
+}
+
+#[test]
 fn failures_count_in_a_row_only_and_not_at_all_where_nobody_rests() {
     let healths = Healths::default();
     for second in 0..8 {

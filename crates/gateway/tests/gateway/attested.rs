@@ -209,6 +209,26 @@ async fn evidence_is_used_until_it_expires_and_not_longer() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_keeps_no_way_closed_and_makes_no_evidence_last() {
+    let attested = TeeUpstream::start().await;
+    let mut world = World::new(tee(attested.upstream.address));
+    let caller = world.caller(1);
+    attested.attest(NOW, |plan| plan.tcb = TcbAnswer::OutOfDate);
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    is_refused(&got, &record, "evidence-refused");
+    // hours before it was closed, so not closed for hours
+    world.clock.advance_seconds(-7200);
+    attested.attest(seconds(-7200), |_| ());
+    assert_eq!(ask(&mut world, &caller, "tee-model").await.0.status, 200);
+    assert_eq!(attested.fetched(), 2);
+    // before it was verified, so not verified
+    world.clock.advance_seconds(-3600);
+    attested.attest(seconds(-10_800), |plan| plan.tcb = TcbAnswer::OutOfDate);
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    is_refused(&got, &record, "evidence-refused");
+}
+
+#[tokio::test]
 async fn evidence_is_renewed_in_the_background_before_it_expires() {
     let attested = TeeUpstream::start().await;
     let mut world = World::new(tee(attested.upstream.address));

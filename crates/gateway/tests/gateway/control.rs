@@ -99,6 +99,33 @@ async fn the_same_upstream_is_asked_again_after_the_pause_that_it_named() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_during_a_run_makes_no_record_that_contradicts_itself() {
+    let upstream = FakeUpstream::plain().await;
+    let mut world = World::new(format!("{CONTROL}{}", standard(upstream.address)));
+    upstream.reply(Reply::Busy(503, "0"));
+    let chunks = upstream.stream("text/event-stream");
+    let body = chat("std-model", "hi").replace("\"unknown\":1.50", "\"stream\":true");
+    let response = world.post(&world.caller(1), CHAT, body).await;
+    world.clock.advance_seconds(-7200);
+    chunks.send(Ok("data: [DONE]\n\n".into())).await.unwrap();
+    drop(chunks);
+    assert_eq!(Got::of(response).await.status, 200);
+    let (_, record) = world.record().await;
+    let sent = record.upstream.as_ref().unwrap().sent;
+    let [earlier] = &record.earlier[..] else {
+        panic!("{:?}", record.earlier)
+    };
+    let times = [
+        record.started,
+        earlier.upstream.sent,
+        earlier.answered,
+        sent,
+        record.finished,
+    ];
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+#[tokio::test]
 async fn attempts_end_and_the_client_gets_the_last_answer() {
     let mut upstream = FakeUpstream::plain().await;
     let mut world = World::new(format!("{CONTROL}{}", standard(upstream.address)));

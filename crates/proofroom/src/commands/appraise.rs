@@ -12,11 +12,12 @@ use proofroom_appraise::{
     AppraiseError, Beside, End, Expected, Kind, Made, Policy, Report, RoomSession, appraise, ear,
 };
 use proofroom_canonical::{Nonce, Timestamp, json as strict};
+use proofroom_clock::wall;
 use proofroom_evidence::{Collateral, MAX_DOCUMENT_BYTES, REPORT_DATA_BYTES, VtpmDocument};
 use proofroom_provider::MAX_PROVIDER_DOCUMENT_BYTES;
 use serde_json::json;
 
-use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, key_file, now, say};
+use super::{DIFFERENT, Failure, NOT_ALL_CHECKS, UNKNOWN, USAGE, key_file, say};
 
 mod provider;
 mod text;
@@ -33,7 +34,7 @@ pub(crate) struct Options {
     /// The evidence; what it is, its bytes say.
     #[arg(required_unless_present = "url")]
     evidence: Option<PathBuf>,
-    /// Ask this standalone gateway, or enclave of ours, for its evidence, over a nonce made now, and judge that.
+    /// Ask this standalone gateway, or enclave of ours, for its evidence, over a nonce made and judge that.
     #[arg(long, value_name = "URL", conflicts_with_all = ["evidence", "nonce", "report_data", "archived"])]
     url: Option<String>,
     /// The appraisal policy. Without one nothing is accepted.
@@ -124,7 +125,7 @@ fn report_data(text: &str) -> Result<[u8; REPORT_DATA_BYTES], String> {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let now = now();
+    let now = wall();
     let (evidence, report_data) = match (&options.url, &options.evidence) {
         (Some(url), _) => {
             let (nonce, answered) = url::ask(url)?;

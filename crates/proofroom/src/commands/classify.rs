@@ -12,9 +12,10 @@ use proofroom::judge::{Judge, JudgeError, MAX_FILE_BYTES, Way, content, place};
 use proofroom_classify::{
     Classification, ClassificationPolicy, Confidence, Finding, Label, RouteDecision,
 };
+use proofroom_clock::wall;
 use serde_json::{Value, json};
 
-use super::{Failure, INTERNAL, USAGE, deployment::now};
+use super::{Failure, INTERNAL, USAGE};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -52,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     });
     // More than the cap is judged as content that nobody can read.
     let judged = bytes.as_deref().unwrap_or(b"\xff");
-    let found = judge.classify(judged, named.as_deref(), &options.repository, now());
+    let found = judge.classify(judged, named.as_deref(), &options.repository, wall());
     let text = std::str::from_utf8(judged).unwrap_or_default();
     let ways = judge.ways(
         found.label,
@@ -76,7 +77,7 @@ pub(super) fn usage(error: JudgeError) -> Failure {
 
 /// Says which exceptions are no longer applied.
 pub(super) fn warn_of_expired(policy: &ClassificationPolicy) {
-    for (id, owner) in policy.expired_exceptions(now()) {
+    for (id, owner) in policy.expired_exceptions(wall()) {
         let mut err = anstream::stderr().lock();
         // Where even standard error is gone, the judgement still counts.
         drop(writeln!(

@@ -18,13 +18,14 @@ use proofroom::{
     files,
 };
 use proofroom_canonical::json;
+use proofroom_clock::wall;
 use proofroom_evidence::{
     Fmspc, MAX_QUOTE_BYTES, Quote,
     snp::{SNP_REPORT_BYTES, SnpProduct},
 };
 use serde::Serialize;
 
-use super::{DIFFERENT, Failure, INTERNAL, UNAVAILABLE, USAGE, now, say};
+use super::{DIFFERENT, Failure, INTERNAL, UNAVAILABLE, USAGE, say};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -324,7 +325,7 @@ fn rows(dir: &Path, due: &Due) -> Result<Vec<Row>, Failure> {
 
 fn row(of: Of, lasts: Result<Lasts, String>, margin: Duration) -> Row {
     let (state, lasts, problem) = match lasts {
-        Ok(lasts) => (State::Dated(lasts.at(now(), margin)), Some(lasts), None),
+        Ok(lasts) => (State::Dated(lasts.at(wall(), margin)), Some(lasts), None),
         Err(problem) => (State::Unreadable, None, Some(problem)),
     };
     Row {

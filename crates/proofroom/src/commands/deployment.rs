@@ -7,6 +7,7 @@ use std::{
 
 use proofroom::{keys::DeploymentKeys, log::LogAccess, session::Deployment, state::StateDir};
 use proofroom_canonical::Timestamp;
+use proofroom_clock::steady;
 
 use super::{Failure, INTERNAL, USAGE};
 
@@ -22,24 +23,16 @@ pub(super) fn open_state(named: Option<&Path>) -> Result<StateDir, Failure> {
 }
 
 pub(super) fn open_deployment(state: StateDir) -> Result<Deployment, Failure> {
-    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, now())
+    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, steady())
         .map_err(|error| Failure::new(USAGE, error.code(), error))?;
-    let log = LogAccess::new(state.log(), keys.trust_domain(), keys.log(), now)
+    let log = LogAccess::new(state.log(), keys.trust_domain(), keys.log(), steady)
         .map_err(|error| Failure::new(INTERNAL, "log", error))?;
     Ok(Deployment {
         state,
         keys: Arc::new(keys),
         log: Arc::new(log),
-        clock: now,
+        clock: steady,
     })
-}
-
-/// The one place where the command asks the system for the time.
-pub(super) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A time as people write it: RFC 3339 in UTC, with or without a fraction, or a day, at its beginning.

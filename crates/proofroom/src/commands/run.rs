@@ -23,6 +23,7 @@ use proofroom::{
     state::StateError,
     upstreams,
 };
+use proofroom_clock::steady;
 use proofroom_egress_broker::SetupProblem;
 use proofroom_record::{
     event::SessionEnd,
@@ -35,7 +36,7 @@ use serde_json::json;
 use super::{
     Failure, INCOMPLETE, INTERNAL, UNAVAILABLE, USAGE,
     classify::warn_of_expired,
-    deployment::{now, open_deployment, open_state},
+    deployment::{open_deployment, open_state},
     policy::history,
 };
 
@@ -153,7 +154,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     .map_err(|error| Failure::new(USAGE, "no-upstream", error))?;
     let state = open_state(options.state.as_deref())?;
     let store = PolicyStore::of(&state);
-    let version = store.in_force(now()).map_err(history)?;
+    let version = store.in_force(steady()).map_err(history)?;
     let policy = options.policy.as_deref();
     let mut policies = PolicySet::load_in_force(policy, &source, state.path(), version)
         .map_err(|problems| Failure::new(USAGE, "policy-refused", problems))?;
@@ -191,7 +192,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     // Nothing that still runs is of use: what had to be kept was waited for.
     runtime.shutdown_background();
     let report = done.map_err(failure)?;
-    let verified = verify_bundle(&report.bundle_bytes, &Anchors::from_bundle(), now());
+    let verified = verify_bundle(&report.bundle_bytes, &Anchors::from_bundle(), steady());
     show(&progress, &report, &verified);
     Ok(exit_code(&report, &verified))
 }

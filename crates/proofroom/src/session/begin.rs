@@ -13,7 +13,7 @@ use proofroom_canonical::{Digest, Nonce, SessionId};
 use proofroom_confine::{FileAudit, Loopback};
 use proofroom_egress_broker::{Broker, SystemResolver};
 use proofroom_gateway::{
-    Config, Gateway, Limits as GatewayLimits, Providers, RunEvent, RunObserver, SystemClock,
+    Config, Gateway, Limits as GatewayLimits, Providers, RunEvent, RunObserver, SteadyClock,
     SystemEntropy,
     config::{AttestationRequirement, Upstream},
 };
@@ -335,7 +335,7 @@ fn gateway(
         providers: Providers::default(),
         signing_key: deployment.keys.gateway().clone(),
         commitments: Some(deployment.keys.commitments()),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SteadyClock),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::clone(shelf) as _,
         observer: Arc::clone(&keeper) as _,

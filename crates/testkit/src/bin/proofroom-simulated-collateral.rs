@@ -7,10 +7,10 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_canonical::{Digest, Nonce};
+use proofroom_clock::wall;
 use proofroom_testkit::tee::SimulatedTee;
 
 const EXIT_USAGE: u8 = 64;
@@ -32,13 +32,10 @@ fn main() -> ExitCode {
 
 /// One file for each platform, under its FMSPC.
 fn write(directory: &Path) -> io::Result<()> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = since.map_err(io::Error::other)?.as_secs();
-    let now = Timestamp::from_unix_seconds(i64::try_from(seconds).map_err(io::Error::other)?);
     let tee = SimulatedTee::demo();
     // What a plan says about a statement is no part of collateral.
     let nobody = Digest::of("no TLS key");
-    let plan = tee.plan(Nonce::from_random([0; 32]), nobody, "no-model", now);
+    let plan = tee.plan(Nonce::from_random([0; 32]), nobody, "no-model", wall());
     let text = serde_json::to_vec(&tee.collateral(&plan))?;
     fs::create_dir_all(directory)?;
     let name = format!("{}.json", hex::encode(plan.tcb_fmspc));

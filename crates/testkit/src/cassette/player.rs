@@ -1,13 +1,13 @@
 //! Answers HTTP requests from cassettes. Not a server: it is called with each request.
 
-use std::{convert::Infallible, sync::Arc, time::SystemTime};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, Limited, StreamBody, combinators::BoxBody};
-use proofroom_canonical::Timestamp;
+use proofroom_clock::wall;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -148,7 +148,7 @@ impl Player {
             .split('&')
             .find_map(|pair| pair.strip_prefix("nonce="))
             .unwrap_or_default();
-        match attested.evidence(nonce, now()) {
+        match attested.evidence(nonce, wall()) {
             Ok(document) => whole(StatusCode::OK, document.into()),
             Err(why) => error(StatusCode::BAD_REQUEST, why.code(), &why.to_string()),
         }
@@ -259,11 +259,4 @@ fn respond_with(status: StatusCode, kind: &'static str, body: Body) -> Response<
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_seconds(i64::try_from(since.as_secs()).unwrap_or_default())
 }

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, path::Path, process::ExitCode};
 
 use proofroom::collateral::CollateralSource;
 use proofroom_canonical::Nonce;
+use proofroom_clock::wall;
 use proofroom_gateway::{Answered, CollateralStore as _};
 use proofroom_provider::{
     CheckOutcome, CollateralByPlatform, Exchange, Format, ProviderAppraisal, ProviderCheck,
@@ -14,8 +15,8 @@ use proofroom_verifier::{Assurance, Verdict};
 use serde_json::json;
 
 use super::{
-    DIFFERENT, FORMAT, Failure, MAX_BESIDE_BYTES, NOT_ALL_CHECKS, Options, UNKNOWN, USAGE, now,
-    read, say,
+    DIFFERENT, FORMAT, Failure, MAX_BESIDE_BYTES, NOT_ALL_CHECKS, Options, UNKNOWN, USAGE, read,
+    say,
 };
 
 pub(super) fn is_document(evidence: &[u8]) -> bool {
@@ -58,7 +59,7 @@ pub(super) fn run_asked(
 
 fn judge(options: &Options, evidence: &[u8], exchange: Exchange) -> Result<ExitCode, Failure> {
     let policy = policy(options)?;
-    let at = options.at.unwrap_or_else(now);
+    let at = options.at.unwrap_or_else(wall);
     let appraisal = appraise_provider(evidence, &policy, exchange, at);
     say(&match options.json {
         true => format!("{:#}\n", json!({ "format": FORMAT, "report": appraisal })),

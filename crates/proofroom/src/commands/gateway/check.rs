@@ -3,10 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use proofroom_clock::wall;
 use proofroom_gateway_server::check_records;
 
 use super::{
-    super::{Failure, UNAVAILABLE, now, say},
+    super::{Failure, UNAVAILABLE, say},
     configuration,
     serve::{self, Kept},
 };
@@ -23,7 +24,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let Kept {
         state, log, prices, ..
     } = serve::kept(&config)?;
-    let checked = check_records(state.path(), log, now, prices, &mut serve::tell)
+    let checked = check_records(state.path(), log, wall, prices, &mut serve::tell)
         .map_err(|error| Failure::new(UNAVAILABLE, error.code(), error))?;
     say(&format!(
         "{} records and {} leaves are as they were written; the index is made anew\n",

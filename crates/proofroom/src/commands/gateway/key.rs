@@ -5,12 +5,13 @@ use std::{path::PathBuf, process::ExitCode, str::FromStr};
 use clap::{Args, Subcommand};
 use proofroom::state::StateDir;
 use proofroom_canonical::{Digest, Timestamp};
+use proofroom_clock::wall;
 use proofroom_gateway_server::keys::{
     Budget, KeyFile, KeyFileError, KeyId, KeyLimits, KeyToken, Scope, VirtualKey, Window,
 };
 
 use super::{
-    super::{Failure, INTERNAL, USAGE, now, say},
+    super::{Failure, INTERNAL, USAGE, say},
     configuration,
 };
 
@@ -154,7 +155,7 @@ fn create(options: &Create) -> Result<(), Failure> {
 struct NoRandomness;
 
 fn key(options: &Create, token: &KeyToken) -> VirtualKey {
-    let created = now();
+    let created = wall();
     let lasts = options
         .expires_in_days
         .map(|days| i64::from(days).saturating_mul(DAY_SECONDS));
@@ -194,7 +195,7 @@ fn key(options: &Create, token: &KeyToken) -> VirtualKey {
 fn list(options: &Config) -> Result<(), Failure> {
     let path = configuration(&options.config)?.keys;
     let file = KeyFile::load(&path).map_err(refused)?;
-    let now = now();
+    let now = wall();
     let mut words = String::new();
     for key in &file.keys {
         let state = match (key.revoked, key.expires) {
@@ -210,7 +211,7 @@ fn list(options: &Config) -> Result<(), Failure> {
 
 fn revoke(options: &Revoke) -> Result<(), Failure> {
     let path = configuration(&options.config.config)?.keys;
-    let revoked = now();
+    let revoked = wall();
     KeyFile::change(&path, |file| {
         file.find_mut(options.id)?.revoked.get_or_insert(revoked);
         Ok(())

@@ -18,6 +18,7 @@ use proofroom::{
     state::StateDir,
 };
 use proofroom_attester::{TsmAttester, TsmPaths};
+use proofroom_clock::wall;
 use proofroom_confine::MemoryNotLocked;
 use proofroom_evidence::ReportData;
 use proofroom_gateway::{
@@ -37,7 +38,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    super::{Failure, INTERNAL, UNAVAILABLE, USAGE, deployment::TRUST_DOMAIN, now},
+    super::{Failure, INTERNAL, UNAVAILABLE, USAGE, deployment::TRUST_DOMAIN},
     configuration, read,
 };
 
@@ -141,7 +142,7 @@ pub(super) struct Kept {
 pub(super) fn kept(config: &Config) -> Result<Kept, Failure> {
     let state =
         StateDir::open(&config.state).map_err(|error| Failure::new(USAGE, error.code(), error))?;
-    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, now())
+    let keys = DeploymentKeys::open(&state.keys(), TRUST_DOMAIN, wall())
         .map_err(|error| Failure::new(USAGE, error.code(), error))?;
     let log = log_signer(&keys).map_err(|error| Failure::new(INTERNAL, "log", error))?;
     let prices = match &config.prices {
@@ -194,7 +195,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         trust_domain: keys.trust_domain().to_owned(),
         standing: standing(config.reports.as_deref()),
         memory_locked: false,
-        clock: now,
+        clock: wall,
         progress: tell,
         config: Config {
             state: state.path().to_owned(),

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use proofroom::files;
+use proofroom_clock::wall;
 use proofroom_verifier::{ReferenceManifest, ReferenceRelease};
 
-use super::super::{Failure, USAGE, deployment::parse_time, key_file, now};
+use super::super::{Failure, USAGE, deployment::parse_time, key_file};
 
 #[derive(Args, Debug)]
 pub(super) struct ReleaseOptions {
@@ -42,7 +43,7 @@ pub(super) fn write(options: &ReleaseOptions, manifest: &ReferenceManifest) -> R
     let release = ReferenceRelease {
         name: name.clone(),
         version,
-        issued: now(),
+        issued: wall(),
         expires: parse_time(expires)?,
         manifest: String::from_utf8_lossy(manifest.bytes()).into_owned(),
     };

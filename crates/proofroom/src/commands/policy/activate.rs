@@ -8,11 +8,12 @@ use proofroom::{
     policy_history::{Activation, PolicyStore},
 };
 use proofroom_canonical::Timestamp;
+use proofroom_clock::wall;
 use proofroom_record::{policy_version::PolicyVersion, predicate::VerifiedRecord};
 
 use super::super::{
     Failure, USAGE,
-    deployment::{now, open_deployment, open_state, parse_time},
+    deployment::{open_deployment, open_state, parse_time},
     key_file, say,
 };
 
@@ -56,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let successor = (options.next_key.as_deref())
         .map(|path| key_file::public(path, KEY))
         .transpose()?;
-    let now = now();
+    let now = wall();
     let from = (options.from.as_deref()).map(parse_time).transpose()?;
     let activation = Activation {
         texts,

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use proofroom::policy_history::PolicyStore;
 use proofroom_canonical::Timestamp;
+use proofroom_clock::wall;
 use proofroom_record::{
     dsse::key_id,
     policy_version::{PolicyHistory, PolicyVersion},
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Failure, USAGE,
-    deployment::{now, open_deployment, open_state, parse_time},
+    deployment::{open_deployment, open_state, parse_time},
     say,
 };
 
@@ -45,7 +46,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         ));
     };
     history
-        .check_clock(now())
+        .check_clock(wall())
         .map_err(|error| Failure::new(USAGE, error.code(), error))?;
     let deployment = open_deployment(state)?;
     for version in history.versions() {

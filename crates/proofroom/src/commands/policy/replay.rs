@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use proofroom::replay::{Destination, NewRules, Past, ReplayError, Verdict, check, replay};
+use proofroom_clock::wall;
 use serde_json::{Value, json};
 
 use super::super::{
     Failure, UNAVAILABLE, USAGE,
-    deployment::{now, open_deployment, open_state, parse_time},
+    deployment::{open_deployment, open_state, parse_time},
     say,
 };
 
@@ -34,7 +35,7 @@ pub(crate) struct Options {
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let from = (options.from.as_deref()).map(parse_time).transpose()?;
     let to = (options.to.as_deref()).map(parse_time).transpose()?;
-    let to = to.unwrap_or_else(now);
+    let to = to.unwrap_or_else(wall);
     let mut rules = NewRules::default();
     for path in &options.with {
         rules.add(path).map_err(failed)?;

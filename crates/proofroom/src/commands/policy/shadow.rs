@@ -8,11 +8,12 @@ use proofroom::{
     state::StateDir,
 };
 use proofroom_canonical::Digest;
+use proofroom_clock::wall;
 use serde_json::json;
 
 use super::super::{
     Failure, UNAVAILABLE, USAGE,
-    deployment::{now, open_deployment, open_state, parse_time},
+    deployment::{open_deployment, open_state, parse_time},
     say,
 };
 
@@ -66,7 +67,7 @@ fn failed(error: ShadowError) -> Failure {
 fn report(options: &Options, state: StateDir) -> Result<(), Failure> {
     let from = (options.from.as_deref()).map(parse_time).transpose()?;
     let to = (options.to.as_deref()).map(parse_time).transpose()?;
-    let to = to.unwrap_or_else(now);
+    let to = to.unwrap_or_else(wall);
     let sessions = state
         .sessions()
         .map_err(|error| Failure::new(UNAVAILABLE, error.code(), error))?;

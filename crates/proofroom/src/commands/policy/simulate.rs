@@ -13,9 +13,10 @@ use std::{
 use clap::Args;
 use proofroom::judge::{Judge, JudgeError, content};
 use proofroom_classify::{Classification, Label};
+use proofroom_clock::wall;
 use serde_json::json;
 
-use super::super::{Failure, INTERNAL, classify, deployment::now};
+use super::super::{Failure, INTERNAL, classify};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -64,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let shown = shown.to_string_lossy();
         let bytes = content(&file).map_err(classify::usage)?;
         let judged = bytes.as_deref().unwrap_or(b"\xff");
-        let found = judge.classify(judged, Some(&shown), &repository, now());
+        let found = judge.classify(judged, Some(&shown), &repository, wall());
         let count = sum.files.entry(found.label).or_default();
         *count = count.saturating_add(1);
         tell(&judge, options.json, &shown, &found, &mut out).map_err(output)?;

@@ -10,10 +10,11 @@ use proofroom::{
     state::StateDir,
 };
 use proofroom_canonical::{SessionId, Timestamp};
+use proofroom_clock::wall;
 use serde_json::{Value, json};
 
 use super::{Of, is_done, print};
-use crate::commands::{Failure, UNAVAILABLE, deployment::now};
+use crate::commands::{Failure, UNAVAILABLE};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -42,7 +43,7 @@ enum Found {
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let state = options.of.open()?;
     let rows = rows(&state).map_err(|error| Failure::new(UNAVAILABLE, "list", error))?;
-    let now = now();
+    let now = wall();
     if options.json {
         for row in &rows {
             print(&format!("{}\n", machine(row)))?;

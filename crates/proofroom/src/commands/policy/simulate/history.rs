@@ -13,10 +13,11 @@ use proofroom::{
     judge::{Judge, MAX_FILE_BYTES},
 };
 use proofroom_classify::Label;
+use proofroom_clock::wall;
 use serde_json::json;
 
 use super::{
-    super::super::{Failure, INTERNAL, USAGE, classify, deployment::now},
+    super::super::{Failure, INTERNAL, USAGE, classify},
     Options, counts,
 };
 
@@ -42,7 +43,7 @@ pub(super) fn run(judge: &Judge, options: &Options, repository: &str) -> Result<
         rest = behind;
         let contents = contents(&git, batch).map_err(git_failed)?;
         for (version, content) in batch.iter().zip(contents) {
-            let found = judge.classify(&content, Some(&version.path), repository, now());
+            let found = judge.classify(&content, Some(&version.path), repository, wall());
             let count = sum.entry(found.label).or_default();
             *count = count.saturating_add(1);
             let label = judge.classification().levels().name(found.label);
