@@ -18,9 +18,9 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lzma_rust2::XzReader;
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Digest, Hasher, Timestamp};
 use proofroom_classify::{
-    ClassificationPolicy, Classifier, Context, Origin, Segment, SessionVerdicts,
+    ClassificationPolicy, Classifier, Context, Origin, Segment, SessionVerdicts, Source,
 };
 
 const POLICY: &str = include_str!("../policies/classification.toml");
@@ -150,11 +150,75 @@ fn turns(classifier: &Classifier) {
         black_box(classifier.classify_in_session(turns, &CONTEXT, &verdicts));
     });
     println!("2 kB more in 1 MB, earlier turns known: p50 {p50:?}, p99 {p99:?}");
+    read_from(classifier, &segments);
     let (p50, p99) = time(&|turns| {
         black_box(classifier.classify(turns, &CONTEXT));
     });
     println!("the same, every turn scanned: p50 {p50:?}, p99 {p99:?}");
 }
+
+/// The same as a gateway asks it: a digest of the request's bytes was taken as they arrived, for the record, and
+/// on the way the digests of its beginnings. What that adds to the digest is told apart.
+fn read_from(classifier: &Classifier, segments: &[Segment<'_>]) {
+    let verdicts = SessionVerdicts::new([7; 32]);
+    let (mut whole, mut marked, mut classified) = (Vec::new(), Vec::new(), Vec::new());
+    for length in 500..segments.len().min(601) {
+        let turns = segments.get(..length).unwrap_or_default();
+        let body: String = turns.iter().map(|turn| turn.text).collect();
+        let begun = Instant::now();
+        black_box(Digest::of(&body));
+        whole.push(begun.elapsed());
+        let begun = Instant::now();
+        let beginnings = beginnings_of(body.as_bytes());
+        marked.push(begun.elapsed());
+        let mut end = 0;
+        let ends: Vec<usize> = turns
+            .iter()
+            .map(|turn| {
+                end += turn.text.len();
+                end
+            })
+            .collect();
+        let source = Source {
+            reading: "texts",
+            beginning: &|place| {
+                let end = ends.get(place)?;
+                beginnings.get(end.div_ceil(BEGINNING) - 1).copied()
+            },
+        };
+        let begun = Instant::now();
+        black_box(classifier.classify_from(&source, turns, &CONTEXT, &verdicts));
+        classified.push(begun.elapsed());
+    }
+    // the first turn is the conversation, of which nothing was known
+    classified.remove(0);
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        let at = |share: usize| times.get(times.len() * share / 100).copied();
+        (at(50).unwrap_or_default(), at(99).unwrap_or_default())
+    };
+    let ((p50, p99), whole, marked) = (
+        median(&mut classified),
+        median(&mut whole).0,
+        median(&mut marked).0,
+    );
+    println!("the same, read from a known beginning: p50 {p50:?}, p99 {p99:?}");
+    println!("its SHA-256: p50 {whole:?}, with those of its beginnings {marked:?}");
+}
+
+/// The digests of the first 16 KiB, 32 KiB and so on, and last that of all.
+fn beginnings_of(body: &[u8]) -> Vec<Digest> {
+    let mut hasher = Hasher::new();
+    let steps = body.chunks(BEGINNING);
+    steps
+        .map(|step| {
+            hasher.update(step);
+            hasher.clone().finish()
+        })
+        .collect()
+}
+
+const BEGINNING: usize = 16 << 10;
 
 /// The first `limit` characters of all Rust files of the repository's crates, in order of their
 /// paths.

@@ -19,7 +19,7 @@ use crate::{
 };
 use reading::Reading;
 use scan::Scanner;
-pub use session::SessionVerdicts;
+pub use session::{SessionVerdicts, Source};
 
 /// Rule id of content that is not text.
 pub const UNREADABLE: &str = "unreadable-content";
@@ -75,7 +75,7 @@ impl Classifier {
     /// Classifies one request. More segments or more lines never give a lower label.
     #[must_use]
     pub fn classify(&self, segments: &[Segment<'_>], context: &Context<'_>) -> Classification {
-        self.read(segments, context, None)
+        Reading::new(self, context, None).finish(segments)
     }
 
     /// Says what [`Self::classify`] says, and looks only at texts and neighbours of texts that the
@@ -87,16 +87,21 @@ impl Classifier {
         context: &Context<'_>,
         verdicts: &SessionVerdicts,
     ) -> Classification {
-        self.read(segments, context, Some(verdicts))
+        Reading::new(self, context, Some(verdicts)).finish(segments)
     }
 
-    fn read(
+    /// Says what [`Self::classify`] says, and does not even look at texts that were read from a beginning
+    /// which the session knows.
+    #[must_use]
+    pub fn classify_from(
         &self,
+        source: &Source<'_>,
         segments: &[Segment<'_>],
         context: &Context<'_>,
-        verdicts: Option<&SessionVerdicts>,
+        verdicts: &SessionVerdicts,
     ) -> Classification {
-        Reading::new(self, context, verdicts).finish(segments)
+        let reading = Reading::new(self, context, Some(verdicts));
+        reading.from(source).finish(segments)
     }
 
     /// `text` with every secret in it replaced by `[redacted]`; customer terms, paths and markings
@@ -150,7 +155,7 @@ impl<'a> Outcome<'a> {
             if rule.repositories.matches(repository) {
                 self.add(Finding {
                     rule: rule.id.clone(),
-                    reason: "the repository has this label".to_owned(),
+                    reason: "the repository has this label",
                     label: rule.label,
                     segment: 0,
                     span: 0..0,
@@ -178,7 +183,7 @@ impl<'a> Outcome<'a> {
         for rule in floors.iter().filter_map(|place| rules.get(*place)) {
             self.add(Finding {
                 rule: rule.id.clone(),
-                reason: "the file's path has this label".to_owned(),
+                reason: "the file's path has this label",
                 label: rule.label,
                 segment: index,
                 span: 0..segment.text.len(),
@@ -192,10 +197,10 @@ impl<'a> Outcome<'a> {
         self.unread(OVERSIZE, reason, index, from);
     }
 
-    fn unread(&mut self, rule: &str, reason: &str, index: usize, from: usize) {
+    fn unread(&mut self, rule: &str, reason: &'static str, index: usize, from: usize) {
         self.add(Finding {
             rule: rule.to_owned(),
-            reason: reason.to_owned(),
+            reason,
             label: self.classifier.policy.unreadable,
             segment: index,
             span: from..from,
@@ -206,7 +211,7 @@ impl<'a> Outcome<'a> {
     fn hit(&mut self, index: usize, path: Option<&str>, hit: scan::Found<'_>) {
         let finding = Finding {
             rule: hit.rule.to_owned(),
-            reason: hit.reason.to_owned(),
+            reason: hit.reason,
             label: hit.label,
             segment: index,
             span: hit.span,

@@ -27,6 +27,7 @@ pub(crate) use digits::scan_digits;
 pub(crate) use numbers::{NumberSearch, number_search};
 pub(crate) use scorer::{FEATURES, Feature, Least};
 pub(crate) use search::{Pattern, Search, compile, compile_whole};
+pub(crate) use secrets::{JSON_WEB_TOKEN, crowded_tokens};
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{long_runs, scan_tokens};
 

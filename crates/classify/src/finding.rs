@@ -10,7 +10,7 @@ pub struct Finding {
     /// Id of the rule, as the policy file writes it.
     pub rule: String,
     /// Why the rule fired, for a person; fixed text per rule.
-    pub reason: String,
+    pub reason: &'static str,
     /// The label the policy gives to this rule.
     pub label: Label,
     /// Index of the segment; for a value split over two segments, the first of them.

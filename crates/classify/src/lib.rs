@@ -26,7 +26,7 @@ pub const DEFAULT_ROUTING: &str = include_str!("../policies/routing.toml");
 
 pub use classifier::{
     Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, OVER_BUDGET, OVERSIZE, REDACTED,
-    SessionVerdicts, UNREADABLE, redact,
+    SessionVerdicts, Source, UNREADABLE, redact,
 };
 pub use detect::{finds_values, is_credential};
 pub use finding::{AppliedException, Classification, Confidence, Finding, MAX_FINDINGS};

@@ -388,7 +388,7 @@ fn count(
             .entry((&finding.rule, finding.label))
             .or_insert_with(|| FindingCount {
                 rule: finding.rule.clone(),
-                reason: finding.reason.clone(),
+                reason: finding.reason.to_owned(),
                 label: core.levels().name(finding.label).to_owned(),
                 count: 0,
                 commitments: (commitments.get(&finding.rule).into_iter().flatten())

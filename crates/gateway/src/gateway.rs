@@ -19,7 +19,7 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Nonce, RunId};
 use proofroom_classify::{
     Candidate, Classification, ClassificationPolicy, Classifier, Context, Label, Levels,
-    RoutingPolicy, Segment, SessionVerdicts, UpstreamOffer,
+    RoutingPolicy, Segment, SessionVerdicts, Source, UpstreamOffer,
 };
 use proofroom_llm::Api;
 use proofroom_record::statement::RejectedUpstream;
@@ -315,13 +315,20 @@ impl Core {
         &self.levels
     }
 
-    pub(crate) fn classify(&self, segments: &[Segment<'_>], caller: &Caller) -> Classification {
+    pub(crate) fn classify(
+        &self,
+        segments: &[Segment<'_>],
+        source: Option<&Source<'_>>,
+        caller: &Caller,
+    ) -> Classification {
         let context = self.context(caller);
-        match &caller.verdicts {
-            Some(verdicts) => self
-                .classifier
-                .classify_in_session(segments, &context, verdicts),
-            None => self.classifier.classify(segments, &context),
+        let classifier = &self.classifier;
+        match (&caller.verdicts, source) {
+            (Some(verdicts), Some(source)) => {
+                classifier.classify_from(source, segments, &context, verdicts)
+            }
+            (Some(verdicts), None) => classifier.classify_in_session(segments, &context, verdicts),
+            (None, _) => classifier.classify(segments, &context),
         }
     }
 

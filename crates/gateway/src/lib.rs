@@ -8,6 +8,7 @@
 mod ambient;
 mod answer;
 mod attested;
+mod beginnings;
 mod caller;
 mod channel;
 mod commitment;

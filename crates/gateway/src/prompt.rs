@@ -5,8 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use proofroom_canonical::{Digest, Hasher};
+use proofroom_canonical::Digest;
 use zeroize::Zeroize as _;
+
+use crate::beginnings::{Arriving, Beginnings};
 
 /// A body that nothing prints. Clones share the memory.
 #[derive(Clone)]
@@ -57,6 +59,8 @@ impl fmt::Debug for Prompt {
 pub(crate) struct Arrival {
     pub(crate) digest: Digest,
     pub(crate) bytes: u64,
+    /// Of what arrived, whether it is kept or not.
+    pub(crate) beginnings: Beginnings,
     pub(crate) content: Content,
 }
 
@@ -82,12 +86,11 @@ where
 {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(max);
     let mut body = std::pin::pin!(body);
-    let mut hasher = Hasher::new();
+    let mut arriving = Arriving::default();
     let mut held = Wiped(Vec::with_capacity(expected.min(max)));
-    let mut bytes: u64 = 0;
     let content = loop {
         let data = match body.frame().await {
-            None if bytes > max as u64 => break Content::TooLarge,
+            None if arriving.bytes() > max as u64 => break Content::TooLarge,
             None => break Content::Whole(Prompt::new(std::mem::take(&mut held.0))),
             Some(Err(_)) => break Content::Broken,
             Some(Ok(frame)) => match frame.into_data() {
@@ -95,20 +98,22 @@ where
                 Err(_) => continue,
             },
         };
-        hasher.update(&data);
-        bytes = bytes.saturating_add(data.len() as u64);
-        if bytes > max as u64 {
+        arriving.update(&data);
+        if arriving.bytes() > max as u64 {
             held = Wiped(Vec::new());
-            if bytes > (max as u64).saturating_mul(HASHED_BEYOND) {
+            if arriving.bytes() > (max as u64).saturating_mul(HASHED_BEYOND) {
                 break Content::TooLarge;
             }
         } else {
             append(&mut held, &data);
         }
     };
+    let bytes = arriving.bytes();
+    let (digest, beginnings) = arriving.finish();
     Arrival {
-        digest: hasher.finish(),
+        digest,
         bytes,
+        beginnings,
         content,
     }
 }

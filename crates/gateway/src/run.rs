@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use proofroom_canonical::{Digest, Nonce};
 use proofroom_classify::{
     Assurance, Classification, Confidence, Finding, Label, Levels, RAISED, RouteDecision,
-    RouteRequest, Segment, UpstreamOffer, asked_for,
+    RouteRequest, Segment, Source, UpstreamOffer, asked_for,
 };
 use proofroom_llm::{RequestFacts, Restorer, inspect};
 use proofroom_record::{
@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     answer::{AnswerBody, trailers},
+    beginnings::Beginnings,
     caller::Caller,
     commitment::Commitments,
     draft::{Draft, End, Opening},
@@ -156,15 +157,14 @@ async fn read(
         asked: asked_in_headers(core.levels(), headers)?,
     };
     let about = (opening.api, opening.blinding);
-    if prompt.as_slice().len() <= INLINE_BYTES {
-        return inspect_and_classify(core, caller, about, prompt, &beside);
+    let body = (prompt, std::mem::take(&mut arrival.beginnings));
+    if body.0.as_slice().len() <= INLINE_BYTES {
+        return inspect_and_classify(core, caller, about, body, &beside);
     }
     let (core, caller) = (Arc::clone(core), Arc::clone(caller));
-    tokio::task::spawn_blocking(move || {
-        inspect_and_classify(&core, &caller, about, prompt, &beside)
-    })
-    .await
-    .unwrap_or_else(|_| Err(Refusal::unfinished()))
+    tokio::task::spawn_blocking(move || inspect_and_classify(&core, &caller, about, body, &beside))
+        .await
+        .unwrap_or_else(|_| Err(Refusal::unfinished()))
 }
 
 /// What a request says outside of its body.
@@ -204,7 +204,7 @@ fn raise(classification: &mut Classification, label: Label) {
     classification.label = classification.label.max(label);
     classification.findings.push(Finding {
         rule: RAISED.to_owned(),
-        reason: "the developer asked for this label".to_owned(),
+        reason: "the developer asked for this label",
         label,
         segment: 0,
         span: 0..0,
@@ -216,12 +216,16 @@ fn inspect_and_classify(
     core: &Core,
     caller: &Caller,
     (api, blinding): (proofroom_llm::Api, Nonce),
-    prompt: Prompt,
+    (prompt, beginnings): (Prompt, Beginnings),
     beside: &Beside,
 ) -> Result<Reading, Refusal> {
     let mut facts = inspect(api, prompt.as_slice()).map_err(|error| Refusal::unread(&error))?;
+    let source = Source {
+        reading: api.path(),
+        beginning: &|place| beginnings.holding(facts.segments.get(place)?.decided?),
+    };
     let (classification, commitments, shadowed) = with_segments(&facts, beside, |segments| {
-        let mut found = core.classify(segments, caller);
+        let mut found = core.classify(segments, Some(&source), caller);
         let key = core.commitments.as_ref().map(|key| key.of_run(&blinding));
         let commitments = key.map(|key| key.commit_to(&found, segments));
         let shadow = core.classify_beside(segments, caller);
@@ -297,7 +301,9 @@ fn redacted(
     let values = Values::of(facts, found, replaces)?;
     let read = |body: &[u8]| {
         let mut facts = inspect(facts.api, body).ok()?;
-        let mut left = with_segments(&facts, beside, |segments| core.classify(segments, caller));
+        let mut left = with_segments(&facts, beside, |segments| {
+            core.classify(segments, None, caller)
+        });
         if let Some(label) = asked_in_texts(core.levels(), &facts).max(beside.asked) {
             raise(&mut left, label);
         }

@@ -32,6 +32,10 @@ pub struct Segment {
     pub text: Sensitive<String>,
     /// The file that the text belongs to, when a tool call named one.
     pub path: Option<String>,
+    /// So many bytes from the body's start on decide what this segment and all before it are: an
+    /// accepted request that begins with the same bytes has the same ones in the same places. Nothing
+    /// where no such beginning is known.
+    pub decided: Option<usize>,
 }
 
 /// How the client wants the answer.

@@ -52,7 +52,7 @@ fn write(node: &Node, name: Option<&str>, take: Take, text: &mut String) {
                 write(item, name, take, text);
             }
         }
-        Node::Object(members) => {
+        Node::Object(members, _) => {
             line(name, "", text);
             for (name, value) in members {
                 write(value, Some(name), take, text);

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     Api, Delivery, RequestError, RequestFacts, UsageReport, kept,
     node::{Budget, Node, Read, has_duplicate},
+    place::{Begun, Name, place_in},
     texts,
 };
 
@@ -66,7 +67,7 @@ pub fn inspect(api: Api, body: &[u8]) -> Result<RequestFacts, RequestError> {
         max_tokens: max_tokens(&top.members)?,
         messages,
         tools: member(&top.members, "tools").map_or(0, |tools| tools.items().len()),
-        segments: texts::collect(api, &top.members),
+        segments: texts::collect(api, &top.members, &top.begun),
     })
 }
 
@@ -101,6 +102,8 @@ fn array(members: &[(String, Node)], name: &'static str) -> Result<usize, Reques
 pub(crate) struct Top {
     pub(crate) model: Option<(Zeroizing<String>, Range<usize>)>,
     pub(crate) members: Vec<(String, Node)>,
+    /// Per member where its name lies.
+    begun: Vec<Begun>,
 }
 
 /// Reads the top level of `body` in this module's limits.
@@ -114,7 +117,10 @@ pub(crate) fn read_top(body: &[u8]) -> Result<Top, RequestError> {
     let budget = Budget::new();
     let mut reader = serde_json::Deserializer::from_str(text);
     let parts = reader
-        .deserialize_map(ReadTop { budget: &budget })
+        .deserialize_map(ReadTop {
+            budget: &budget,
+            body: text,
+        })
         .map_err(|error| budget.blame(error))?;
     reader.end().map_err(RequestError::NotJson)?;
     refuse_ambiguous(&parts)?;
@@ -123,6 +129,7 @@ pub(crate) fn read_top(body: &[u8]) -> Result<Top, RequestError> {
     Ok(Top {
         model,
         members: parts.members,
+        begun: parts.begun,
     })
 }
 
@@ -130,10 +137,12 @@ pub(crate) fn read_top(body: &[u8]) -> Result<Top, RequestError> {
 struct Parts<'de> {
     model: Option<&'de RawValue>,
     members: Vec<(String, Node)>,
+    begun: Vec<Begun>,
 }
 
 struct ReadTop<'a> {
     budget: &'a Budget,
+    body: &'a str,
 }
 
 impl<'de> Visitor<'de> for ReadTop<'_> {
@@ -147,14 +156,17 @@ impl<'de> Visitor<'de> for ReadTop<'_> {
         let read = Read {
             budget: self.budget,
             depth: 1,
+            body: Some(self.body),
         };
         let mut parts = Parts {
             model: None,
             members: Vec::new(),
+            begun: Vec::new(),
         };
-        while let Some(name) = map.next_key::<String>()? {
-            if name != "model" {
-                parts.members.push((name, map.next_value_seed(read)?));
+        while let Some(name) = map.next_key::<Name<'de>>()? {
+            if name.text != "model" {
+                parts.begun.push(Begun::at(&name, read.body));
+                parts.members.push((name.text, map.next_value_seed(read)?));
             } else if parts.model.replace(map.next_value()?).is_some() {
                 return Err(self.budget.duplicate());
             }
@@ -186,16 +198,7 @@ fn locate(text: &str, raw: &RawValue) -> Result<(Zeroizing<String>, Range<usize>
         expected: "a string",
     };
     let name: String = serde_json::from_str(raw.get()).map_err(|_| WRONG)?;
-    let start = raw
-        .get()
-        .as_ptr()
-        .addr()
-        .checked_sub(text.as_ptr().addr())
-        .ok_or(WRONG)?;
-    let span = start..start.saturating_add(raw.get().len());
-    if text.get(span.clone()) != Some(raw.get()) {
-        return Err(WRONG);
-    }
+    let span = place_in(text, raw.get()).ok_or(WRONG)?;
     Ok((Zeroizing::new(name), span))
 }
 

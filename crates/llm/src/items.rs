@@ -29,7 +29,12 @@ impl Collector {
     /// `input` of Responses: a user's text, or items.
     pub(crate) fn input(&mut self, input: &Node) {
         match input {
-            Node::Array(items) => items.iter().for_each(|item| self.item(item)),
+            Node::Array(items) => {
+                for item in items {
+                    self.reached(item.begun());
+                    self.item(item);
+                }
+            }
             other => self.content(Origin::User, None, other),
         }
     }
@@ -111,7 +116,9 @@ impl Collector {
     pub(crate) fn document_or_query(&mut self, value: &Node) {
         match value {
             Node::Array(items) => items.iter().for_each(|item| self.document_or_query(item)),
-            Node::Object(members) if members.iter().any(|(name, _)| name.as_str() == "image") => {
+            Node::Object(members, _)
+                if members.iter().any(|(name, _)| name.as_str() == "image") =>
+            {
                 self.unreadable("image");
                 self.flat(Origin::User, None, value, Take::BesideData);
             }

@@ -15,6 +15,7 @@ mod items;
 mod kept;
 mod meter;
 mod node;
+mod place;
 mod redact;
 mod refusal;
 mod splice;

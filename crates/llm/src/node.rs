@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     RequestError,
     inspect::{MAX_DEPTH, MAX_VALUES},
+    place::{Begun, Name},
 };
 
 pub(crate) enum Node {
@@ -18,13 +19,13 @@ pub(crate) enum Node {
     Number(String),
     Text(Zeroizing<String>),
     Array(Vec<Node>),
-    Object(Vec<(Zeroizing<String>, Node)>),
+    Object(Vec<(Zeroizing<String>, Node)>, Begun),
 }
 
 impl Node {
     pub(crate) fn member(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(members) => members
+            Self::Object(members, _) => members
                 .iter()
                 .find(|(key, _)| key.as_str() == name)
                 .map(|(_, value)| value),
@@ -41,6 +42,14 @@ impl Node {
 
     pub(crate) fn member_text(&self, name: &str) -> Option<&str> {
         self.member(name).and_then(Self::text)
+    }
+
+    /// Where an object begins.
+    pub(crate) const fn begun(&self) -> Begun {
+        match self {
+            Self::Object(_, begun) => *begun,
+            _ => Begun::UNKNOWN,
+        }
     }
 
     pub(crate) fn items(&self) -> &[Self] {
@@ -108,6 +117,8 @@ impl Budget {
 pub(crate) struct Read<'a> {
     pub(crate) budget: &'a Budget,
     pub(crate) depth: usize,
+    /// The request's body, where that is what is read.
+    pub(crate) body: Option<&'a str>,
 }
 
 impl Read<'_> {
@@ -125,7 +136,12 @@ impl Read<'_> {
 /// Reads `text` as a JSON value in the limits of `budget`; `None` if it is no such value.
 pub(crate) fn read_nested(text: &str, budget: &Budget) -> Option<Node> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let node = Read { budget, depth: 0 }.deserialize(&mut reader).ok()?;
+    let read = Read {
+        budget,
+        depth: 0,
+        body: None,
+    };
+    let node = read.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     Some(node)
 }
@@ -186,13 +202,17 @@ impl<'de> Visitor<'de> for Read<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let inner = self.deeper()?;
         let mut members = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            members.push((Zeroizing::new(name), map.next_value_seed(inner)?));
+        let mut begun = Begun::UNKNOWN;
+        while let Some(name) = map.next_key::<Name<'de>>()? {
+            if members.is_empty() {
+                begun = Begun::at(&name, self.body);
+            }
+            members.push((Zeroizing::new(name.text), map.next_value_seed(inner)?));
         }
         if has_duplicate(members.iter().map(|(name, _)| name.as_str())) {
             return Err(self.budget.duplicate());
         }
-        Ok(Node::Object(members))
+        Ok(Node::Object(members, begun))
     }
 }
 

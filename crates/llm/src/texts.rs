@@ -9,6 +9,7 @@ use crate::{
     Api, Origin, Segment,
     flatten::{Take, flatten, flatten_member},
     node::{Budget, Node, read_nested},
+    place::Begun,
 };
 
 /// Members of a tool call's arguments that name the file it is about.
@@ -59,16 +60,22 @@ const ROLES: [&str; 6] = [
 /// A longer path is no path.
 const MAX_PATH_BYTES: usize = 4096;
 
-/// Every text in the top-level `members`, in the order of the document.
-pub(crate) fn collect(api: Api, members: &[(String, Node)]) -> Vec<Segment> {
+/// Every text in the top-level `members`, in the order of the document. `begun` says where their names lie.
+pub(crate) fn collect(api: Api, members: &[(String, Node)], begun: &[Begun]) -> Vec<Segment> {
     let mut found = Collector::default();
-    for (name, value) in members {
+    for ((name, value), begun) in members.iter().zip(begun) {
+        found.reached(*begun);
         match name.as_str() {
             "input" if api == Api::Responses => found.input(value),
             "input" if api == Api::Embeddings => found.embedded(value),
             "query" | "documents" if api == Api::Rerank => found.document_or_query(value),
             "instructions" if api == Api::Responses => found.content(Origin::System, None, value),
-            "messages" => value.items().iter().for_each(|item| found.message(item)),
+            "messages" => {
+                for item in value.items() {
+                    found.reached(item.begun());
+                    found.message(item);
+                }
+            }
             "system" => found.content(Origin::System, None, value),
             "tools" | "functions" => {
                 for tool in value.items() {
@@ -100,9 +107,20 @@ pub(crate) struct Collector {
     /// Ids of tool calls: upstreams get them too. Apart from the conversation's texts, so that they
     /// stand between no two of them.
     ids: BTreeSet<String>,
+    /// So many segments lie before a known place.
+    decided: usize,
 }
 
 impl Collector {
+    /// All segments so far were read from what lies before `begun`. Of a later place the same is true.
+    pub(crate) fn reached(&mut self, begun: Begun) {
+        let Some(place) = begun.place() else { return };
+        for segment in self.segments.iter_mut().skip(self.decided) {
+            segment.decided = Some(place);
+        }
+        self.decided = self.segments.len();
+    }
+
     fn call_ids(&mut self) {
         let ids: Vec<String> = std::mem::take(&mut self.ids).into_iter().collect();
         self.push(Origin::System, None, ids.join("\n"));
@@ -118,6 +136,7 @@ impl Collector {
                 origin,
                 text: Sensitive::new(text),
                 path: path.map(str::to_owned),
+                decided: None,
             });
         }
     }
@@ -136,7 +155,7 @@ impl Collector {
     }
 
     pub(crate) fn message(&mut self, message: &Node) {
-        let Node::Object(members) = message else {
+        let Node::Object(members, _) = message else {
             self.flat(Origin::User, None, message, Take::All);
             return;
         };
@@ -171,7 +190,7 @@ impl Collector {
                     self.part(origin, path, part);
                 }
             }
-            Node::Object(_) => self.part(origin, path, content),
+            Node::Object(..) => self.part(origin, path, content),
             // Tools answer in JSON: unescaped, a secret after a line break starts its own word.
             Node::Text(text) if origin == Origin::ToolResult && text.starts_with(['{', '[']) => {
                 let nested = read_nested(text, &Budget::new());
@@ -212,7 +231,7 @@ impl Collector {
     /// OpenAI: `{id, type, function: {name, arguments}}`, or `custom: {name, input}`.
     fn tool_call(&mut self, call: &Node) {
         let id = call.member_text("id");
-        let Node::Object(members) = call else {
+        let Node::Object(members, _) = call else {
             self.flat(Origin::ToolArguments, None, call, Take::All);
             return;
         };
@@ -228,7 +247,7 @@ impl Collector {
 
     /// `{name, arguments}`: the arguments are JSON in a string, or (some clients) an object.
     fn call_body(&mut self, id: Option<&str>, body: &Node) {
-        let Node::Object(members) = body else {
+        let Node::Object(members, _) = body else {
             self.flat(Origin::ToolArguments, None, body, Take::All);
             return;
         };
@@ -298,7 +317,7 @@ impl Collector {
         node: &'n Node,
         mut each: impl FnMut(&mut Self, &str, &'n Node),
     ) {
-        if let Node::Object(members) = node {
+        if let Node::Object(members, _) = node {
             for (name, value) in members {
                 each(self, name, value);
             }

@@ -3,7 +3,7 @@
 
 use super::{
     Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, Outcome, UNREADABLE, scan,
-    session::{Part, STRETCH, SessionVerdicts, Subject, Tag, Verdict},
+    session::{Names, Part, STRETCH, SessionVerdicts, Source, Subject, Tag, Verdict},
 };
 use crate::{Classification, Origin, Segment};
 
@@ -19,6 +19,8 @@ pub(super) struct Reading<'a> {
     before: Option<Read<'a>>,
     /// What a session knows everything so far by.
     chain: Option<Tag>,
+    /// What it knows beginnings of what is read by.
+    names: Option<Names<'a>>,
 }
 
 /// A segment as far as it is read.
@@ -48,7 +50,17 @@ impl<'a> Reading<'a> {
             left: MAX_REQUEST_BYTES,
             before: None,
             chain: verdicts.map(begin),
+            names: None,
         }
+    }
+
+    /// The same for segments from this source.
+    pub(super) fn from(mut self, source: &Source<'a>) -> Self {
+        let policy = self.classifier.policy.digest;
+        let repository = self.outcome.context.repository;
+        let names = |verdicts: &SessionVerdicts| verdicts.names(policy, repository, source);
+        self.names = self.verdicts.map(names);
+        self
     }
 
     /// Reads all `segments`.
@@ -95,7 +107,17 @@ impl<'a> Reading<'a> {
             && length <= self.left
             && self.index.saturating_add(STRETCH) <= MAX_SEGMENTS;
         let chain = self.chain.filter(|_| whole)?;
-        Some(self.verdicts?.following(chain, segments))
+        let verdicts = self.verdicts?;
+        let last = self.index.saturating_add(STRETCH).saturating_sub(1);
+        let beginning = self.names.as_ref().and_then(|names| names.of(last));
+        if let Some(name) = beginning.and_then(|tag| verdicts.known_by(tag)) {
+            return Some(name);
+        }
+        let name = verdicts.following(chain, segments);
+        if let Some(beginning) = beginning {
+            verdicts.keep_name(beginning, name);
+        }
+        Some(name)
     }
 
     fn replay(&mut self, segments: &[Segment<'a>], parts: &[Part]) {

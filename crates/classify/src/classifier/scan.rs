@@ -19,8 +19,8 @@ use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
         Broken, Hit, Least, Pattern, QuickLook, SENSITIVE_CODE, Search, Shape, Sure, Verdict,
-        Window, ceil_boundary, floor_boundary, long_runs, number_search, scan_digits, scan_tokens,
-        scored,
+        Window, ceil_boundary, crowded_tokens, floor_boundary, long_runs, number_search,
+        scan_digits, scan_tokens, scored,
     },
     finding::MAX_FINDINGS,
 };
@@ -46,6 +46,8 @@ pub(super) struct Scanner {
     tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
+    /// Whether JSON web tokens are looked for.
+    web_tokens: bool,
     unreadable: Label,
     pool: Pool,
 }
@@ -210,7 +212,7 @@ impl Scanner {
                 .saturating_add(DECODE_FLOOR),
             said: Said {
                 found: Vec::new(),
-                unreadable: self.unreadable,
+                scanner: self,
                 report,
             },
         };
@@ -254,6 +256,31 @@ impl Scanner {
             }
         };
         self.scan_part(&joined, &mut together);
+        let crosses = |span: &Range<usize>| span.start < tail.len() && span.end >= tail.len();
+        for span in self.unlooked(&joined, &long_runs(&joined)) {
+            if crosses(&span) {
+                report(self.undecoded(from + span.start..first.len(), CROWDED));
+            }
+        }
+    }
+
+    /// Where a token may stand that was not looked for.
+    fn unlooked(&self, text: &str, runs: &[Range<usize>]) -> Vec<Range<usize>> {
+        if self.web_tokens {
+            crowded_tokens(text, runs)
+        } else {
+            Vec::new()
+        }
+    }
+
+    const fn undecoded(&self, span: Range<usize>, reason: &'static str) -> Found<'static> {
+        Found {
+            rule: OVER_BUDGET,
+            reason,
+            label: self.unreadable,
+            span,
+            confidence: Confidence::High,
+        }
     }
 
     /// Scans `text` in this one reading.
@@ -543,7 +570,7 @@ struct Descent<'s, 'r> {
 struct Said<'s, 'r> {
     /// Rule and place of it, so that a second reading does not repeat it.
     found: Vec<(&'s str, Range<usize>)>,
-    unreadable: Label,
+    scanner: &'s Scanner,
     report: &'r mut dyn FnMut(Found<'s>),
 }
 
@@ -556,6 +583,9 @@ impl<'s> Descent<'s, '_> {
         scanner.scan_text(text, &runs, scratch, &mut |ruling, span, sure| {
             said.report_once(ruling, to_original(path, span, original), sure);
         });
+        for span in scanner.unlooked(text, &runs) {
+            said.undecoded(to_original(path, span, original), CROWDED);
+        }
         let decoded = path.iter().filter(|view| view.kind != ViewKind::Visible);
         let depth = decoded.count();
         let visible = path.iter().any(|view| view.kind == ViewKind::Visible);
@@ -613,13 +643,7 @@ impl<'s> Said<'s, '_> {
     }
 
     fn undecoded(&mut self, span: Range<usize>, reason: &'static str) {
-        (self.report)(Found {
-            rule: OVER_BUDGET,
-            reason,
-            label: self.unreadable,
-            span,
-            confidence: Confidence::High,
-        });
+        (self.report)(self.scanner.undecoded(span, reason));
     }
 }
 
@@ -652,6 +676,9 @@ pub(super) mod work {
         BYTES.with(std::cell::Cell::take)
     }
 }
+
+/// Why a place in a text counts as unread where it is crowded with beginnings of tokens.
+const CROWDED: &str = "more beginnings of one token than are tried";
 
 /// For so many literals automata are made warm.
 const WARMED: usize = 256;

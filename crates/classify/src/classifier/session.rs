@@ -11,7 +11,7 @@ use std::{
 };
 
 use highway::{HighwayHash as _, HighwayHasher, Key};
-use proofroom_canonical::Digest;
+use proofroom_canonical::{Digest, Hasher};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::scan::Found;
@@ -33,6 +33,23 @@ pub struct SessionVerdicts {
 /// then q texts that meet n known ones collide with a chance of q * n / 2^256. A digest without key,
 /// as SHA-256 is, takes ten times as long.
 pub(super) type Tag = [u8; 32];
+
+/// What a request's segments were read from, as far as that says which they are.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// Names the way of reading: of one beginning, another way may make other segments.
+    pub reading: &'a str,
+    /// SHA-256 of a beginning of what was read that decides which are the segment at this place and all
+    /// before it: whatever begins so and is read in the same way has the same ones, with origins and paths.
+    pub beginning: &'a dyn Fn(usize) -> Option<Digest>,
+}
+
+/// What the beginnings of a request are known by, as they are met in one way of reading, under one
+/// policy and in one repository.
+pub(super) struct Names<'a> {
+    met: Hasher,
+    beginning: &'a dyn Fn(usize) -> Option<Digest>,
+}
 
 /// Which text, or which two neighbours, a verdict is of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +87,8 @@ type Stretch = Arc<[Part]>;
 struct Memory {
     findings: Generations<Subject, Verdict>,
     stretches: Generations<Tag, Stretch>,
+    /// What a request is known by that is read from a known beginning.
+    names: Generations<Tag, Tag>,
 }
 
 /// What was used lately, and what was used before that.
@@ -112,11 +131,12 @@ impl SessionVerdicts {
         *self.lock() = Memory::default();
     }
 
-    /// How many texts, pairs of neighbours and stretches have a verdict.
+    /// How many texts, pairs of neighbours and stretches have a verdict, and how many beginnings of
+    /// requests are known.
     #[must_use]
     pub fn len(&self) -> usize {
         let known = self.lock();
-        known.findings.len() + known.stretches.len()
+        known.findings.len() + known.stretches.len() + known.names.len()
     }
 
     /// Whether nothing has a verdict.
@@ -154,6 +174,35 @@ impl SessionVerdicts {
             hash.append(segment.text.as_bytes());
         }
         finish(hash)
+    }
+
+    /// What beginnings of a request from `source` are known by.
+    pub(super) fn names<'a>(
+        &self,
+        policy: Digest,
+        repository: &str,
+        source: &Source<'a>,
+    ) -> Names<'a> {
+        let mut met = Hasher::new();
+        met.update(self.key.as_slice());
+        met.update(policy.as_bytes());
+        for text in [repository, source.reading] {
+            met.update(text.len().to_le_bytes());
+            met.update(text);
+        }
+        Names {
+            met,
+            beginning: source.beginning,
+        }
+    }
+
+    /// What a request is known by whose beginning is known by `beginning`.
+    pub(super) fn known_by(&self, beginning: Tag) -> Option<Tag> {
+        self.lock().names.find(beginning)
+    }
+
+    pub(super) fn keep_name(&self, beginning: Tag, name: Tag) {
+        self.lock().names.keep(beginning, name, self.most);
     }
 
     fn hash(&self, kind: &[u8; 4]) -> HighwayHasher {
@@ -274,6 +323,33 @@ impl<K, V> Default for Generations<K, V> {
     }
 }
 
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("reading", &self.reading)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Names<'_> {
+    /// What the beginning is known by that decides all segments up to the place `last`. Equal ones are of equal
+    /// segments, as nobody finds two texts with one SHA-256.
+    pub(super) fn of(&self, last: usize) -> Option<Tag> {
+        let beginning = (self.beginning)(last)?;
+        let mut met = self.met.clone();
+        met.update(last.to_le_bytes());
+        met.update(beginning.as_bytes());
+        Some(*met.finish().as_bytes())
+    }
+}
+
+/// As much as the stretch that it is for.
+impl Weighs for Tag {
+    fn weight(&self) -> usize {
+        STRETCH
+    }
+}
+
 impl Weighs for Verdict {
     fn weight(&self) -> usize {
         1 + self.len()
@@ -320,3 +396,6 @@ impl Drop for Known {
         self.span.end.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ fn level(classifier: &Classifier, result: &Classification) -> String {
 
 /// `ghp_` token whose last six characters are the CRC-32 of the thirty before, put together here
 /// so that no scanner of this repository takes it for a real one.
-fn github_token() -> String {
+pub(super) fn github_token() -> String {
     format!(
         "gh{}_{}{}",
         'p',
@@ -483,6 +483,37 @@ fn a_token_that_begins_again_and_again_costs_no_more_than_others() {
     let token = "eyJ-eyJ-x-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
     let found = shared().classify(&[user(token)], &NOW);
     assert!(rules(&found).contains(&"json-web-token"), "{found:?}");
+}
+
+#[test]
+fn a_token_behind_more_beginnings_than_are_tried_is_unread() {
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
+    for (before, between, crowded) in [
+        (15, "-", false),
+        (16, "-", true),
+        (17, "aB3_", true),
+        (20_000, "-", true),
+        (40, "- ", false),
+    ] {
+        let text = format!("see {}{token}", format!("eyJ{between}").repeat(before));
+        let found = shared().classify(&[user(&text)], &NOW);
+        let told: Vec<&str> = rules(&found);
+        let hidden = !told.contains(&"json-web-token");
+        assert!(
+            told.contains(&OVER_BUDGET) == crowded && (crowded || !hidden),
+            "{before}: {told:?}"
+        );
+        let cut = text.len() - token.len() + 9;
+        let halves = [user(&text[..cut]), user(&text[cut..])];
+        let halved = shared().classify(&halves, &NOW);
+        assert_eq!(halved.label, found.label, "{before} {between}");
+    }
+    let encoded = "eyJhIjoxfSx7".repeat(40) + "==\n";
+    let found = shared().classify(&[user(&encoded)], &NOW);
+    assert_eq!(rules(&found), [""; 0], "no token ends it");
+    let off = classifier("[detectors]\noff = [\"json-web-token\"]");
+    let text = "eyJ-".repeat(30) + token;
+    assert!(!rules(&off.classify(&[user(&text)], &NOW)).contains(&OVER_BUDGET));
 }
 
 proptest! {

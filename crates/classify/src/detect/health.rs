@@ -79,7 +79,7 @@ pub(super) const DETECTORS: &[Detector] = &[
     ),
     Detector {
         severity: Severity::SecondHighest,
-        needs: digits::<3>,
+        needs: rows,
         ..health(
             "health-record-rows",
             "rows of patients: columns that identify and columns of clinical data, with values",
@@ -148,6 +148,19 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
 ];
+
+/// Whether the name at `at` may be a column's, or rows go into a table of patients, and digits follow.
+fn rows(text: &[u8], window: Range<usize>, at: usize) -> bool {
+    let rest = text.get(at..window.end).unwrap_or_default();
+    let name = |b: &u8| b.is_ascii_alphabetic() || *b == b'_';
+    let after = rest.iter().skip_while(|b| name(b)).take(3);
+    let mut after = after.skip_while(|b| b"\"'` ".contains(b));
+    let column = after.next().is_some_and(|b| b",|;\t".contains(b));
+    let into = rest
+        .get(..4)
+        .is_some_and(|word| word.eq_ignore_ascii_case(b"into"));
+    (column || into) && digits::<3>(text, window, at)
+}
 
 /// What a resource is of decides where a name stands in it.
 fn resource(hit: &Hit<'_>) -> Verdict {

@@ -1,54 +1,66 @@
 //! Does a name say that what it is given to is a credential?
 
-use std::iter;
+use std::{collections::HashMap, iter, sync::LazyLock};
 
 use super::value::NameKind;
 
 /// Whether a name says credential, and of which kind. Its last word decides: a `token_type` or a
 /// `password_field` holds no credential.
 pub(super) fn name_kind(name: &str) -> Option<NameKind> {
-    let mut said = Said::default();
-    let mut last = "";
+    let mut said = Said(0);
+    let mut last = Said(0);
     for word in words(name) {
-        said.add(word);
-        last = word;
+        last = Said::of(word);
+        said.0 |= last.0;
     }
     let kind = said.kind()?;
-    let barred = NOT_LAST.iter().any(|word| word.eq_ignore_ascii_case(last));
-    (!barred).then_some(kind)
+    (!last.says(NOT_LAST)).then_some(kind)
 }
 
-/// What the words of a name say.
-#[derive(Default)]
-struct Said {
-    password: bool,
-    token: bool,
-    key: bool,
-    qualified: bool,
-    public: bool,
-}
+/// What words of a name say.
+#[derive(Clone, Copy)]
+struct Said(u8);
+
+const PASSWORD: u8 = 1;
+const TOKEN: u8 = 2;
+const KEY: u8 = 4;
+/// It makes a key a secret one.
+const QUALIFIES: u8 = 8;
+const PUBLIC: u8 = 16;
+/// A name that ends so holds no credential.
+const NOT_LAST: u8 = 32;
+/// What many of a word say as one does.
+const ONE_OR_MANY: u8 = PASSWORD | TOKEN | KEY | QUALIFIES;
 
 impl Said {
-    fn add(&mut self, word: &str) {
-        let is = |wanted: &[&str]| wanted.iter().any(|w| is_one_or_many(word, w));
+    /// What one word says. It is asked for every word beside every `token` and `key` of a text.
+    fn of(word: &str) -> Self {
+        let mut lower = [0; LONGEST];
+        let said = lower.get_mut(..word.len()).map_or(0, |lower| {
+            lower.copy_from_slice(word.as_bytes());
+            lower.make_ascii_lowercase();
+            let say = |word: &[u8]| WORDS.get(word).copied().unwrap_or(0);
+            let one = lower.strip_suffix(b"s").map_or(0, say);
+            say(lower) | (one & ONE_OR_MANY)
+        });
         let ends = |ends: &[&str]| ends.iter().any(|end| ends_with(word, end));
-        self.password |= ends(&["password", "passwd", "pwd"]) || is(PASSWORDS);
-        self.token |= ends(&["token", "secret", "apikey"]) || is(TOKENS);
-        self.key |= is(&["key"]);
-        self.qualified |= is(KEY_QUALIFIERS);
-        self.public |= ["public", "csrf", "xsrf"]
-            .iter()
-            .any(|open| word.eq_ignore_ascii_case(open));
+        let password = u8::from(ends(&["password", "passwd", "pwd"])) * PASSWORD;
+        let token = u8::from(ends(&["token", "secret", "apikey"])) * TOKEN;
+        Self(said | password | token)
     }
 
-    const fn kind(&self) -> Option<NameKind> {
-        if self.public {
+    const fn says(self, what: u8) -> bool {
+        self.0 & what != 0
+    }
+
+    const fn kind(self) -> Option<NameKind> {
+        if self.says(PUBLIC) {
             None
-        } else if self.password {
+        } else if self.says(PASSWORD) {
             Some(NameKind::Password)
-        } else if self.token || (self.key && self.qualified) {
+        } else if self.says(TOKEN) || (self.says(KEY) && self.says(QUALIFIES)) {
             Some(NameKind::Token)
-        } else if self.key {
+        } else if self.says(KEY) {
             Some(NameKind::Key)
         } else {
             None
@@ -56,10 +68,27 @@ impl Said {
     }
 }
 
-fn is_one_or_many(word: &str, wanted: &str) -> bool {
-    let one = word.strip_suffix(['s', 'S']);
-    word.eq_ignore_ascii_case(wanted) || one.is_some_and(|w| w.eq_ignore_ascii_case(wanted))
-}
+/// What each word of the lists says.
+static WORDS: LazyLock<HashMap<&[u8], u8>> = LazyLock::new(|| {
+    let lists: [(&[&str], u8); 6] = [
+        (PASSWORDS, PASSWORD),
+        (TOKENS, TOKEN),
+        (&["key"], KEY),
+        (KEY_QUALIFIERS, QUALIFIES),
+        (&["public", "csrf", "xsrf"], PUBLIC),
+        (LAST_WORDS, NOT_LAST),
+    ];
+    let mut words = HashMap::new();
+    for (list, says) in lists {
+        for word in list {
+            *words.entry(word.as_bytes()).or_default() |= says;
+        }
+    }
+    words
+});
+
+/// No listed word is as long, nor are many of one.
+const LONGEST: usize = 16;
 
 fn ends_with(word: &str, end: &str) -> bool {
     let begin = word.len().checked_sub(end.len());
@@ -122,7 +151,8 @@ const KEY_QUALIFIERS: &[&str] = &[
     "license",
 ];
 
-const NOT_LAST: &[&str] = &[
+/// Words after which a name holds no credential.
+const LAST_WORDS: &[&str] = &[
     "name",
     "names",
     "file",
@@ -228,3 +258,40 @@ const NOT_LAST: &[&str] = &[
     "location",
     "bypass",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, WORDS, name_kind};
+    use crate::detect::value::NameKind;
+
+    #[test]
+    fn every_listed_word_is_short_enough_to_be_looked_up() {
+        assert!(WORDS.keys().all(|word| word.len() + 1 < LONGEST));
+        assert!(WORDS.keys().all(|word| *word == word.to_ascii_lowercase()));
+    }
+
+    #[test]
+    fn the_words_of_a_name_say_what_it_holds() {
+        for (name, kind) in [
+            ("dbPassword_v2", Some(NameKind::Password)),
+            ("PASSWORDS", Some(NameKind::Password)),
+            ("userpwd", Some(NameKind::Password)),
+            ("APIKeys", Some(NameKind::Token)),
+            ("api_keys", Some(NameKind::Token)),
+            ("signing-key", Some(NameKind::Token)),
+            ("primary_key", Some(NameKind::Key)),
+            ("averyveryverylongaccesstoken", Some(NameKind::Token)),
+            ("public_token", None),
+            ("publics_token", Some(NameKind::Token)),
+            ("csrfToken", None),
+            ("token_type", None),
+            ("token_types", None),
+            ("token_ages", Some(NameKind::Token)),
+            ("monkey", None),
+            ("passes", None),
+            ("", None),
+        ] {
+            assert_eq!(name_kind(name), kind, "{name}");
+        }
+    }
+}

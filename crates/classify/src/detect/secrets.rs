@@ -1,7 +1,10 @@
 //! Secrets with a structure that can be verified: keys in PEM, cloud key pairs, tokens with a
 //! checksum, JSON web tokens, connection strings. Checks the form only, never the network.
 
+use std::ops::Range;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use memchr::{memchr_iter, memmem};
 
 use super::{
     Broken, Detector, Hit, Severity, Verdict, Window, always,
@@ -117,7 +120,7 @@ pub(super) const DETECTORS: &[Detector] = &[
         window: Window::At { reach: 16_384 },
         needs: seldom_begun,
         ..secret(
-            "json-web-token",
+            JSON_WEB_TOKEN,
             "a JSON web token whose header decodes",
             &["eyj"],
             r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{4,})?",
@@ -166,18 +169,54 @@ fn has_user(text: &[u8], window: std::ops::Range<usize>, at: usize) -> bool {
     end == Some(&b':') && ends.any(|b| *b == b'@')
 }
 
+pub(crate) const JSON_WEB_TOKEN: &str = "json-web-token";
+
 /// How far back it is looked how often a token began, and how often it may.
 const BEGUN_REACH: usize = 4_096;
 const MOST_BEGUN: usize = 16;
 
+/// The places among the long `runs` of `text` where a JSON web token may end its header that has more beginnings
+/// before it than [`seldom_begun`] lets try: what hides there nobody has looked for.
+pub(crate) fn crowded_tokens(text: &str, runs: &[Range<usize>]) -> Vec<Range<usize>> {
+    let mut crowded = Vec::new();
+    for run in runs
+        .iter()
+        .filter(|run| run.len() > MOST_BEGUN * BEGUN.len())
+    {
+        let bytes = text.as_bytes().get(run.clone()).unwrap_or_default();
+        let mut from = 0;
+        for dot in memchr_iter(b'.', bytes) {
+            let header = bytes.get(from..dot).unwrap_or_default();
+            let payload = bytes.get(dot + 1..).unwrap_or_default().iter();
+            let letters = header.iter().rev().take_while(|b| is_token_letter(b));
+            let start = dot - letters.count();
+            let begun = bytes.get(start..dot).unwrap_or_default();
+            let follows =
+                payload.len() >= LEAST_PART && payload.take(LEAST_PART).all(is_token_letter);
+            if follows && memmem::find_iter(begun, BEGUN).nth(MOST_BEGUN).is_some() {
+                crowded.push(run.start + start..run.start + dot);
+            }
+            from = dot + 1;
+        }
+    }
+    crowded
+}
+
+/// What a token begins with, `{"` in base64, and of how many letters its parts are at least.
+const BEGUN: &[u8] = b"eyJ";
+const LEAST_PART: usize = 8;
+
+const fn is_token_letter(b: &u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
+}
+
 /// False where the letters of one token begin a token again and again: each is looked for to the end of its
 /// window, so that `eyJ-eyJ-…` would cost 4,096 bytes of work a byte. This bounds it to 16 * 16,384 / 4,096 = 64.
-fn seldom_begun(text: &[u8], _: std::ops::Range<usize>, at: usize) -> bool {
+fn seldom_begun(text: &[u8], _: Range<usize>, at: usize) -> bool {
     let before = text.get(at.saturating_sub(BEGUN_REACH)..at);
-    let letter = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let run = before.unwrap_or_default().windows(3).rev();
-    let begun = run.take_while(|part| part.iter().all(letter));
-    begun.filter(|part| part == b"eyJ").take(MOST_BEGUN).count() < MOST_BEGUN
+    let run = before.unwrap_or_default().windows(BEGUN.len()).rev();
+    let begun = run.take_while(|part| part.iter().all(is_token_letter));
+    begun.filter(|part| *part == BEGUN).take(MOST_BEGUN).count() < MOST_BEGUN
 }
 
 fn accept_high(_: &Hit<'_>) -> Verdict {

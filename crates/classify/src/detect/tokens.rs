@@ -9,7 +9,7 @@ use super::{
     Broken, Detector, Hit, Severity, Verdict, Window, always, bytes_of,
     line::before_on_line,
     next_run,
-    value::{Look, NameKind, entropy, is_placeholder, look},
+    value::{Look, NameKind, entropy, look},
 };
 use crate::Confidence;
 
@@ -83,9 +83,9 @@ fn is_credential(text: &str, run: &Range<usize>) -> bool {
         return true;
     };
     let before = before_on_line(text.get(..run.start).unwrap_or_default(), REACH);
+    // no placeholder looks generated
     cues.is_match(before)
         && !excuses.is_match(before)
-        && !is_placeholder(value)
         && entropy(value) >= 3.4
         && look(value, NameKind::Token) == Look::Generated
 }

@@ -146,31 +146,49 @@ fn says_dummy(lower: &str) -> bool {
     }
 }
 
-/// How many different bytes there are.
-fn distinct(bytes: &[u8]) -> usize {
-    let mut seen = [false; 256];
+/// Which bytes there are, a bit for each.
+fn present(bytes: &[u8]) -> [u128; 2] {
+    let mut present = [0; 2];
     for byte in bytes {
-        if let Some(slot) = seen.get_mut(usize::from(*byte)) {
-            *slot = true;
+        if let Some(half) = present.get_mut(usize::from(byte >> 7)) {
+            *half |= 1 << (byte & 0x7f);
         }
     }
-    seen.iter().filter(|seen| **seen).count()
+    present
 }
 
-/// Shannon entropy in bits per byte.
+/// How many different bytes there are.
+fn distinct(bytes: &[u8]) -> u32 {
+    present(bytes).iter().map(|half| half.count_ones()).sum()
+}
+
+/// Shannon entropy in bits per byte, added up in the order of the bytes.
 pub(super) fn entropy(value: &str) -> f64 {
     let mut counts = [0_u32; 256];
+    let mut total = 0_u32;
     for byte in value.bytes() {
         if let Some(count) = counts.get_mut(usize::from(byte)) {
             *count += 1;
         }
+        total += 1;
     }
-    let total: f64 = counts.iter().map(|c| f64::from(*c)).sum();
-    let term = |count: &u32| {
-        let share = f64::from(*count) / total;
-        -share * share.log2()
-    };
-    counts.iter().filter(|c| **c > 0).map(term).sum()
+    let (mut sum, mut last) = (0.0, (0, 0.0));
+    for (half, counts) in present(value.as_bytes())
+        .into_iter()
+        .zip(counts.chunks(128))
+    {
+        let mut left = half;
+        while let Some(count) = counts.get(left.trailing_zeros() as usize) {
+            left &= left - 1;
+            // most bytes are as frequent as the one before
+            if last.0 != *count {
+                let share = f64::from(*count) / f64::from(total);
+                last = (*count, -share * share.log2());
+            }
+            sum += last.1;
+        }
+    }
+    sum
 }
 
 #[derive(Default)]

@@ -23,6 +23,7 @@ mod control;
 mod enclave;
 #[cfg(test)]
 mod faults;
+mod growing;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]

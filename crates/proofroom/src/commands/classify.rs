@@ -129,7 +129,7 @@ fn print(judge: &Judge, found: &Classification, text: &str, ways: &[Way]) -> io:
         let (end_line, end_column) = (at.end_line, at.end_column);
         let label = name(judge, finding.label);
         let sure = finding.confidence.name();
-        let (rule, reason) = (&finding.rule, &finding.reason);
+        let (rule, reason) = (&finding.rule, finding.reason);
         writeln!(
             out,
             "{line}:{column}-{end_line}:{end_column}  {label}  {rule}  {sure}  {reason}"

@@ -170,7 +170,12 @@ impl Building {
     }
 
     pub(super) fn finish(self, unreadable: Label, complete: bool) -> Scanner {
+        let rulings = self.rules.iter().flat_map(|rule| &rule.rulings);
+        let web_tokens = rulings
+            .map(|ruling| &*ruling.id)
+            .any(|id| id == detect::JSON_WEB_TOKEN);
         Scanner {
+            web_tokens,
             literals: complete.then(|| Box::new(Literals::new(&self.literals)) as Box<dyn Engine>),
             words: self.literals,
             tries_of: self.tries_of,

@@ -54,7 +54,7 @@ fn a_value_is_scored_only_where_the_policy_says_how_sure() {
 #[test]
 fn a_finding_says_which_features_and_never_the_value() {
     let found = classify("[scorer]\nsure_percent = 60\n", DOUBTFUL).findings;
-    let reason = &found[0].reason;
+    let reason = found[0].reason;
     assert!(
         reason.contains("its letters stand as in no word"),
         "{reason}"
