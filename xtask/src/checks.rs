@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["llm"]),
     ("appraise", &["canonical", "evidence", "record", "verifier"]),
     ("attester", &["canonical", "evidence"]),
+    ("authn", &["canonical"]),
     ("authz", &["canonical", "record"]),
     ("canonical", &[]),
     ("classify", &["canonical"]),
@@ -74,8 +75,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "gateway-server",
         &[
+            "authn",
             "canonical",
             "classify",
+            "clock",
             "gateway",
             "ledger",
             "llm",
@@ -109,6 +112,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "appraise",
             "attester",
+            "authn",
             "authz",
             "canonical",
             "classify",
@@ -157,6 +161,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that do no I/O, and what none of their dependencies may bring in.
 const PURE: &[&str] = &[
     "appraise",
+    "authn",
     "authz",
     "canonical",
     "classify",
@@ -176,11 +181,11 @@ const PURE: &[&str] = &[
 ];
 const IMPURE: &[&str] = &["hyper", "mio", "openssl", "reqwest", "rustls", "tokio"];
 
-/// The one library of compiled C and assembler, and the pure crates that verify quotes with it
-/// (docs/adr/0030).
+/// The one library of compiled C and assembler, and the pure crates that verify quotes (docs/adr/0030) or tokens
+/// (docs/adr/0048) with it.
 const COMPILED: &str = "ring";
 const VERIFIES_WITH_COMPILED: &[&str] = &[
-    "appraise", "measure", "provider", "record", "verifier", "verify",
+    "appraise", "authn", "measure", "provider", "record", "verifier", "verify",
 ];
 
 /// The offline verifier stays small enough to be read.

@@ -1,6 +1,7 @@
 //! Seeds for the fuzz targets: small inputs that a target's parser accepts, made by the simulated platforms
 //! or written down here. The same bytes each time.
 
+mod authn;
 mod evidence;
 mod images;
 mod models;
@@ -21,6 +22,7 @@ pub type Seeds = (&'static str, Vec<Vec<u8>>);
 #[must_use]
 pub fn all() -> Vec<Seeds> {
     let mut all = [
+        authn::seeds(),
         evidence::seeds(),
         images::seeds(),
         models::seeds(),

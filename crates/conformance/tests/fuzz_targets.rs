@@ -16,6 +16,7 @@ extern crate self as libfuzzer_sys;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use proofroom_attester::tpm2::AkPublic;
+use proofroom_authn::{AccessToken, Algorithm, KeySet};
 use proofroom_canonical::Nonce;
 use proofroom_conformance::seeds;
 use proofroom_egress::{
@@ -77,6 +78,12 @@ fn text(bytes: &[u8]) -> &str {
 mod appraise_report;
 #[path = "../../../fuzz/fuzz_targets/attester_tpm2.rs"]
 mod attester_tpm2;
+#[path = "../../../fuzz/fuzz_targets/authn_key_set.rs"]
+mod authn_key_set;
+#[path = "../../../fuzz/fuzz_targets/authn_proof.rs"]
+mod authn_proof;
+#[path = "../../../fuzz/fuzz_targets/authn_token.rs"]
+mod authn_token;
 #[path = "../../../fuzz/fuzz_targets/classify_policy.rs"]
 mod classify_policy;
 #[path = "../../../fuzz/fuzz_targets/classify_text.rs"]
@@ -167,9 +174,12 @@ type Target = fn(&[u8]);
 static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
     LazyLock::new(|| seeds::all().into_iter().collect());
 
-const TARGETS: [(&str, Target); 44] = [
+const TARGETS: [(&str, Target); 47] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
+    ("authn_key_set", authn_key_set::run),
+    ("authn_proof", authn_proof::run),
+    ("authn_token", authn_token::run),
     ("classify_policy", classify_policy::run),
     ("classify_text", classify_text::run),
     ("egress_dns", egress_dns::run),
@@ -240,6 +250,16 @@ const PROVIDERS: [Format; 5] = [
     Format::Aci,
     Format::Tinfoil,
 ];
+
+#[test]
+fn seeds_of_what_clients_show_are_read() {
+    for seed in &SEEDS["authn_key_set"] {
+        KeySet::parse(seed, &[Algorithm::Es256]).unwrap();
+    }
+    for seed in &SEEDS["authn_token"] {
+        AccessToken::parse(text(seed)).unwrap();
+    }
+}
 
 #[test]
 fn seeds_are_evidence_that_is_read() {

@@ -11,6 +11,7 @@ pub mod event_log;
 pub mod gcp;
 pub mod gpu;
 pub mod image;
+pub mod issuer;
 pub mod provider;
 pub mod simulated_guest;
 pub mod snp;
