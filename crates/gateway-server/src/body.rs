@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use proofroom_gateway::AnswerBody;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{connection::UnderWay, metrics::FirstByte, ring::HeldKey};
+use crate::{connection::UnderWay, held::Held, metrics::FirstByte};
 
 /// Why a request's body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ impl Body for Arriving {
 /// Why an answer broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DepartureError {
-    #[error("the key was revoked")]
+    #[error("the key was revoked, or the person or token barred")]
     KeyEnded,
     #[error(transparent)]
     Answer(#[from] proofroom_gateway::AnswerError),
@@ -98,7 +98,7 @@ enum Content {
     /// The gateway's, which ends when the key under which it was asked for does.
     Run {
         body: AnswerBody,
-        key: Arc<HeldKey>,
+        key: Arc<Held>,
         first: Option<FirstByte>,
     },
 }
@@ -108,7 +108,7 @@ impl Departing {
         Self::of(Content::Own(Full::new(bytes.into())))
     }
 
-    pub(crate) fn run(body: AnswerBody, key: Arc<HeldKey>, first: FirstByte) -> Self {
+    pub(crate) fn run(body: AnswerBody, key: Arc<Held>, first: FirstByte) -> Self {
         let first = Some(first);
         Self::of(Content::Run { body, key, first })
     }

@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
+use proofroom_authn::Origin;
 use proofroom_record::statement::LogMode;
 use serde::Deserialize;
 
-use crate::limits::Limits;
+use crate::{
+    limits::Limits,
+    people::{PeopleConfig, RawPeople},
+};
 
 /// The most bytes that the file may have.
 pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
@@ -24,6 +28,9 @@ pub struct Config {
     pub address: SocketAddr,
     /// The certificate and key; nothing for plain HTTP, to loopback only.
     pub tls: Option<TlsFiles>,
+    /// The addresses under which clients know the server, which proofs of possession name. With none, what is bound to a
+    /// client's key by proofs is refused.
+    pub urls: Vec<Origin>,
     /// Where health, readiness and metrics are served; loopback only.
     pub operations: Option<SocketAddr>,
     /// Where keys, records and log are kept.
@@ -50,6 +57,8 @@ pub struct Config {
     pub caps: Caps,
     /// Limits of users and teams together, beside those of each key.
     pub shared: Vec<SharedLimits>,
+    /// People who come with tokens of an issuer.
+    pub people: PeopleConfig,
 }
 
 /// PEM files of the listener.
@@ -167,6 +176,9 @@ pub enum ConfigProblem {
     /// A bound of zero.
     #[error("`{0}` must be more than 0")]
     Zero(&'static str),
+    /// Issuers or rules that cannot be used.
+    #[error("`people` of the gateway's configuration: {0}")]
+    People(String),
 }
 
 impl ConfigProblem {
@@ -180,6 +192,7 @@ impl ConfigProblem {
             Self::PlainToNetwork(_) => "gateway-plain-to-network",
             Self::OperationsToNetwork(_) => "gateway-operations-to-network",
             Self::Zero(_) => "gateway-config-zero",
+            Self::People(_) => "gateway-people",
         }
     }
 }
@@ -206,12 +219,16 @@ struct Raw {
     caps: Caps,
     #[serde(default)]
     shared: Vec<RawShared>,
+    #[serde(default)]
+    people: RawPeople,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawListen {
     address: SocketAddr,
+    #[serde(default)]
+    urls: Vec<Origin>,
     tls: Option<TlsFiles>,
     operations: Option<SocketAddr>,
 }
@@ -263,6 +280,7 @@ impl Config {
                 ..files
             }),
             operations: raw.listen.operations,
+            urls: raw.listen.urls,
             policy: raw.policy.map(from_base),
             upstreams: raw.upstreams.map(from_base),
             keys: raw
@@ -279,6 +297,10 @@ impl Config {
             memory: raw.memory,
             caps: raw.caps,
             shared: shared(raw.shared)?,
+            people: raw
+                .people
+                .read(base, &state)
+                .map_err(ConfigProblem::People)?,
             state,
         })
     }

@@ -22,14 +22,17 @@ use crate::{
     body::{Arriving, Departing},
     config::Caps,
     connection::UnderWay,
+    doorkeeper::{Head, Refused},
     gate::Permission,
+    held::Held,
     identity::{Identity, Unanswered},
-    keys::KeyRefusal,
     metrics::{FirstByte, Gauges},
-    ring::HeldKey,
     sessions::Sessions,
     store::StoreError,
 };
+
+/// RFC 9449 section 8.1.
+const DPOP_NONCE: &str = "dpop-nonce";
 
 /// Everything that answers.
 pub(crate) struct Front {
@@ -47,6 +50,8 @@ pub(crate) struct Own {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
+    /// What `www-authenticate` asks for.
+    challenge: Option<&'static str>,
 }
 
 impl Own {
@@ -55,6 +60,7 @@ impl Own {
             status,
             code,
             message: message.into(),
+            challenge: None,
         }
     }
 
@@ -72,19 +78,22 @@ impl Own {
         };
         let body = error_body(api, self.status.as_u16(), self.code, &self.message);
         let mut answer = typed(self.status, "application/json", body);
-        if self.status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer");
+        if let Some(challenge) = self.challenge {
+            let challenge = HeaderValue::from_static(challenge);
             answer
                 .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, scheme);
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         answer
     }
 }
 
-impl From<KeyRefusal> for Own {
-    fn from(refusal: KeyRefusal) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, refusal.code(), refusal.message())
+impl From<Refused> for Own {
+    fn from(refused: Refused) -> Self {
+        Self {
+            challenge: refused.challenge(),
+            ..Self::new(refused.status(), refused.code(), refused.to_string())
+        }
     }
 }
 
@@ -116,7 +125,11 @@ impl Front {
                 Err(own) => own.answer(&path),
             },
         };
-        answer.map(|body| body.during(under_way))
+        let mut answer = answer.map(|body| body.during(under_way));
+        if let Some(nonce) = self.permission.doorkeeper.nonce() {
+            answer.headers_mut().insert(DPOP_NONCE, nonce);
+        }
+        answer
     }
 
     /// What needs no key.
@@ -155,7 +168,7 @@ impl Front {
             let words = "the gateway is stopping; try again in a moment";
             return Err(Own::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", words));
         }
-        let held = self.whose(&request, client_key)?;
+        let held = Arc::new(self.whose(&request, client_key).await?);
         let path = request.uri().path();
         if let (&Method::GET, Some(id)) = (request.method(), path.strip_prefix("/v1/records/")) {
             return self.record(id.to_owned(), &held).await;
@@ -174,17 +187,21 @@ impl Front {
         Ok(answer.map(|body| Departing::run(body, held, first)))
     }
 
-    fn whose(
+    async fn whose(
         &self,
         request: &Request<Incoming>,
         client_key: Option<Digest>,
-    ) -> Result<Arc<HeldKey>, KeyRefusal> {
+    ) -> Result<Held, Refused> {
         let permission = &self.permission;
-        let held = permission
-            .ring
-            .authenticate(request.headers(), client_key, permission.now());
-        if let Err(refusal) = &held {
-            permission.metrics.unauthenticated(refusal.code());
+        let head = Head {
+            method: request.method(),
+            path: request.uri().path(),
+            headers: request.headers(),
+            client_key,
+        };
+        let held = permission.doorkeeper.let_in(&head, permission.now()).await;
+        if let Err(refused) = &held {
+            permission.metrics.unauthenticated(refused.code());
         }
         held
     }
@@ -204,7 +221,7 @@ impl Front {
         if self.gateway.is_closed() || self.permission.store.ready().is_err() {
             return Some("record-not-durable\n");
         }
-        (!self.permission.ring.is_readable()).then_some("keys-unreadable\n")
+        self.permission.doorkeeper.unreadable()
     }
 
     /// What is served to the machine's own operators.

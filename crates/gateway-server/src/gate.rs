@@ -1,7 +1,7 @@
-//! The gate of one key's session: scope, limits, and the intent that is durable before a prompt leaves.
+//! The gate of one holder's session: scope, limits, and the intent that is durable before a prompt leaves.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,10 +17,11 @@ use proofroom_record::{
 
 use crate::{
     config::{SharedLimits, Whose},
+    doorkeeper::Doorkeeper,
+    held::Held,
     limits::{Book, Limits},
     metrics::Metrics,
     prices::{BYTES_PER_TOKEN, Prices},
-    ring::{HeldKey, KeyRing},
     sessions::{Counts, Event, Intent},
     store::{Kind, RecordStore},
 };
@@ -36,7 +37,7 @@ pub(crate) struct Permission {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) prices: Arc<Prices>,
     pub(crate) shared: Vec<SharedLimits>,
-    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) doorkeeper: Doorkeeper,
     pub(crate) logging: Logging,
     pub(crate) clock: fn() -> Timestamp,
 }
@@ -73,25 +74,30 @@ impl Permission {
     }
 }
 
-/// The gate of one key's session.
+/// What every run of one session shares.
 #[derive(Debug)]
-pub(crate) struct KeyGate {
+pub(crate) struct SessionGate {
     permission: Arc<Permission>,
     session: SessionId,
     client: ClientIdentity,
     names: Vec<String>,
     counts: Arc<Mutex<Counts>>,
-    held: RwLock<Option<Arc<HeldKey>>>,
     /// The highest mark of this process that an intent on disk tells of.
     durable_mark: Mutex<Option<Label>>,
 }
 
-impl KeyGate {
+/// The gate of one request: its session, and what it was let in with.
+#[derive(Debug)]
+pub(crate) struct RequestGate {
+    session: Arc<SessionGate>,
+    held: Arc<Held>,
+}
+
+impl SessionGate {
     pub(crate) fn new(
         permission: Arc<Permission>,
         statement: &GatewaySession,
         counts: Arc<Mutex<Counts>>,
-        held: Option<&Arc<HeldKey>>,
     ) -> Self {
         Self {
             permission,
@@ -99,148 +105,22 @@ impl KeyGate {
             client: statement.client.clone(),
             names: names(&statement.client, statement.session),
             counts,
-            held: RwLock::new(held.map(Arc::clone)),
             durable_mark: Mutex::default(),
         }
     }
 
-    /// From now on the key's present entry in the file counts.
-    pub(crate) fn hold(&self, held: &Arc<HeldKey>) {
-        let mut current = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        if current
-            .as_ref()
-            .is_none_or(|known| !Arc::ptr_eq(known, held))
-        {
-            *current = Some(Arc::clone(held));
-        }
-    }
-
-    /// The key as it was when it was used last; nothing when it was not since the start.
-    pub(crate) fn held(&self) -> Option<Arc<HeldKey>> {
-        self.held
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// For a request that was let in with `held`.
+    pub(crate) fn of_request(self: &Arc<Self>, held: &Arc<Held>) -> Arc<RequestGate> {
+        Arc::new(RequestGate {
+            session: Arc::clone(self),
+            held: Arc::clone(held),
+        })
     }
 
     fn durable_mark(&self) -> MutexGuard<'_, Option<Label>> {
         self.durable_mark
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn scoped(&self, held: &HeldKey, asked: &Asked) -> Result<(), Denial> {
-        let refuse = |code, message: &str| Denial {
-            status: StatusCode::FORBIDDEN,
-            code,
-            message: message.to_owned(),
-            retry_after: None,
-            log: LogMode::Strict,
-        };
-        if !held.permits.model(&asked.model) {
-            return Err(refuse("key-scope-model", "the key is not for this model"));
-        }
-        if !held.permits.label(&asked.label_name) {
-            let words = "the key's session has a label that the key is not for; use another key";
-            return Err(refuse("key-scope-label", words));
-        }
-        Ok(())
-    }
-
-    /// Returns once the intent is kept as `log` demands.
-    async fn write_intent(&self, asked: &Asked, log: LogMode) -> Result<(), Denial> {
-        let intent = Intent {
-            run: asked.run,
-            sequence: asked.sequence,
-            label: asked.label_name.clone(),
-            received: asked.received,
-            at: asked.started,
-        };
-        let bytes = json::to_bytes(&intent).map_err(|_| not_kept())?;
-        let store = &self.permission.store;
-        let event = Event::Intent(intent);
-        let kept = store.note(Kind::Intent, self.session, bytes, event, log);
-        match tokio::time::timeout(DISK_PATIENCE, kept).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(not_kept()),
-            Err(_) => Err(disk_too_slow()),
-        }
-    }
-
-    async fn permit(&self, asked: Asked) -> Result<Admission, Denial> {
-        let held = self.held().ok_or_else(key_ended)?;
-        let now = self.permission.now();
-        if held.has_ended() || held.key.usable_at(now).is_err() {
-            return Err(key_ended());
-        }
-        self.scoped(&held, &asked)?;
-        let place = {
-            let limits = self.limits(&held);
-            let estimate = asked.received_bytes / BYTES_PER_TOKEN;
-            self.permission.book.take(&limits, estimate, now)?
-        };
-        let durable = *self.durable_mark();
-        let log = self
-            .permission
-            .logging
-            .of(&asked, durable, &self.permission.store);
-        self.write_intent(&asked, log).await?;
-        if log == LogMode::Strict {
-            let mut durable = self.durable_mark();
-            *durable = (*durable).max(Some(asked.label));
-        }
-        Ok(Admission::holding(place).logged(log))
-    }
-
-    /// Every limit that the session is under, by the name of its account.
-    fn limits<'a>(&'a self, held: &'a HeldKey) -> Vec<(String, &'a Limits)> {
-        let mut limits = vec![
-            (account_of_key(&self.client), &held.key.limits),
-            (account_of_session(self.session), &held.key.session_limits),
-        ];
-        for shared in &self.permission.shared {
-            let name = match &shared.whose {
-                Whose::User(user) if *user == self.client.user => account_of_user(&self.client),
-                Whose::Team(team) if *team == self.client.team => account_of_team(&self.client),
-                Whose::User(_) | Whose::Team(_) => continue,
-            };
-            limits.push((name, &shared.limits));
-        }
-        limits
-    }
-
-    fn needs_price(&self, held: &HeldKey) -> bool {
-        self.limits(held)
-            .iter()
-            .any(|(_, limits)| limits.need_prices())
-    }
-}
-
-impl Gate for KeyGate {
-    fn client(&self) -> Option<ClientIdentity> {
-        Some(self.client.clone())
-    }
-
-    fn permits(&self, offer: &UpstreamOffer, model: &str) -> Result<(), &'static str> {
-        let held = self.held().ok_or("key-ended")?;
-        if !held.permits.model(model) {
-            return Err("key-scope-model");
-        }
-        if !held.permits.tier(&offer.tier) {
-            return Err("key-scope-tier");
-        }
-        if !held.permits.region(&offer.region) {
-            return Err("key-scope-region");
-        }
-        // a budget that cannot be counted is no budget
-        if self.needs_price(&held) && !self.permission.prices.know(&offer.name, model) {
-            return Err("price-unknown");
-        }
-        Ok(())
-    }
-
-    fn admit(&self, asked: Asked) -> BoxFuture<'_, Result<Admission, Denial>> {
-        Box::pin(self.permit(asked))
     }
 
     fn ended(&self, run: &Finished) {
@@ -257,11 +137,148 @@ impl Gate for KeyGate {
     }
 }
 
+/// Requests come with what they were let in with; a session by itself permits nothing.
+impl Gate for SessionGate {
+    fn client(&self) -> Option<ClientIdentity> {
+        Some(self.client.clone())
+    }
+
+    fn permits(&self, _: &UpstreamOffer, _: &str) -> Result<(), &'static str> {
+        Err("key-ended")
+    }
+
+    fn admit(&self, _: Asked) -> BoxFuture<'_, Result<Admission, Denial>> {
+        Box::pin(std::future::ready(Err(key_ended())))
+    }
+
+    fn ended(&self, run: &Finished) {
+        Self::ended(self, run);
+    }
+}
+
+impl RequestGate {
+    fn scoped(&self, asked: &Asked) -> Result<(), Denial> {
+        let refuse = |code, message: &str| Denial {
+            status: StatusCode::FORBIDDEN,
+            code,
+            message: message.to_owned(),
+            retry_after: None,
+            log: LogMode::Strict,
+        };
+        if !self.held.grant.permits.model(&asked.model) {
+            return Err(refuse("key-scope-model", "the key is not for this model"));
+        }
+        if !self.held.grant.permits.label(&asked.label_name) {
+            let words = "the key's session has a label that the key is not for; use another key";
+            return Err(refuse("key-scope-label", words));
+        }
+        Ok(())
+    }
+
+    /// Returns once the intent is kept as `log` demands.
+    async fn write_intent(&self, asked: &Asked, log: LogMode) -> Result<(), Denial> {
+        let intent = Intent {
+            run: asked.run,
+            sequence: asked.sequence,
+            label: asked.label_name.clone(),
+            received: asked.received,
+            at: asked.started,
+        };
+        let bytes = json::to_bytes(&intent).map_err(|_| not_kept())?;
+        let store = &self.session.permission.store;
+        let event = Event::Intent(intent);
+        let kept = store.note(Kind::Intent, self.session.session, bytes, event, log);
+        match tokio::time::timeout(DISK_PATIENCE, kept).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(not_kept()),
+            Err(_) => Err(disk_too_slow()),
+        }
+    }
+
+    async fn permit(&self, asked: Asked) -> Result<Admission, Denial> {
+        let SessionGate { permission, .. } = &*self.session;
+        let now = permission.now();
+        if !self.held.is_usable(now) {
+            return Err(key_ended());
+        }
+        self.scoped(&asked)?;
+        let place = {
+            let estimate = asked.received_bytes / BYTES_PER_TOKEN;
+            permission.book.take(&self.limits(), estimate, now)?
+        };
+        let durable = *self.session.durable_mark();
+        let log = permission.logging.of(&asked, durable, &permission.store);
+        self.write_intent(&asked, log).await?;
+        if log == LogMode::Strict {
+            let mut durable = self.session.durable_mark();
+            *durable = (*durable).max(Some(asked.label));
+        }
+        Ok(Admission::holding(place).logged(log))
+    }
+
+    /// Every limit that the session is under, by the name of its account.
+    fn limits(&self) -> Vec<(String, &Limits)> {
+        let (client, grant) = (&self.session.client, &self.held.grant);
+        let mut limits = vec![
+            (account_of_key(client), &grant.limits),
+            (
+                account_of_session(self.session.session),
+                &grant.session_limits,
+            ),
+        ];
+        for shared in &self.session.permission.shared {
+            let name = match &shared.whose {
+                Whose::User(user) if *user == client.user => account_of_user(client),
+                Whose::Team(team) if *team == client.team => account_of_team(client),
+                Whose::User(_) | Whose::Team(_) => continue,
+            };
+            limits.push((name, &shared.limits));
+        }
+        limits
+    }
+
+    fn needs_price(&self) -> bool {
+        self.limits().iter().any(|(_, limits)| limits.need_prices())
+    }
+}
+
+impl Gate for RequestGate {
+    fn client(&self) -> Option<ClientIdentity> {
+        Some(self.held.client.clone())
+    }
+
+    fn permits(&self, offer: &UpstreamOffer, model: &str) -> Result<(), &'static str> {
+        let permits = &self.held.grant.permits;
+        if !permits.model(model) {
+            return Err("key-scope-model");
+        }
+        if !permits.tier(&offer.tier) {
+            return Err("key-scope-tier");
+        }
+        if !permits.region(&offer.region) {
+            return Err("key-scope-region");
+        }
+        // a budget that cannot be counted is no budget
+        if self.needs_price() && !self.session.permission.prices.know(&offer.name, model) {
+            return Err("price-unknown");
+        }
+        Ok(())
+    }
+
+    fn admit(&self, asked: Asked) -> BoxFuture<'_, Result<Admission, Denial>> {
+        Box::pin(self.permit(asked))
+    }
+
+    fn ended(&self, run: &Finished) {
+        self.session.ended(run);
+    }
+}
+
 fn key_ended() -> Denial {
     Denial {
         status: StatusCode::FORBIDDEN,
         code: "key-ended",
-        message: "the key expired or was revoked while the request arrived".to_owned(),
+        message: "the key or token expired or was revoked while the request arrived".to_owned(),
         retry_after: None,
         log: LogMode::Strict,
     }
@@ -290,6 +307,7 @@ fn disk_too_slow() -> Denial {
 }
 
 fn account_of_key(client: &ClientIdentity) -> String {
+    // a person's id says that it is one
     format!("key `{}`", client.key)
 }
 

@@ -5,10 +5,12 @@ mod file;
 mod token;
 
 use globset::{Glob, GlobMatcher};
+use proofroom_authn::Thumbprint;
 use proofroom_canonical::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use file::{KeyFile, KeyFileError, MAX_KEY_FILE_BYTES};
+pub(crate) use token::is_key;
 pub use token::{KeyId, KeyToken};
 
 use crate::limits::Limits;
@@ -45,6 +47,18 @@ pub struct VirtualKey {
     /// SHA-256 of the SubjectPublicKeyInfo of the TLS client key without which it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<Digest>,
+    /// Thumbprint (RFC 7638) of the client's key: without a proof by it (RFC 9449) the virtual key is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_key: Option<Thumbprint>,
+}
+
+/// The longest name of a user, team, repository or purpose.
+const MAX_NAME: usize = 128;
+
+/// Whether a name can stand in records.
+pub(crate) fn is_name(text: &str) -> bool {
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    text.len() <= MAX_NAME && text.bytes().all(printable)
 }
 
 /// What a key is for. Each list holds globs; an empty list permits nothing.

@@ -3,8 +3,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,28 +10,31 @@ use std::{
     },
 };
 
-use http::{HeaderMap, header};
 use proofroom_canonical::{Digest, Timestamp};
 
-use crate::keys::{KeyFile, KeyFileError, KeyId, KeyRefusal, KeyToken, Permits, VirtualKey};
+use crate::{
+    held::Grant,
+    keys::{KeyFile, KeyFileError, KeyId, KeyRefusal, KeyToken, VirtualKey},
+    state_file::Stamp,
+};
 
 /// A key in force, as the runs that it permitted hold it.
 #[derive(Debug)]
 pub(crate) struct HeldKey {
     pub(crate) key: VirtualKey,
-    pub(crate) permits: Permits,
+    pub(crate) grant: Arc<Grant>,
     ended: AtomicBool,
 }
 
 impl HeldKey {
     fn new(key: VirtualKey) -> Result<Self, KeyFileError> {
         let id = key.id;
-        let permits =
-            Permits::of(&key.scope).map_err(|source| KeyFileError::Glob { id, source })?;
+        let grant = Grant::new(&key.scope, &key.limits, &key.session_limits)
+            .map_err(|source| KeyFileError::Glob { id, source })?;
         let ended = AtomicBool::new(key.revoked.is_some());
         Ok(Self {
             key,
-            permits,
+            grant: Arc::new(grant),
             ended,
         })
     }
@@ -43,9 +44,6 @@ impl HeldKey {
         self.ended.load(Ordering::Acquire)
     }
 }
-
-/// What tells one content of a file from another.
-type Stamp = (u64, u64, i64, i64, i64, i64);
 
 /// All keys in force.
 #[derive(Debug)]
@@ -68,21 +66,21 @@ impl KeyRing {
             path: path.to_owned(),
             state: Mutex::default(),
         };
-        let stamp = ring.stamp();
+        let stamp = Stamp::of(path);
         let file = KeyFile::load(path)?;
         ring.lock().replace(file, stamp)?;
         Ok(ring)
     }
 
-    /// The key with which a request came, if it may be used now over a connection whose client showed
-    /// `client_key`.
+    /// The key of this text, if it may be used now over a connection whose client showed `client_key`. Whether its
+    /// sender has to prove more is for [`VirtualKey::proof_key`].
     pub(crate) fn authenticate(
         &self,
-        headers: &HeaderMap,
+        text: &str,
         client_key: Option<Digest>,
         now: Timestamp,
     ) -> Result<Arc<HeldKey>, KeyRefusal> {
-        let token = carried(headers)?;
+        let token = KeyToken::parse(text).ok_or(KeyRefusal::Unknown)?;
         self.look();
         let held = {
             let state = self.lock();
@@ -109,7 +107,7 @@ impl KeyRing {
     /// Reads the file again if it changed. A file that cannot be read closes every key: nobody knows
     /// which of them were revoked.
     pub(crate) fn look(&self) {
-        let stamp = self.stamp();
+        let stamp = Stamp::of(&self.path);
         if self.lock().stamp == stamp {
             return;
         }
@@ -126,18 +124,6 @@ impl KeyRing {
     /// Whether the file could be read when it was looked at last.
     pub(crate) fn is_readable(&self) -> bool {
         !self.lock().unreadable
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        let found = fs::metadata(&self.path).ok()?;
-        Some((
-            found.ino(),
-            found.size(),
-            found.mtime(),
-            found.mtime_nsec(),
-            found.ctime(),
-            found.ctime_nsec(),
-        ))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -174,46 +160,12 @@ impl State {
     }
 }
 
-/// The one key that a request carries.
-fn carried(headers: &HeaderMap) -> Result<KeyToken, KeyRefusal> {
-    let bearer = headers.get_all(header::AUTHORIZATION).iter();
-    let bearer = bearer.map(|value| {
-        let text = value.to_str().ok()?;
-        let (scheme, key) = text.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
-    let plain = headers.get_all("x-api-key").iter();
-    let plain = plain.map(|value| value.to_str().ok());
-    let mut found: Option<&str> = None;
-    for text in bearer.chain(plain) {
-        let text = text.ok_or(KeyRefusal::Unknown)?;
-        if found.is_some_and(|other| other != text) {
-            return Err(KeyRefusal::Ambiguous);
-        }
-        found = Some(text);
-    }
-    let text = found.ok_or(KeyRefusal::Missing)?;
-    KeyToken::parse(text).ok_or(KeyRefusal::Unknown)
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
     use proofroom_canonical::{Digest, Timestamp};
 
     use super::KeyRing;
     use crate::keys::{KeyFile, KeyRefusal, KeyToken, tests::key_for};
-
-    fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
-    }
-
-    fn bearer(token: &KeyToken) -> HeaderMap {
-        headers(&[("authorization", format!("Bearer {}", token.expose()))])
-    }
 
     struct Ring {
         dir: tempfile::TempDir,
@@ -237,55 +189,14 @@ mod tests {
             Self { dir, token, ring }
         }
 
-        fn ask(&self, headers: &HeaderMap, seconds: i64) -> Result<(), KeyRefusal> {
+        fn ask(&self, seconds: i64) -> Result<(), KeyRefusal> {
             let now = Timestamp::from_unix_seconds(seconds);
-            self.ring.authenticate(headers, None, now).map(|_| ())
+            let asked = self.ring.authenticate(self.token.expose(), None, now);
+            asked.map(|_| ())
         }
 
         fn path(&self) -> std::path::PathBuf {
             self.dir.path().join("keys.json")
-        }
-    }
-
-    #[test]
-    fn one_key_in_either_header_and_nothing_else() {
-        let one = Ring::with(|_| ());
-        let other = KeyToken::generate().unwrap();
-        let key = || one.token.expose().to_owned();
-        let cases = [
-            (vec![], Err(KeyRefusal::Missing)),
-            (vec![("authorization", format!("Bearer {}", key()))], Ok(())),
-            (vec![("authorization", format!("bearer {}", key()))], Ok(())),
-            (vec![("x-api-key", key())], Ok(())),
-            (
-                vec![
-                    ("x-api-key", key()),
-                    ("authorization", format!("Bearer {}", key())),
-                ],
-                Ok(()),
-            ),
-            (
-                vec![
-                    ("x-api-key", key()),
-                    ("x-api-key", other.expose().to_owned()),
-                ],
-                Err(KeyRefusal::Ambiguous),
-            ),
-            (
-                vec![("authorization", format!("Basic {}", key()))],
-                Err(KeyRefusal::Unknown),
-            ),
-            (
-                vec![("x-api-key", other.expose().to_owned())],
-                Err(KeyRefusal::Unknown),
-            ),
-            (
-                vec![("x-api-key", "sk-1".to_owned())],
-                Err(KeyRefusal::Unknown),
-            ),
-        ];
-        for (pairs, expected) in cases {
-            assert_eq!(one.ask(&headers(&pairs), 5), expected, "{pairs:?}");
         }
     }
 
@@ -295,7 +206,7 @@ mod tests {
         let now = Timestamp::from_unix_seconds(5);
         let held = one
             .ring
-            .authenticate(&bearer(&one.token), None, now)
+            .authenticate(one.token.expose(), None, now)
             .unwrap();
         assert!(!held.has_ended());
         KeyFile::change(&one.path(), |file| {
@@ -303,7 +214,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(one.ask(&bearer(&one.token), 5), Err(KeyRefusal::Revoked));
+        assert_eq!(one.ask(5), Err(KeyRefusal::Revoked));
         assert!(held.has_ended());
     }
 
@@ -312,24 +223,24 @@ mod tests {
         let one = Ring::with(|_| ());
         let good = std::fs::read(one.path()).unwrap();
         std::fs::write(one.path(), "{").unwrap();
-        assert_eq!(one.ask(&bearer(&one.token), 5), Err(KeyRefusal::Unknown));
+        assert_eq!(one.ask(5), Err(KeyRefusal::Unknown));
         assert!(!one.ring.is_readable());
         std::fs::write(one.path(), good).unwrap();
-        assert_eq!(one.ask(&bearer(&one.token), 5), Ok(()));
+        assert_eq!(one.ask(5), Ok(()));
         std::fs::remove_file(one.path()).unwrap();
-        assert_eq!(one.ask(&bearer(&one.token), 5), Err(KeyRefusal::Unknown));
+        assert_eq!(one.ask(5), Err(KeyRefusal::Unknown));
     }
 
     #[test]
     fn a_key_ends_at_its_expiry_and_one_bound_to_a_client_key_needs_it() {
         let one = Ring::with(|key| key.expires = Some(Timestamp::from_unix_seconds(10)));
-        assert_eq!(one.ask(&bearer(&one.token), 9), Ok(()));
-        assert_eq!(one.ask(&bearer(&one.token), 10), Err(KeyRefusal::Expired));
+        assert_eq!(one.ask(9), Ok(()));
+        assert_eq!(one.ask(10), Err(KeyRefusal::Expired));
         let spki = Digest::of("client");
         let one = Ring::with(|key| key.client_key = Some(spki));
-        assert_eq!(one.ask(&bearer(&one.token), 5), Err(KeyRefusal::ClientKey));
+        assert_eq!(one.ask(5), Err(KeyRefusal::ClientKey));
         let now = Timestamp::from_unix_seconds(5);
-        let ask = |shown| one.ring.authenticate(&bearer(&one.token), Some(shown), now);
+        let ask = |shown| one.ring.authenticate(one.token.expose(), Some(shown), now);
         assert!(ask(spki).is_ok());
         assert_eq!(ask(Digest::of("other")).unwrap_err(), KeyRefusal::ClientKey);
     }

@@ -36,14 +36,16 @@ use self::sink::StoreSink;
 use crate::{
     config::Config,
     connection::Entrance,
+    doorkeeper::{Doorkeeper, DoorkeeperProblem},
     front::Front,
     gate::{Logging, Permission},
     identity::{Identity, Standing},
+    issuer_client::IssuerClientError,
     keys::KeyFileError,
     limits::Book,
     metrics::Metrics,
+    people::BarFileError,
     prices::Prices,
-    ring::KeyRing,
     sessions::{Facts, Sessions},
     store::{Opening, Progress, RecordStore, StoreError},
     tls,
@@ -108,6 +110,15 @@ pub enum ServerError {
     /// The file of keys.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// The file of who is barred.
+    #[error(transparent)]
+    Bars(#[from] BarFileError),
+    /// An issuer of people's tokens.
+    #[error(transparent)]
+    Issuer(#[from] IssuerClientError),
+    /// A configuration that no file can have.
+    #[error("{0}")]
+    Door(String),
     /// Certificate or key of the listener.
     #[error("tls cannot be served: {0}")]
     Tls(String),
@@ -132,6 +143,9 @@ impl ServerError {
         match self {
             Self::Store(error) => error.code(),
             Self::Keys(error) => error.code(),
+            Self::Bars(error) => error.code(),
+            Self::Issuer(error) => error.code(),
+            Self::Door(_) => "gateway-door",
             Self::Tls(_) => "gateway-tls",
             Self::Contradiction(_) => "gateway-contradiction",
             Self::Listen { .. } => "gateway-listen",
@@ -179,8 +193,8 @@ impl Server {
                 (Some(TlsAcceptor::from(tls)), Some(key))
             }
         };
-        let ring = Arc::new(KeyRing::open(&config.keys)?);
-        let front = Arc::new(front(parts, ring, tls_key).await?);
+        let doorkeeper = Doorkeeper::open(&config)?;
+        let front = Arc::new(front(parts, doorkeeper, tls_key).await?);
         let listener = listen(config.address).await?;
         let operations = match config.operations {
             None => None,
@@ -252,7 +266,7 @@ impl Server {
 
 async fn front(
     parts: Parts,
-    ring: Arc<KeyRing>,
+    doorkeeper: Doorkeeper,
     tls_key: Option<Digest>,
 ) -> Result<Front, ServerError> {
     let record_key = spki(&parts.signing_key);
@@ -273,7 +287,7 @@ async fn front(
         metrics: Arc::new(Metrics::new(named_models(&parts.upstreams))),
         prices: Arc::clone(&prices),
         shared: parts.config.shared.clone(),
-        ring,
+        doorkeeper,
         logging: Logging {
             mode: parts.config.log,
             highest: parts.classification.levels().highest(),
@@ -314,6 +328,18 @@ async fn front(
         memory_locked: parts.memory_locked,
         stopping: AtomicBool::new(false),
     })
+}
+
+impl From<DoorkeeperProblem> for ServerError {
+    fn from(problem: DoorkeeperProblem) -> Self {
+        match problem {
+            DoorkeeperProblem::Keys(error) => Self::Keys(error),
+            DoorkeeperProblem::Bars(error) => Self::Bars(error),
+            DoorkeeperProblem::Issuer(error) => Self::Issuer(error),
+            DoorkeeperProblem::Glob(error) => Self::Door(error.to_string()),
+            DoorkeeperProblem::NoRandomness => Self::Door(problem.to_string()),
+        }
+    }
 }
 
 /// SHA-256 of the key's SubjectPublicKeyInfo, which is the `keyid` of what it signs.
@@ -376,7 +402,7 @@ async fn tend(front: Arc<Front>) {
     loop {
         tokio::select! {
             _ = look.tick() => {
-                front.permission.ring.look();
+                front.permission.doorkeeper.tend();
                 front.gateway.tend();
             }
             _ = sweep.tick() => {

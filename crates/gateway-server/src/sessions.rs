@@ -1,4 +1,4 @@
-//! A key's session: begun before its first run, kept over restarts, ended by time alone. A client has
+//! A holder's session, of a key or a person: begun before its first run, kept over restarts, ended by time alone. A client has
 //! no say in it, so that no client lowers its own mark (docs/adr/0033-sessions-of-virtual-keys.md).
 
 mod history;
@@ -18,7 +18,7 @@ use proofroom_record::{
         GatewaySession,
     },
     predicate::{Predicate as _, seal},
-    statement::{ClientIdentity, LogMode},
+    statement::LogMode,
 };
 
 #[cfg(test)]
@@ -27,9 +27,8 @@ pub(crate) use history::{Event, History, Intent, Recorded, Resumed};
 pub(crate) use live::{Counts, Live};
 
 use crate::{
-    gate::{KeyGate, Permission, account_of_session},
-    keys::KeyId,
-    ring::HeldKey,
+    gate::{Permission, SessionGate, account_of_session},
+    held::{Held, HolderId},
     store::{Kind, StoreError},
 };
 
@@ -39,9 +38,9 @@ pub(crate) struct Sessions {
     gateway: Gateway,
     permission: Arc<Permission>,
     facts: Facts,
-    open: tokio::sync::Mutex<HashMap<KeyId, Arc<Live>>>,
+    open: tokio::sync::Mutex<HashMap<HolderId, Arc<Live>>>,
     /// How each key's last session ended, if it did.
-    ended: Mutex<HashMap<KeyId, Ended>>,
+    ended: Mutex<HashMap<HolderId, Ended>>,
 }
 
 /// What is true of every session of this gateway.
@@ -83,7 +82,7 @@ impl Sessions {
                 high_water,
                 next: past.next,
             };
-            let live = sessions.admit(past.statement, past.binding, standing, past.counts, None);
+            let live = sessions.admit(past.statement, past.binding, standing, past.counts);
             if unfinished {
                 sessions.account(&live, AccountOccasion::Recovered).await?;
             }
@@ -95,16 +94,15 @@ impl Sessions {
     }
 
     /// The session of `held`, begun now if it has none.
-    pub(crate) async fn of(&self, held: &Arc<HeldKey>) -> Result<Arc<Caller>, StoreError> {
+    pub(crate) async fn of(&self, held: &Arc<Held>) -> Result<Arc<Caller>, StoreError> {
         let now = self.permission.now();
-        let id = held.key.id;
+        let id = held.holder;
         let mut open = self.open.lock().await;
         if let Some(live) = open.get(&id).cloned() {
             let idle = self.is_idle(&live, now);
-            if live.is_of(&held.key) && !idle {
-                live.gate.hold(held);
+            if live.is_of(held) && !idle {
                 live.touch(now);
-                return Ok(Arc::clone(&live.caller));
+                return Ok(live.behind(held));
             }
             // nobody else waits for the runs of one key
             if live.running() > 0 {
@@ -120,7 +118,7 @@ impl Sessions {
         }
         let live = self.begin(held, now).await?;
         live.touch(now);
-        let caller = Arc::clone(&live.caller);
+        let caller = live.behind(held);
         open.insert(id, live);
         Ok(caller)
     }
@@ -129,13 +127,13 @@ impl Sessions {
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.permission.now();
         let mut open = self.open.lock().await;
-        let over: Vec<(KeyId, Arc<Live>, AccountOccasion)> = open
+        let over: Vec<(HolderId, Arc<Live>, AccountOccasion)> = open
             .iter()
             .filter(|(_, live)| live.running() == 0)
             .filter_map(|(id, live)| {
                 let occasion = if self.is_idle(live, now) {
                     AccountOccasion::Idle
-                } else if self.permission.ring.is_usable(*id, now) {
+                } else if self.permission.doorkeeper.is_usable(*id, now) {
                     return None;
                 } else {
                     AccountOccasion::KeyEnded
@@ -176,7 +174,7 @@ impl Sessions {
 
     async fn end(
         &self,
-        id: KeyId,
+        id: HolderId,
         live: &Arc<Live>,
         occasion: AccountOccasion,
     ) -> Result<(), StoreError> {
@@ -195,20 +193,21 @@ impl Sessions {
         Ok(())
     }
 
-    async fn begin(&self, held: &Arc<HeldKey>, now: Timestamp) -> Result<Arc<Live>, StoreError> {
+    async fn begin(&self, held: &Held, now: Timestamp) -> Result<Arc<Live>, StoreError> {
         let before = {
             let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            ended.get(&held.key.id).copied()
+            ended.get(&held.holder).copied()
         };
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|_| StoreError::Failed)?;
         let statement = GatewaySession {
             purpose: GATEWAY_SESSION_PURPOSE.to_owned(),
             session: SessionId::from_random(random),
-            client: client(held),
-            repository: held.key.scope.repository.clone(),
-            opened_for: held.key.scope.purpose.clone(),
-            client_key: held.key.client_key,
+            client: held.client.of_session(),
+            repository: held.grant.scope.repository.clone(),
+            opened_for: held.grant.scope.purpose.clone(),
+            client_key: held.session_client_key(),
+            proof_key: held.session_proof_key(),
             previous: before.map(|before| before.session),
             policies: self.facts.policies.clone(),
             gateway: self.facts.attestation,
@@ -229,7 +228,7 @@ impl Sessions {
             ..fresh
         };
         let counts = Counts::default();
-        Ok(self.admit(statement, binding, standing, counts, Some(held)))
+        Ok(self.admit(statement, binding, standing, counts))
     }
 
     fn admit(
@@ -238,19 +237,22 @@ impl Sessions {
         binding: Digest,
         standing: Standing,
         counts: Counts,
-        held: Option<&Arc<HeldKey>>,
     ) -> Arc<Live> {
         let counts = Arc::new(Mutex::new(counts));
-        let gate = Arc::new(KeyGate::new(
+        let gate = Arc::new(SessionGate::new(
             Arc::clone(&self.permission),
             &statement,
             Arc::clone(&counts),
-            held,
         ));
+        // a person's id says that it is one
+        let kind = match statement.client.issuer {
+            None => "key",
+            Some(_) => "person",
+        };
         let identity = CallerIdentity {
             session: statement.session,
             spiffe_id: format!(
-                "spiffe://{}/gateway/key/{}",
+                "spiffe://{}/gateway/{kind}/{}",
                 self.facts.trust_domain, statement.client.key
             ),
             binding,
@@ -277,14 +279,5 @@ impl Sessions {
             .record(kind, session, sealed.bytes, event, log)
             .await?;
         Ok(())
-    }
-}
-
-/// Who holds a key, for records.
-pub(crate) fn client(held: &HeldKey) -> ClientIdentity {
-    ClientIdentity {
-        key: held.key.id.to_string(),
-        user: held.key.user.clone(),
-        team: held.key.team.clone(),
     }
 }

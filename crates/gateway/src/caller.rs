@@ -30,13 +30,13 @@ pub struct CallerIdentity {
 /// [`crate::Gateway::admit`], one per channel.
 #[derive(Debug)]
 pub struct Caller {
-    pub(crate) identity: CallerIdentity,
+    pub(crate) identity: Arc<CallerIdentity>,
     pub(crate) gate: Arc<dyn Gate>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// The session's placeholders.
-    pub(crate) names: Names,
+    pub(crate) names: Arc<Names>,
     /// What its texts were found to be. Without it, every text is looked at each time.
-    pub(crate) verdicts: Option<SessionVerdicts>,
+    pub(crate) verdicts: Option<Arc<SessionVerdicts>>,
     pub(crate) slots: Arc<Semaphore>,
     runs_at_once: usize,
 }
@@ -82,19 +82,34 @@ impl Caller {
         verdicts: Option<SessionVerdicts>,
     ) -> Self {
         Self {
-            verdicts,
-            identity,
+            verdicts: verdicts.map(Arc::new),
+            identity: Arc::new(identity),
             gate,
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 high_water: HighWater::new(standing.high_water),
                 forwarded: HighWater::new(standing.high_water),
                 shadow: HighWater::new(standing.high_water),
                 next: standing.next,
-            }),
-            names: Names::default(),
+            })),
+            names: Arc::default(),
             slots: Arc::new(Semaphore::new(runs_at_once)),
             runs_at_once,
         }
+    }
+
+    /// The same session, mark, places and all, with another gate: for requests that come with what their session does
+    /// not have, such as one of several tokens of a person.
+    #[must_use]
+    pub fn behind(&self, gate: Arc<dyn Gate>) -> Arc<Self> {
+        Arc::new(Self {
+            identity: Arc::clone(&self.identity),
+            gate,
+            state: Arc::clone(&self.state),
+            names: Arc::clone(&self.names),
+            verdicts: self.verdicts.clone(),
+            slots: Arc::clone(&self.slots),
+            runs_at_once: self.runs_at_once,
+        })
     }
 
     /// Waits until every run of the session has its record. No run begins afterwards, and what the
@@ -116,7 +131,7 @@ impl Caller {
 
     /// Who it is.
     #[must_use]
-    pub const fn identity(&self) -> &CallerIdentity {
+    pub fn identity(&self) -> &CallerIdentity {
         &self.identity
     }
 

@@ -63,4 +63,5 @@ pub use served::{ServedModelsError, served_models};
 pub use setup::{SetupProblem, contradictions};
 pub use shadow::ShadowRules;
 pub use sink::{BoxFuture, MODEL_RUN, RecordSink, Said, SinkError, Submission};
+pub use tls::{authorities, standard_config};
 pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT};

@@ -14,7 +14,7 @@ use rustls::{
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     server::ParsedCertificate,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
 
 /// What a key verifier goes by.
 #[derive(Debug)]
@@ -145,9 +145,27 @@ pub(crate) fn attested_config(verifier: Arc<KeyVerifier>) -> Result<ClientConfig
     Ok(config)
 }
 
-/// TLS 1.2 or 1.3 to a standard upstream, by these certificate authorities and no others; by the public ones
-/// where none are named.
-pub(crate) fn standard_config(authorities: Option<RootCertStore>) -> Result<ClientConfig, Error> {
+/// The most certificates of authorities that are named for one server.
+pub(crate) const MAX_AUTHORITIES: usize = 16;
+
+/// The certificate authorities in `pem`: nothing unless it holds 1 to 16 X.509 certificates.
+#[must_use]
+pub fn authorities(pem: &str) -> Option<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    let added = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|der| store.add(der.ok()?).ok())
+        .collect::<Option<Vec<()>>>()?;
+    (1..=MAX_AUTHORITIES)
+        .contains(&added.len())
+        .then_some(store)
+}
+
+/// TLS 1.2 or 1.3 to a server that authorities vouch for: these and no others, or the public ones where none are
+/// named.
+///
+/// # Errors
+/// When the cryptography that is built in cannot speak them.
+pub fn standard_config(authorities: Option<RootCertStore>) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
     let builder = match authorities {

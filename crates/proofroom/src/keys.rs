@@ -11,6 +11,7 @@ use p256::{
     ecdsa::{SigningKey, VerifyingKey},
     pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, LineEnding},
 };
+use proofroom_authn::HolderKey;
 use proofroom_canonical::{SessionId, Timestamp};
 use proofroom_evidence::TpmKey;
 use proofroom_gateway::CommitmentKey;
@@ -365,6 +366,25 @@ fn open_p256(path: &Path) -> Result<SigningKey, KeyError> {
             .map_err(|_| KeyError::Malformed(path.to_owned()))
     })?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::Malformed(path.to_owned()))
+}
+
+/// The key in `path` by which a client proves that its requests are its own, made if it is not there.
+///
+/// # Errors
+/// [`KeyError`], also for a file that others may read.
+pub fn open_holder_key(path: &Path) -> Result<HolderKey, KeyError> {
+    let secret = Zeroizing::new(open_p256(path)?.to_bytes().into());
+    HolderKey::of(&secret).map_err(|_| KeyError::Malformed(path.to_owned()))
+}
+
+/// What a file of mode 0600 holds, without white space around it.
+///
+/// # Errors
+/// [`KeyError`], also for a file that others may read.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let absent = || Err(file_error(path, std::io::ErrorKind::NotFound.into()));
+    let text = read_or_make(path, 0o600, absent)?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
 /// 32 random bytes, in base64.

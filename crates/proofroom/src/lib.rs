@@ -18,6 +18,7 @@ pub mod measure;
 pub mod policies;
 pub mod policy_history;
 pub mod progress;
+pub mod proxy;
 pub mod replay;
 pub mod service;
 pub mod session;

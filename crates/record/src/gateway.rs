@@ -1,4 +1,4 @@
-//! Sessions of a standalone gateway, whose callers hold virtual keys and no room: what a session is
+//! Sessions of a standalone gateway, whose callers hold virtual keys or an issuer's tokens, and no room: what a session is
 //! bound to, and the account of its runs, by which a missing one shows.
 
 use std::collections::BTreeMap;
@@ -37,6 +37,9 @@ pub struct GatewaySession {
     /// SHA-256 of the SubjectPublicKeyInfo of the client's TLS key, where the key is bound to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<Digest>,
+    /// SHA-256 thumbprint (RFC 7638) of the client's key, where the virtual key is bound to one by proofs (RFC 9449).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_key: Option<Digest>,
     /// The key's session before this one, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<SessionId>,
@@ -278,11 +281,7 @@ mod tests {
         GatewayAccount {
             session: SessionId::from_random([1; 16]),
             session_binding: Digest::of("session"),
-            client: ClientIdentity {
-                key: "k_1".to_owned(),
-                user: "ada".to_owned(),
-                team: "core".to_owned(),
-            },
+            client: ClientIdentity::of_key(&"k_1", "ada", "core"),
             occasion: AccountOccasion::Recovered,
             runs: 5,
             recorded: 4,

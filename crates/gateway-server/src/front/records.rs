@@ -1,4 +1,4 @@
-//! `GET /v1/records/{id}`: a record and the proof that the log holds it, for the key that it is about. `GET
+//! `GET /v1/records/{id}`: a record and the proof that the log holds it, for the key or person that it is about. `GET
 //! /v1/evidence/{digest}`: the document by which a record's upstream was accepted, for whoever has a key.
 
 use std::sync::Arc;
@@ -9,18 +9,14 @@ use proofroom_record::{predicate::read_unverified, statement::ModelRun};
 use super::{Front, Own, record_answer, typed};
 use crate::{
     body::Departing,
-    ring::HeldKey,
+    held::Held,
     store::{Found, RecordStore, StoreError},
 };
 
 impl Front {
-    pub(super) async fn record(
-        &self,
-        id: String,
-        held: &HeldKey,
-    ) -> Result<Response<Departing>, Own> {
+    pub(super) async fn record(&self, id: String, held: &Held) -> Result<Response<Departing>, Own> {
         let store = Arc::clone(&self.permission.store);
-        let key = held.key.id.to_string();
+        let key = held.holder.to_string();
         let read = move || find(&store, &id, &key);
         let found = tokio::task::spawn_blocking(read).await;
         let failed = |code| {

@@ -2,22 +2,18 @@
 
 use std::{
     fs, io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use proofroom_canonical::json::{self, JsonError};
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyId, Permits, VirtualKey};
+use super::{KeyId, Permits, VirtualKey, is_name};
+use crate::state_file;
 use proofroom_ledger::files;
 
 /// The most bytes that the file may have: some ten thousand keys.
 pub const MAX_KEY_FILE_BYTES: usize = 8 * 1024 * 1024;
-
-/// The longest name of a user, team, repository or purpose.
-const MAX_NAME: usize = 128;
 
 /// Why the file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +130,8 @@ impl KeyFile {
         path: &Path,
         change: impl FnOnce(&mut Self) -> Result<T, KeyFileError>,
     ) -> Result<T, KeyFileError> {
-        let _lock = lock(path)?;
+        let _lock =
+            state_file::lock(path).map_err(|problem| unusable(&problem.path, problem.source))?;
         let mut file = Self::load(path)?;
         let done = change(&mut file)?;
         for key in &file.keys {
@@ -158,37 +155,16 @@ impl KeyFile {
 }
 
 fn check_key(key: &VirtualKey) -> Result<(), KeyFileError> {
-    let printable = |text: &str| {
-        text.len() <= MAX_NAME
-            && text
-                .bytes()
-                .all(|byte| byte == b' ' || byte.is_ascii_graphic())
-    };
     let named = !key.user.is_empty() && !key.team.is_empty();
     let scope = &key.scope;
     let names = [&key.user, &key.team, &scope.repository, &scope.purpose];
-    if !named || !names.into_iter().all(|name| printable(name)) {
+    if !named || !names.into_iter().all(|name| is_name(name)) {
         return Err(KeyFileError::Name(key.id));
     }
     match Permits::of(&key.scope) {
         Ok(_) => Ok(()),
         Err(source) => Err(KeyFileError::Glob { id: key.id, source }),
     }
-}
-
-fn lock(path: &Path) -> Result<fs::File, KeyFileError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&name)
-        .map_err(|source| unusable(&name, source))?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|error| unusable(&name, error.into()))?;
-    Ok(file)
 }
 
 fn unusable(path: &Path, source: io::Error) -> KeyFileError {

@@ -29,6 +29,7 @@ pub(crate) fn key_for(token: &KeyToken) -> VirtualKey {
         limits: Limits::default(),
         session_limits: Limits::default(),
         client_key: None,
+        proof_key: None,
     }
 }
 

@@ -67,6 +67,12 @@ impl fmt::Debug for KeyToken {
     }
 }
 
+/// Whether a credential says that it is a virtual key. No token of an issuer begins so: `_` stands in base64url, but
+/// a JWS begins with the letters of `{"`.
+pub(crate) fn is_key(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 impl KeyToken {
     /// A new key of the system's randomness.
     ///

@@ -33,11 +33,14 @@ use serde_json::Value;
 use super::sink::StoreSink;
 use crate::{
     Prices,
-    gate::{KeyGate, Logging, Permission},
+    doorkeeper::Doorkeeper,
+    gate::{Logging, Permission, SessionGate},
+    held::Held,
     keys::{KeyFile, KeyToken, tests::key_for},
     limits::Book,
     metrics::Metrics,
-    ring::{HeldKey, KeyRing},
+    people::{People, PeopleConfig},
+    ring::KeyRing,
     sessions::{Event, History},
     store::{Kind, Line, Opening, RecordStore},
 };
@@ -140,18 +143,22 @@ fn runs(dir: &Path) -> Vec<ModelRun> {
     runs
 }
 
-fn held(dir: &Path) -> (Arc<KeyRing>, Arc<HeldKey>) {
+fn held(dir: &Path) -> (Doorkeeper, Arc<Held>) {
     let (token, path) = (KeyToken::generate().unwrap(), dir.join("keys.json"));
     KeyFile::change(&path, |file| {
         file.keys.push(key_for(&token));
         Ok(())
     })
     .unwrap();
-    let ring = Arc::new(KeyRing::open(&path).unwrap());
-    let bearer = format!("Bearer {}", token.expose()).parse().unwrap();
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
-    let held = ring.authenticate(&headers, None, Timestamp::from_unix_seconds(2));
-    (ring, held.unwrap())
+    let ring = KeyRing::open(&path).unwrap();
+    let held = ring.authenticate(token.expose(), None, Timestamp::from_unix_seconds(2));
+    let people = PeopleConfig {
+        bars: dir.join("bars.json"),
+        ..PeopleConfig::default()
+    };
+    let people = People::open(&people).unwrap();
+    let doorkeeper = Doorkeeper::new(ring, people, Vec::new()).unwrap();
+    (doorkeeper, Arc::new(Held::of_key(held.unwrap())))
 }
 
 fn statement() -> GatewaySession {
@@ -159,14 +166,11 @@ fn statement() -> GatewaySession {
     GatewaySession {
         purpose: GATEWAY_SESSION_PURPOSE.to_owned(),
         session: SessionId::from_random([1; 16]),
-        client: ClientIdentity {
-            key: "k".to_owned(),
-            user: "ada".to_owned(),
-            team: "core".to_owned(),
-        },
+        client: ClientIdentity::of_key(&"k", "ada", "core"),
         repository: String::new(),
         opened_for: String::new(),
         client_key: None,
+        proof_key: None,
         previous: None,
         policies: GatewayPolicies {
             classification: digest,
@@ -182,7 +186,7 @@ fn statement() -> GatewaySession {
 fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Caller>) {
     let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
     let upstreams = UPSTREAMS.replace("127.0.0.1:9", &format!("127.0.0.1:{port}"));
-    let (ring, held) = held(dir);
+    let (doorkeeper, held) = held(dir);
     let permission = Permission {
         store: Arc::clone(store),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
@@ -190,19 +194,15 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Cal
         metrics: Arc::new(Metrics::new(BTreeSet::new())),
         prices: Arc::default(),
         shared: Vec::new(),
-        ring,
+        doorkeeper,
         logging: Logging {
             mode: LogMode::Prompt,
             highest: classification.levels().highest(),
         },
         clock: || Timestamp::from_unix_seconds(2),
     };
-    let gate = KeyGate::new(
-        Arc::new(permission),
-        &statement(),
-        Arc::default(),
-        Some(&held),
-    );
+    let gate = SessionGate::new(Arc::new(permission), &statement(), Arc::default());
+    let gate = Arc::new(gate).of_request(&held);
     let gateway = Gateway::new(Config {
         routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
         classification,
@@ -230,7 +230,7 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Cal
         person: "ada".to_owned(),
         purpose: String::new(),
     };
-    let caller = gateway.admit_behind(identity, Arc::new(gate), gateway.fresh());
+    let caller = gateway.admit_behind(identity, gate, gateway.fresh());
     (gateway, caller)
 }
 

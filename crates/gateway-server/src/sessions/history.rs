@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{Counts, Ended};
 use crate::{
     gate::{account_of_session, names},
-    keys::KeyId,
+    held::HolderId,
     limits::{Spending, Spent},
     prices::Prices,
     store::{Kind, Line},
@@ -102,7 +102,7 @@ struct Over {
 #[serde(deny_unknown_fields)]
 pub(crate) struct History {
     sessions: BTreeMap<SessionId, Past>,
-    ended: BTreeMap<KeyId, Over>,
+    ended: BTreeMap<HolderId, Over>,
     spent: BTreeMap<String, Spent>,
 }
 
@@ -110,8 +110,8 @@ pub(crate) struct History {
 #[derive(Debug)]
 pub(crate) struct Resumed {
     /// Sessions that go on, each with its mark.
-    pub(crate) open: Vec<(KeyId, Past, Label)>,
-    pub(crate) ended: HashMap<KeyId, Ended>,
+    pub(crate) open: Vec<(HolderId, Past, Label)>,
+    pub(crate) ended: HashMap<HolderId, Ended>,
 }
 
 impl Event {
@@ -259,6 +259,6 @@ fn label(levels: &Levels, name: &str) -> Label {
     levels.label(name).unwrap_or_else(|| levels.highest())
 }
 
-fn key_of(statement: &GatewaySession) -> Option<KeyId> {
+fn key_of(statement: &GatewaySession) -> Option<HolderId> {
     statement.client.key.parse().ok()
 }

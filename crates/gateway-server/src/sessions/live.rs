@@ -13,7 +13,7 @@ use proofroom_gateway::Caller;
 use proofroom_record::gateway::{AccountOccasion, GatewayAccount, GatewaySession};
 use serde::{Deserialize, Serialize};
 
-use crate::{gate::KeyGate, keys::VirtualKey};
+use crate::{gate::SessionGate, held::Held};
 
 /// A session's runs, counted from its beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub(crate) struct Live {
     pub(crate) statement: GatewaySession,
     binding: Digest,
     pub(crate) caller: Arc<Caller>,
-    pub(crate) gate: Arc<KeyGate>,
+    gate: Arc<SessionGate>,
     counts: Arc<Mutex<Counts>>,
     last: AtomicI64,
 }
@@ -53,7 +53,7 @@ impl Live {
         statement: GatewaySession,
         binding: Digest,
         caller: Arc<Caller>,
-        gate: Arc<KeyGate>,
+        gate: Arc<SessionGate>,
         counts: Arc<Mutex<Counts>>,
     ) -> Self {
         Self {
@@ -66,15 +66,20 @@ impl Live {
         }
     }
 
-    /// Whether the session is of the key as it is now. A key that was changed by hand in what its
-    /// session is bound to has another session.
-    pub(crate) fn is_of(&self, key: &VirtualKey) -> bool {
-        let (bound, client) = (&self.statement, &self.statement.client);
-        client.user == key.user
-            && client.team == key.team
-            && bound.repository == key.scope.repository
-            && bound.opened_for == key.scope.purpose
-            && bound.client_key == key.client_key
+    /// Whether the session is of the holder as they are now. A key that was changed by hand in what its session is bound
+    /// to, or a person whose name or team changed, has another session.
+    pub(crate) fn is_of(&self, held: &Held) -> bool {
+        let bound = &self.statement;
+        bound.client == held.client.of_session()
+            && bound.repository == held.grant.scope.repository
+            && bound.opened_for == held.grant.scope.purpose
+            && bound.client_key == held.session_client_key()
+            && bound.proof_key == held.session_proof_key()
+    }
+
+    /// The session's caller, for a request that was let in with `held`.
+    pub(crate) fn behind(&self, held: &Arc<Held>) -> Arc<Caller> {
+        self.caller.behind(self.gate.of_request(held))
     }
 
     pub(crate) fn touch(&self, now: Timestamp) {

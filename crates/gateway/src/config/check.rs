@@ -8,17 +8,16 @@ use proofroom_canonical::Sensitive;
 use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
 use rustls::RootCertStore;
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Deserialize;
 
 use super::{
     AttestationRequirement, BaseUrl, Credential, KeyHeader, MAX_UPSTREAMS_BYTES, Paths, Retention,
     RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi, is_segment,
 };
-use crate::control::Control;
-
-/// The most authorities that one upstream names.
-const MAX_AUTHORITIES: usize = 16;
+use crate::{
+    control::Control,
+    tls::{self, MAX_AUTHORITIES},
+};
 
 /// One thing that is wrong with an upstreams file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -463,11 +462,7 @@ fn read_authorities(
             "`certificate_authorities` is for `https://` without `attestation`: elsewhere no authority is asked",
         );
     }
-    let mut store = RootCertStore::empty();
-    let added = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .map(|der| store.add(der.ok()?).ok())
-        .collect::<Option<Vec<()>>>();
-    if added.is_some_and(|all| (1..=MAX_AUTHORITIES).contains(&all.len())) {
+    if let Some(store) = tls::authorities(pem) {
         return Some(store);
     }
     let words = format!(

@@ -2,6 +2,8 @@
 
 mod check;
 mod key;
+mod person;
+mod proxy;
 mod serve;
 
 use std::{
@@ -25,6 +27,11 @@ pub(crate) enum Command {
     /// Make, list or revoke virtual keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Bar people and tokens of an issuer, let them in again, or list who is barred.
+    #[command(subcommand)]
+    Person(person::Command),
+    /// Add proofs of possession to the requests of local programs that cannot make them, on their way to a gateway.
+    Proxy(proxy::Options),
     /// Print the commented configuration that a new gateway starts from.
     Config,
 }
@@ -34,6 +41,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Serve(options) => serve::run(options),
         Command::CheckRecords(options) => check::run(options),
         Command::Key(command) => key::run(command),
+        Command::Person(command) => person::run(command),
+        Command::Proxy(options) => proxy::run(options),
         Command::Config => say(DEFAULT_CONFIG).map(|()| ExitCode::SUCCESS),
     }
 }

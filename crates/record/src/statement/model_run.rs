@@ -106,16 +106,52 @@ pub struct Translated {
     pub answer: Option<Digest>,
 }
 
-/// Who holds the virtual key with which a request came. Never the key.
+/// Who holds the virtual key with which a request came, or whose token. Never the key and never the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientIdentity {
-    /// The key's id.
+    /// The key's id; of a person who came with a token `person-<32 hex digits>`, which is of issuer and subject alone.
     pub key: String,
-    /// The person or program that it was issued to.
+    /// The person or program that it was issued to; of a token the name that its issuer gives the person.
     pub user: String,
     /// Their team.
     pub team: String,
+    /// Who issued the token; absent where the request came with a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// SHA-256 of what is signed of the run's token (RFC 7515 section 5.1); absent where the request came with a key, and in
+    /// what is about a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Digest>,
+    /// SHA-256 thumbprint (RFC 7638) of the key that the run's sender proved to hold (RFC 9449); absent where nobody
+    /// asked, and in what is about a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_key: Option<Digest>,
+}
+
+impl ClientIdentity {
+    /// The holder of a virtual key.
+    #[must_use]
+    pub fn of_key(id: &impl ToString, user: &str, team: &str) -> Self {
+        Self {
+            key: id.to_string(),
+            user: user.to_owned(),
+            team: team.to_owned(),
+            issuer: None,
+            token: None,
+            proof_key: None,
+        }
+    }
+
+    /// The same, without what is of one request.
+    #[must_use]
+    pub fn of_session(&self) -> Self {
+        Self {
+            token: None,
+            proof_key: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// A stable code with words for a person.

@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
 use clap::{Args, Subcommand};
 use proofroom::state::StateDir;
+use proofroom_authn::Thumbprint;
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_clock::wall;
 use proofroom_gateway_server::keys::{
@@ -84,6 +85,10 @@ pub(crate) struct Create {
     /// as `sha256:<64 hex digits>`.
     #[arg(long, value_name = "DIGEST")]
     client_key: Option<Digest>,
+    /// Thumbprint (RFC 7638) of the client's key: without a proof by it (DPoP) the virtual key is refused. `proofroom gateway
+    /// proxy --thumbprint` prints one.
+    #[arg(long, value_name = "JKT")]
+    dpop: Option<Thumbprint>,
 }
 
 #[derive(Args, Debug)]
@@ -189,6 +194,7 @@ fn key(options: &Create, token: &KeyToken) -> VirtualKey {
             ..KeyLimits::default()
         },
         client_key: options.client_key,
+        proof_key: options.dpop,
     }
 }
 

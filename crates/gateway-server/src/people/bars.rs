@@ -1,0 +1,236 @@
+//! Who is barred: people, and single tokens. The file is looked at before every token is accepted and once a second; who is
+//! barred is refused from the next request on, and answers under way break off.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+};
+
+use proofroom_authn::{PersonId, VerifiedPerson};
+use proofroom_canonical::{
+    Digest, Timestamp,
+    json::{self, JsonError},
+};
+use proofroom_ledger::files;
+use serde::{Deserialize, Serialize};
+
+use crate::state_file::{self, Stamp};
+
+/// The most bytes that the file may have: some ten thousand entries.
+pub const MAX_BAR_FILE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BarFileError {
+    /// It cannot be read or written.
+    #[error("cannot use the file of who is barred, `{path}`")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not strict JSON of its shape.
+    #[error("the file of who is barred is not what `proofroom gateway person` writes")]
+    Malformed(#[source] JsonError),
+    /// Another version.
+    #[error("the file of who is barred is of version {0}; this program reads version 1")]
+    Version(u32),
+}
+
+impl BarFileError {
+    /// The stable code of this error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "bars-file",
+            Self::Malformed(_) => "bars-malformed",
+            Self::Version(_) => "bars-version",
+        }
+    }
+}
+
+/// Who or what is barred.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BarredSubject {
+    /// A person, whatever token they come with.
+    Person {
+        /// As records name them.
+        person: PersonId,
+    },
+    /// One token, by the digest that records have of it.
+    Token {
+        /// The digest.
+        token: Digest,
+    },
+    /// One token, by the name that its issuer gives it.
+    TokenId {
+        /// Who issued it.
+        issuer: String,
+        /// Its `jti`.
+        id: String,
+    },
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bar {
+    /// Who or what.
+    pub subject: BarredSubject,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Everybody who is barred.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BarFile {
+    version: u32,
+    /// Oldest first.
+    pub bars: Vec<Bar>,
+}
+
+impl Default for BarFile {
+    fn default() -> Self {
+        Self {
+            version: 1,
+            bars: Vec::new(),
+        }
+    }
+}
+
+impl BarFile {
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// See [`BarFileError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, BarFileError> {
+        let file: Self = json::parse(bytes, MAX_BAR_FILE_BYTES).map_err(BarFileError::Malformed)?;
+        match file.version {
+            1 => Ok(file),
+            other => Err(BarFileError::Version(other)),
+        }
+    }
+
+    /// Reads the file at `path`; nobody is barred where there is none.
+    ///
+    /// # Errors
+    /// See [`BarFileError`].
+    pub fn load(path: &Path) -> Result<Self, BarFileError> {
+        match fs::read(path) {
+            Ok(bytes) => Self::parse(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(unusable(path, source)),
+        }
+    }
+
+    /// Changes the file at `path`, durably, while no other command does.
+    ///
+    /// # Errors
+    /// See [`BarFileError`].
+    pub fn change<T>(path: &Path, change: impl FnOnce(&mut Self) -> T) -> Result<T, BarFileError> {
+        let _lock =
+            state_file::lock(path).map_err(|problem| unusable(&problem.path, problem.source))?;
+        let mut file = Self::load(path)?;
+        let done = change(&mut file);
+        let mut bytes = serde_json::to_vec_pretty(&file)
+            .map_err(|error| unusable(path, io::Error::other(error)))?;
+        bytes.push(b'\n');
+        files::replace(path, &bytes).map_err(|source| unusable(path, source))?;
+        Ok(done)
+    }
+}
+
+fn unusable(path: &Path, source: io::Error) -> BarFileError {
+    BarFileError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// What is barred of a person and their token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barred {
+    Nothing,
+    Person,
+    Token,
+    /// Nobody can tell.
+    Unreadable,
+}
+
+/// The bars in force.
+#[derive(Debug)]
+pub(crate) struct BarList {
+    path: PathBuf,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    stamp: Option<Stamp>,
+    /// Nothing where the file cannot be read.
+    file: Option<BarFile>,
+}
+
+impl BarList {
+    pub(crate) fn open(path: &Path) -> Result<Self, BarFileError> {
+        let stamp = Stamp::of(path);
+        let file = Some(BarFile::load(path)?);
+        Ok(Self {
+            path: path.to_owned(),
+            state: RwLock::new(State { stamp, file }),
+        })
+    }
+
+    /// Reads the file again if it changed. One that cannot be read bars everybody.
+    pub(crate) fn look(&self) {
+        let stamp = Stamp::of(&self.path);
+        if self.read().stamp == stamp {
+            return;
+        }
+        let file = BarFile::load(&self.path).ok();
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State { stamp, file };
+    }
+
+    pub(crate) fn of(&self, person: &VerifiedPerson) -> Barred {
+        let by_person = self.of_person(person.id());
+        if by_person != Barred::Nothing {
+            return by_person;
+        }
+        let names = |bar: &Bar| match &bar.subject {
+            BarredSubject::Person { .. } => false,
+            BarredSubject::Token { token } => *token == person.token(),
+            BarredSubject::TokenId { issuer, id } => {
+                issuer == person.issuer() && Some(id.as_str()) == person.token_id()
+            }
+        };
+        self.any(names, Barred::Token)
+    }
+
+    pub(crate) fn of_person(&self, id: PersonId) -> Barred {
+        let names =
+            |bar: &Bar| matches!(&bar.subject, BarredSubject::Person { person } if *person == id);
+        self.any(names, Barred::Person)
+    }
+
+    fn any(&self, names: impl Fn(&Bar) -> bool, found: Barred) -> Barred {
+        match &self.read().file {
+            None => Barred::Unreadable,
+            Some(file) if file.bars.iter().any(names) => found,
+            Some(_) => Barred::Nothing,
+        }
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        self.read().file.is_some()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
