@@ -14,6 +14,7 @@ mod gateway;
 mod image;
 mod key_file;
 mod layer;
+mod login;
 mod measure;
 mod policy;
 mod room;
@@ -62,6 +63,10 @@ enum Command {
     /// Serve models to everybody with a virtual key, and keep a record of every run.
     #[command(subcommand)]
     Gateway(gateway::Command),
+    /// Log in at an issuer whose tokens a gateway accepts, by a code that is entered in any browser.
+    Login(Box<login::LoginOptions>),
+    /// Print an access token of the login, fetched anew where the last one is at its end.
+    Token(login::TokenOptions),
     /// Write, check, test or simulate policy files.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -114,6 +119,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Command::Classify(options) => classify::run(options),
         Command::FindValue(options) => find_value::run(options),
         Command::Gateway(command) => gateway::run(command),
+        Command::Login(options) => login::log_in(options),
+        Command::Token(options) => login::token(options),
         Command::Policy(command) => policy::run(command),
     };
     done.unwrap_or_else(|failure| failed(&failure))

@@ -14,6 +14,7 @@ pub mod journal_text;
 pub mod judge;
 pub mod keys;
 pub mod log;
+pub mod login;
 pub mod measure;
 pub mod policies;
 pub mod policy_history;
