@@ -2,6 +2,26 @@
 //! (DPoP, RFC 9449). What was verified is a type that this crate alone makes. Nothing is fetched here, and
 //! the time and randomness are arguments. Signatures are ring's; nothing that is signed is read before it was
 //! found to be one strict form.
+//!
+//! Nobody else says that somebody was verified:
+//!
+//! ```compile_fail,E0451
+//! fn forge(key: proofroom_authn::Thumbprint) -> proofroom_authn::VerifiedProof {
+//!     proofroom_authn::VerifiedProof { key }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! fn rename(person: proofroom_authn::VerifiedPerson) -> proofroom_authn::VerifiedPerson {
+//!     proofroom_authn::VerifiedPerson { name: "root".to_owned(), ..person }
+//! }
+//! ```
+//!
+//! ```
+//! fn holds(proof: proofroom_authn::VerifiedProof) -> proofroom_authn::Thumbprint {
+//!     proof.key()
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 

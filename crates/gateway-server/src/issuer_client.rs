@@ -215,3 +215,6 @@ fn check_address(address: &str) -> Result<(), IssuerClientError> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;
