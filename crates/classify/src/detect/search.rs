@@ -42,8 +42,7 @@ impl Pattern {
     /// Compiles `pattern`.
     pub(crate) fn new(pattern: &str) -> Option<Self> {
         let often = compile(pattern)?;
-        let seldom = (often.memory_usage() <= MOST_FOR_SELDOM)
-            .then(|| compile_with(pattern, config().hybrid(false)));
+        let seldom = (often.memory_usage() <= MOST_FOR_SELDOM).then(|| compile_seldom(pattern));
         Some(Self {
             often,
             seldom: seldom.flatten(),
@@ -88,6 +87,11 @@ impl Pattern {
 /// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
 pub(crate) fn compile(pattern: &str) -> Option<Regex> {
     compile_with(pattern, config())
+}
+
+/// The same without states that are built while it searches.
+pub(crate) fn compile_seldom(pattern: &str) -> Option<Regex> {
+    compile_with(pattern, config().hybrid(false))
 }
 
 /// The same with all states built at once, where they fit.

@@ -1,0 +1,381 @@
+//! Clinical terms, and whether any of them is near.
+
+use std::sync::LazyLock;
+
+/// Terms by their first two bytes, so that most words are passed over without a look at any term: an automaton of them is
+/// too large for the nearest cache, and a text that is met for the first time asks once.
+pub(super) struct Beginnings {
+    /// Per bucket where its terms begin in `terms`, and one more.
+    begins: Vec<usize>,
+    terms: Vec<&'static [u8]>,
+}
+
+impl Beginnings {
+    /// Those of what is more than a setting.
+    pub(super) fn of_strong() -> &'static Self {
+        static BEGINNINGS: LazyLock<Beginnings> = LazyLock::new(|| Beginnings::of(STRONG));
+        &BEGINNINGS
+    }
+
+    fn of(words: &[&'static str]) -> Self {
+        let mut terms: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let bucket = |term: &&[u8]| term.first_chunk().map_or(0, |two| bucket(*two));
+        terms.sort_by_key(bucket);
+        let begin = |place| terms.partition_point(|term| bucket(term) < place);
+        Self {
+            begins: (0..=BUCKETS).map(begin).collect(),
+            terms,
+        }
+    }
+
+    /// Whether a word of `text` begins with a term, in any letter case. No part of a word counts but its
+    /// beginning, as where terms are counted.
+    pub(super) fn any_in(&self, text: &[u8]) -> bool {
+        let first = text.first_chunk();
+        let inner = text.windows(3).zip(1..).any(|(three, at)| match three {
+            [before, a, b] if !before.is_ascii_alphabetic() => self.is_at(text, at, [*a, *b]),
+            _ => false,
+        });
+        inner || first.is_some_and(|two| self.is_at(text, 0, *two))
+    }
+
+    fn is_at(&self, text: &[u8], at: usize, two: [u8; 2]) -> bool {
+        let bound = |place: usize| self.begins.get(place).copied().unwrap_or_default();
+        let place = bucket(two);
+        let terms = self.terms.get(bound(place)..bound(place + 1));
+        terms.into_iter().flatten().any(|term| {
+            let word = text.get(at..at + term.len());
+            word.is_some_and(|word| word.eq_ignore_ascii_case(term))
+        })
+    }
+}
+
+/// The same for both cases of a letter.
+fn bucket([first, second]: [u8; 2]) -> usize {
+    usize::from(first & 31) * 32 + usize::from(second & 31)
+}
+
+const BUCKETS: usize = 32 * 32;
+
+/// Conditions, findings, drugs and their stems.
+pub(super) const STRONG: &[&str] = &[
+    "diabet",
+    "hypertens",
+    "hypotens",
+    "asthma",
+    "copd",
+    "pneumonia",
+    "cancer",
+    "carcinoma",
+    "lymphoma",
+    "leukemia",
+    "leukaemia",
+    "melanoma",
+    "neoplasm",
+    "tumor",
+    "tumour",
+    "metasta",
+    "hiv",
+    "aids",
+    "hepatitis",
+    "cirrhosis",
+    "tubercul",
+    "epilep",
+    "seizure",
+    "depress",
+    "anxiety",
+    "bipolar",
+    "schizo",
+    "psychosis",
+    "suicid",
+    "ptsd",
+    "adhd",
+    "autis",
+    "dementia",
+    "alzheimer",
+    "parkinson",
+    "stroke",
+    "infarct",
+    "myocardial",
+    "angina",
+    "fibrillation",
+    "arrhythm",
+    "heart failure",
+    "coronary",
+    "embol",
+    "thrombo",
+    "anemia",
+    "anaemia",
+    "sepsis",
+    "kidney disease",
+    "renal",
+    "dialysis",
+    "crohn",
+    "colitis",
+    "reflux",
+    "gastritis",
+    "ulcer",
+    "pancreatitis",
+    "migraine",
+    "arthritis",
+    "lupus",
+    "psoriasis",
+    "eczema",
+    "fracture",
+    "pregnan",
+    "miscarriage",
+    "preeclampsia",
+    "chlamydia",
+    "syphilis",
+    "gonorrh",
+    "herpes",
+    "covid",
+    "influenza",
+    "obesity",
+    "hyperlipid",
+    "cholesterol",
+    "hypothyroid",
+    "hyperthyroid",
+    "osteopor",
+    "multiple sclerosis",
+    "opioid use",
+    "substance use",
+    "alcohol use",
+    "withdrawal",
+    "overdose",
+    "nodule",
+    "lesion",
+    "effusion",
+    "biopsy",
+    "mri ",
+    "ct chest",
+    "ct head",
+    "x-ray",
+    "ultrasound",
+    "mammogram",
+    "echocardiogram",
+    "ecg",
+    "ekg",
+    "hba1c",
+    "a1c",
+    "hgb",
+    "hemoglobin",
+    "creatinine",
+    "cd4",
+    "viral load",
+    "copies/ml",
+    "mg/dl",
+    "mmol/l",
+    "spo2",
+    "systolic",
+    "bmi",
+    "metformin",
+    "insulin",
+    "lisinopril",
+    "amlodipine",
+    "atorvastatin",
+    "simvastatin",
+    "rosuvastatin",
+    "metoprolol",
+    "losartan",
+    "hydrochlorothiazide",
+    "furosemide",
+    "warfarin",
+    "apixaban",
+    "rivaroxaban",
+    "clopidogrel",
+    "aspirin",
+    "prednisone",
+    "albuterol",
+    "fluticasone",
+    "montelukast",
+    "levothyroxine",
+    "omeprazole",
+    "pantoprazole",
+    "sertraline",
+    "fluoxetine",
+    "escitalopram",
+    "citalopram",
+    "bupropion",
+    "venlafaxine",
+    "duloxetine",
+    "lithium carbonate",
+    "quetiapine",
+    "olanzapine",
+    "risperidone",
+    "aripiprazole",
+    "clozapine",
+    "lamotrigine",
+    "levetiracetam",
+    "valpro",
+    "carbamazepine",
+    "gabapentin",
+    "pregabalin",
+    "methadone",
+    "buprenorphine",
+    "naloxone",
+    "naltrexone",
+    "oxycodone",
+    "hydrocodone",
+    "morphine",
+    "fentanyl",
+    "tramadol",
+    "ibuprofen",
+    "acetaminophen",
+    "amoxicillin",
+    "azithromycin",
+    "doxycycline",
+    "ciprofloxacin",
+    "bictegravir",
+    "emtricitabine",
+    "tenofovir",
+    "dolutegravir",
+    "truvada",
+    "tamoxifen",
+    "letrozole",
+    "methotrexate",
+    "adalimumab",
+    "infliximab",
+    "semaglutide",
+    "chemotherapy",
+    "radiotherapy",
+    "immunotherapy",
+    "mastectomy",
+    "appendectomy",
+    "transplant",
+    "amputat",
+    "mg bid",
+    "mg daily",
+    "mg qhs",
+    "mg tid",
+    "mg po",
+    "mg sl",
+    "icd-10",
+    "icd10",
+    "dx=",
+    "primary_dx",
+    "chest pain",
+    "shortness of breath",
+    "dyspnea",
+    "dyspnoea",
+    "nausea",
+    "fatigue",
+    "fever",
+    "disorder",
+    "syndrome",
+    "back pain",
+    "abdominal pain",
+    "rash",
+    "edema",
+    "allerg",
+    "fibromyalgia",
+    "neuropathy",
+    "glaucoma",
+    "cataract",
+];
+
+/// Words of the setting.
+pub(super) const WEAK: &[&str] = &[
+    "diagnos",
+    "prognos",
+    "symptom",
+    "medication",
+    "prescri",
+    "treatment",
+    "therapy",
+    "treated",
+    "admitted",
+    "discharge",
+    "follow-up",
+    "outpatient",
+    "inpatient",
+    "clinic",
+    "hospital",
+    "icu",
+    "surgery",
+    "ordering provider",
+    "npi",
+    "progress note",
+    "history of",
+    "hx of",
+    "presents",
+    "denies",
+    "claim",
+    "impression:",
+    "findings:",
+    "indication:",
+    "lab result",
+    "labs:",
+    "bp ",
+    "hr ",
+    "rtc ",
+    "physician",
+    "nurse",
+    "md ",
+    "detected",
+    "positive",
+    "chart",
+    "dose",
+    "tablet",
+    "provider",
+    "prior_auth",
+    "denied",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use aho_corasick::AhoCorasick;
+    use proptest::prelude::*;
+
+    use super::{Beginnings, STRONG};
+
+    static ORACLE: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let builder = &mut AhoCorasick::builder();
+        builder.ascii_case_insensitive(true).build(STRONG).unwrap()
+    });
+
+    fn by_the_library(text: &str) -> bool {
+        let inside = |at: usize| text.as_bytes()[at].is_ascii_alphabetic();
+        let mut found = ORACLE.find_overlapping_iter(text);
+        found.any(|term| !term.start().checked_sub(1).is_some_and(inside))
+    }
+
+    proptest! {
+        /// The library's automaton is the oracle.
+        #[test]
+        fn a_term_is_near_where_the_library_finds_one(
+            parts in prop::collection::vec(
+                prop_oneof![prop::sample::select(STRONG).prop_map(str::to_owned), "[a-zA-Z0-9 \\-]{0,4}", "\\PC{0,2}"],
+                0..6,
+            ),
+            upper in any::<bool>(),
+            cut in 0_usize..6,
+        ) {
+            let mut text = parts.concat();
+            if upper {
+                text.make_ascii_uppercase();
+            }
+            let cut = crate::detect::floor_boundary(&text, text.len().saturating_sub(cut));
+            text.truncate(cut);
+            let found = Beginnings::of_strong().any_in(text.as_bytes());
+            prop_assert_eq!(found, by_the_library(&text), "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn every_term_is_found_in_any_case_where_a_word_begins() {
+        for term in STRONG {
+            for text in [
+                term.to_string(),
+                format!("x {} y", term.to_uppercase()),
+                format!("1{term}"),
+            ] {
+                assert!(Beginnings::of_strong().any_in(text.as_bytes()), "{text}");
+            }
+        }
+        assert!(!Beginnings::of_strong().any_in(b""));
+        assert!(!Beginnings::of_strong().any_in(b"xdiabetes"));
+    }
+}
