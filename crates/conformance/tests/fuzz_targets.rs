@@ -124,6 +124,8 @@ mod layer_archive;
 mod layer_descriptor;
 #[path = "../../../fuzz/fuzz_targets/layer_image.rs"]
 mod layer_image;
+#[path = "../../../fuzz/fuzz_targets/llm_bedrock.rs"]
+mod llm_bedrock;
 #[path = "../../../fuzz/fuzz_targets/llm_inspect.rs"]
 mod llm_inspect;
 #[path = "../../../fuzz/fuzz_targets/llm_meter.rs"]
@@ -174,7 +176,7 @@ type Target = fn(&[u8]);
 static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
     LazyLock::new(|| seeds::all().into_iter().collect());
 
-const TARGETS: [(&str, Target); 47] = [
+const TARGETS: [(&str, Target); 48] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
     ("authn_key_set", authn_key_set::run),
@@ -200,6 +202,7 @@ const TARGETS: [(&str, Target); 47] = [
     ("layer_archive", layer_archive::run),
     ("layer_descriptor", layer_descriptor::run),
     ("layer_image", layer_image::run),
+    ("llm_bedrock", llm_bedrock::run),
     ("llm_inspect", llm_inspect::run),
     ("llm_meter", llm_meter::run),
     ("llm_restore", llm_restore::run),

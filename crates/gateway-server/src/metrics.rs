@@ -50,6 +50,9 @@ struct Counted {
     sent_again: BTreeMap<(String, u16), u64>,
     /// How often each upstream began to rest, and whether it does.
     rests: BTreeMap<String, (u64, bool)>,
+    /// By upstream and why it closed.
+    closed: BTreeMap<(String, &'static str), u64>,
+    keys_read: BTreeMap<String, u64>,
 }
 
 /// The wait for an answer's first byte.
@@ -141,6 +144,21 @@ impl Metrics {
         *now = rests;
     }
 
+    fn closed(&self, upstream: &str, code: &'static str) {
+        let mut counted = self.counted();
+        let count = counted
+            .closed
+            .entry((upstream.to_owned(), code))
+            .or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn key_read(&self, upstream: &str) {
+        let mut counted = self.counted();
+        let count = counted.keys_read.entry(upstream.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+
     fn sent_again(&self, upstream: &str, status: u16) {
         let mut counted = self.counted();
         let count = counted
@@ -178,6 +196,7 @@ impl Metrics {
             );
         }
         counted.render_control(&mut out);
+        counted.render_keys(&mut out);
         out.push_str("# TYPE gen_ai_server_request_duration_seconds histogram\n");
         for (labels, histogram) in &counted.durations {
             let name = "gen_ai_server_request_duration_seconds";
@@ -237,6 +256,30 @@ impl Counted {
     }
 }
 
+impl Counted {
+    /// Which upstreams closed, and whose keys were read again.
+    fn render_keys(&self, out: &mut String) {
+        let name = "proofroom_gateway_upstream_closed_total";
+        line(out, format_args!("# TYPE {name} counter"));
+        for ((upstream, code), count) in &self.closed {
+            let upstream = escaped(upstream);
+            line(
+                out,
+                format_args!("{name}{{upstream=\"{upstream}\",code=\"{code}\"}} {count}"),
+            );
+        }
+        let name = "proofroom_gateway_upstream_keys_read_total";
+        line(out, format_args!("# TYPE {name} counter"));
+        for (upstream, count) in &self.keys_read {
+            let upstream = escaped(upstream);
+            line(
+                out,
+                format_args!("{name}{{upstream=\"{upstream}\"}} {count}"),
+            );
+        }
+    }
+}
+
 impl RunObserver for Metrics {
     fn observe(&self, event: &RunEvent) {
         match event {
@@ -245,11 +288,12 @@ impl RunObserver for Metrics {
             } => self.sent_again(upstream, *status),
             RunEvent::UpstreamRests { upstream, .. } => self.rests(upstream, true),
             RunEvent::UpstreamBack { upstream } => self.rests(upstream, false),
+            RunEvent::UpstreamClosed { upstream, code } => self.closed(upstream, code),
+            RunEvent::UpstreamKeyRead { upstream } => self.key_read(upstream),
             // runs are counted as they end, and the rest is asked for when it is shown
             RunEvent::Routed { .. }
             | RunEvent::Ended { .. }
             | RunEvent::UpstreamVerified { .. }
-            | RunEvent::UpstreamClosed { .. }
             | RunEvent::GatewayClosed => {}
         }
     }

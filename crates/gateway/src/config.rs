@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use globset::GlobMatcher;
 use http::Uri;
-use proofroom_canonical::{Digest, Sensitive};
-use proofroom_llm::Api;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use proofroom_canonical::Digest;
+use proofroom_llm::{Api, Delivery};
 use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
 use rustls::RootCertStore;
@@ -14,11 +15,13 @@ use serde::Deserialize;
 
 use crate::control::Control;
 
+mod bedrock;
 mod check;
 mod secret;
 
+pub use crate::credential::{Credential, KeyHeader};
 pub use check::UpstreamsProblem;
-pub use secret::{MAX_KEY_BYTES, SecretSource, SystemSecrets};
+pub use secret::{FileStamp, MAX_KEY_BYTES, SecretSource, SystemSecrets};
 
 /// The most bytes that an upstreams file may have.
 pub const MAX_UPSTREAMS_BYTES: usize = 256 * 1024;
@@ -116,11 +119,19 @@ pub enum Paths {
         /// The `api-version`, such as `2024-10-21`.
         api_version: String,
     },
+    /// `/model/<model>/invoke` and `/model/<model>/invoke-with-response-stream`: models of Anthropic behind Amazon
+    /// Bedrock's own API, which is asked for Messages alone.
+    Bedrock,
 }
 
 impl Paths {
-    /// Path and query of `api` for `model`; `None` if this form cannot say them.
-    pub(crate) fn path(&self, api: Api, model: &str, query: &str) -> Option<String> {
+    /// Path and query of `api` for `model` and an answer that is delivered so; `None` if this form cannot say them.
+    pub(crate) fn path(
+        &self,
+        api: Api,
+        (model, delivery): (&str, Delivery),
+        query: &str,
+    ) -> Option<String> {
         let path = api.path();
         let bare = path.strip_prefix("/v1")?;
         match self {
@@ -137,9 +148,31 @@ impl Paths {
                     "/openai{deployment}{bare}?api-version={api_version}"
                 ))
             }
+            Self::Bedrock => {
+                let model = utf8_percent_encode(model, &NOT_IN_A_SEGMENT).to_string();
+                // dots are no part of the set, and two of them would be another path
+                let named = is_segment(&model.replace('%', ""));
+                let operation = invoke_operation(delivery);
+                (named && api == Api::Messages).then(|| format!("/model/{model}/{operation}"))
+            }
         }
     }
 }
+
+/// The operation of Bedrock that answers so.
+pub(crate) const fn invoke_operation(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::Whole => "invoke",
+        Delivery::Stream => "invoke-with-response-stream",
+    }
+}
+
+/// Everything but the unreserved characters (RFC 3986 section 2.3).
+const NOT_IN_A_SEGMENT: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Whether `text` is one segment of a path as it stands (RFC 3986 section 2.3), and not a dot segment.
 pub(crate) fn is_segment(text: &str) -> bool {
@@ -165,32 +198,6 @@ pub enum Transport {
     Plain,
     /// HTTP over TLS.
     Tls,
-}
-
-/// How the gateway proves itself to an upstream. The key never comes from a request.
-#[derive(Clone, Debug)]
-pub enum Credential {
-    /// No key is sent.
-    None,
-    /// A key in a header.
-    Key {
-        /// Which header carries it.
-        header: KeyHeader,
-        /// The key.
-        key: Arc<Sensitive<String>>,
-    },
-}
-
-/// Which header carries a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyHeader {
-    /// `authorization: Bearer <key>`.
-    Bearer,
-    /// `x-api-key: <key>`.
-    XApiKey,
-    /// `api-key: <key>`: Azure OpenAI.
-    ApiKey,
 }
 
 /// What an upstream keeps of prompts and answers, as configured.
@@ -254,12 +261,27 @@ impl UpstreamsConfig {
         self.upstreams.iter().map(Arc::as_ref)
     }
 
-    /// Reads an upstreams file and the keys that it names.
+    /// Reads an upstreams file and the keys that it names, which `secrets` gives now and whenever they change.
     ///
     /// # Errors
     /// Every problem found, in file order; never a key's value.
-    pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<Self, Vec<UpstreamsProblem>> {
-        let (upstreams, control) = check::read(text, secrets)?;
+    pub fn parse(
+        text: &str,
+        secrets: Arc<dyn SecretSource>,
+    ) -> Result<Self, Vec<UpstreamsProblem>> {
+        Self::read(text, &check::Keys::From(secrets))
+    }
+
+    /// Reads an upstreams file to judge by it. Its keys are not read, and nothing can be sent to its upstreams that need one.
+    ///
+    /// # Errors
+    /// Every problem found, in file order.
+    pub fn parse_without_keys(text: &str) -> Result<Self, Vec<UpstreamsProblem>> {
+        Self::read(text, &check::Keys::NotRead)
+    }
+
+    fn read(text: &str, keys: &check::Keys) -> Result<Self, Vec<UpstreamsProblem>> {
+        let (upstreams, control) = check::read(text, keys)?;
         Ok(Self {
             upstreams: upstreams.into_iter().map(Arc::new).collect(),
             control,
@@ -299,7 +321,9 @@ impl Upstream {
     }
 
     pub(crate) fn speaks(&self, api: Api) -> bool {
-        self.apis.contains(&UpstreamApi::of(api))
+        // Bedrock counts tokens by an operation of its own, which is not asked for
+        let counts = self.paths != Paths::Bedrock;
+        self.apis.contains(&UpstreamApi::of(api)) && (api != Api::CountTokens || counts)
     }
 
     /// The API in which this upstream is asked for what a client asks in `api`: the same, or else the

@@ -22,6 +22,7 @@ use crate::{
     gate::{Admission, Finished},
     gateway::Core,
     headers,
+    invoked::Invoked,
     observe::RunEvent,
     prompt::Arrival,
     receipt::Signed,
@@ -58,6 +59,8 @@ pub(crate) struct Draft {
     /// Upstreams that were sent the request and were busy.
     pub(crate) earlier: Vec<EarlierAttempt>,
     pub(crate) translating: Option<Translating>,
+    /// What was sent to Bedrock's own API, and what came of it.
+    pub(crate) invoked: Option<Invoked>,
     /// The model's name as the upstream was asked for it.
     pub(crate) asked_model: String,
     /// What the caller's gate holds until the run has ended.
@@ -145,6 +148,7 @@ impl Draft {
             upstream: None,
             earlier: Vec::new(),
             translating: None,
+            invoked: None,
             asked_model: String::new(),
             admission: Admission::free(),
             shadow: None,
@@ -178,6 +182,7 @@ impl Draft {
         self.upstream = None;
         self.signed = None;
         self.translating = None;
+        self.invoked = None;
         self.request.forwarded = None;
     }
 
@@ -316,7 +321,10 @@ impl Draft {
             upstream: self.upstream,
             earlier: self.earlier,
             response: end.response,
-            translated: self.translating.map(Translating::record),
+            translated: match self.invoked {
+                Some(invoked) => Some(invoked.record()),
+                None => self.translating.map(Translating::record),
+            },
             status: end.status,
             failure: end.failure,
             log: self.admission.log,

@@ -240,11 +240,14 @@ impl Gateway {
         self.core.evidence.find(digest)
     }
 
-    /// Verifies attested upstreams ahead of traffic, so that no request waits for it. Call it every
+    /// Verifies attested upstreams ahead of traffic, so that no request waits for it, and looks whether keys changed. Call it every
     /// second or so, within a runtime; it returns at once.
     pub fn tend(&self) {
         for channel in self.core.channels.values() {
             channel.keep(&self.core);
+            let upstream = channel.upstream();
+            // what is wrong with a key was told to the observer
+            drop(upstream.credential.access(&self.core, &upstream.name));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::config::{Credential, KeyHeader};
+use crate::credential::Access;
 
 /// The longest header value that is forwarded; a longer one is left out.
 pub const MAX_FORWARDED_VALUE_BYTES: usize = 1024;
@@ -25,6 +25,14 @@ const FORWARDED_REQUEST: [&str; 7] = [
     "accept",
     "content-type",
     "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "openai-beta",
+];
+
+/// Headers that speak of a client's API and mean nothing in another.
+const OF_AN_API: [&str; 4] = [
     "anthropic-version",
     "anthropic-beta",
     "anthropic-dangerous-direct-browser-access",
@@ -72,27 +80,23 @@ pub(crate) fn forwarded_texts(client: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The headers of the forwarded request, with the gateway's own key.
-pub(crate) fn to_upstream(
-    client: &HeaderMap,
-    credential: &Credential,
-) -> Result<HeaderMap, header::InvalidHeaderValue> {
+/// The headers of the forwarded request, with the gateway's own key. A signature comes later, over the whole request.
+pub(crate) fn to_upstream(client: &HeaderMap, access: &Access) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in forwarded(client) {
         headers.append(name, value.clone());
     }
-    if let Credential::Key { header, key } = credential {
-        let (name, text) = match header {
-            KeyHeader::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
-            KeyHeader::XApiKey => (HeaderName::from_static("x-api-key"), key.expose().clone()),
-            KeyHeader::ApiKey => (HeaderName::from_static("api-key"), key.expose().clone()),
-        };
-        let text = zeroize::Zeroizing::new(text);
-        let mut value = HeaderValue::from_str(&text)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+    if let Access::Header(name, value) = access {
+        headers.insert(name, value.clone());
     }
-    Ok(headers)
+    headers
+}
+
+/// Takes out what speaks of a client's API.
+pub(crate) fn without_apis(headers: &mut HeaderMap) {
+    for name in OF_AN_API {
+        headers.remove(name);
+    }
 }
 
 /// The headers of an upstream's answer that the client gets.
@@ -121,13 +125,10 @@ pub(crate) fn forwarded_query(query: Option<&str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use http::HeaderMap;
-    use proofroom_canonical::Sensitive;
+    use http::{HeaderMap, HeaderValue, header};
 
     use super::{forwarded_query, to_client, to_upstream};
-    use crate::config::{Credential, KeyHeader};
+    use crate::credential::Access;
 
     fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
@@ -156,15 +157,11 @@ mod tests {
             ("anthropic-beta", "a,b"),
             ("user-agent", &long),
         ]);
-        let bare = to_upstream(&client, &Credential::None).unwrap();
+        let bare = to_upstream(&client, &Access::None);
         assert_eq!(names(&bare), ["anthropic-beta", "content-type"]);
-        let credential = Credential::Key {
-            header: KeyHeader::Bearer,
-            key: Arc::new(Sensitive::new("sk-own".to_owned())),
-        };
-        let keyed = to_upstream(&client, &credential).unwrap();
+        let own = HeaderValue::from_static("Bearer sk-own");
+        let keyed = to_upstream(&client, &Access::Header(header::AUTHORIZATION, own));
         assert_eq!(keyed["authorization"], "Bearer sk-own");
-        assert!(!format!("{keyed:?}").contains("sk-own"));
     }
 
     #[test]

@@ -58,12 +58,18 @@ pub enum RunEvent {
         /// Digest of the evidence document.
         evidence: Digest,
     },
-    /// An attested upstream could not be verified, or ceased to be what was verified.
+    /// An attested upstream could not be verified, or ceased to be what was verified; or there is no key for an
+    /// upstream any more.
     UpstreamClosed {
         /// The upstream.
         upstream: String,
         /// Why.
         code: &'static str,
+    },
+    /// The file of an upstream's key changed and was read: what it holds is used from now on.
+    UpstreamKeyRead {
+        /// The upstream.
+        upstream: String,
     },
     /// An upstream was busy, and the run's request is sent again.
     SentAgain {

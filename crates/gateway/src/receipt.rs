@@ -292,7 +292,8 @@ async fn once(core: &Core, signed: &Signed, path: &str, max: usize) -> Option<(S
     let uri = upstream.base_url.join(path).ok()?;
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = uri;
-    *request.headers_mut() = headers::to_upstream(&HeaderMap::new(), &upstream.credential).ok()?;
+    let access = upstream.credential.access(core, &upstream.name).ok()?;
+    *request.headers_mut() = headers::to_upstream(&HeaderMap::new(), &access);
     let base = &upstream.base_url;
     let answer = signed.verified.request(core, base, request).await.ok()?;
     let status = answer.status();

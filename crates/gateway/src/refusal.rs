@@ -4,7 +4,9 @@ use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use proofroom_llm::{Api, RequestError, error_body, translate::TranslateError};
+use proofroom_llm::{
+    Api, RequestError, bedrock::FrameFault, error_body, translate::TranslateError,
+};
 use proofroom_record::statement::Failure;
 
 use crate::answer::AnswerBody;
@@ -181,6 +183,8 @@ pub(crate) enum UpstreamFault {
     Receipt(&'static str),
     /// The answer to a sealed request is not sealed, or does not open; with its code.
     Sealed(&'static str),
+    /// Frames of an event stream that are none, or the upstream's word for a failure within them.
+    Frame(FrameFault),
 }
 
 impl UpstreamFault {
@@ -202,11 +206,12 @@ impl UpstreamFault {
             Self::OtherModel => "upstream-answered-another-model",
             Self::Status => "upstream-status",
             Self::Receipt(code) | Self::Sealed(code) => code,
+            Self::Frame(fault) => fault.code(),
         }
     }
 
-    const fn message(self) -> &'static str {
-        match self {
+    fn message(self) -> Cow<'static, str> {
+        let words = match self {
             Self::Unreachable => "the upstream cannot be reached; try again later",
             Self::Broken => "the upstream broke off; try again",
             Self::Silent => "the upstream did not begin to answer in time; try again",
@@ -242,11 +247,16 @@ impl UpstreamFault {
             Self::Sealed(_) => {
                 "the answer is not, or not all of it, what the attested upstream sealed for this request: it was cut or changed on its way"
             }
-        }
+            Self::Frame(fault) => return fault.to_string().into(),
+        };
+        words.into()
     }
 
-    const fn status(self) -> StatusCode {
+    fn status(self) -> StatusCode {
         match self {
+            Self::Frame(fault) => {
+                StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_GATEWAY)
+            }
             Self::Silent | Self::Stalled | Self::Endless => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }

@@ -11,13 +11,16 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, heade
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use proofroom_llm::bedrock::FrameFault;
 use proofroom_sealing::{
     ANSWER_TYPE, AnswerHead, AnswerOpener, Piece, REQUEST_TYPE, RequestHead, SealError,
     seal_request,
 };
 use proofroom_serving::{KeyConfig, SEALED_PATH, SEALED_TO_HEADER};
 
-use crate::{config::BaseUrl, refusal::UpstreamFault, transport::UpstreamResponse};
+use crate::{
+    config::BaseUrl, invoked::InvokedBody, refusal::UpstreamFault, transport::UpstreamResponse,
+};
 
 /// The code of an answer that came unsealed to a sealed request: anybody on the way can have written it.
 const NOT_SEALED: &str = "answer-not-sealed";
@@ -109,6 +112,9 @@ pub(crate) enum BodyFault {
     /// It is sealed, and does not open; with its code.
     #[error("the sealed answer does not open ({0})")]
     Sealed(&'static str),
+    /// It came in frames, and they do not hold or say that it failed.
+    #[error("the frames of the answer do not hold")]
+    Frame(#[from] FrameFault),
 }
 
 impl From<SealError> for BodyFault {
@@ -122,6 +128,7 @@ impl BodyFault {
         match self {
             Self::Broken(_) => UpstreamFault::Broken,
             Self::Sealed(code) => UpstreamFault::Sealed(code),
+            Self::Frame(fault) => UpstreamFault::Frame(*fault),
         }
     }
 }
@@ -130,6 +137,7 @@ impl BodyFault {
 pub(crate) enum UpstreamBody {
     Plain(Incoming),
     Opened(Box<Opened>),
+    Invoked(Box<InvokedBody>),
 }
 
 impl Body for UpstreamBody {
@@ -152,6 +160,7 @@ impl Body for UpstreamBody {
                 }
                 Poll::Ready(content.map(|content| content.map(Frame::data)))
             }
+            Self::Invoked(body) => body.poll_said(context),
         }
     }
 }

@@ -14,11 +14,13 @@ use proofroom_sealing::SealError;
 
 use crate::{
     channel::{Channel, OpenChannel},
-    config::Upstream,
+    config::{Paths, Upstream},
     control::{Patience, is_busy},
+    credential::Access,
     draft::Draft,
     gateway::Core,
     headers,
+    invoked::Invoked,
     observe::RunEvent,
     prompt::Prompt,
     pump,
@@ -208,21 +210,15 @@ async fn attempt(
     let spoken = upstream
         .spoken(draft.opening.api)
         .ok_or_else(|| Attempt::refused(UpstreamFault::Unreachable.refusal()))?;
+    let access = upstream.credential.access(core, &upstream.name);
+    let access = access.map_err(|error| Attempt::refused(error.refusal()))?;
     let translating = Translating::between(draft.opening.api, spoken, outgoing.facts.usage);
-    let prompt = if let Some(translating) = &translating {
-        translating
-            .prompt(&outgoing.prompt, model)
-            .map_err(Attempt::refused)?
-    } else if model == outgoing.facts.model {
-        outgoing.prompt.clone()
-    } else {
-        let spliced = outgoing
-            .facts
-            .with_model(outgoing.prompt.as_slice(), model)
-            .map_err(|error| Attempt::refused(Refusal::unread(&error)))?;
-        Prompt::new(spliced)
-    };
-    let mut request = build(draft, outgoing, &upstream, (spoken, model), &prompt)?;
+    let invokes = upstream.paths == Paths::Bedrock;
+    let invoked = invokes.then(|| Invoked::new(outgoing.facts.delivery));
+    let said = say(outgoing, model, translating.as_ref(), invoked.as_ref());
+    let prompt = said.map_err(Attempt::refused)?;
+    let wire = (spoken, invoked.as_ref(), &access);
+    let mut request = build(draft, outgoing, &upstream, (wire, model), &prompt)?;
     let signed = challenged(core, channel, &open, &mut request)?;
     // a pause may have come before
     if core.is_closed() || core.sink.ready().is_err() {
@@ -233,10 +229,15 @@ async fn attempt(
     } else {
         Digest::of(prompt.as_slice())
     };
+    if let Access::Signature(access) = &access {
+        let signed = access.sign(&mut request, forwarded, core.clock.now());
+        signed.map_err(|error| Attempt::refused(error.refusal()))?;
+    }
     draft.routing.tier = Some(chosen.tier.clone());
     draft.routing.upstream = Some(upstream.name.clone());
     draft.request.forwarded = Some(forwarded);
     draft.translating = translating;
+    draft.invoked.clone_from(&invoked);
     model.clone_into(&mut draft.asked_model);
     draft.upstream = Some(open.facts(&upstream, draft.now()));
     draft.signed = signed;
@@ -248,26 +249,56 @@ async fn attempt(
         upstream: upstream.name.clone(),
     });
     drop(prompt);
-    send(core, channel, &open, request, reply).await
+    let sent = send(core, channel, &open, request, reply).await?;
+    Ok(match (sent, invoked) {
+        (Sent::Answered(response), Some(invoked)) => Sent::Answered(invoked.answer(response)),
+        (sent, _) => sent,
+    })
+}
+
+/// The request's body as the upstream takes it.
+fn say(
+    outgoing: &Outgoing,
+    model: &str,
+    translating: Option<&Translating>,
+    invoked: Option<&Invoked>,
+) -> Result<Prompt, Refusal> {
+    match (translating, invoked) {
+        (Some(translating), None) => translating.prompt(&outgoing.prompt, model),
+        (Some(translating), Some(_)) => {
+            let messages = translating.prompt(&outgoing.prompt, model)?;
+            Invoked::prompt(&messages, &HeaderMap::new())
+        }
+        (None, Some(_)) => Invoked::prompt(&outgoing.prompt, &outgoing.headers),
+        (None, None) if model == outgoing.facts.model => Ok(outgoing.prompt.clone()),
+        (None, None) => {
+            let spliced = outgoing.facts.with_model(outgoing.prompt.as_slice(), model);
+            let spliced = spliced.map_err(|error| Refusal::unread(&error))?;
+            Ok(Prompt::new(spliced))
+        }
+    }
 }
 
 fn build(
     draft: &Draft,
     outgoing: &Outgoing,
     upstream: &Upstream,
-    (spoken, model): (Api, &str),
+    ((spoken, invoked, access), model): ((Api, Option<&Invoked>, &Access), &str),
     prompt: &Prompt,
 ) -> Result<Request<Full<Bytes>>, Attempt> {
     let unsendable = || Attempt::refused(UpstreamFault::Unreachable.refusal());
     let same = spoken == draft.opening.api;
     let query = if same { outgoing.query } else { "" };
-    let path = upstream.paths.path(spoken, model, query);
+    let asked = (model, outgoing.facts.delivery);
+    let path = upstream.paths.path(spoken, asked, query);
     let path = path.ok_or_else(unsendable)?;
     let uri = upstream.base_url.join(&path).map_err(|_| unsendable())?;
-    let mut forwarded =
-        headers::to_upstream(&outgoing.headers, &upstream.credential).map_err(|_| unsendable())?;
+    let mut forwarded = headers::to_upstream(&outgoing.headers, access);
     if !same {
         translated::adjust(&mut forwarded, spoken);
+    }
+    if let Some(invoked) = invoked {
+        invoked.adjust(&mut forwarded);
     }
     let mut request = Request::new(Full::new(prompt.to_bytes()));
     *request.method_mut() = Method::POST;
@@ -361,7 +392,7 @@ async fn finish_sent(draft: Box<Draft>, sent: Sent, reply: Reply) {
             let status = RunStatus::UpstreamError;
             answer_alone(draft, &fault.refusal(), status, None, reply).await;
         }
-        Sent::Answered(response) => match (unusable(&response), draft.translating) {
+        Sent::Answered(response) => match (unusable(&draft, &response), draft.translating) {
             (Some(fault), _) => {
                 let http_status = response.status().as_u16();
                 drop(response);
@@ -377,10 +408,11 @@ async fn finish_sent(draft: Box<Draft>, sent: Sent, reply: Reply) {
 }
 
 /// Why nothing of an answer may reach the client.
-fn unusable(response: &UpstreamResponse) -> Option<UpstreamFault> {
+fn unusable(draft: &Draft, response: &UpstreamResponse) -> Option<UpstreamFault> {
     let status = response.status();
-    if status == StatusCode::UNAUTHORIZED {
-        // its text may repeat part of the gateway's key
+    let forbidden = status == StatusCode::FORBIDDEN && is_at_aws(draft);
+    if status == StatusCode::UNAUTHORIZED || forbidden {
+        // its text may repeat part of the gateway's key, and AWS's what was signed, token and all
         return Some(UpstreamFault::CredentialsRefused);
     }
     if status.is_redirection() || status.is_informational() {
@@ -401,4 +433,11 @@ fn unusable(response: &UpstreamResponse) -> Option<UpstreamFault> {
         Some("application/json" | "text/event-stream")
     );
     (status.is_success() && !of_an_api).then_some(UpstreamFault::NotAnApi)
+}
+
+/// Whether the upstream that was asked is AWS, which says with 403 alone what is wrong with a key.
+fn is_at_aws(draft: &Draft) -> bool {
+    let upstream = draft.routing.upstream.as_ref();
+    let channel = upstream.and_then(|name| draft.core.channel(name));
+    draft.invoked.is_some() || channel.is_some_and(|found| found.upstream().credential.is_aws())
 }

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::{
     answer::{AnswerBody, AnswerFrame, FRAMES_AHEAD},
     draft::Draft,
+    headers,
     prompt::Prompt,
     pump::{self, Arriving, EndMark, Limits, Passed, Stop},
     receipt,
@@ -30,13 +31,6 @@ use crate::{
 
 /// The version of Messages that the translation speaks.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// Headers that speak of a client's API and mean nothing in another.
-const OF_AN_API: [&str; 4] = [
-    "anthropic-version",
-    "anthropic-beta",
-    "anthropic-dangerous-direct-browser-access",
-    "openai-beta",
-];
 
 /// How a run is translated, and what its record says of that.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +70,7 @@ impl Translating {
 
 /// Makes the headers of a request into those of `spoken`.
 pub(crate) fn adjust(headers: &mut HeaderMap, spoken: Api) {
-    for name in OF_AN_API {
-        headers.remove(name);
-    }
+    headers::without_apis(headers);
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),

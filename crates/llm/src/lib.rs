@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod bedrock;
 pub mod client;
 mod error;
 mod event;

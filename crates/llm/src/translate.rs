@@ -12,6 +12,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::{Api, MAX_EVENT_BYTES, refusal::error_body, refusal::error_event};
 
 mod fields;
+mod invoke;
 mod json;
 mod read_answer;
 mod read_chat;
@@ -26,6 +27,7 @@ mod write_messages;
 mod write_responses;
 mod write_stream;
 
+pub use invoke::invoke_body;
 pub use write_messages::DEFAULT_MAX_TOKENS;
 pub use write_stream::UsageEvent;
 

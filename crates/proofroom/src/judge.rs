@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use proofroom_canonical::{Sensitive, Timestamp};
+use proofroom_canonical::Timestamp;
 use proofroom_classify::{
     Classification, ClassificationPolicy, Classifier, Context, DEFAULT_CLASSIFICATION,
     DEFAULT_ROUTING, ExampleOutcome, Label, Origin, RouteDecision, RouteRequest, RoutingPolicy,
     Segment, UpstreamOffer,
 };
-use proofroom_gateway::config::{DEFAULT_UPSTREAMS, SecretSource, UpstreamsConfig};
+use proofroom_gateway::config::{DEFAULT_UPSTREAMS, UpstreamsConfig};
 
 use crate::causes;
 
@@ -81,19 +81,6 @@ pub struct Way {
     pub decision: RouteDecision,
 }
 
-/// No key is needed to judge.
-pub(crate) struct NoKeys;
-
-impl SecretSource for NoKeys {
-    fn file(&self, _: &Path) -> io::Result<Sensitive<String>> {
-        Ok(Sensitive::new("unused".to_owned()))
-    }
-
-    fn variable(&self, _: &str) -> Option<Sensitive<String>> {
-        Some(Sensitive::new("unused".to_owned()))
-    }
-}
-
 impl Judge {
     /// The policies of `dir`, or the built-in ones.
     ///
@@ -107,7 +94,7 @@ impl Judge {
             .map_err(|problems| refused(&problems))?;
         let routing = RoutingPolicy::parse(&routing, "routing.toml", &classification)
             .map_err(|problems| refused(&problems))?;
-        let upstreams = UpstreamsConfig::parse(&upstreams, &NoKeys).map_err(|p| refused(&p))?;
+        let upstreams = UpstreamsConfig::parse_without_keys(&upstreams).map_err(|p| refused(&p))?;
         Ok(Self {
             classifier: Classifier::new(&classification),
             routing,

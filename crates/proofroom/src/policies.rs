@@ -4,6 +4,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use proofroom_authz::AccessPolicy;
@@ -265,7 +266,7 @@ impl PolicySet {
         );
         let upstreams = problems.of(
             UPSTREAMS,
-            UpstreamsConfig::parse(text(UPSTREAMS), &SystemSecrets),
+            UpstreamsConfig::parse(text(UPSTREAMS), Arc::new(SystemSecrets)),
         );
         if let (Some(routing), Some(upstreams)) = (&routing, &upstreams) {
             let appraisal = [Path::new(APPRAISAL)];

@@ -18,10 +18,7 @@ use proofroom_record::{
     statement::ModelRun,
 };
 
-use crate::{
-    causes,
-    judge::{NoKeys, offers_of},
-};
+use crate::{causes, judge::offers_of};
 
 /// The most bytes of a record or a policy file.
 const MAX_FILE_BYTES: u64 = 4 << 20;
@@ -183,7 +180,7 @@ impl Rules {
             rules.routing.as_deref().unwrap_or(&routing),
             "the new rules, with what they leave as it was",
         )?;
-        let upstreams = UpstreamsConfig::parse(&kept("upstreams.toml")?, &NoKeys);
+        let upstreams = UpstreamsConfig::parse_without_keys(&kept("upstreams.toml")?);
         let upstreams = upstreams.map_err(|problems| all(&problems))?;
         Ok(Self {
             old,

@@ -10,7 +10,11 @@ pub(super) fn seeds() -> Vec<Seeds> {
         .map(|answer| cut(answer))
         .collect();
     let requests = REQUESTS.map(|request| cut(request.as_bytes()));
+    let framed = cut(include_bytes!(
+        "../../../llm/src/bedrock/stream/example.frames"
+    ));
     vec![
+        ("llm_bedrock", [vec![framed], requests.to_vec()].concat()),
         ("llm_inspect", REQUESTS.map(Into::into).to_vec()),
         ("llm_meter", answers.clone()),
         (

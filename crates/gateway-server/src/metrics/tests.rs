@@ -89,3 +89,35 @@ fn what_is_done_about_busy_and_failing_upstreams_is_counted() {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
 }
+
+#[test]
+fn upstreams_that_close_and_keys_that_are_read_again_are_counted() {
+    let metrics = Metrics::new(BTreeSet::new());
+    let closed = |code| RunEvent::UpstreamClosed {
+        upstream: "u".to_owned(),
+        code,
+    };
+    let read = RunEvent::UpstreamKeyRead {
+        upstream: "u".to_owned(),
+    };
+    for event in [
+        closed("key-form"),
+        closed("key-form"),
+        closed("key-expired"),
+        read,
+    ] {
+        metrics.observe(&event);
+    }
+    let text = metrics.render(Gauges {
+        ready: true,
+        sessions: 1,
+        memory_locked: true,
+    });
+    for line in [
+        "proofroom_gateway_upstream_closed_total{upstream=\"u\",code=\"key-form\"} 2",
+        "proofroom_gateway_upstream_closed_total{upstream=\"u\",code=\"key-expired\"} 1",
+        "proofroom_gateway_upstream_keys_read_total{upstream=\"u\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}

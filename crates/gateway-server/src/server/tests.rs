@@ -207,7 +207,7 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Cal
         routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
         classification,
         shadow: None,
-        upstreams: UpstreamsConfig::parse(&upstreams, &SystemSecrets).unwrap(),
+        upstreams: UpstreamsConfig::parse(&upstreams, Arc::new(SystemSecrets)).unwrap(),
         appraisal: BTreeMap::new(),
         providers: Providers::default(),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),

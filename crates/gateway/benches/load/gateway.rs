@@ -130,7 +130,7 @@ attestation = {{ kind = "none" }}
         routing: RoutingPolicy::parse(ROUTING, "routing.toml", &classification).unwrap(),
         shadow: None,
         classification,
-        upstreams: UpstreamsConfig::parse(&upstreams, &SystemSecrets).unwrap(),
+        upstreams: UpstreamsConfig::parse(&upstreams, Arc::new(SystemSecrets)).unwrap(),
         appraisal: BTreeMap::new(),
         providers: proofroom_gateway::Providers::default(),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, sync::Arc, tim
 
 use globset::{Glob, GlobMatcher};
 use http::Uri;
-use proofroom_canonical::Sensitive;
 use proofroom_provider::Format;
 use proofroom_record::statement::ModelSource;
 use rustls::RootCertStore;
@@ -12,10 +11,11 @@ use serde::Deserialize;
 
 use super::{
     AttestationRequirement, BaseUrl, Credential, KeyHeader, MAX_UPSTREAMS_BYTES, Paths, Retention,
-    RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi, is_segment,
+    RetentionMode, SecretSource, TEE_TIER, Transport, Upstream, UpstreamApi, bedrock, is_segment,
 };
 use crate::{
     control::Control,
+    credential::KeyError,
     tls::{self, MAX_AUTHORITIES},
 };
 
@@ -67,18 +67,18 @@ impl Default for RawControl {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawUpstream {
+pub(super) struct RawUpstream {
     name: String,
     tier: String,
     base_url: String,
     #[serde(default)]
-    paths: Paths,
-    apis: Vec<UpstreamApi>,
-    models: Vec<String>,
+    pub(super) paths: Paths,
+    pub(super) apis: Vec<UpstreamApi>,
+    pub(super) models: Vec<String>,
     #[serde(default)]
-    aliases: BTreeMap<String, String>,
-    key: RawKey,
-    region: String,
+    pub(super) aliases: BTreeMap<String, String>,
+    pub(super) key: RawKey,
+    pub(super) region: String,
     retention: Retention,
     source: ModelSource,
     attestation: RawAttestation,
@@ -88,10 +88,18 @@ struct RawUpstream {
 
 #[derive(Deserialize)]
 #[serde(tag = "from", rename_all = "kebab-case", deny_unknown_fields)]
-enum RawKey {
+pub(super) enum RawKey {
     None,
     File { path: PathBuf, header: KeyHeader },
     Env { name: String, header: KeyHeader },
+    Aws { path: PathBuf, region: String },
+}
+
+/// Where keys are read.
+pub(super) enum Keys {
+    From(Arc<dyn SecretSource>),
+    /// Nowhere: the file is read to be judged.
+    NotRead,
 }
 
 #[derive(Deserialize)]
@@ -129,14 +137,20 @@ impl RawAttestation {
     }
 }
 
+impl RawUpstream {
+    pub(super) const fn is_unattested(&self) -> bool {
+        self.attestation.is_none()
+    }
+}
+
 /// Collects the problems of one upstream.
-struct Problems {
+pub(super) struct Problems {
     upstream: String,
     found: Vec<UpstreamsProblem>,
 }
 
 impl Problems {
-    fn add(&mut self, code: &'static str, message: impl Into<String>) {
+    pub(super) fn add(&mut self, code: &'static str, message: impl Into<String>) {
         self.found.push(UpstreamsProblem {
             upstream: self.upstream.clone(),
             code,
@@ -148,7 +162,7 @@ impl Problems {
 /// Reads every upstream of `text`, or tells everything that is wrong with it.
 pub(super) fn read(
     text: &str,
-    secrets: &dyn SecretSource,
+    keys: &Keys,
 ) -> Result<(Vec<Upstream>, Control), Vec<UpstreamsProblem>> {
     let mut file = Problems {
         upstream: "upstreams file".to_owned(),
@@ -182,7 +196,7 @@ pub(super) fn read(
         .map_or_else(Control::default, |raw| read_control(&raw, &mut file));
     let mut upstreams: Vec<Upstream> = Vec::new();
     for (position, value) in raw.upstream.into_iter().enumerate() {
-        let (upstream, problems) = read_one(position, value, secrets);
+        let (upstream, problems) = read_one(position, value, keys);
         file.found.extend(problems);
         let Some(upstream) = upstream else { continue };
         if upstreams.iter().any(|other| other.name == upstream.name) {
@@ -220,7 +234,7 @@ fn read_control(raw: &RawControl, file: &mut Problems) -> Control {
 fn read_one(
     position: usize,
     value: toml::Value,
-    secrets: &dyn SecretSource,
+    keys: &Keys,
 ) -> (Option<Upstream>, Vec<UpstreamsProblem>) {
     let name = value.get("name").and_then(toml::Value::as_str).map_or_else(
         || format!("upstream number {}", position + 1),
@@ -242,10 +256,11 @@ fn read_one(
     let globs = compile_globs(&raw, &mut problems);
     check_paths(&raw, &mut problems);
     let base_url = read_base_url(&raw.base_url, &raw.paths, &mut problems);
-    let credential = read_key(&raw.key, secrets, &mut problems);
+    let credential = read_key(&raw.key, keys, &mut problems);
     let authorities = read_authorities(&raw, base_url.as_ref(), &mut problems);
     if let Some(base_url) = &base_url {
         check_transport(&raw, base_url, &mut problems);
+        bedrock::check(&raw, base_url, &mut problems);
     }
     let upstream = base_url.map(|base_url| Upstream {
         name: raw.name,
@@ -362,6 +377,12 @@ fn compile_globs(raw: &RawUpstream, problems: &mut Problems) -> Vec<GlobMatcher>
 }
 
 fn check_paths(raw: &RawUpstream, problems: &mut Problems) {
+    if raw.paths == Paths::Bedrock && raw.apis != [UpstreamApi::Messages] {
+        problems.add(
+            "paths-apis",
+            "Bedrock's own API is asked for models of Anthropic: `apis` must be `[\"messages\"]`; other formats are translated into it",
+        );
+    }
     let Paths::AzureDeployments { api_version } = &raw.paths else {
         return;
     };
@@ -479,38 +500,45 @@ pub(super) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-fn read_key(key: &RawKey, secrets: &dyn SecretSource, problems: &mut Problems) -> Credential {
-    let (text, header, place) = match key {
-        RawKey::None => return Credential::None,
-        RawKey::File { path, header } => match secrets.file(path) {
-            Ok(text) => (text, *header, format!("file `{}`", path.display())),
-            Err(error) => {
-                problems.add(
-                    "key-unreadable",
-                    format!("key file `{}`: {}", path.display(), error.kind()),
-                );
-                return Credential::None;
-            }
-        },
+fn read_key(key: &RawKey, keys: &Keys, problems: &mut Problems) -> Credential {
+    let secrets = match keys {
+        _ if matches!(key, RawKey::None) => return Credential::none(),
+        Keys::NotRead => return Credential::not_read(),
+        Keys::From(secrets) => secrets,
+    };
+    let file = |path: &PathBuf| format!("file `{}`", path.display());
+    let (read, place, wanted) = match key {
+        RawKey::None => return Credential::none(),
+        RawKey::File { path, header } => (
+            Credential::file(*header, path.clone(), secrets),
+            file(path),
+            "one line of visible ASCII",
+        ),
+        RawKey::Aws { path, region } => (
+            Credential::aws(region.clone(), path.clone(), secrets),
+            file(path),
+            "credentials of AWS as `credential_process` programs write them",
+        ),
         RawKey::Env { name, header } => match secrets.variable(name) {
-            Some(text) => (text, *header, format!("variable `{name}`")),
+            Some(text) => (
+                Credential::fixed(*header, &text),
+                format!("variable `{name}`"),
+                "one line of visible ASCII",
+            ),
             None => {
                 problems.add("key-unreadable", format!("variable `{name}` is not set"));
-                return Credential::None;
+                return Credential::not_read();
             }
         },
     };
-    let key = text.expose().trim();
-    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        problems.add(
-            "key-form",
-            format!("{place} does not hold one line of visible ASCII"),
-        );
-    }
-    Credential::Key {
-        header,
-        key: Arc::new(Sensitive::new(key.to_owned())),
-    }
+    read.unwrap_or_else(|error| {
+        let words = match &error {
+            KeyError::Unreadable(kind) => format!("key {place}: {kind}"),
+            _ => format!("{place} does not hold {wanted}"),
+        };
+        problems.add(error.code(), words);
+        Credential::not_read()
+    })
 }
 
 fn one_line(message: &str) -> String {

@@ -1,10 +1,10 @@
 //! Facts about `upstreams.toml`.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use proofroom_canonical::Sensitive;
 
-use super::{Control, Credential, DEFAULT_UPSTREAMS, SecretSource, UpstreamsConfig};
+use super::{Control, DEFAULT_UPSTREAMS, FileStamp, SecretSource, UpstreamsConfig};
 
 struct Secrets;
 
@@ -12,9 +12,16 @@ impl SecretSource for Secrets {
     fn file(&self, path: &Path) -> io::Result<Sensitive<String>> {
         match path.to_str() {
             Some("/good") => Ok(Sensitive::new("sk-canary\n".to_owned())),
+            Some("/aws") => Ok(Sensitive::new(
+                r#"{"Version":1,"AccessKeyId":"AKID","SecretAccessKey":"canary"}"#.to_owned(),
+            )),
             Some("/two-lines") => Ok(Sensitive::new("sk-canary\nx\n".to_owned())),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    fn stamp(&self, _: &Path) -> io::Result<FileStamp> {
+        Ok(FileStamp::default())
     }
 
     fn variable(&self, name: &str) -> Option<Sensitive<String>> {
@@ -56,7 +63,7 @@ fn upstream(changes: &[(&str, &str)]) -> String {
 fn control_is_read_and_bounded() {
     let control = |table: &str| {
         let text = format!("{table}\n{}", upstream(&[]));
-        let read = UpstreamsConfig::parse(&text, &Secrets);
+        let read = UpstreamsConfig::parse(&text, Arc::new(Secrets));
         read.map(|read| read.control)
             .map_err(|problems| problems[0].code)
     };
@@ -68,7 +75,7 @@ fn control_is_read_and_bounded() {
     };
     assert_eq!(control(""), Ok(Control::default()));
     assert_eq!(control("[control]"), Ok(shipped));
-    let read = UpstreamsConfig::parse(DEFAULT_UPSTREAMS, &Secrets).unwrap();
+    let read = UpstreamsConfig::parse(DEFAULT_UPSTREAMS, Arc::new(Secrets)).unwrap();
     assert_eq!(read.control, shipped);
     for bad in [
         "attempts = 0",
@@ -98,7 +105,7 @@ fn certificate() -> String {
 }
 
 fn codes(text: &str) -> Vec<&'static str> {
-    match UpstreamsConfig::parse(text, &Secrets) {
+    match UpstreamsConfig::parse(text, Arc::new(Secrets)) {
         Ok(_) => Vec::new(),
         Err(problems) => problems.iter().map(|problem| problem.code).collect(),
     }
@@ -111,12 +118,12 @@ fn the_default_file_loads() {
 
 #[test]
 fn a_good_file_is_read_with_its_key() {
-    let config = UpstreamsConfig::parse(&upstream(&[]), &Secrets).unwrap();
+    let config = UpstreamsConfig::parse(&upstream(&[]), Arc::new(Secrets)).unwrap();
     let upstream = config.iter().next().unwrap();
-    let Credential::Key { key, .. } = &upstream.credential else {
-        panic!("no key");
-    };
-    assert_eq!(key.expose(), "sk-canary");
+    assert_eq!(
+        upstream.credential.header_now(),
+        Some(("authorization".to_owned(), "Bearer sk-canary".to_owned()))
+    );
     assert!(!format!("{config:?}").contains("canary"));
     assert_eq!(upstream.served("claude-x"), Some("claude-x"));
     assert_eq!(upstream.served("gpt"), None);
@@ -132,6 +139,25 @@ fn each_mistake_has_its_code() {
     let seventeen = format!("\"\"\"\n{}\"\"\"", pem.repeat(17));
     let broken = authority.replacen("MII", "AAA", 1);
     let azure = r#"{ form = "azure-deployments", api_version = "2024-10-21" }"#;
+    let bedrock = r#"{ form = "bedrock" }"#;
+    let at_bedrock = |changes: &[(&'static str, &'static str)]| {
+        let mut all = vec![
+            ("paths", bedrock),
+            (
+                "base_url",
+                r#""https://bedrock-runtime.eu-central-1.amazonaws.com""#,
+            ),
+            ("apis", r#"["messages"]"#),
+            ("models", r#"["anthropic.claude-x"]"#),
+            ("region", r#""eu-central-1""#),
+            (
+                "key",
+                r#"{ from = "aws", path = "/aws", region = "eu-central-1" }"#,
+            ),
+        ];
+        all.extend_from_slice(changes);
+        all
+    };
     for (changes, wanted) in [
         (vec![("paths", r#"{ form = "bare" }"#)], vec![]),
         (vec![("paths", azure)], vec![]),
@@ -153,6 +179,61 @@ fn each_mistake_has_its_code() {
         (
             vec![("paths", r#"{ form = "v2" }"#)],
             vec!["upstream-shape"],
+        ),
+        (vec![("paths", bedrock)], vec!["paths-apis"]),
+        (at_bedrock(&[]), vec![]),
+        (at_bedrock(&[("region", r#""eu""#)]), vec![]),
+        (
+            at_bedrock(&[("region", r#""eu-west-1""#)]),
+            vec!["upstream-region-other"],
+        ),
+        (
+            at_bedrock(&[("models", r#"["eu.anthropic.claude-x"]"#)]),
+            vec!["upstream-region-other"],
+        ),
+        (
+            at_bedrock(&[("models", r#"["claude-*"]"#)]),
+            vec!["bedrock-model-open"],
+        ),
+        (
+            at_bedrock(&[(
+                "key",
+                r#"{ from = "aws", path = "/aws", region = "us-east-1" }"#,
+            )]),
+            vec!["key-region"],
+        ),
+        (
+            at_bedrock(&[(
+                "key",
+                r#"{ from = "aws", path = "/aws", region = "Frankfurt" }"#,
+            )]),
+            vec!["key-region"],
+        ),
+        (
+            at_bedrock(&[(
+                "key",
+                r#"{ from = "aws", path = "/good", region = "eu-central-1" }"#,
+            )]),
+            vec!["key-form"],
+        ),
+        (
+            at_bedrock(&[(
+                "key",
+                r#"{ from = "aws", path = "/gone", region = "eu-central-1" }"#,
+            )]),
+            vec!["key-unreadable"],
+        ),
+        (
+            at_bedrock(&[(
+                "key",
+                r#"{ from = "file", path = "/good", header = "bearer" }"#,
+            )]),
+            vec![],
+        ),
+        (at_bedrock(&[("attestation", tee)]), vec!["key-attested"]),
+        (
+            at_bedrock(&[("paths", ""), ("apis", r#"["chat"]"#)]),
+            vec![],
         ),
         (vec![("nmae", r#""x""#)], vec!["upstream-shape"]),
         (vec![("region", "")], vec!["upstream-shape"]),
@@ -293,7 +374,7 @@ fn no_problem_repeats_a_key() {
         "key",
         r#"{ from = "file", path = "/two-lines", header = "bearer" }"#,
     )]);
-    let problems = UpstreamsConfig::parse(&text, &Secrets).unwrap_err();
+    let problems = UpstreamsConfig::parse(&text, Arc::new(Secrets)).unwrap_err();
     assert!(
         problems
             .iter()

@@ -14,6 +14,8 @@ mod attested;
 #[cfg(test)]
 mod authorities;
 #[cfg(test)]
+mod bedrock;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod commitments;
@@ -24,6 +26,10 @@ mod enclave;
 #[cfg(test)]
 mod faults;
 mod growing;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]

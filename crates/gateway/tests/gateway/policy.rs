@@ -1,5 +1,7 @@
 //! Label, tier, high-water mark: who may send what where.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -269,7 +271,7 @@ async fn contradictions_between_the_policies_keep_the_gateway_from_starting() {
 
 #[test]
 fn a_rule_for_an_upstream_that_is_not_there_is_a_contradiction() {
-    let upstreams = UpstreamsConfig::parse(&standard("127.0.0.1:1"), &Secrets).unwrap();
+    let upstreams = UpstreamsConfig::parse(&standard("127.0.0.1:1"), Arc::new(Secrets)).unwrap();
     let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
     let found = |names: &str| {
         let text = ROUTING.replacen("upstreams = [\"*\"]", names, 1);

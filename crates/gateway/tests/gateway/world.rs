@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -18,7 +18,8 @@ use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
     AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, CommitmentKey, Config, Gateway, Limits,
     Providers, RecordSink, RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission,
-    SystemEntropy, UpstreamsConfig, config::SecretSource,
+    SystemEntropy, UpstreamsConfig,
+    config::{FileStamp, SecretSource, SystemSecrets},
 };
 use proofroom_record::{
     dsse::Envelope,
@@ -121,8 +122,12 @@ attestation = {{ kind = "proofroom-upstream", appraisal_policy = "appraisal.toml
 pub struct Secrets;
 
 impl SecretSource for Secrets {
-    fn file(&self, _: &std::path::Path) -> std::io::Result<Sensitive<String>> {
-        Err(std::io::ErrorKind::NotFound.into())
+    fn file(&self, path: &Path) -> std::io::Result<Sensitive<String>> {
+        SystemSecrets.file(path)
+    }
+
+    fn stamp(&self, path: &Path) -> std::io::Result<FileStamp> {
+        SystemSecrets.stamp(path)
     }
 
     fn variable(&self, _: &str) -> Option<Sensitive<String>> {
@@ -199,6 +204,12 @@ impl Events {
             _ => None,
         });
         told.collect()
+    }
+
+    pub fn keys_read(&self) -> usize {
+        let events = self.0.lock().unwrap();
+        let read = |event: &&RunEvent| matches!(event, RunEvent::UpstreamKeyRead { .. });
+        events.iter().filter(read).count()
     }
 
     pub fn sent_again(&self) -> usize {
@@ -393,7 +404,7 @@ fn config(
         routing,
         classification,
         shadow,
-        upstreams: UpstreamsConfig::parse(&options.upstreams, &Secrets).unwrap(),
+        upstreams: UpstreamsConfig::parse(&options.upstreams, Arc::new(Secrets)).unwrap(),
         appraisal: BTreeMap::from([(PathBuf::from("appraisal.toml"), appraisal)]),
         providers: options.providers.clone(),
         signing_key: key(),

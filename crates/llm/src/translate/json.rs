@@ -62,12 +62,17 @@ impl Json<'_> {
 
     /// The document's bytes.
     pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Wiping(Zeroizing::new(Vec::with_capacity(1024)));
-        // writing to memory fails for no value of this type
-        match serde_json::to_writer(&mut out, self) {
-            Ok(()) => out.0,
-            Err(_) => Zeroizing::new(Vec::new()),
-        }
+        written(self)
+    }
+}
+
+/// The bytes of a value that JSON can say.
+pub(super) fn written(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    let mut out = Wiping(Zeroizing::new(Vec::with_capacity(1024)));
+    // writing to memory fails for no value that JSON can say
+    match serde_json::to_writer(&mut out, value) {
+        Ok(()) => out.0,
+        Err(_) => Zeroizing::new(Vec::new()),
     }
 }
 

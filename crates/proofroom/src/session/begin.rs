@@ -414,6 +414,9 @@ impl RunObserver for EvidenceKeeper {
             RunEvent::UpstreamClosed { upstream, code } => self
                 .progress
                 .note(&format!("upstream {upstream} is closed ({code})")),
+            RunEvent::UpstreamKeyRead { upstream } => self
+                .progress
+                .note(&format!("the key of upstream {upstream} was read again")),
             RunEvent::GatewayClosed => self
                 .progress
                 .note("a record could not be kept; the gateway takes no more requests"),

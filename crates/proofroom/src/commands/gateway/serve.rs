@@ -280,7 +280,7 @@ fn log_signer(keys: &DeploymentKeys) -> anyhow::Result<NoteSigner> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{fs, path::Path, sync::Arc};
 
     use proofroom_gateway::{
         UpstreamsConfig,
@@ -308,7 +308,7 @@ attestation = { kind = "near-ai", provider_policy = "provider.toml" }
     fn loaded(directory: &Path) -> Result<proofroom_gateway::Providers, &'static str> {
         let named = "upstreams = \"upstreams.toml\"\ncollateral = \"collateral\"\n";
         let config = Config::parse(&format!("{named}{DEFAULT_CONFIG}"), directory).unwrap();
-        let upstreams = UpstreamsConfig::parse(UPSTREAMS, &SystemSecrets).unwrap();
+        let upstreams = UpstreamsConfig::parse(UPSTREAMS, Arc::new(SystemSecrets)).unwrap();
         let attestation = &upstreams.iter().next().unwrap().attestation;
         assert!(matches!(
             attestation,
