@@ -2,6 +2,7 @@
 //! changes; a file that cannot be read or used closes its upstream, and the key of before is not used again.
 
 mod aws;
+mod service_account;
 #[cfg(test)]
 pub(crate) mod testing;
 mod watched;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::{config::SecretSource, gateway::Core, observe::RunEvent, refusal::Refusal};
 
 pub(crate) use aws::{Aws, AwsAccess};
+pub(crate) use service_account::ServiceAccount;
 pub(crate) use watched::Watched;
 
 /// How the gateway proves itself to an upstream. No key ever comes from a request.
@@ -30,6 +32,7 @@ enum Kind {
     Fixed(KeyHeader, Key),
     File(KeyHeader, Watched<Key>),
     Aws(Aws),
+    ServiceAccount(Arc<ServiceAccount>),
 }
 
 /// Which header carries a key.
@@ -75,6 +78,26 @@ pub enum KeyError {
         "the gateway's credentials for the upstream have expired; ask the operator to renew them; nothing was sent"
     )]
     Expired,
+    /// The file of a service account sends its key's assertions elsewhere than the configuration says.
+    #[error(
+        "the file of the gateway's service account names another token endpoint than `key.token_host`, or one that is not `https://`; ask the operator to see to it; nothing was sent"
+    )]
+    TokenHost,
+    /// The token endpoint cannot be reached, or is busy.
+    #[error(
+        "the endpoint of the gateway's access token cannot be reached; try again later; nothing was sent"
+    )]
+    TokenUnreachable,
+    /// The token endpoint refuses the service account.
+    #[error(
+        "the gateway's service account is refused an access token (HTTP status {0}); ask the operator to renew its key; nothing was sent"
+    )]
+    TokenRefused(u16),
+    /// The token endpoint's answer holds no token.
+    #[error(
+        "the answer of the endpoint of the gateway's access token holds none; nothing was sent"
+    )]
+    TokenMalformed,
     /// The request cannot be signed with them.
     #[error(
         "the request cannot be signed with the gateway's credentials; ask the operator to see to them; nothing was sent"
@@ -91,6 +114,10 @@ impl KeyError {
             Self::Unreadable(_) => "key-unreadable",
             Self::Form => "key-form",
             Self::Expired => "key-expired",
+            Self::TokenHost => "token-host",
+            Self::TokenUnreachable => "token-endpoint-unreachable",
+            Self::TokenRefused(_) => "token-refused",
+            Self::TokenMalformed => "token-malformed",
             Self::Unsignable => "key-unsignable",
         }
     }
@@ -149,6 +176,16 @@ impl Credential {
         Ok(Self(Kind::Aws(Aws::open(region, path, secrets)?)))
     }
 
+    /// The access tokens of the service account in the file at `path`, from an endpoint at `token_host`.
+    pub(crate) fn service_account(
+        token_host: String,
+        path: PathBuf,
+        secrets: &Arc<dyn SecretSource>,
+    ) -> Result<Self, KeyError> {
+        let account = ServiceAccount::open(token_host, path, secrets)?;
+        Ok(Self(Kind::ServiceAccount(Arc::new(account))))
+    }
+
     /// Whether requests are signed with credentials of AWS.
     pub(crate) const fn is_aws(&self) -> bool {
         matches!(self.0, Kind::Aws(_))
@@ -158,10 +195,32 @@ impl Credential {
     ///
     /// # Errors
     /// [`KeyError`], which was told to the observer when it began.
-    pub(crate) fn access(&self, core: &Core, upstream: &str) -> Result<Access, KeyError> {
+    pub(crate) async fn access(
+        &self,
+        core: &Arc<Core>,
+        upstream: &str,
+    ) -> Result<Access, KeyError> {
+        match &self.0 {
+            // asking for a token is rare and large: it takes no room in a run's own future
+            Kind::ServiceAccount(account) => Box::pin(account.access(core, upstream)).await,
+            _ => self.at_hand(core, upstream),
+        }
+    }
+
+    /// Looks whether files changed, and asks for tokens ahead of traffic. Returns at once.
+    pub(crate) fn keep(&self, core: &Arc<Core>, upstream: &str) {
+        match &self.0 {
+            Kind::ServiceAccount(account) => account.keep(core, upstream),
+            // what is wrong was told to the observer
+            _ => drop(self.at_hand(core, upstream)),
+        }
+    }
+
+    /// What a request carries for which nobody has to be asked.
+    fn at_hand(&self, core: &Core, upstream: &str) -> Result<Access, KeyError> {
         match &self.0 {
             Kind::None => Ok(Access::None),
-            Kind::NotRead => Err(KeyError::NotRead),
+            Kind::NotRead | Kind::ServiceAccount(_) => Err(KeyError::NotRead),
             Kind::Fixed(header, key) => key.access(*header),
             Kind::File(header, file) => {
                 let key = file.look(&|change| told(core, upstream, change))?;
@@ -183,7 +242,7 @@ impl Credential {
         let key = match &self.0 {
             Kind::Fixed(header, key) => key.access(*header),
             Kind::File(header, file) => file.look(&|_| {}).and_then(|key| key.access(*header)),
-            Kind::None | Kind::NotRead | Kind::Aws(_) => return None,
+            Kind::None | Kind::NotRead | Kind::Aws(_) | Kind::ServiceAccount(_) => return None,
         };
         match key {
             Ok(Access::Header(name, value)) => {

@@ -246,8 +246,7 @@ impl Gateway {
         for channel in self.core.channels.values() {
             channel.keep(&self.core);
             let upstream = channel.upstream();
-            // what is wrong with a key was told to the observer
-            drop(upstream.credential.access(&self.core, &upstream.name));
+            upstream.credential.keep(&self.core, &upstream.name);
         }
     }
 

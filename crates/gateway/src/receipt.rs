@@ -262,12 +262,12 @@ async fn ask_aci(
     Ok(receipt)
 }
 
-async fn fetch(core: &Core, signed: &Signed, path: &str) -> Result<Bytes, &'static str> {
+async fn fetch(core: &Arc<Core>, signed: &Signed, path: &str) -> Result<Bytes, &'static str> {
     get(core, signed, path, MAX_RECEIPT_BYTES, "receipt-not-served").await
 }
 
 async fn get(
-    core: &Core,
+    core: &Arc<Core>,
     signed: &Signed,
     path: &str,
     max: usize,
@@ -287,12 +287,21 @@ async fn get(
 }
 
 /// Over a connection to the verified key, as the request was sent: sealed, if that was.
-async fn once(core: &Core, signed: &Signed, path: &str, max: usize) -> Option<(StatusCode, Bytes)> {
+async fn once(
+    core: &Arc<Core>,
+    signed: &Signed,
+    path: &str,
+    max: usize,
+) -> Option<(StatusCode, Bytes)> {
     let upstream = signed.route.upstream();
     let uri = upstream.base_url.join(path).ok()?;
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = uri;
-    let access = upstream.credential.access(core, &upstream.name).ok()?;
+    let access = upstream
+        .credential
+        .access(core, &upstream.name)
+        .await
+        .ok()?;
     *request.headers_mut() = headers::to_upstream(&HeaderMap::new(), &access);
     let base = &upstream.base_url;
     let answer = signed.verified.request(core, base, request).await.ok()?;

@@ -210,7 +210,11 @@ async fn attempt(
     let spoken = upstream
         .spoken(draft.opening.api)
         .ok_or_else(|| Attempt::refused(UpstreamFault::Unreachable.refusal()))?;
-    let access = upstream.credential.access(core, &upstream.name);
+    let access = tokio::select! {
+        biased;
+        () = reply.closed() => return Ok(Sent::ClientGone),
+        access = upstream.credential.access(core, &upstream.name) => access,
+    };
     let access = access.map_err(|error| Attempt::refused(error.refusal()))?;
     let translating = Translating::between(draft.opening.api, spoken, outgoing.facts.usage);
     let invokes = upstream.paths == Paths::Bedrock;
@@ -229,10 +233,7 @@ async fn attempt(
     } else {
         Digest::of(prompt.as_slice())
     };
-    if let Access::Signature(access) = &access {
-        let signed = access.sign(&mut request, forwarded, core.clock.now());
-        signed.map_err(|error| Attempt::refused(error.refusal()))?;
-    }
+    sign(core, &access, &mut request, forwarded)?;
     draft.routing.tier = Some(chosen.tier.clone());
     draft.routing.upstream = Some(upstream.name.clone());
     draft.request.forwarded = Some(forwarded);
@@ -305,6 +306,20 @@ fn build(
     *request.uri_mut() = uri;
     *request.headers_mut() = forwarded;
     Ok(request)
+}
+
+/// Signs a request whose body has this digest, where that proves who sends it. Nothing of it is changed afterwards.
+fn sign(
+    core: &Core,
+    access: &Access,
+    request: &mut Request<Full<Bytes>>,
+    forwarded: Digest,
+) -> Result<(), Attempt> {
+    let Access::Signature(access) = access else {
+        return Ok(());
+    };
+    let signed = access.sign(request, forwarded, core.clock.now());
+    signed.map_err(|error| Attempt::refused(error.refusal()))
 }
 
 /// What is needed for the receipt of the answer to `request`, where one is required; `request` then carries

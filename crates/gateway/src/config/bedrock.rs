@@ -24,7 +24,9 @@ const GEOGRAPHIES: [&str; 9] = [
 pub(super) fn check(raw: &RawUpstream, base_url: &BaseUrl, problems: &mut Problems) {
     let signed_for = match &raw.key {
         RawKey::Aws { region, .. } => Some(region.as_str()),
-        RawKey::None | RawKey::File { .. } | RawKey::Env { .. } => None,
+        RawKey::None | RawKey::File { .. } | RawKey::Env { .. } | RawKey::ServiceAccount { .. } => {
+            None
+        }
     };
     let of_host = region_of(&base_url.host);
     if signed_for.is_none() && of_host.is_none() && raw.paths != Paths::Bedrock {

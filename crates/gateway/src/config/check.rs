@@ -93,6 +93,7 @@ pub(super) enum RawKey {
     File { path: PathBuf, header: KeyHeader },
     Env { name: String, header: KeyHeader },
     Aws { path: PathBuf, region: String },
+    ServiceAccount { path: PathBuf, token_host: String },
 }
 
 /// Where keys are read.
@@ -519,6 +520,11 @@ fn read_key(key: &RawKey, keys: &Keys, problems: &mut Problems) -> Credential {
             file(path),
             "credentials of AWS as `credential_process` programs write them",
         ),
+        RawKey::ServiceAccount { path, token_host } => (
+            Credential::service_account(token_host.clone(), path.clone(), secrets),
+            file(path),
+            "a service account's JSON with an RSA key of 2048 bits or more",
+        ),
         RawKey::Env { name, header } => match secrets.variable(name) {
             Some(text) => (
                 Credential::fixed(*header, &text),
@@ -534,6 +540,9 @@ fn read_key(key: &RawKey, keys: &Keys, problems: &mut Problems) -> Credential {
     read.unwrap_or_else(|error| {
         let words = match &error {
             KeyError::Unreadable(kind) => format!("key {place}: {kind}"),
+            KeyError::TokenHost => format!(
+                "{place} has a `token_uri` that is not `https://` at `key.token_host`, to which alone its assertions go"
+            ),
             _ => format!("{place} does not hold {wanted}"),
         };
         problems.add(error.code(), words);

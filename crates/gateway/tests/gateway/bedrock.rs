@@ -93,7 +93,10 @@ fn signature(seen: &Seen, host: &str) -> String {
     let (_, names) = authorization.split_once("SignedHeaders=").unwrap();
     let (names, _) = names.split_once(',').unwrap();
     let date = seen.headers["x-amz-date"].to_str().unwrap();
-    let scope = format!("{}/eu-central-1/bedrock/aws4_request", &date[..8]);
+    let scope = format!(
+        "{}/eu-central-1/bedrock/aws4_request",
+        date.get(..8).unwrap()
+    );
     let path = seen.target.replace('%', "%25");
     let headers: String = names
         .split(';')

@@ -25,9 +25,9 @@ mod control;
 mod enclave;
 #[cfg(test)]
 mod faults;
-mod growing;
 #[cfg(test)]
 mod frames;
+mod growing;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -54,5 +54,7 @@ mod tinfoil;
 mod translated;
 #[cfg(test)]
 mod upstream;
+#[cfg(test)]
+mod vertex;
 #[cfg(test)]
 mod world;

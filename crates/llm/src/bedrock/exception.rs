@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn an_exception_is_known_in_every_spelling_of_aws() {
         for (name, exception) in NAMES {
-            let lower = name.chars().next().unwrap().to_ascii_lowercase();
-            let camel = format!("{lower}{}Exception", &name[1..]);
+            let mut camel = format!("{name}Exception");
+            camel.get_mut(..1).unwrap().make_ascii_lowercase();
             for written in [
                 camel,
                 format!("{name}Exception"),
