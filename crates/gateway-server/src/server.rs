@@ -398,19 +398,24 @@ async fn one(entrance: Entrance, stream: TcpStream, place: OwnedSemaphorePermit)
 
 /// Looks at keys and sessions while nobody asks.
 async fn tend(front: Arc<Front>) {
-    let (mut look, mut sweep) = (interval(LOOK), interval(SWEEP));
-    loop {
-        tokio::select! {
-            _ = look.tick() => {
-                front.permission.doorkeeper.tend();
-                front.gateway.tend();
-            }
-            _ = sweep.tick() => {
-                // a store that failed has closed the gateway already
-                front.sessions.sweep().await.ok();
-            }
+    let looks = async {
+        let mut look = interval(LOOK);
+        loop {
+            look.tick().await;
+            front.permission.doorkeeper.tend();
+            front.gateway.tend();
         }
-    }
+    };
+    // beside it, since a disk that is slow makes nobody wait for who was barred
+    let sweeps = async {
+        let mut sweep = interval(SWEEP);
+        loop {
+            sweep.tick().await;
+            // a store that failed has closed the gateway already
+            front.sessions.sweep().await.ok();
+        }
+    };
+    tokio::join!(looks, sweeps);
 }
 
 /// Serves health and metrics, one connection after another's head: on loopback alone.
@@ -438,4 +443,4 @@ async fn operate(listener: TcpListener, front: Arc<Front>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

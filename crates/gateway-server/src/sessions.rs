@@ -52,6 +52,15 @@ pub(crate) struct Facts {
     pub(crate) idle: Option<Duration>,
 }
 
+/// The shortest time for which a holder has one session whatever changes about them: each end and beginning is written and
+/// counts against no limit.
+const CHANGE_PAUSE_MILLIS: i64 = 10_000;
+
+fn is_just_opened(live: &Live, now: Timestamp) -> bool {
+    let opened = live.statement.opened.unix_millis();
+    (0..CHANGE_PAUSE_MILLIS).contains(&now.unix_millis().saturating_sub(opened))
+}
+
 /// A key's last session, and the place at which its next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -89,32 +98,59 @@ impl Sessions {
             live.touch(past.last);
             open.insert(key, live);
         }
+        for (past, high_water, latest) in history.superseded {
+            let (from, to) = (past.statement.session, latest);
+            let book = &sessions.permission.book;
+            book.carry(&account_of_session(from), &account_of_session(to));
+            let standing = Standing {
+                high_water,
+                next: past.next,
+            };
+            let live = sessions.admit(past.statement, past.binding, standing, past.counts);
+            sessions.account(&live, AccountOccasion::KeyEnded).await?;
+        }
         drop(open);
         Ok(sessions)
     }
 
     /// The session of `held`, begun now if it has none.
-    pub(crate) async fn of(&self, held: &Arc<Held>) -> Result<Arc<Caller>, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while the holder's earlier session, which is not theirs any more, has something under way.
+    pub(crate) async fn of(self: &Arc<Self>, held: &Arc<Held>) -> Result<Arc<Caller>, StoreError> {
         let now = self.permission.now();
+        if let Some(live) = self.open.lock().await.get(&held.holder)
+            && self.goes_on(live, held, now)
+        {
+            live.touch(now);
+            return Ok(live.behind(held));
+        }
+        // what ends and begins is done to its end, also where the client does not wait for it: half of it would lose the
+        // mark
+        let (this, held) = (Arc::clone(self), Arc::clone(held));
+        let changed = tokio::spawn(async move { this.change(&held, now).await });
+        changed.await.map_err(|_| StoreError::Failed)?
+    }
+
+    /// Ends the session that `held` had, if it has one that does not go on, and begins another.
+    async fn change(&self, held: &Arc<Held>, now: Timestamp) -> Result<Arc<Caller>, StoreError> {
         let id = held.holder;
         let mut open = self.open.lock().await;
         if let Some(live) = open.get(&id).cloned() {
-            let idle = self.is_idle(&live, now);
-            if live.is_of(held) && !idle {
+            if self.goes_on(&live, held, now) {
                 live.touch(now);
                 return Ok(live.behind(held));
             }
-            // nobody else waits for the runs of one key
-            if live.running() > 0 {
+            let idle = self.is_idle(&live, now);
+            // nobody else waits for the requests of one holder, or for what they write in changing their session
+            if !idle && is_just_opened(&live, now) || !live.caller.settle_if_quiet() {
                 return Err(StoreError::Busy);
             }
-            open.remove(&id);
-            let occasion = if idle {
-                AccountOccasion::Idle
-            } else {
-                AccountOccasion::KeyEnded
+            let occasion = match idle {
+                true => AccountOccasion::Idle,
+                false => AccountOccasion::KeyEnded,
             };
-            self.end(id, &live, occasion).await?;
+            self.end(&mut open, id, &live, occasion).await?;
         }
         let live = self.begin(held, now).await?;
         live.touch(now);
@@ -123,27 +159,26 @@ impl Sessions {
         Ok(caller)
     }
 
-    /// Ends sessions that did nothing for too long, and those of keys that ended.
+    /// Ends sessions that did nothing for too long, and those of keys that ended. One after the other, so that requests wait
+    /// for the end of one at most.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.permission.now();
-        let mut open = self.open.lock().await;
-        let over: Vec<(HolderId, Arc<Live>, AccountOccasion)> = open
-            .iter()
-            .filter(|(_, live)| live.running() == 0)
-            .filter_map(|(id, live)| {
-                let occasion = if self.is_idle(live, now) {
-                    AccountOccasion::Idle
-                } else if self.permission.doorkeeper.is_usable(*id, now) {
-                    return None;
-                } else {
-                    AccountOccasion::KeyEnded
-                };
-                Some((*id, Arc::clone(live), occasion))
-            })
-            .collect();
-        for (id, live, occasion) in over {
-            open.remove(&id);
-            self.end(id, &live, occasion).await?;
+        let ids: Vec<HolderId> = self.open.lock().await.keys().copied().collect();
+        for id in ids {
+            let mut open = self.open.lock().await;
+            let Some(live) = open.get(&id).cloned() else {
+                continue;
+            };
+            let occasion = if self.is_idle(&live, now) {
+                AccountOccasion::Idle
+            } else if self.permission.doorkeeper.is_usable(id, now) {
+                continue;
+            } else {
+                AccountOccasion::KeyEnded
+            };
+            if live.caller.settle_if_quiet() {
+                self.end(&mut open, id, &live, occasion).await?;
+            }
         }
         Ok(())
     }
@@ -172,24 +207,34 @@ impl Sessions {
         live.running() == 0 && u128::try_from(quiet).is_ok_and(|quiet| quiet >= idle.as_millis())
     }
 
+    /// Whether `live` is the session of a request that was let in with `held`.
+    fn goes_on(&self, live: &Live, held: &Held, now: Timestamp) -> bool {
+        live.is_of(held) && !live.caller.is_settled() && !self.is_idle(live, now)
+    }
+
+    /// Ends a session that is settled. One that cannot be accounted for stays among `open`, and ends when somebody asks for
+    /// it again.
     async fn end(
         &self,
+        open: &mut HashMap<HolderId, Arc<Live>>,
         id: HolderId,
-        live: &Arc<Live>,
+        live: &Live,
         occasion: AccountOccasion,
     ) -> Result<(), StoreError> {
-        live.caller.settle().await;
         self.account(live, occasion).await?;
         let ended = Ended {
             session: live.statement.session,
             mark: (occasion != AccountOccasion::Idle).then(|| live.caller.high_water()),
         };
+        if ended.mark.is_none() {
+            let account = account_of_session(ended.session);
+            self.permission.book.close(&account);
+        }
         self.ended
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, ended);
-        let account = account_of_session(ended.session);
-        self.permission.book.close(&account);
+        open.remove(&id);
         Ok(())
     }
 
@@ -221,8 +266,14 @@ impl Sessions {
             .note(Kind::Session, session, bytes, event, LogMode::Strict)
             .await?;
         let fresh = self.gateway.fresh();
+        let carried = before.filter(|before| before.mark.is_some());
+        if let Some(before) = carried {
+            let (from, to) = (before.session, statement.session);
+            let book = &self.permission.book;
+            book.carry(&account_of_session(from), &account_of_session(to));
+        }
         let standing = Standing {
-            high_water: before
+            high_water: carried
                 .and_then(|before| before.mark)
                 .unwrap_or(fresh.high_water),
             ..fresh
@@ -281,3 +332,6 @@ impl Sessions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

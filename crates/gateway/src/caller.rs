@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use proofroom_canonical::{Digest, SessionId};
 use proofroom_classify::{HighWater, Label, SessionVerdicts};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::{gate::Gate, redaction::Names};
 
@@ -122,6 +122,30 @@ impl Caller {
                 Err(_) => return,
             }
         }
+        self.wind_up();
+    }
+
+    /// Does what [`Self::settle`] does if nothing of the session is under way, a request that still arrives included, and
+    /// nothing otherwise. Whether no run begins any more.
+    #[must_use]
+    pub fn settle_if_quiet(&self) -> bool {
+        let all = u32::try_from(self.runs_at_once).unwrap_or(u32::MAX);
+        match self.slots.try_acquire_many(all) {
+            Ok(permits) => permits.forget(),
+            Err(TryAcquireError::Closed) => return true,
+            Err(TryAcquireError::NoPermits) => return false,
+        }
+        self.wind_up();
+        true
+    }
+
+    /// Whether the session was settled.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.slots.is_closed()
+    }
+
+    fn wind_up(&self) {
         // Whoever still waits for a place is refused.
         self.slots.close();
         if let Some(verdicts) = &self.verdicts {

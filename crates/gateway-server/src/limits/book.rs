@@ -72,6 +72,17 @@ impl Book {
         self.accounts().remove(name);
     }
 
+    /// What was spent under `from` counts under `to`, and nobody runs under `from` any more.
+    pub(crate) fn carry(&self, from: &str, to: &str) {
+        let mut accounts = self.accounts();
+        if let Some(account) = accounts.remove(from) {
+            let to = accounts.entry(to.to_owned()).or_default();
+            to.spent.absorb(account.spent);
+            to.requests = account.requests;
+            to.tokens = account.tokens;
+        }
+    }
+
     /// Takes a place for a run of about `estimate` tokens under every one of `limits`, or none at all.
     pub(crate) fn take(
         self: &Arc<Self>,
@@ -106,6 +117,16 @@ impl Book {
                 bucket.take(spending.tokens, at);
             }
         }
+    }
+
+    /// What was spent in all under `name`.
+    #[cfg(test)]
+    pub(crate) fn spent(&self, name: &str, now: Timestamp) -> Spending {
+        let accounts = self.accounts();
+        let account = accounts.get(name);
+        account.map_or_else(Spending::default, |account| {
+            account.spent.within(super::Window::Total, now)
+        })
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<String, Account>> {

@@ -1,6 +1,6 @@
 //! What was spent in the present day, in the present month and in all.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use proofroom_canonical::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,22 @@ impl Spent {
             // a clock that went backwards still pays into the present window
             sum.tokens = sum.tokens.saturating_add(spending.tokens);
             sum.micros = sum.micros.saturating_add(spending.micros);
+        }
+    }
+
+    /// Counts what was spent under another name too.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for (kind, sum) in other.0 {
+            let mine = self.0.entry(kind).or_default();
+            match mine.window.cmp(&sum.window) {
+                Ordering::Less => *mine = sum,
+                Ordering::Equal => {
+                    mine.tokens = mine.tokens.saturating_add(sum.tokens);
+                    mine.micros = mine.micros.saturating_add(sum.micros);
+                }
+                // a window that is over
+                Ordering::Greater => {}
+            }
         }
     }
 

@@ -45,7 +45,7 @@ use crate::{
     store::{Kind, Line, Opening, RecordStore},
 };
 
-const CLASSIFICATION: &str = r#"
+pub(crate) const CLASSIFICATION: &str = r#"
 version = 1
 levels = ["public", "restricted"]
 default = "public"
@@ -65,7 +65,7 @@ not_match = [{ label = "restricted", repository = "r", model = "m" }]
 refuse = { message = "no rule speaks about this" }
 "#;
 /// Nobody listens there.
-const NOBODY: u16 = 9;
+pub(crate) const NOBODY: u16 = 9;
 const UPSTREAMS: &str = r#"
 [[upstream]]
 name = "u"
@@ -93,10 +93,10 @@ impl Clock for Jumping {
 
 /// A disk that takes nothing while it hangs.
 #[derive(Clone, Default)]
-struct Hanging(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Hanging(Arc<(Mutex<bool>, Condvar)>);
 
 impl Hanging {
-    fn hang(&self, hangs: bool) {
+    pub(crate) fn hang(&self, hangs: bool) {
         *self.0.0.lock().unwrap() = hangs;
         self.0.1.notify_all();
     }
@@ -107,18 +107,18 @@ impl Hanging {
     }
 }
 
-fn opening(dir: &Path) -> Opening {
+pub(crate) fn opening(dir: &Path) -> Opening {
     let clock = || Timestamp::from_unix_seconds(1);
     Opening::new(dir, clock, Arc::new(Prices::default()))
 }
 
-fn open(opening: Opening) -> (Arc<RecordStore>, History) {
+pub(crate) fn open(opening: Opening) -> (Arc<RecordStore>, History) {
     let signer = NoteSigner::from_seed(KeyName::parse("test.example/log").unwrap(), &[3; 32]);
     let (store, _, history) = RecordStore::open(opening, signer.unwrap(), &mut |_| ()).unwrap();
     (Arc::new(store), history)
 }
 
-fn store(dir: &Path, disk: &Hanging) -> Arc<RecordStore> {
+pub(crate) fn store(dir: &Path, disk: &Hanging) -> Arc<RecordStore> {
     let disk = disk.clone();
     let sync = Box::new(move |file: &std::fs::File| {
         disk.wait();
@@ -161,7 +161,7 @@ fn held(dir: &Path) -> (Doorkeeper, Arc<Held>) {
     (doorkeeper, Arc::new(Held::of_key(held.unwrap())))
 }
 
-fn statement() -> GatewaySession {
+pub(crate) fn statement() -> GatewaySession {
     let digest = Digest::of("a policy");
     GatewaySession {
         purpose: GATEWAY_SESSION_PURPOSE.to_owned(),
@@ -183,11 +183,13 @@ fn statement() -> GatewaySession {
     }
 }
 
-fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Caller>) {
+pub(crate) fn permission(
+    store: &Arc<RecordStore>,
+    doorkeeper: Doorkeeper,
+    clock: fn() -> Timestamp,
+) -> Arc<Permission> {
     let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
-    let upstreams = UPSTREAMS.replace("127.0.0.1:9", &format!("127.0.0.1:{port}"));
-    let (doorkeeper, held) = held(dir);
-    let permission = Permission {
+    Arc::new(Permission {
         store: Arc::clone(store),
         signing_key: SigningKey::from_slice(&[7; 32]).unwrap(),
         book: Arc::new(Book::default()),
@@ -199,11 +201,32 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Cal
             mode: LogMode::Prompt,
             highest: classification.levels().highest(),
         },
-        clock: || Timestamp::from_unix_seconds(2),
-    };
-    let gate = SessionGate::new(Arc::new(permission), &statement(), Arc::default());
+        clock,
+    })
+}
+
+fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Caller>) {
+    let (doorkeeper, held) = held(dir);
+    let permission = permission(store, doorkeeper, || Timestamp::from_unix_seconds(2));
+    let gate = SessionGate::new(permission, &statement(), Arc::default());
     let gate = Arc::new(gate).of_request(&held);
-    let gateway = Gateway::new(Config {
+    let gateway = gateway_to(store, port);
+    let identity = CallerIdentity {
+        session: statement().session,
+        spiffe_id: "spiffe://test/gateway/key/k".to_owned(),
+        binding: Digest::of("binding"),
+        repository: String::new(),
+        person: "ada".to_owned(),
+        purpose: String::new(),
+    };
+    let caller = gateway.admit_behind(identity, gate, gateway.fresh());
+    (gateway, caller)
+}
+
+pub(crate) fn gateway_to(store: &Arc<RecordStore>, port: u16) -> Gateway {
+    let classification = ClassificationPolicy::parse(CLASSIFICATION, "c.toml").unwrap();
+    let upstreams = UPSTREAMS.replace("127.0.0.1:9", &format!("127.0.0.1:{port}"));
+    Gateway::new(Config {
         routing: RoutingPolicy::parse(ROUTING, "r.toml", &classification).unwrap(),
         classification,
         shadow: None,
@@ -221,17 +244,7 @@ fn gateway(dir: &Path, store: &Arc<RecordStore>, port: u16) -> (Gateway, Arc<Cal
         observer: Arc::new(NoObserver),
         limits: Limits::default(),
     })
-    .unwrap();
-    let identity = CallerIdentity {
-        session: statement().session,
-        spiffe_id: "spiffe://test/gateway/key/k".to_owned(),
-        binding: Digest::of("binding"),
-        repository: String::new(),
-        person: "ada".to_owned(),
-        purpose: String::new(),
-    };
-    let caller = gateway.admit_behind(identity, gate, gateway.fresh());
-    (gateway, caller)
+    .unwrap()
 }
 
 async fn ask(gateway: &Gateway, caller: &Arc<Caller>) -> (StatusCode, HeaderMap, String) {

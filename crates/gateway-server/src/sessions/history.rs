@@ -109,8 +109,11 @@ pub(crate) struct History {
 /// A history under the policy in force.
 #[derive(Debug)]
 pub(crate) struct Resumed {
-    /// Sessions that go on, each with its mark.
+    /// Sessions that go on, one for each holder, with its mark.
     pub(crate) open: Vec<(HolderId, Past, Label)>,
+    /// Earlier sessions of the same holders, each with its mark, which a crash left without an end; and the one that
+    /// goes on.
+    pub(crate) superseded: Vec<(Past, Label, SessionId)>,
     pub(crate) ended: HashMap<HolderId, Ended>,
 }
 
@@ -169,10 +172,25 @@ impl History {
 
     /// Everything was seen: sessions by their keys, and marks as `levels` orders them.
     pub(crate) fn resume(self, levels: &Levels) -> Resumed {
-        let open = self.sessions.into_values().filter_map(|past| {
-            let mark = past.mark(levels);
-            Some((key_of(&past.statement)?, past, mark))
-        });
+        let mut sessions: BTreeMap<HolderId, Vec<Past>> = BTreeMap::new();
+        for past in self.sessions.into_values() {
+            if let Some(holder) = key_of(&past.statement) {
+                sessions.entry(holder).or_default().push(past);
+            }
+        }
+        let (mut open, mut superseded) = (Vec::new(), Vec::new());
+        for (holder, mut of_holder) in sessions {
+            of_holder.sort_by_key(Past::age);
+            let highest = of_holder.iter().map(|past| past.mark(levels)).max();
+            let Some((latest, highest)) = of_holder.pop().zip(highest) else {
+                continue;
+            };
+            superseded.extend(of_holder.into_iter().map(|past| {
+                let mark = past.mark(levels);
+                (past, mark, latest.statement.session)
+            }));
+            open.push((holder, latest, highest));
+        }
         let ended = self.ended.into_iter().map(|(key, over)| {
             let ended = Ended {
                 session: over.session,
@@ -181,7 +199,8 @@ impl History {
             (key, ended)
         });
         Resumed {
-            open: open.collect(),
+            open,
+            superseded,
             ended: ended.collect(),
         }
     }
@@ -190,6 +209,12 @@ impl History {
         let carried = key_of(&statement)
             .and_then(|key| self.ended.get(&key))
             .and_then(|over| over.label.clone());
+        if let Some(spent) = (statement.previous)
+            .and_then(|previous| self.spent.remove(&account_of_session(previous)))
+        {
+            let account = account_of_session(session);
+            self.spent.entry(account).or_default().absorb(spent);
+        }
         let past = Past {
             binding,
             next: 0,
@@ -216,6 +241,7 @@ impl History {
     }
 
     fn account(&mut self, session: SessionId, account: Accounted) {
+        let holder: Option<HolderId> = account.key.parse().ok();
         let label = match account.occasion {
             AccountOccasion::Recovered | AccountOccasion::Stopped => {
                 if let Some(past) = self.sessions.get_mut(&session) {
@@ -227,9 +253,25 @@ impl History {
             AccountOccasion::KeyEnded => Some(account.high_water),
         };
         self.sessions.remove(&session);
-        self.spent.remove(&account_of_session(session));
-        if let Ok(key) = account.key.parse() {
-            self.ended.insert(key, Over { session, label });
+        let Some(holder) = holder else { return };
+        match &label {
+            None => drop(self.spent.remove(&account_of_session(session))),
+            Some(label) => self.carry_on(session, holder, label),
+        }
+        self.ended.insert(holder, Over { session, label });
+    }
+
+    /// What goes on after `session`, where its holder has another already: its mark and what was spent in it.
+    fn carry_on(&mut self, session: SessionId, holder: HolderId, label: &str) {
+        let others = self.sessions.iter_mut();
+        let others = others.filter(|(_, past)| key_of(&past.statement) == Some(holder));
+        let Some((other, past)) = others.max_by_key(|(_, past)| past.age()) else {
+            return;
+        };
+        past.labels.insert(label.to_owned());
+        if let Some(spent) = self.spent.remove(&account_of_session(session)) {
+            let account = account_of_session(*other);
+            self.spent.entry(account).or_default().absorb(spent);
         }
     }
 }
@@ -246,6 +288,11 @@ impl Past {
         }
         self.last = self.last.max(at);
         self.unaccounted = true;
+    }
+
+    /// What orders sessions of one holder.
+    const fn age(&self) -> (Timestamp, SessionId) {
+        (self.statement.opened, self.statement.session)
     }
 
     fn mark(&self, levels: &Levels) -> Label {
