@@ -57,7 +57,7 @@ pub use launch::{Diagnostics, IdMap, MapWriter, ReadOnlyBind, Rights, RoomLimits
 pub use memory::{MemoryNotLocked, lock_memory};
 pub use notify::{
     ArgvRead, Call, FinalLink, Notification, Notifications, PathArgument, SocketAddress,
-    SocketKind, Suggestion,
+    SocketKind, Suggestion, Ways,
 };
 
 /// The supervisor's user and group id inside the room.

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     ConfineError, Errno, REFUSED_ERRNO, REFUSED_FAMILY_ERRNO,
@@ -18,9 +18,11 @@ mod call;
 mod decode;
 mod memory;
 mod resolve;
+mod ways;
 
 pub use call::{ArgvRead, Call, PathArgument, SocketAddress, SocketKind};
 pub use resolve::FinalLink;
+pub use ways::Ways;
 
 const CONTINUE: u32 = 1;
 
@@ -74,8 +76,8 @@ impl Notification {
     /// to be made) stays as it is written. Not for a decision that must hold: the caller's other
     /// threads may change the way.
     #[must_use]
-    pub fn resolve(&self, path: &PathArgument, last: FinalLink) -> PathBuf {
-        resolve::resolve(&path.absolute(), last, &resolve::OfProcess(self.pid))
+    pub fn resolve(&self, path: &PathArgument, last: FinalLink, ways: &Ways) -> PathBuf {
+        ways.lead(&path.absolute(), last, self.pid)
     }
 
     /// Whether the caller sees the process with this number in its `/proc`.
@@ -89,18 +91,42 @@ impl Notification {
 /// The notification descriptor of one command. Read it on one thread of its own, or register the
 /// descriptor and call [`Self::next`] when it is readable.
 #[derive(Debug)]
-pub struct Notifications(OwnedFd);
+pub struct Notifications {
+    listener: OwnedFd,
+    taking: Taking,
+}
+
+/// How the next notification is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    /// Taking one waits, and ends when nobody is left who could make one: Linux 6.11.
+    Waits,
+    /// Taking one would wait for ever when nobody is left.
+    AfterPoll,
+}
+
+impl Taking {
+    fn of_kernel(release: &str) -> Self {
+        let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 11) => Self::Waits,
+            _ => Self::AfterPoll,
+        }
+    }
+}
 
 impl AsFd for Notifications {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.listener.as_fd()
     }
 }
 
 impl Notifications {
     pub(crate) fn over(listener: OwnedFd) -> Result<Self, ConfineError> {
         sys::wake_in_turn(listener.as_fd()).doing("set the notification descriptor's flags")?;
-        Ok(Self(listener))
+        let kernel = rustix::system::uname();
+        let taking = Taking::of_kernel(&kernel.release().to_string_lossy());
+        Ok(Self { listener, taking })
     }
 
     /// A second handle on the same notifications, for a thread of its own.
@@ -108,11 +134,11 @@ impl Notifications {
     /// # Errors
     /// `system-call-failed` when no descriptor is left.
     pub fn try_clone(&self) -> Result<Self, ConfineError> {
-        Ok(Self(
-            self.0
-                .try_clone()
-                .doing("duplicate the notification descriptor")?,
-        ))
+        let listener = self.listener.try_clone();
+        Ok(Self {
+            listener: listener.doing("duplicate the notification descriptor")?,
+            taking: self.taking,
+        })
     }
 
     /// Waits for the next call; `None` when no process under this filter is left.
@@ -124,26 +150,39 @@ impl Notifications {
     /// `system-call-failed` when the descriptor itself fails; the caller must end the command.
     pub fn next(&self) -> Result<Option<Notification>, ConfineError> {
         loop {
-            let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-            match poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                other => other.doing("wait for a notification")?,
-            };
-            let ready = fds.first().map_or(PollFlags::empty(), PollFd::revents);
-            if !ready.contains(PollFlags::IN) {
+            if self.taking == Taking::AfterPoll && !self.are_callers_left(None)? {
                 return Ok(None);
             }
-            let raw = match sys::take_notification(self.0.as_fd()) {
+            let raw = match sys::take_notification(self.listener.as_fd()) {
                 Ok(raw) => raw,
-                // ENOENT: the caller died between poll and take.
-                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => continue,
+                Err(e) if e.raw_os_error() == Some(libc::EINTR) => continue,
+                // The caller died before it was taken, or all are gone.
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                    if self.are_callers_left(Some(&Timespec::default()))? {
+                        continue;
+                    }
+                    return Ok(None);
+                }
                 Err(e) => return Err(e).doing("take a notification"),
             };
             let notification = decode::decode(&raw);
             // Only now is it known that what was read belonged to the process that called.
-            if sys::still_waiting(self.0.as_fd(), raw.id).is_ok() {
+            if sys::still_waiting(self.listener.as_fd(), raw.id).is_ok() {
                 return Ok(Some(notification));
             }
+        }
+    }
+
+    /// Waits for a call or for the end of all callers, at most for `timeout`; says whether it was not the end.
+    fn are_callers_left(&self, timeout: Option<&Timespec>) -> Result<bool, ConfineError> {
+        loop {
+            let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+            match poll(&mut fds, timeout) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.doing("wait for a notification")?,
+            };
+            let found = fds.first().map_or(PollFlags::empty(), PollFd::revents);
+            return Ok(found.is_empty() || found.contains(PollFlags::IN));
         }
     }
 
@@ -184,10 +223,39 @@ impl Notifications {
     }
 
     fn answer(&self, answer: RawAnswer) -> Result<(), ConfineError> {
-        match sys::answer(self.0.as_fd(), answer) {
+        match sys::answer(self.listener.as_fd(), answer) {
             // The caller was killed while it waited: nothing is left to answer.
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => other.doing("answer a notification"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Taking;
+
+    #[test]
+    fn only_kernels_that_end_the_wait_are_waited_in() {
+        for release in [
+            "6.11",
+            "6.11.0-rc1",
+            "6.12.1+deb13-cloud-amd64",
+            "7.3.4",
+            "10.0-x",
+        ] {
+            assert_eq!(Taking::of_kernel(release), Taking::Waits, "{release}");
+        }
+        for release in [
+            "6.10.99",
+            "6.1.0-28-amd64",
+            "5.19.0",
+            "6",
+            "",
+            "6.x",
+            "next-6.11",
+        ] {
+            assert_eq!(Taking::of_kernel(release), Taking::AfterPoll, "{release}");
         }
     }
 }

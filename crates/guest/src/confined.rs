@@ -10,7 +10,7 @@ use std::{
 use proofroom_confine::{
     AgentCommand as Confinement, Call, CommandLimits, ConfineError, ConfinedCommand,
     Ended as ConfinedEnd, Errno, FileAudit, FinalLink, Loopback, NameService, Notification,
-    Notifications, PathArgument, SocketAddress, SocketKind, StageProgram, Stdio, Suggestion,
+    Notifications, PathArgument, SocketAddress, SocketKind, StageProgram, Stdio, Suggestion, Ways,
 };
 use proofroom_record::{
     event::Attempt,
@@ -54,6 +54,7 @@ pub struct Confined {
     stage: StageProgram,
     mechanisms: Mutex<Vec<String>>,
     socket: PathBuf,
+    ways: Arc<Ways>,
 }
 
 impl Confined {
@@ -66,6 +67,7 @@ impl Confined {
             stage: StageProgram::itself().map_err(refused)?,
             mechanisms: Mutex::default(),
             socket: socket.to_owned(),
+            ways: Arc::new(Ways::of_this_room()),
         })
     }
 }
@@ -102,13 +104,14 @@ impl Spawner for Confined {
         let running = Arc::new(running);
         let tree = Arc::clone(&running);
         let socket = self.socket.clone();
+        let ways = Arc::clone(&self.ways);
         std::thread::spawn(move || {
             let reach = Reach {
                 socket,
                 loopback,
                 names,
             };
-            if answer_all(&notifications, watch.as_ref(), &reach).is_err() {
+            if answer_all(&notifications, watch.as_ref(), &reach, &ways).is_err() {
                 // Calls that nobody answers would wait for ever.
                 drop(tree.kill());
             }
@@ -186,9 +189,10 @@ fn answer_all(
     notifications: &Notifications,
     watch: &dyn Watch,
     reach: &Reach,
+    ways: &Ways,
 ) -> Result<(), ConfineError> {
     while let Some(notification) = notifications.next()? {
-        let verdict = match translate(&notification, reach) {
+        let verdict = match translate(&notification, reach, ways) {
             (one, None) => watch.seen(one),
             (one, Some(other)) => match watch.seen(one) {
                 Verdict::Continue => watch.seen(other),
@@ -211,8 +215,8 @@ fn answer_all(
     clippy::too_many_lines,
     reason = "one arm for each kind of call: split up, nobody would see that none is missing"
 )]
-fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>) {
-    let last = |link| move |path: &PathArgument| notification.resolve(path, link);
+fn translate(notification: &Notification, reach: &Reach, ways: &Ways) -> (Seen, Option<Seen>) {
+    let last = |link| move |path: &PathArgument| notification.resolve(path, link, ways);
     let (followed, kept) = (last(FinalLink::Followed), last(FinalLink::Kept));
     let writing = |path: &PathArgument, how| Seen::Writing(kept(path), how);
     let errno = match notification.suggestion() {
@@ -227,7 +231,7 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
             } else {
                 FinalLink::Kept
             };
-            let path = notification.resolve(path, link);
+            let path = notification.resolve(path, link, ways);
             match stranger(&path, |number| notification.sees_process(number)) {
                 Some(attempt) => Seen::Refused {
                     attempt,
@@ -273,13 +277,13 @@ fn translate(notification: &Notification, reach: &Reach) -> (Seen, Option<Seen>)
         Call::Symlink { path, .. } => writing(path, "link"),
         Call::Change { path, link } => match notification.syscall.as_str() {
             "mkdir" | "mkdirat" => Seen::Making(kept(path), "mkdir"),
-            how => Seen::Altering(notification.resolve(path, *link), kind_of_change(how)),
+            how => Seen::Altering(notification.resolve(path, *link, ways), kind_of_change(how)),
         },
         Call::Rename { from, to } => {
             return (writing(from, "rename"), Some(writing(to, "rename")));
         }
         Call::HardLink { from, to, link } => {
-            let from = Seen::Writing(notification.resolve(from, *link), "link");
+            let from = Seen::Writing(notification.resolve(from, *link, ways), "link");
             return (from, Some(writing(to, "link")));
         }
         Call::Socket {

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -27,16 +27,17 @@ const MAX_HASHED_BYTES: u64 = 256 * 1024 * 1024;
 /// The most bytes of one process's arguments that are written down.
 const MAX_ARGV_BYTES: usize = 4096;
 
-/// Directories that a command may read besides its own. Looking in vain in them is what programs do.
+/// Directories at the root that a command may read besides its own. Looking in vain in them is what programs
+/// do.
 const SYSTEM: [&str; 8] = [
-    "/bin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/opt",
-    "/sbin",
-    "/usr",
-    "/proofroom",
+    "bin",
+    "lib",
+    "lib32",
+    "lib64",
+    "opt",
+    "sbin",
+    "usr",
+    "proofroom",
 ];
 /// What programs look for below `/etc` and never find in a room; everything else that is not there
 /// was somebody's search for the host's.
@@ -279,14 +280,15 @@ impl Observer {
     }
 
     fn reading(&self, path: &Path) -> Verdict {
+        // Nearly all, so this is asked for first.
+        if is_of_the_system(path) {
+            return Verdict::Continue;
+        }
         if let Ok(inside) = path.strip_prefix("/proc") {
             return self.process_file(path, inside);
         }
         let visible = path.starts_with(&self.workspace)
-            || SYSTEM
-                .iter()
-                .chain(&SCRATCH)
-                .any(|root| path.starts_with(root))
+            || SCRATCH.iter().any(|root| path.starts_with(root))
             || self.readable.iter().any(|root| path.starts_with(root))
             || path == Path::new("/")
             || OF_THE_SUPERVISOR.iter().any(|file| path == Path::new(file))
@@ -440,6 +442,13 @@ impl Programs {
         known.insert(file, digest);
         Some(digest)
     }
+}
+
+/// Whether a path, in which neither `..` nor links are, begins with one of the system's directories.
+fn is_of_the_system(path: &Path) -> bool {
+    let mut parts = path.components();
+    parts.next() == Some(Component::RootDir)
+        && matches!(parts.next(), Some(Component::Normal(top)) if SYSTEM.iter().any(|name| top == *name))
 }
 
 /// Whether a path below `/proc` is a process's; the others are the kernel's settings.

@@ -249,14 +249,15 @@ pub(crate) const DENIED_NATIVE: &[Entry] = &[];
 
 /// The name of a native call, or `None` when this table does not know it.
 pub(crate) fn name(number: libc::c_long) -> Option<&'static str> {
+    // Those that are asked for most come first.
     [
-        ALLOWED,
-        ALLOWED_NATIVE,
         AUDITED,
         AUDITED_NATIVE,
         JUDGED,
         REFUSED,
         REFUSED_NATIVE,
+        ALLOWED,
+        ALLOWED_NATIVE,
     ]
     .iter()
     .flat_map(|table| table.iter())

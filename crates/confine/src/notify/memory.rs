@@ -18,6 +18,9 @@ const MAX_ARGUMENTS: usize = 256;
 /// Bytes of one argument vector that are read, all together.
 const MAX_ARGV_BYTES: usize = 64 * 1024;
 const PAGE: u64 = 4096;
+/// Bytes of a string that are read at first: few paths are longer, and an emulated processor copies byte by
+/// byte.
+const FIRST_BYTES: usize = 256;
 
 /// Why an argument could not be read.
 #[derive(Debug)]
@@ -60,7 +63,12 @@ pub(crate) fn string(pid: i32, address: u64) -> Result<OsString, Unreadable> {
             .ok_or_else(|| unreadable(address, "it wraps around"))?;
         // Reads never cross a page, so a string before an unmapped page is still readable.
         let chunk = usize::try_from(PAGE - at % PAGE).unwrap_or(1);
-        let mut into = vec![0; chunk.min(MAX_STRING_BYTES - text.len())];
+        let most = if text.is_empty() {
+            FIRST_BYTES
+        } else {
+            MAX_STRING_BYTES - text.len()
+        };
+        let mut into = vec![0; chunk.min(most)];
         let read = sys::read_memory(pid, at, &mut into).map_err(|e| unreadable(address, e))?;
         if read == 0 {
             return Err(unreadable(address, "nothing is there"));
@@ -68,6 +76,9 @@ pub(crate) fn string(pid: i32, address: u64) -> Result<OsString, Unreadable> {
         into.truncate(read);
         if let Some(end) = into.iter().position(|byte| *byte == 0) {
             into.truncate(end);
+            if text.is_empty() {
+                return Ok(OsString::from_vec(into));
+            }
             text.extend(into);
             return Ok(OsString::from_vec(text));
         }

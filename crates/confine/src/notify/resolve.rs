@@ -5,13 +5,17 @@
 use std::{
     collections::VecDeque,
     ffi::{OsStr, OsString},
+    iter,
+    os::unix::ffi::OsStringExt as _,
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2, readlink},
     io::Errno,
 };
+
+use super::ways::Mounts;
 
 /// `MAXSYMLINKS`.
 const MAX_LINKS: usize = 40;
@@ -27,10 +31,37 @@ pub enum FinalLink {
     Kept,
 }
 
+/// What is at a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A link that says this.
+    Link(PathBuf),
+    /// Nothing, or what is no link.
+    NoLink,
+    /// It could not be asked for.
+    Unknown,
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) to: PathBuf,
+    pub(crate) stays: Stays,
+}
+
+/// Whether a path leads to the same place for as long as the room lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stays {
+    /// Every name on the way is in a directory that nobody can change.
+    Always,
+    /// Some may be changed, or could not be asked for.
+    Perhaps,
+}
+
 /// What the walk asks of the file system.
 pub(crate) trait Links {
-    /// What the link at `path` says, `None` when it is no link.
-    fn read(&self, path: &Path) -> Option<PathBuf>;
+    /// What is at `path`.
+    fn read(&self, path: &Path) -> Found;
     /// What the caller's own `/proc/self/<name>` says.
     fn own(&self, name: &Path) -> Option<PathBuf>;
     /// Whether `/proc/<name>` is the caller itself.
@@ -38,22 +69,33 @@ pub(crate) trait Links {
     /// Whether it is known at once that no link is on the way of `path`, which has no `..`; `last` says
     /// whether a link at its end counts.
     fn none_on(&self, path: &Path, last: FinalLink) -> bool;
+    /// Whether it is known at once that `path`, in which `..` may be, is a directory and its way without links.
+    fn is_plain_directory(&self, path: &Path) -> bool;
+    /// Whether nobody can change what is at `path`, which has no `..` and no link before its last name.
+    fn is_fixed(&self, path: &Path) -> bool;
 }
 
 /// The links that the process `pid` sees.
-pub(crate) struct OfProcess(pub(crate) i32);
+pub(crate) struct OfProcess<'a> {
+    pub(crate) pid: i32,
+    pub(crate) mounts: &'a Mounts,
+}
 
-impl Links for OfProcess {
-    fn read(&self, path: &Path) -> Option<PathBuf> {
-        std::fs::read_link(path).ok()
+impl Links for OfProcess<'_> {
+    fn read(&self, path: &Path) -> Found {
+        match readlink(path, Vec::new()) {
+            Ok(says) => Found::Link(OsString::from_vec(says.into_bytes()).into()),
+            Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => Found::NoLink,
+            Err(_) => Found::Unknown,
+        }
     }
 
     fn own(&self, name: &Path) -> Option<PathBuf> {
-        std::fs::read_link(Path::new(&format!("/proc/{}", self.0)).join(name)).ok()
+        std::fs::read_link(Path::new(&format!("/proc/{}", self.pid)).join(name)).ok()
     }
 
     fn is_caller(&self, name: &OsStr) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid));
         let Ok(status) = status else { return false };
         // One number for each pid namespace, the innermost last.
         ["NStgid:", "NSpid:"].iter().any(|field| {
@@ -75,37 +117,94 @@ impl Links for OfProcess {
         let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
         matches!(opened, Ok(_) | Err(Errno::NOENT | Errno::NOTDIR))
     }
+
+    fn is_plain_directory(&self, path: &Path) -> bool {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).is_ok()
+    }
+
+    fn is_fixed(&self, path: &Path) -> bool {
+        self.mounts.fix(path)
+    }
 }
 
 /// Walks `path`, which is absolute. What cannot be followed stays as it is written.
-pub(crate) fn resolve(path: &Path, last: FinalLink, links: &impl Links) -> PathBuf {
+pub(crate) fn resolve(path: &Path, last: FinalLink, links: &impl Links) -> Way {
     let ahead = names(path);
-    let as_written: PathBuf = [OsString::from("/")].iter().chain(&ahead).collect();
-    // What lies in `/proc` depends on who asks.
-    let plain = !as_written.starts_with("/proc") && !ahead.iter().any(|name| name == "..");
-    if plain && links.none_on(&as_written, last) {
-        return as_written;
+    if let Some(to) = without_links(&ahead, last, links) {
+        let stays = stays(&ahead, links);
+        return Way { to, stays };
     }
     let mut walk = Walk {
         at: PathBuf::from("/"),
         ahead,
         links: 0,
+        stays: Stays::Always,
     };
     for _ in 0..MAX_STEPS {
         let Some(name) = walk.ahead.pop_front() else {
-            return walk.at;
+            break;
         };
-        if let Some(end) = walk.step(&name, last, links) {
-            return end;
+        if let Some(to) = walk.step(&name, last, links) {
+            let stays = walk.stays;
+            return Way { to, stays };
         }
     }
-    walk.rest()
+    let stays = walk.stays;
+    let to = walk.rest();
+    Way { to, stays }
+}
+
+/// Where names lead on whose way no link is, if that can be told at once: it is what they say. What is
+/// behind the last `..` may be missing; what is before it must be there, because behind a missing name the
+/// kernel looks at no other, and those may be links.
+fn without_links(
+    ahead: &VecDeque<OsString>,
+    last: FinalLink,
+    links: &impl Links,
+) -> Option<PathBuf> {
+    let root = PathBuf::from("/");
+    let climbs = ahead.iter().rposition(|name| name == "..");
+    let head = climbs.map_or(0, |at| at + 1);
+    let written: PathBuf = iter::once(root.as_os_str())
+        .chain(ahead.iter().take(head).map(OsString::as_os_str))
+        .collect();
+    let to = ahead.iter().fold(root, |mut at, name| {
+        advance(&mut at, name);
+        at
+    });
+    // What lies in `/proc` depends on who asks.
+    let of_nobody = !written.starts_with("/proc") && !to.starts_with("/proc");
+    let plain =
+        of_nobody && (head == 0 || links.is_plain_directory(&written)) && links.none_on(&to, last);
+    plain.then_some(to)
+}
+
+/// Whether all places are fixed that names lead through, when none is a link.
+fn stays(ahead: &VecDeque<OsString>, links: &impl Links) -> Stays {
+    let mut at = PathBuf::from("/");
+    for name in ahead {
+        advance(&mut at, name);
+        if !links.is_fixed(&at) {
+            return Stays::Perhaps;
+        }
+    }
+    Stays::Always
+}
+
+fn advance(at: &mut PathBuf, name: &OsStr) {
+    if name == ".." {
+        at.pop();
+    } else {
+        at.push(name);
+    }
 }
 
 struct Walk {
     at: PathBuf,
     ahead: VecDeque<OsString>,
     links: usize,
+    stays: Stays,
 }
 
 impl Walk {
@@ -113,6 +212,9 @@ impl Walk {
         if name == ".." {
             self.at.pop();
             return None;
+        }
+        if self.stays == Stays::Always && !links.is_fixed(&self.at.join(name)) {
+            self.stays = Stays::Perhaps;
         }
         let kept = self.ahead.is_empty() && last == FinalLink::Kept;
         let inside = self.at.strip_prefix("/proc").map(Path::to_path_buf);
@@ -131,7 +233,14 @@ impl Walk {
                 .strip_prefix("self")
                 .ok()
                 .and_then(|below| links.own(&below.join(name))),
-            Err(_) => links.read(&self.at.join(name)),
+            Err(_) => match links.read(&self.at.join(name)) {
+                Found::Link(says) => Some(says),
+                Found::NoLink => None,
+                Found::Unknown => {
+                    self.stays = Stays::Perhaps;
+                    None
+                }
+            },
         };
         match says {
             Some(says) if !kept => self.follow(name, &says),
@@ -176,6 +285,7 @@ impl Default for Walk {
             at: PathBuf::from("/"),
             ahead: VecDeque::new(),
             links: 0,
+            stays: Stays::Perhaps,
         }
     }
 }

@@ -6,18 +6,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FinalLink, Links, OfProcess, resolve};
+use super::{FinalLink, Found, Links, Mounts, OfProcess, Stays, Way};
 
 struct Table(&'static [(&'static str, &'static str)]);
 
-impl Links for Table {
-    fn read(&self, path: &Path) -> Option<PathBuf> {
+impl Table {
+    fn says(&self, path: &Path) -> Option<PathBuf> {
         let found = self.0.iter().find(|(from, _)| Path::new(from) == path);
         found.map(|(_, to)| PathBuf::from(to))
     }
+}
+
+impl Links for Table {
+    fn read(&self, path: &Path) -> Found {
+        self.says(path).map_or(Found::NoLink, Found::Link)
+    }
 
     fn own(&self, name: &Path) -> Option<PathBuf> {
-        self.read(&Path::new("own").join(name))
+        self.says(&Path::new("own").join(name))
     }
 
     fn is_caller(&self, name: &OsStr) -> bool {
@@ -27,13 +33,21 @@ impl Links for Table {
     fn none_on(&self, _path: &Path, _last: FinalLink) -> bool {
         false
     }
+
+    fn is_plain_directory(&self, _path: &Path) -> bool {
+        false
+    }
+
+    fn is_fixed(&self, path: &Path) -> bool {
+        path.starts_with("/usr")
+    }
 }
 
 /// The links of this process, every name asked for by itself.
-struct NameByName(OfProcess);
+struct NameByName<'a>(OfProcess<'a>);
 
-impl Links for NameByName {
-    fn read(&self, path: &Path) -> Option<PathBuf> {
+impl Links for NameByName<'_> {
+    fn read(&self, path: &Path) -> Found {
         self.0.read(path)
     }
 
@@ -48,6 +62,18 @@ impl Links for NameByName {
     fn none_on(&self, _path: &Path, _last: FinalLink) -> bool {
         false
     }
+
+    fn is_plain_directory(&self, _path: &Path) -> bool {
+        false
+    }
+
+    fn is_fixed(&self, _path: &Path) -> bool {
+        false
+    }
+}
+
+fn resolve(path: &Path, last: FinalLink, links: &impl Links) -> PathBuf {
+    super::resolve(path, last, links).to
 }
 
 fn followed(table: &'static [(&'static str, &'static str)], path: &str) -> String {
@@ -118,6 +144,44 @@ fn loops_end() {
     assert!(!followed(table, "/c").is_empty());
 }
 
+/// Ways in the directory of [`one_question_for_the_whole_way_gives_the_answer_of_many`].
+const WAYS: [&str; 23] = [
+    "a/b/file",
+    "a/b/file/",
+    "a/b/file/below",
+    "a/b/end",
+    "a/b/end/",
+    "a/b/end/below",
+    "a//./b",
+    "way",
+    "way/file",
+    "way/../b",
+    "way/missing",
+    "lost",
+    "lost/below",
+    "self/below",
+    "missing/below",
+    "a/missing/../../way/file",
+    "a/missing/../b/file",
+    "a/b/../b/file",
+    "a/b/../../a/./b/../b/end",
+    "a/../a/b/missing",
+    "a/b/file/../file",
+    "a/../way/../a/b/file",
+    "a/../../../../../../../../..",
+];
+/// Ways outside of it.
+const ELSEWHERE: [&str; 8] = [
+    "/",
+    "/proc/self/exe",
+    "/dev/fd/0",
+    "/dev/stdin",
+    "/proc/missing",
+    "/usr/../proc/self/exe",
+    "/usr/../proc/self/../sys",
+    "/proc/../usr/bin",
+];
+
 #[test]
 fn one_question_for_the_whole_way_gives_the_answer_of_many() {
     let directory = tempfile::tempdir().unwrap();
@@ -133,38 +197,17 @@ fn one_question_for_the_whole_way_gives_the_answer_of_many() {
         symlink(to, root.join(name)).unwrap();
     }
     let pid = i32::try_from(std::process::id()).unwrap();
-    let ways = [
-        "a/b/file",
-        "a/b/file/",
-        "a/b/file/below",
-        "a/b/end",
-        "a/b/end/",
-        "a/b/end/below",
-        "a//./b",
-        "way",
-        "way/file",
-        "way/../b",
-        "way/missing",
-        "lost",
-        "lost/below",
-        "self/below",
-        "missing/below",
-        "a/missing/../../way/file",
-    ];
-    let absolute = ways.iter().map(|way| root.join(way));
-    let elsewhere = [
-        "/",
-        "/proc/self/exe",
-        "/dev/fd/0",
-        "/dev/stdin",
-        "/proc/missing",
-    ]
-    .map(PathBuf::from);
-    let mut at_once = 0;
+    let absolute = WAYS.iter().map(|way| root.join(way));
+    let elsewhere = ELSEWHERE.map(PathBuf::from);
+    let mounts = Mounts::default();
+    let mounts = &mounts;
+    let (mut at_once, mut climbing) = (0, 0);
     for path in absolute.chain(elsewhere) {
         for last in [FinalLink::Followed, FinalLink::Kept] {
-            let quick = OfProcess(pid);
-            at_once += usize::from(quick.none_on(&path, last));
+            let quick = OfProcess { pid, mounts };
+            let plain = super::without_links(&super::names(&path), last, &quick).is_some();
+            at_once += usize::from(plain);
+            climbing += usize::from(plain && path.iter().any(|name| name == ".."));
             let answer = resolve(&path, last, &quick);
             assert_eq!(
                 answer,
@@ -174,4 +217,35 @@ fn one_question_for_the_whole_way_gives_the_answer_of_many() {
         }
     }
     assert!(at_once > 10, "{at_once}");
+    assert!(climbing > 5, "{climbing}");
+}
+
+#[test]
+fn a_way_stays_when_every_place_on_it_is_fixed() {
+    let table = Table(&[
+        ("/usr/lib64", "lib"),
+        ("/usr/alias", "../usr/lib"),
+        ("/usr/out", "/etc/alternatives/cc"),
+    ]);
+    let stays = |path| super::resolve(Path::new(path), FinalLink::Followed, &table);
+    for (path, to) in [
+        ("/usr/lib64/x", "/usr/lib/x"),
+        ("/usr/bin/../lib64/x", "/usr/lib/x"),
+        ("/usr/missing/../missing/x", "/usr/missing/x"),
+    ] {
+        let (to, stays_always) = (PathBuf::from(to), Stays::Always);
+        let wanted = Way {
+            to,
+            stays: stays_always,
+        };
+        assert_eq!(stays(path), wanted, "{path}");
+    }
+    for path in [
+        "/etc/passwd",
+        "/usr/out",
+        "/usr/../workspace/../usr/lib",
+        "/proc/self/exe",
+    ] {
+        assert_eq!(stays(path).stays, Stays::Perhaps, "{path}");
+    }
 }
