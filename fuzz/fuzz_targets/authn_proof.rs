@@ -9,7 +9,7 @@ use proofroom_authn::{Nonces, ProofVerifier, ProvedRequest};
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let nonces = Nonces::of(&[7; 32].into());
     let origin = "https://gateway.test".parse().expect("an address");
-    let mut verifier = ProofVerifier::new(vec![origin], nonces);
+    let verifier = ProofVerifier::new(vec![origin], nonces);
     let request = ProvedRequest {
         method: "POST",
         path: "/v1/messages",
@@ -18,6 +18,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         key: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
             .parse()
             .expect("a thumbprint"),
+        holder: proofroom_canonical::Digest::of("holder"),
     };
     let now = proofroom_canonical::Timestamp::from_unix_seconds(1_795_000_000);
     assert!(

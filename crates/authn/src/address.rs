@@ -40,6 +40,10 @@ impl Origin {
             return None;
         }
         let host = authority.host().to_ascii_lowercase();
+        // a port that is no number is none, which would be the scheme's own
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+            return None;
+        }
         let port = match (scheme.as_str(), authority.port_u16()) {
             ("https", Some(443)) | ("http", Some(80)) | (_, None) => String::new(),
             (_, Some(port)) => format!(":{port}"),

@@ -1,7 +1,10 @@
 //! Proofs of possession (DPoP, RFC 9449): that whoever sends a request holds a key, for this request, now, and for
 //! this token.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use proofroom_canonical::{Digest, Timestamp};
 use serde_json::{Map, Value};
@@ -109,6 +112,8 @@ pub struct ProvedRequest<'a> {
     pub token: &'a str,
     /// The key that this is bound to.
     pub key: Thumbprint,
+    /// Whose request it is: digest of their name. Proofs are counted by it, because one person may have many keys.
+    pub holder: Digest,
 }
 
 /// That a request was sent by whoever holds the key that its credential is bound to, and not before.
@@ -131,7 +136,8 @@ impl VerifiedProof {
 pub struct ProofVerifier {
     origins: Vec<Origin>,
     nonces: Nonces,
-    used: UsedProofs,
+    /// Locked for a look and an entry; whatever costs time is done before.
+    used: Mutex<UsedProofs>,
 }
 
 impl ProofVerifier {
@@ -141,7 +147,7 @@ impl ProofVerifier {
         Self {
             origins,
             nonces,
-            used: UsedProofs::default(),
+            used: Mutex::default(),
         }
     }
 
@@ -156,17 +162,15 @@ impl ProofVerifier {
     /// # Errors
     /// See [`ProofError`]. [`ProofError::Nonce`] comes after every defect that another nonce would not mend.
     pub fn verify(
-        &mut self,
+        &self,
         proof: &str,
         request: &ProvedRequest<'_>,
         now: Timestamp,
         uptime: Duration,
     ) -> Result<VerifiedProof, ProofError> {
         let jws = Jws::parse(proof, &HEADER).map_err(ProofError::Malformed)?;
-        let key = verify_signature(&jws)?;
-        if key != request.key {
-            return Err(ProofError::OtherKey);
-        }
+        let key = request.key;
+        verify_signature(&jws, key)?;
         let claims = jws.claims();
         let id = text(claims, "jti")?;
         if id.is_empty() || id.len() > MAX_PROOF_ID {
@@ -187,8 +191,8 @@ impl ProofVerifier {
         let nonce = claims.get("nonce").and_then(Value::as_str);
         let epoch = nonce.and_then(|nonce| self.nonces.epoch_of(nonce, uptime));
         let epoch = epoch.ok_or(ProofError::Nonce)?;
-        self.used
-            .take(key, id, epoch, Epoch::at(uptime))
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.take(request.holder, (key, id), epoch, Epoch::at(uptime))
             .map_err(|unusable| match unusable {
                 Unusable::Used => ProofError::Used,
                 Unusable::Full => ProofError::Full,
@@ -197,8 +201,8 @@ impl ProofVerifier {
     }
 }
 
-/// The key in the header, which signed.
-fn verify_signature(jws: &Jws<'_>) -> Result<Thumbprint, ProofError> {
+/// That the key in the header is `bound`, and signed.
+fn verify_signature(jws: &Jws<'_>, bound: Thumbprint) -> Result<(), ProofError> {
     let kind = jws.header("typ").unwrap_or_default();
     if !kind.eq_ignore_ascii_case("dpop+jwt") {
         return Err(ProofError::Type(shown(kind)));
@@ -211,8 +215,12 @@ fn verify_signature(jws: &Jws<'_>) -> Result<Thumbprint, ProofError> {
     let jwk = jws.header_object("jwk");
     let key = PublicKey::from_jwk(jwk.ok_or(ProofError::Key(JwkError::Kind))?)
         .map_err(ProofError::Key)?;
+    // a signature by a key that does not count is not worth its time
+    if key.thumbprint() != bound {
+        return Err(ProofError::OtherKey);
+    }
     if key.signed(algorithm, jws.signed(), jws.signature()) {
-        return Ok(key.thumbprint());
+        return Ok(());
     }
     Err(ProofError::Signature)
 }

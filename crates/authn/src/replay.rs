@@ -9,8 +9,8 @@ use crate::{jwk::Thumbprint, nonce::Epoch};
 
 /// The most proofs that are remembered of one nonce: 60 s of some 4,000 requests in a second, in 16 MiB.
 pub(crate) const MAX_PROOFS: usize = 262_144;
-/// The most of them by one key, so that one client does not take every place.
-pub(crate) const MAX_PROOFS_OF_KEY: usize = 32_768;
+/// The most of them of one holder, however many keys they have, so that nobody takes every place.
+pub(crate) const MAX_PROOFS_OF_HOLDER: usize = 32_768;
 
 /// Proofs that were used, as long as their nonces are taken.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct UsedProofs {
 #[derive(Debug, Default)]
 struct Used {
     proofs: HashSet<Digest>,
-    of_key: HashMap<Thumbprint, usize>,
+    of_holder: HashMap<Digest, usize>,
 }
 
 /// Why a proof is not taken.
@@ -32,11 +32,11 @@ pub(crate) enum Unusable {
 }
 
 impl UsedProofs {
-    /// Takes note of a proof by `key` of this `jti`, whose nonce is of `epoch`.
+    /// Takes note of a proof of `holder` by `key` of this `jti`, whose nonce is of `epoch`.
     pub(crate) fn take(
         &mut self,
-        key: Thumbprint,
-        jti: &str,
+        holder: Digest,
+        (key, jti): (Thumbprint, &str),
         epoch: Epoch,
         now: Epoch,
     ) -> Result<(), Unusable> {
@@ -48,11 +48,11 @@ impl UsedProofs {
         if used.proofs.contains(&proof) {
             return Err(Unusable::Used);
         }
-        let of_key = used.of_key.entry(key).or_default();
-        if used.proofs.len() >= MAX_PROOFS || *of_key >= MAX_PROOFS_OF_KEY {
+        let of_holder = used.of_holder.entry(holder).or_default();
+        if used.proofs.len() >= MAX_PROOFS || *of_holder >= MAX_PROOFS_OF_HOLDER {
             return Err(Unusable::Full);
         }
-        *of_key = of_key.saturating_add(1);
+        *of_holder = of_holder.saturating_add(1);
         used.proofs.insert(proof);
         Ok(())
     }
@@ -62,9 +62,10 @@ impl UsedProofs {
 mod tests {
     use std::time::Duration;
 
+    use proofroom_canonical::Digest;
     use serde_json::json;
 
-    use super::{MAX_PROOFS_OF_KEY, Unusable, UsedProofs};
+    use super::{MAX_PROOFS_OF_HOLDER, Unusable, UsedProofs};
     use crate::{PublicKey, Thumbprint, nonce::Epoch};
 
     fn key(first: u8) -> Thumbprint {
@@ -80,19 +81,27 @@ mod tests {
         let mut used = UsedProofs::default();
         let epoch = |minutes: u64| Epoch::at(Duration::from_secs(60 * minutes));
         let (first, second) = (epoch(0), epoch(1));
-        for number in 0..MAX_PROOFS_OF_KEY {
-            assert_eq!(used.take(key(1), &number.to_string(), first, first), Ok(()));
+        let (ada, eve) = (Digest::of("ada"), Digest::of("eve"));
+        // one holder's keys share their places
+        for number in 0..MAX_PROOFS_OF_HOLDER {
+            let proof = (key(u8::from(number % 2 == 0)), number.to_string());
+            assert_eq!(used.take(ada, (proof.0, &proof.1), first, first), Ok(()));
+        }
+        for of_key in [0, 1, 2] {
+            assert_eq!(
+                used.take(ada, (key(of_key), "one more"), first, first),
+                Err(Unusable::Full)
+            );
         }
         assert_eq!(
-            used.take(key(1), "one more", first, first),
-            Err(Unusable::Full)
+            used.take(ada, (key(1), "0"), first, second),
+            Err(Unusable::Used)
         );
-        assert_eq!(used.take(key(1), "0", first, second), Err(Unusable::Used));
-        // another client has its places, and so has the same one with a later nonce
-        assert_eq!(used.take(key(2), "0", first, first), Ok(()));
-        assert_eq!(used.take(key(1), "0", second, second), Ok(()));
+        // another holder has theirs, and so has the same one with a later nonce
+        assert_eq!(used.take(eve, (key(2), "0"), first, first), Ok(()));
+        assert_eq!(used.take(ada, (key(1), "0"), second, second), Ok(()));
         assert_eq!(
-            used.take(key(1), "0", second, epoch(2)),
+            used.take(ada, (key(1), "0"), second, epoch(2)),
             Err(Unusable::Used)
         );
         assert_eq!(used.by_nonce.len(), 1, "what is over is forgotten");

@@ -44,9 +44,8 @@ pub enum TokenKind {
 pub enum NameClaim {
     /// `sub`.
     Sub,
-    /// `preferred_username`.
-    PreferredUsername,
-    /// `email`, of which the issuer says `email_verified`.
+    /// `email` in lower case, of which the issuer says `email_verified`. No other claim will do: OpenID Connect Core section
+    /// 5.7 has `preferred_username` neither unique nor lasting, and people may choose it.
     Email,
 }
 
@@ -54,7 +53,6 @@ impl NameClaim {
     const fn claim(self) -> &'static str {
         match self {
             Self::Sub => "sub",
-            Self::PreferredUsername => "preferred_username",
             Self::Email => "email",
         }
     }
@@ -249,7 +247,7 @@ impl<'a> AccessToken<'a> {
         Ok(VerifiedPerson {
             id: PersonId::of(&policy.issuer, subject),
             issuer: policy.issuer.clone(),
-            name: name(&claims, policy.name)?.to_owned(),
+            name: name(&claims, policy.name)?,
             token,
             token_id: token_id.map(str::to_owned),
             expires,
@@ -425,8 +423,9 @@ fn verify_kind(claims: &Map<String, Value>, kind: TokenKind) -> Result<(), Token
     if let Some(name) = OF_ID_TOKENS.iter().find(|name| claims.contains_key(**name)) {
         return Err(TokenError::IdToken(name));
     }
-    // Keycloak says in the claims what a token is
-    if claims.get("typ").is_some_and(|kind| kind != "Bearer") {
+    // Keycloak says in the claims what a token is, `DPoP` of those that it binds
+    let says = claims.get("typ");
+    if says.is_some_and(|kind| kind != "Bearer" && kind != "DPoP") {
         return Err(TokenError::IdToken("typ"));
     }
     if !claims.contains_key("scope") && !claims.contains_key("scp") {
@@ -435,15 +434,23 @@ fn verify_kind(claims: &Map<String, Value>, kind: TokenKind) -> Result<(), Token
     Ok(())
 }
 
-fn name(claims: &Map<String, Value>, by: NameClaim) -> Result<&str, TokenError> {
+fn name(claims: &Map<String, Value>, by: NameClaim) -> Result<String, TokenError> {
     let wrong = || TokenError::Claim(by.claim());
     let name = bounded(claims, by.claim(), MAX_NAME).ok_or_else(wrong)?;
-    let printable = name
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    let verified =
-        by != NameClaim::Email || claims.get("email_verified") == Some(&Value::Bool(true));
-    (printable && verified).then_some(name).ok_or_else(wrong)
+    let graphic = |byte: u8| byte.is_ascii_graphic();
+    match by {
+        NameClaim::Sub if name.bytes().all(|byte| graphic(byte) || byte == b' ') => {
+            Ok(name.to_owned())
+        }
+        // limits and clearances compare names letter by letter, and mail does not
+        NameClaim::Email
+            if name.bytes().all(graphic)
+                && claims.get("email_verified") == Some(&Value::Bool(true)) =>
+        {
+            Ok(name.to_ascii_lowercase())
+        }
+        NameClaim::Sub | NameClaim::Email => Err(wrong()),
+    }
 }
 
 /// `cnf` (RFC 7800): nobody, or a key by its thumbprint. A token that is bound in any other way as well is not a

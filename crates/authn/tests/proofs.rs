@@ -57,7 +57,7 @@ fn claims(nonce: &str) -> Value {
 }
 
 fn ask(
-    verifier: &mut ProofVerifier,
+    verifier: &ProofVerifier,
     proof: &str,
     bound: Thumbprint,
     seconds: u64,
@@ -67,6 +67,7 @@ fn ask(
         path: PATH,
         token: TOKEN,
         key: bound,
+        holder: Digest::of("ada"),
     };
     let now = Timestamp::from_unix_seconds(NOW);
     verifier
@@ -79,16 +80,11 @@ fn lie(
     change_header: impl FnOnce(&mut Value),
     change_claims: impl FnOnce(&mut Value),
 ) -> Result<VerifiedProof, &'static str> {
-    let (mut verifier, key) = (verifier(1), key());
+    let (verifier, key) = (verifier(1), key());
     let (mut header, mut claims) = (header(&key), claims(&verifier.nonce(uptime(0))));
     change_header(&mut header);
     change_claims(&mut claims);
-    ask(
-        &mut verifier,
-        &key.sign(&header, &claims),
-        thumbprint(&key),
-        0,
-    )
+    ask(&verifier, &key.sign(&header, &claims), thumbprint(&key), 0)
 }
 
 type Lie = (fn(&mut Value), &'static str);
@@ -118,7 +114,7 @@ const HEADER_LIES: [Lie; 17] = [
     (|h| h["jwk"]["x"] = json!("AA"), "proof-key"),
     (
         |h| h["jwk"] = SimulatedJwtKey::es256("evil").jwk(),
-        "proof-signature",
+        "key-bound-to-client",
     ),
     (|h| h["crit"] = json!(["b64"]), "proof-header"),
     (|h| h["kid"] = json!("k"), "proof-header"),
@@ -215,7 +211,7 @@ const CLAIM_LIES: [Lie; 28] = [
 
 #[test]
 fn an_honest_proof_is_accepted_once() {
-    let mut verifier = verifier(1);
+    let verifier = verifier(1);
     let key = HolderKey::of(&Zeroizing::new([5; 32])).unwrap();
     let nonce = verifier.nonce(uptime(0));
     let of = ProofOf {
@@ -226,26 +222,26 @@ fn an_honest_proof_is_accepted_once() {
     };
     let now = Timestamp::from_unix_seconds(NOW);
     let proof = key.prove(&of, [1; 16], now);
-    let proved = ask(&mut verifier, &proof, key.thumbprint(), 0).unwrap();
+    let proved = ask(&verifier, &proof, key.thumbprint(), 0).unwrap();
     assert_eq!(proved.key(), key.thumbprint());
     assert_eq!(
-        ask(&mut verifier, &proof, key.thumbprint(), 0),
+        ask(&verifier, &proof, key.thumbprint(), 0),
         Err("proof-used")
     );
     let next = key.prove(&of, [2; 16], now);
-    assert!(ask(&mut verifier, &next, key.thumbprint(), 119).is_ok());
+    assert!(ask(&verifier, &next, key.thumbprint(), 119).is_ok());
     assert_eq!(
-        ask(&mut verifier, &next, key.thumbprint(), 119),
+        ask(&verifier, &next, key.thumbprint(), 119),
         Err("proof-used")
     );
     let late = key.prove(&of, [3; 16], now);
     assert_eq!(
-        ask(&mut verifier, &late, key.thumbprint(), 120),
+        ask(&verifier, &late, key.thumbprint(), 120),
         Err("use-dpop-nonce")
     );
     // forgotten with its nonce, and refused by it
     assert_eq!(
-        ask(&mut verifier, &proof, key.thumbprint(), 1_000),
+        ask(&verifier, &proof, key.thumbprint(), 1_000),
         Err("use-dpop-nonce")
     );
 }
@@ -253,13 +249,13 @@ fn an_honest_proof_is_accepted_once() {
 #[test]
 fn a_proof_does_not_outlive_the_process_whose_nonce_it_names() {
     let key = key();
-    let mut before = verifier(1);
+    let before = verifier(1);
     let proof = key.sign(&header(&key), &claims(&before.nonce(uptime(0))));
-    assert!(ask(&mut before, &proof, thumbprint(&key), 0).is_ok());
+    assert!(ask(&before, &proof, thumbprint(&key), 0).is_ok());
     // the same address and the same second, after a start
-    let mut after = verifier(2);
+    let after = verifier(2);
     assert_eq!(
-        ask(&mut after, &proof, thumbprint(&key), 0),
+        ask(&after, &proof, thumbprint(&key), 0),
         Err("use-dpop-nonce")
     );
 }
@@ -271,7 +267,7 @@ fn every_lie_in_the_header_has_its_code() {
     }
     // a point that is not on the curve
     let off = lie(|h| h["jwk"]["x"] = h["jwk"]["y"].clone(), |_| ());
-    assert_eq!(off, Err("proof-signature"));
+    assert_eq!(off, Err("key-bound-to-client"));
     assert!(lie(|_| (), |_| ()).is_ok());
 }
 
@@ -294,14 +290,45 @@ fn every_lie_in_the_claims_has_its_code() {
 
 #[test]
 fn a_proof_by_another_key_is_nobodys() {
-    let mut verifier = verifier(1);
+    let verifier = verifier(1);
     let nonce = verifier.nonce(uptime(0));
     let (own, other) = (key(), SimulatedJwtKey::eddsa("other"));
     let proof = other.sign(&header(&other), &claims(&nonce));
-    let refused = ask(&mut verifier, &proof, thumbprint(&own), 0);
+    let refused = ask(&verifier, &proof, thumbprint(&own), 0);
+    assert_eq!(refused, Err("key-bound-to-client"));
+    // without a look at its signature, which costs time
+    let (signed, _) = proof.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.AAAA");
+    let refused = ask(&verifier, &forged, thumbprint(&own), 0);
     assert_eq!(refused, Err("key-bound-to-client"));
     // and was not used up: it is good for whoever is bound to that key
-    assert!(ask(&mut verifier, &proof, thumbprint(&other), 0).is_ok());
+    assert!(ask(&verifier, &proof, thumbprint(&other), 0).is_ok());
+}
+
+#[test]
+fn proofs_are_verified_at_once_and_one_of_the_same_is_accepted() {
+    let (verifier, key) = (verifier(1), key());
+    let proof = key.sign(&header(&key), &claims(&verifier.nonce(uptime(0))));
+    let bound = thumbprint(&key);
+    let accepted = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| ask(&verifier, &proof, bound, 0).is_ok()))
+            .collect();
+        let accepted = asked.into_iter().map(|one| one.join().unwrap());
+        accepted.filter(|accepted| *accepted).count()
+    });
+    assert_eq!(accepted, 1);
+}
+
+#[test]
+fn a_port_that_is_no_number_is_not_the_schemes_own() {
+    for bad in ["", "99999", "abc", "443x", "-1"] {
+        let address = format!("https://gateway.test:{bad}");
+        assert!(address.parse::<Origin>().is_err(), "{address}");
+        let htu = json!(format!("{address}/v1/messages"));
+        assert_eq!(lie(|_| (), |c| c["htu"] = htu), Err("proof-address"));
+    }
+    assert!("https://[::1]:443".parse::<Origin>().is_ok());
 }
 
 /// RFC 7638 section 3.1 and RFC 9449 sections 6.1 and 7.1.
@@ -340,15 +367,15 @@ fn thumbprints_and_hashes_of_tokens_are_those_of_the_standards() {
 proptest! {
     #[test]
     fn a_proof_with_any_bit_changed_is_refused(place in any::<prop::sample::Index>(), bit in 0_u8..8) {
-        let (mut verifier, key) = (verifier(1), key());
+        let (verifier, key) = (verifier(1), key());
         let good = key.sign(&header(&key), &claims(&verifier.nonce(uptime(0))));
         let mut bytes = good.clone().into_bytes();
         let at = place.index(bytes.len());
         bytes[at] ^= 1 << bit;
         if let Ok(changed) = String::from_utf8(bytes) {
-            prop_assert!(ask(&mut verifier, &changed, thumbprint(&key), 0).is_err(), "{changed}");
+            prop_assert!(ask(&verifier, &changed, thumbprint(&key), 0).is_err(), "{changed}");
         }
-        prop_assert!(ask(&mut verifier, &good, thumbprint(&key), 0).is_ok());
+        prop_assert!(ask(&verifier, &good, thumbprint(&key), 0).is_ok());
     }
 
     #[test]

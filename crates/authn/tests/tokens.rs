@@ -25,7 +25,7 @@ fn policy() -> IssuerPolicy {
         algorithms: vec![Algorithm::Es256],
         kind: TokenKind::AccessToken,
         longest_life_seconds: 3600,
-        name: NameClaim::PreferredUsername,
+        name: NameClaim::Email,
     }
 }
 
@@ -102,7 +102,7 @@ const HEADER_LIES: [Lie; 22] = [
     (|h| h["cty"] = json!("JWT"), "token-header"),
 ];
 
-const CLAIM_LIES: [Lie; 31] = [
+const CLAIM_LIES: [Lie; 32] = [
     (
         |c| c["iss"] = json!("https://login.test/realm/"),
         "token-issuer",
@@ -158,10 +158,11 @@ const CLAIM_LIES: [Lie; 31] = [
         "token-claim",
     ),
     (|c| c["jti"] = json!("j".repeat(256)), "token-claim"),
-    (|c| c["preferred_username"] = json!("ada\n"), "token-claim"),
-    (|c| c["preferred_username"] = json!("аda"), "token-claim"),
+    (|c| c["email"] = json!("ada\n"), "token-claim"),
+    (|c| c["email"] = json!("ada @example.test"), "token-claim"),
+    (|c| c["email"] = json!("аda"), "token-claim"),
     (
-        |c| drop(c.as_object_mut().unwrap().remove("preferred_username")),
+        |c| drop(c.as_object_mut().unwrap().remove("email")),
         "token-claim",
     ),
     (
@@ -194,7 +195,8 @@ fn an_honest_token_is_a_person() {
     let nested = with_claims(|claims| claims["realm_access"] = json!({"roles": ["r"]})).unwrap();
     assert!(nested.claims(&path(&["realm_access", "roles"]), "r"));
     // the same person by another name, and another person at another issuer
-    let renamed = with_claims(|claims| claims["preferred_username"] = json!("lovelace")).unwrap();
+    let renamed = with_claims(|claims| claims["email"] = json!("Lovelace@Example.TEST")).unwrap();
+    assert_eq!(renamed.name(), "lovelace@example.test");
     assert_eq!(renamed.id(), person.id());
     assert_ne!(PersonId::of("https://other.test", "ada"), person.id());
     assert_eq!(person.id().to_string().parse(), Ok(person.id()));
@@ -405,6 +407,7 @@ fn an_issuer_without_typed_tokens_is_accepted_where_the_policy_says_so_and_its_i
     };
     assert!(ask(&header, |_| ()).is_ok());
     assert!(ask(&header, |c| c["typ"] = json!("Bearer")).is_ok());
+    assert!(ask(&header, |c| c["typ"] = json!("DPoP")).is_ok());
     assert_eq!(ask(&issuer.header(), |_| ()).unwrap_err(), "token-type");
     for lie in [
         (|c: &mut Value| c["nonce"] = json!("n")) as fn(&mut Value),

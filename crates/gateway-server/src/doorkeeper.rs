@@ -1,11 +1,7 @@
 //! Who is let in: the one credential of a request, whose it is, and the proof that it is theirs where it is bound to
 //! a key of theirs.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proofroom_authn::{
@@ -38,7 +34,7 @@ pub(crate) struct Doorkeeper {
     ring: KeyRing,
     people: Arc<People>,
     /// Where proofs are taken, because it is known under which addresses.
-    proofs: Option<Mutex<ProofVerifier>>,
+    proofs: Option<ProofVerifier>,
     /// What is to last is counted from then, by a clock that nobody sets and that counts a sleep of the machine.
     started: Timestamp,
 }
@@ -198,7 +194,7 @@ impl Doorkeeper {
     ) -> Result<Self, DoorkeeperProblem> {
         let proofs = match origins.is_empty() {
             true => None,
-            false => Some(Mutex::new(verifier(origins)?)),
+            false => Some(verifier(origins)?),
         };
         Ok(Self {
             ring,
@@ -221,7 +217,7 @@ impl Doorkeeper {
             (None, Scheme::Dpop) => Err(ProofRefusal::NotBound.into()),
             (Some(_), Scheme::Bearer) => Err(ProofRefusal::Scheme.into()),
             (Some(key), Scheme::Dpop) => {
-                let proof = self.prove(head, (text, key), now)?;
+                let proof = self.prove(head, (text, key), held.holder, now)?;
                 Ok(held.proved(proof))
             }
         }
@@ -231,6 +227,7 @@ impl Doorkeeper {
         &self,
         head: &Head<'_>,
         (token, key): (&str, Thumbprint),
+        holder: HolderId,
         now: Timestamp,
     ) -> Result<VerifiedProof, ProofRefusal> {
         let proofs = self.proofs.as_ref().ok_or(ProofRefusal::NotConfigured)?;
@@ -245,8 +242,9 @@ impl Doorkeeper {
             path: head.path,
             token,
             key,
+            holder: Digest::of(holder.to_string()),
         };
-        let proved = lock(proofs).verify(proof, &request, now, self.uptime());
+        let proved = proofs.verify(proof, &request, now, self.uptime());
         proved.map_err(ProofRefusal::Proof)
     }
 
@@ -260,7 +258,7 @@ impl Doorkeeper {
     /// The nonce for clients' next proofs, where proofs are taken.
     pub(crate) fn nonce(&self) -> Option<HeaderValue> {
         let proofs = self.proofs.as_ref()?;
-        let nonce = lock(proofs).nonce(self.uptime());
+        let nonce = proofs.nonce(self.uptime());
         HeaderValue::from_str(&nonce).ok()
     }
 
@@ -293,10 +291,6 @@ fn verifier(origins: Vec<Origin>) -> Result<ProofVerifier, DoorkeeperProblem> {
     let mut random = Zeroizing::new([0; 32]);
     getrandom::fill(random.as_mut_slice()).map_err(|_| DoorkeeperProblem::NoRandomness)?;
     Ok(ProofVerifier::new(origins, Nonces::of(&random)))
-}
-
-fn lock(proofs: &Mutex<ProofVerifier>) -> MutexGuard<'_, ProofVerifier> {
-    proofs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a credential was sent: by itself, or as one that needs a proof.

@@ -27,7 +27,7 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 #[non_exhaustive]
 pub enum IssuerClientError {
     /// An address that is not used.
-    #[error("`{0}` is not https, or http at loopback")]
+    #[error("`{0}` is not https, nor http at loopback of an issuer that is there itself")]
     Address(String),
     /// The authorities cannot be read.
     #[error("`{0}` does not hold certificates of authorities in PEM")]
@@ -187,6 +187,10 @@ impl IssuerClient {
         request: http::Result<Request<Full<Bytes>>>,
     ) -> Result<Answer, IssuerClientError> {
         check_address(address)?;
+        // only an issuer at loopback may name plain addresses, which are at loopback too
+        if is_tls(&self.issuer) && !is_tls(address) {
+            return Err(wrong_address(address));
+        }
         let unreachable = |problem: String| IssuerClientError::Unreachable {
             address: address.to_owned(),
             problem,
@@ -210,10 +214,17 @@ fn check_address(address: &str) -> Result<(), IssuerClientError> {
     let plain = address.split('?').next().unwrap_or_default();
     match Origin::of(plain) {
         Ok(_) => Ok(()),
-        Err(_) => Err(IssuerClientError::Address(
-            address.chars().take(200).collect(),
-        )),
+        Err(_) => Err(wrong_address(address)),
     }
+}
+
+fn is_tls(address: &str) -> bool {
+    let scheme = address.split(':').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https")
+}
+
+fn wrong_address(address: &str) -> IssuerClientError {
+    IssuerClientError::Address(address.chars().take(200).collect())
 }
 
 #[cfg(test)]

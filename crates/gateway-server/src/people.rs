@@ -161,7 +161,7 @@ impl People {
         let Some(known) = self.issuers.iter().find(named) else {
             return Err(TokenError::Issuer(token.issuer().chars().take(60).collect()).into());
         };
-        let keys = known.issuer.keys(token.key(), uptime).await?;
+        let keys = Issuer::keys(&known.issuer, token.key(), uptime).await?;
         let person = token.verify(known.issuer.policy(), &keys, now)?;
         if !known.names.iter().any(|glob| glob.is_match(person.name())) {
             return Err(PersonRefusal::Name);

@@ -401,12 +401,21 @@ impl Courier {
     }
 
     fn address_of(&self, target: &str) -> Result<Uri, Own> {
-        let address = format!("{}{target}", self.gateway);
-        address.parse().map_err(|_| {
-            let words = "the request's target is no path";
-            Own(StatusCode::BAD_REQUEST, "proxy-target", words)
-        })
+        address_at(&self.gateway, target)
     }
+}
+
+fn address_at(gateway: &Origin, target: &str) -> Result<Uri, Own> {
+    let wrong = || {
+        let words = "the request's target is no path";
+        Own(StatusCode::BAD_REQUEST, "proxy-target", words)
+    };
+    // `*` would become a part of the gateway's port
+    if !target.starts_with('/') {
+        return Err(wrong());
+    }
+    let address = format!("{gateway}{target}");
+    address.parse().map_err(|_| wrong())
 }
 
 const fn unreachable() -> Own {
@@ -418,8 +427,51 @@ const fn unreachable() -> Own {
 }
 
 fn strip(headers: &mut HeaderMap) {
+    let named = headers.get_all(header::CONNECTION).iter();
+    let named = named.filter_map(|value| value.to_str().ok());
+    let named = named.flat_map(|value| value.split(','));
+    // whoever says so of `connection` itself says nothing more
+    let named: Vec<HeaderName> = named.filter_map(|name| name.trim().parse().ok()).collect();
+    for name in named {
+        headers.remove(name);
+    }
     for name in NOT_FORWARDED {
         headers.remove(name);
     }
     headers.remove(header::TE);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, header};
+
+    use super::{address_at, strip};
+
+    #[test]
+    fn a_target_that_is_no_path_does_not_become_a_part_of_the_gateways_address() {
+        let gateway = "https://gateway.test:8443".parse().unwrap();
+        let address = |target: &str| {
+            let made = address_at(&gateway, target);
+            made.map(|uri| uri.to_string()).map_err(|own| own.1)
+        };
+        for bad in ["*", "", "0/v1", "@evil.test/v1", ".evil.test/"] {
+            assert_eq!(address(bad), Err("proxy-target"), "{bad}");
+        }
+        let good = "https://gateway.test:8443/v1/messages?a=b";
+        assert_eq!(address("/v1/messages?a=b").as_deref(), Ok(good));
+    }
+
+    #[test]
+    fn what_a_connection_names_as_its_own_goes_no_further() {
+        let mut headers = HeaderMap::new();
+        let named = HeaderValue::from_static("close, X-Of-Hop ,,not a name");
+        headers.append(header::CONNECTION, named);
+        headers.append(header::CONNECTION, HeaderValue::from_static("x-more"));
+        for name in ["x-of-hop", "x-more", "x-kept", "te", "upgrade"] {
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        strip(&mut headers);
+        let left: Vec<_> = headers.keys().map(header::HeaderName::as_str).collect();
+        assert_eq!(left, ["x-kept"]);
+    }
 }

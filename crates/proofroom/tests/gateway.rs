@@ -211,3 +211,50 @@ fn a_gateway_locks_its_memory_or_says_that_it_does_not() {
         "{complaint}"
     );
 }
+
+#[test]
+fn people_are_barred_at_issuers_of_the_configuration_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = r#"
+version = 1
+state = "state"
+[listen]
+address = "127.0.0.1:0"
+[[people.issuer]]
+url = "https://login.test"
+audience = "https://gateway.test"
+algorithms = ["ES256"]
+tokens = "at+jwt"
+name = "email"
+names = ["*@example.test"]
+longest_life_minutes = 60
+proof = "if-bound"
+"#;
+    fs::write(dir.path().join("gateway.toml"), config).unwrap();
+    let person = |what: &str, issuer: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_proofroom"))
+            .args(["gateway", "person", what, "--config", "gateway.toml"])
+            .args(["--issuer", issuer, "--subject", "ada"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        (
+            done.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    for wrong in [
+        "https://login.test/",
+        "https://Login.test",
+        "https://other.test",
+    ] {
+        let (barred, said) = person("bar", wrong);
+        assert!(!barred && said.contains("issuer-unknown"), "{said}");
+        assert!(said.contains("https://login.test"), "{said}");
+    }
+    assert!(!dir.path().join("state/gateway-bars.json").exists());
+    assert!(person("bar", "https://login.test").0);
+    // whoever was barred at an issuer that is gone can be let in again
+    assert!(person("unbar", "https://other.test").0);
+}

@@ -154,7 +154,8 @@ impl SimulatedIssuer {
             "exp": now + 600,
             "jti": format!("{subject}-{now}"),
             "client_id": "proofroom-cli",
-            "preferred_username": format!("{subject}@example.test"),
+            "email": format!("{subject}@example.test"),
+            "email_verified": true,
             "groups": ["developers", "everybody"],
             "scope": "models offline_access",
         })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use http::{HeaderMap, Method};
 use proofroom_authn::{HolderKey, PersonId, ProofOf};
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Digest, Timestamp};
 use proofroom_testkit::issuer::IssuerServer;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     held::Held,
     keys::{KeyFile, KeyToken, VirtualKey, tests::key_for},
-    people::{Bar, BarFile, BarredSubject},
+    people::{Bar, BarFile, BarredSubject, MAX_BAR_FILE_BYTES},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -45,7 +45,7 @@ url = "{url}"
 audience = "https://gateway.test"
 algorithms = ["ES256"]
 tokens = "at+jwt"
-name = "preferred_username"
+name = "email"
 names = ["*@example.test"]
 longest_life_minutes = 60
 proof = "{proof}"
@@ -218,7 +218,7 @@ fn a_person_gets_what_the_first_rule_about_them_says_and_without_one_nothing() {
         changed(|c| c["scope"] = json!("offline_access")).err(),
         Some("person-not-permitted")
     );
-    let foreign = changed(|c| c["preferred_username"] = json!("root@corp.test"));
+    let foreign = changed(|c| c["email"] = json!("root@corp.test"));
     assert_eq!(foreign.err(), Some("person-name"));
     assert_eq!(
         changed(|c| c["iss"] = json!("https://evil.test")).err(),
@@ -277,8 +277,35 @@ fn whoever_is_barred_is_refused_at_once_and_their_runs_under_way_end() {
     assert_eq!(door.doorkeeper.unreadable(), Some("bars-unreadable\n"));
     assert!(door.bearer(door.token.expose()).is_ok());
     BarFile::change(&door.bars(), |_| ()).unwrap_err();
-    std::fs::remove_file(door.bars()).unwrap();
-    assert!(door.bearer(&third).is_ok());
+}
+
+#[test]
+fn a_file_of_bars_that_is_gone_bars_everybody_until_it_is_back() {
+    let door = Door::new();
+    let token = door.issuer.issuer.token("eve", NOW);
+    // there was none at the start
+    let held = door.bearer(&token).unwrap();
+    door.bar(BarredSubject::Token {
+        token: Digest::of("of somebody"),
+    });
+    assert!(door.bearer(&token).is_ok());
+    let away = door.dir.path().join("away");
+    std::fs::rename(door.bars(), &away).unwrap();
+    assert_eq!(door.bearer(&token).err(), Some("bars-unreadable"));
+    assert_eq!(door.bearer(&token).err(), Some("bars-unreadable"));
+    assert!(held.has_ended());
+    assert_eq!(door.doorkeeper.unreadable(), Some("bars-unreadable\n"));
+    std::fs::rename(&away, door.bars()).unwrap();
+    assert!(door.bearer(&token).is_ok());
+    // and what would not be read is not written
+    let since = Timestamp::from_unix_seconds(NOW);
+    let subject = BarredSubject::TokenId {
+        issuer: "i".to_owned(),
+        id: "x".repeat(MAX_BAR_FILE_BYTES),
+    };
+    let refused = BarFile::change(&door.bars(), |file| file.bars.push(Bar { subject, since }));
+    assert_eq!(refused.unwrap_err().code(), "bars-too-large");
+    assert!(door.bearer(&token).is_ok());
 }
 
 #[test]

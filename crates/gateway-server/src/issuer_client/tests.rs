@@ -108,16 +108,22 @@ fn a_redirect_is_not_followed_and_keys_do_not_come_in_the_clear() {
     });
     let refused = server.asked(Some(&server.authorities()));
     assert_eq!(refused, Err("issuer-status"));
-    let server = Server::start(|_, own| {
-        let plain = r#""jwks_uri":"http://192.0.2.1/keys""#;
-        (
-            200,
-            String::new(),
-            format!(r#"{{"issuer":"{own}",{plain}}}"#),
-        )
-    });
-    let refused = server.asked(Some(&server.authorities()));
-    assert_eq!(refused, Err("issuer-address"));
+    let plain: [Answers; 2] = [
+        |_, own| {
+            let body = format!(r#"{{"issuer":"{own}","jwks_uri":"http://192.0.2.1/keys"}}"#);
+            (200, String::new(), body)
+        },
+        // nor from whatever listens at the gateway's own loopback
+        |_, own| {
+            let body = format!(r#"{{"issuer":"{own}","jwks_uri":"http://127.0.0.1:1/keys"}}"#);
+            (200, String::new(), body)
+        },
+    ];
+    for answers in plain {
+        let server = Server::start(answers);
+        let refused = server.asked(Some(&server.authorities()));
+        assert_eq!(refused, Err("issuer-address"));
+    }
 }
 
 #[test]

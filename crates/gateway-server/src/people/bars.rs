@@ -2,6 +2,7 @@
 //! barred is refused from the next request on, and answers under way break off.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
@@ -39,6 +40,11 @@ pub enum BarFileError {
     /// Another version.
     #[error("the file of who is barred is of version {0}; this program reads version 1")]
     Version(u32),
+    /// What was to be written is more than is read.
+    #[error(
+        "the file of who is barred would have {0} bytes, more than {MAX_BAR_FILE_BYTES}; nothing was changed. Let in again what needs no bar any more, such as tokens that have expired, or bar the person instead of their tokens"
+    )]
+    TooLarge(usize),
 }
 
 impl BarFileError {
@@ -49,6 +55,7 @@ impl BarFileError {
             Self::File { .. } => "bars-file",
             Self::Malformed(_) => "bars-malformed",
             Self::Version(_) => "bars-version",
+            Self::TooLarge(_) => "bars-too-large",
         }
     }
 }
@@ -141,6 +148,9 @@ impl BarFile {
         let mut bytes = serde_json::to_vec_pretty(&file)
             .map_err(|error| unusable(path, io::Error::other(error)))?;
         bytes.push(b'\n');
+        if bytes.len() > MAX_BAR_FILE_BYTES {
+            return Err(BarFileError::TooLarge(bytes.len()));
+        }
         files::replace(path, &bytes).map_err(|source| unusable(path, source))?;
         Ok(done)
     }
@@ -173,61 +183,93 @@ pub(crate) struct BarList {
 #[derive(Debug)]
 struct State {
     stamp: Option<Stamp>,
-    /// Nothing where the file cannot be read.
-    file: Option<BarFile>,
+    /// Nothing where the file cannot be read, or is gone.
+    index: Option<Index>,
+}
+
+/// The file, by what it is asked for: also for each piece of an answer.
+#[derive(Debug, Default)]
+struct Index {
+    people: HashSet<PersonId>,
+    tokens: HashSet<Digest>,
+    token_ids: HashMap<String, HashSet<String>>,
+}
+
+impl Index {
+    fn of(file: BarFile) -> Self {
+        let mut index = Self::default();
+        for bar in file.bars {
+            match bar.subject {
+                BarredSubject::Person { person } => {
+                    index.people.insert(person);
+                }
+                BarredSubject::Token { token } => {
+                    index.tokens.insert(token);
+                }
+                BarredSubject::TokenId { issuer, id } => {
+                    index.token_ids.entry(issuer).or_default().insert(id);
+                }
+            }
+        }
+        index
+    }
+
+    /// Of the file at `path`, which has to be there.
+    fn present(path: &Path) -> Option<Self> {
+        let bytes = fs::read(path).ok()?;
+        BarFile::parse(&bytes).ok().map(Self::of)
+    }
+
+    fn has_token(&self, person: &VerifiedPerson) -> bool {
+        let named = self.token_ids.get(person.issuer()).zip(person.token_id());
+        self.tokens.contains(&person.token()) || named.is_some_and(|(ids, id)| ids.contains(id))
+    }
 }
 
 impl BarList {
+    /// Where there is no file yet, nobody is barred until there is one.
     pub(crate) fn open(path: &Path) -> Result<Self, BarFileError> {
         let stamp = Stamp::of(path);
-        let file = Some(BarFile::load(path)?);
+        let index = Some(Index::of(BarFile::load(path)?));
         Ok(Self {
             path: path.to_owned(),
-            state: RwLock::new(State { stamp, file }),
+            state: RwLock::new(State { stamp, index }),
         })
     }
 
-    /// Reads the file again if it changed. One that cannot be read bars everybody.
+    /// Reads the file again if it changed. One that cannot be read, or that was there and is gone, bars everybody.
     pub(crate) fn look(&self) {
-        let stamp = Stamp::of(&self.path);
-        if self.read().stamp == stamp {
+        if self.read().stamp == Stamp::of(&self.path) {
             return;
         }
-        let file = BarFile::load(&self.path).ok();
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State { stamp, file };
+        // looked at and read under the lock, so that nobody puts what was before over what is now
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(&self.path);
+        if state.stamp != stamp {
+            let index = Index::present(&self.path);
+            *state = State { stamp, index };
+        }
     }
 
     pub(crate) fn of(&self, person: &VerifiedPerson) -> Barred {
-        let by_person = self.of_person(person.id());
-        if by_person != Barred::Nothing {
-            return by_person;
+        match &self.read().index {
+            None => Barred::Unreadable,
+            Some(index) if index.people.contains(&person.id()) => Barred::Person,
+            Some(index) if index.has_token(person) => Barred::Token,
+            Some(_) => Barred::Nothing,
         }
-        let names = |bar: &Bar| match &bar.subject {
-            BarredSubject::Person { .. } => false,
-            BarredSubject::Token { token } => *token == person.token(),
-            BarredSubject::TokenId { issuer, id } => {
-                issuer == person.issuer() && Some(id.as_str()) == person.token_id()
-            }
-        };
-        self.any(names, Barred::Token)
     }
 
     pub(crate) fn of_person(&self, id: PersonId) -> Barred {
-        let names =
-            |bar: &Bar| matches!(&bar.subject, BarredSubject::Person { person } if *person == id);
-        self.any(names, Barred::Person)
-    }
-
-    fn any(&self, names: impl Fn(&Bar) -> bool, found: Barred) -> Barred {
-        match &self.read().file {
+        match &self.read().index {
             None => Barred::Unreadable,
-            Some(file) if file.bars.iter().any(names) => found,
+            Some(index) if index.people.contains(&id) => Barred::Person,
             Some(_) => Barred::Nothing,
         }
     }
 
     pub(crate) fn is_readable(&self) -> bool {
-        self.read().file.is_some()
+        self.read().index.is_some()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {

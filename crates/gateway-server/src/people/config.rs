@@ -126,6 +126,7 @@ impl RawPeople {
                 return Err(format!("issuer `{url}` is there twice"));
             }
         }
+        check_names(&issuers)?;
         for rule in &self.rule {
             check_rule(rule)?;
             if !issuers
@@ -184,6 +185,23 @@ impl RawIssuer {
             keys_life: Duration::from_secs(keys.saturating_mul(60)),
         })
     }
+}
+
+/// A name is one person's for limits and clearances, so that two issuers may not both give it.
+fn check_names(issuers: &[IssuerConfig]) -> Result<(), String> {
+    for (place, issuer) in issuers.iter().enumerate() {
+        for glob in &issuer.names {
+            let same = |other: &String| other.eq_ignore_ascii_case(glob);
+            let before = issuers.iter().take(place);
+            if let Some(other) = before.into_iter().find(|one| one.names.iter().any(same)) {
+                let (this, other) = (&issuer.policy.issuer, &other.policy.issuer);
+                return Err(format!(
+                    "issuers `{other}` and `{this}` both may give names `{glob}`; say of each which are its own"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_rule(rule: &PersonRule) -> Result<(), String> {

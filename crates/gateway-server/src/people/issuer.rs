@@ -3,10 +3,10 @@
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use proofroom_authn::{IssuerPolicy, KeySet};
+use proofroom_authn::{IssuerPolicy, KeySet, KeySetError};
 use tokio::sync::Mutex;
 
 use super::IssuerConfig;
@@ -28,7 +28,7 @@ pub(crate) struct Issuer {
     client: IssuerClient,
     life: Duration,
     cached: RwLock<Option<Cached>>,
-    /// When it was asked last. Held while it is asked, so that requests wait for one answer.
+    /// When it answered last, or did not. Held while it is asked, so that requests wait for one answer.
     asked: Mutex<Option<Duration>>,
 }
 
@@ -63,13 +63,20 @@ impl Issuer {
     /// Its keys, with the one of this name if it can be had. Time is counted from the process's start, by a clock that
     /// nobody sets.
     pub(super) async fn keys(
-        &self,
+        this: &Arc<Self>,
         id: &str,
         uptime: Duration,
     ) -> Result<Arc<KeySet>, KeysUnavailable> {
-        if let Some(keys) = self.fresh(uptime).filter(|keys| keys.has(id)) {
+        if let Some(keys) = this.fresh(uptime).filter(|keys| keys.has(id)) {
             return Ok(keys);
         }
+        // a task of its own: a stranger who hangs up must not break off what others wait for
+        let (this, id) = (Arc::clone(this), id.to_owned());
+        let found = tokio::spawn(async move { this.asked_for(&id, uptime).await });
+        found.await.unwrap_or(Err(KeysUnavailable))
+    }
+
+    async fn asked_for(&self, id: &str, uptime: Duration) -> Result<Arc<KeySet>, KeysUnavailable> {
         let mut asked = self.asked.lock().await;
         // another request may have asked meanwhile
         let (keys, pause) = match self.fresh(uptime) {
@@ -80,8 +87,7 @@ impl Issuer {
         if is_within(*asked, pause, uptime) {
             return keys.ok_or(KeysUnavailable);
         }
-        *asked = Some(uptime);
-        self.ask(uptime).await;
+        *asked = Some(self.ask(uptime).await);
         self.fresh(uptime).ok_or(KeysUnavailable)
     }
 
@@ -101,21 +107,29 @@ impl Issuer {
             return;
         };
         if !is_within(*asked, RETRY_PAUSE, uptime) {
-            *asked = Some(uptime);
-            self.ask(uptime).await;
+            *asked = Some(self.ask(uptime).await);
         }
     }
 
-    /// The keys that are there may be used until their life is over, whatever the issuer answers.
-    async fn ask(&self, since: Duration) {
-        let Ok(bytes) = self.client.key_set().await else {
-            return;
-        };
-        let Ok(keys) = KeySet::parse(&bytes, &self.policy.algorithms) else {
-            return;
-        };
-        let keys = Arc::new(keys);
-        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(Cached { keys, since });
+    /// Asks, and says when that was over. Without an answer that can be read, the keys that are there may be used until
+    /// their life is over; an issuer that publishes no key has withdrawn them.
+    async fn ask(&self, since: Duration) -> Duration {
+        let begun = Instant::now();
+        if let Ok(bytes) = self.client.key_set().await {
+            match KeySet::parse(&bytes, &self.policy.algorithms) {
+                Ok(keys) => self.keep(Some(Cached {
+                    keys: Arc::new(keys),
+                    since,
+                })),
+                Err(KeySetError::Empty) => self.keep(None),
+                Err(_) => {}
+            }
+        }
+        since.saturating_add(begun.elapsed())
+    }
+
+    fn keep(&self, cached: Option<Cached>) {
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = cached;
     }
 
     fn cached(&self) -> Option<Cached> {
@@ -136,9 +150,14 @@ fn is_within(since: Option<Duration>, span: Duration, uptime: Duration) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        sync::Arc,
+        time::Duration,
+    };
 
-    use proofroom_testkit::issuer::{IssuerServer, KEY_ID};
+    use proofroom_testkit::issuer::{IssuerServer, KEY_ID, SimulatedIssuer};
     use serde_json::json;
 
     use super::{Issuer, KeysUnavailable};
@@ -146,7 +165,7 @@ mod tests {
 
     struct Asked {
         server: IssuerServer,
-        issuer: Issuer,
+        issuer: Arc<Issuer>,
         runtime: tokio::runtime::Runtime,
     }
 
@@ -155,7 +174,7 @@ mod tests {
         fn new() -> Self {
             let server = IssuerServer::start();
             Self {
-                issuer: Issuer::new(&issuer_at(&server.issuer.url)).unwrap(),
+                issuer: Arc::new(Issuer::new(&issuer_at(&server.issuer.url)).unwrap()),
                 server,
                 runtime: tokio::runtime::Runtime::new().unwrap(),
             }
@@ -163,7 +182,7 @@ mod tests {
 
         /// Whether there is a key of this name after so many seconds, and how often the issuer was asked by then.
         fn has(&self, id: &str, seconds: u64) -> (Result<bool, KeysUnavailable>, usize) {
-            let keys = self.issuer.keys(id, Duration::from_secs(seconds));
+            let keys = Issuer::keys(&self.issuer, id, Duration::from_secs(seconds));
             let found = self.runtime.block_on(keys).map(|keys| keys.has(id));
             (found, self.server.asked("/keys").len())
         }
@@ -180,14 +199,14 @@ mod tests {
         let one = Asked::new();
         assert_eq!(one.has(KEY_ID, 0), (Ok(true), 1));
         assert_eq!(one.has("next", 59), (Ok(false), 1));
-        assert_eq!(one.has("next", 60), (Ok(false), 2));
-        assert_eq!(one.has("next", 119), (Ok(false), 2));
+        assert_eq!(one.has("next", 61), (Ok(false), 2));
+        assert_eq!(one.has("next", 120), (Ok(false), 2));
         let mut next = one.server.issuer.jwk();
         next["kid"] = json!("next");
         one.server.answer("/keys", 200, &json!({"keys": [next]}));
-        assert_eq!(one.has("next", 120), (Ok(true), 3));
+        assert_eq!(one.has("next", 122), (Ok(true), 3));
         // and the one that is not there any more is not used any more
-        assert_eq!(one.has(KEY_ID, 121), (Ok(false), 3));
+        assert_eq!(one.has(KEY_ID, 123), (Ok(false), 3));
     }
 
     #[test]
@@ -198,12 +217,61 @@ mod tests {
         let life = 4 * 3600;
         assert_eq!(one.renew(life / 4), 2);
         assert_eq!(one.renew(life / 4 + 9), 2, "not more often than every 10 s");
-        assert_eq!(one.renew(life / 4 + 10), 3);
+        assert_eq!(one.renew(life / 4 + 11), 3);
         assert_eq!(one.has(KEY_ID, life - 1), (Ok(true), 3));
         assert_eq!(one.has(KEY_ID, life), (Err(KeysUnavailable), 4));
         assert_eq!(one.has(KEY_ID, life + 9), (Err(KeysUnavailable), 4));
         one.server
             .answer("/keys", 200, &one.server.issuer.key_set());
-        assert_eq!(one.has(KEY_ID, life + 10), (Ok(true), 5));
+        assert_eq!(one.has(KEY_ID, life + 11), (Ok(true), 5));
+    }
+    #[test]
+    fn an_issuer_that_publishes_no_key_has_withdrawn_its_keys() {
+        let one = Asked::new();
+        assert_eq!(one.has(KEY_ID, 0), (Ok(true), 1));
+        one.server.answer("/keys", 200, &json!({"keys": []}));
+        assert_eq!(one.renew(4 * 900), 2);
+        assert_eq!(one.has(KEY_ID, 4 * 900), (Err(KeysUnavailable), 2));
+    }
+
+    /// An issuer that takes this long for each answer.
+    fn slow_issuer(patience: Duration) -> Arc<Issuer> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let issuer = SimulatedIssuer::new(&url);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut bytes = [0; 4096];
+                let read = stream.read(&mut bytes).unwrap();
+                std::thread::sleep(patience);
+                let asked = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                let body = match asked.starts_with("GET /keys ") {
+                    true => issuer.key_set().to_string(),
+                    false => issuer.discovery().to_string(),
+                };
+                let length = body.len();
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+                let answer = format!("{head}content-length: {length}\r\n\r\n{body}");
+                // whoever asked may have hung up
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        Arc::new(Issuer::new(&issuer_at(&url)).unwrap())
+    }
+
+    #[test]
+    fn a_stranger_who_hangs_up_breaks_off_nobodys_asking() {
+        let issuer = slow_issuer(Duration::from_millis(150));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let found = runtime.block_on(async {
+            let asked = Issuer::keys(&issuer, "invented", Duration::ZERO);
+            let hung_up = tokio::time::timeout(Duration::from_millis(50), asked).await;
+            assert!(hung_up.is_err(), "the issuer is slower");
+            Issuer::keys(&issuer, KEY_ID, Duration::ZERO).await
+        });
+        assert!(found.unwrap().has(KEY_ID));
+        // the pause to the next attempt is counted from the end of this one
+        let asked = *issuer.asked.blocking_lock();
+        assert!(asked >= Some(Duration::from_millis(300)), "{asked:?}");
     }
 }

@@ -90,7 +90,7 @@ fn the_commented_example_of_the_default_file_is_one() {
 }
 
 /// What is written in the place of what, and the code.
-const WEAK: [(&str, &str, &str); 21] = [
+const WEAK: [(&str, &str, &str); 22] = [
     (
         "[\"ES256\", \"RS256\"]",
         "[\"HS256\"]",
@@ -148,6 +148,11 @@ const WEAK: [(&str, &str, &str); 21] = [
         "gateway-people",
     ),
     (
+        "name = \"email\"",
+        "name = \"preferred_username\"",
+        "gateway-config-syntax",
+    ),
+    (
         "proof = \"if-bound\"",
         "proof = \"never\"",
         "gateway-config-syntax",
@@ -192,11 +197,19 @@ fn what_is_missing_unknown_or_weak_refuses_the_file() {
     for (from, to, code) in WEAK {
         assert_eq!(refused(from, to), code, "{to}");
     }
-    let twice = format!("{BASE}{ISSUER}{ISSUER}");
-    assert_eq!(
-        Config::parse(&twice, Path::new("/")).unwrap_err().code(),
-        "gateway-people"
-    );
+    let other = ISSUER.replace("login.test", "other.test");
+    let others = other.replace("*@example.test", "*@other.test");
+    for (second, refused) in [
+        (ISSUER, Some("gateway-people")),
+        // two issuers of the same names, however they are written
+        (&other, Some("gateway-people")),
+        (&other.replace("*@ex", "*@EX"), Some("gateway-people")),
+        (&others, None),
+    ] {
+        let both = format!("{BASE}{ISSUER}{second}");
+        let read = Config::parse(&both, Path::new("/"));
+        assert_eq!(read.err().map(|error| error.code()), refused, "{second}");
+    }
     for urls in [
         "http://gateway.test",
         "https://gateway.test/path",

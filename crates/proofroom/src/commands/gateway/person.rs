@@ -58,6 +58,13 @@ pub(crate) struct Subject {
 }
 
 #[derive(Debug, thiserror::Error)]
+#[error("no issuer `{asked}` is in the configuration, letter by letter; it has: {known}")]
+struct UnknownIssuer {
+    asked: String,
+    known: String,
+}
+
+#[derive(Debug, thiserror::Error)]
 #[error(
     "say who: --person ID, --issuer URL --subject SUB, --token DIGEST, or --issuer URL --token-id JTI"
 )]
@@ -94,7 +101,12 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
 }
 
 fn bar(options: &Subject) -> Result<(), Failure> {
-    let (subject, path) = (options.read()?, file(&options.config)?);
+    let (subject, config) = (options.read()?, opened(&options.config)?);
+    // a bar at an issuer that is nobody's would bar nobody, and say that it did
+    if let Some(asked) = &options.issuer {
+        known_issuer(asked, &config)?;
+    }
+    let path = config.people.bars;
     let words = format!("barred {}\n", shown(&subject));
     let bar = Bar {
         subject,
@@ -110,7 +122,7 @@ fn bar(options: &Subject) -> Result<(), Failure> {
 }
 
 fn unbar(options: &Subject) -> Result<(), Failure> {
-    let (subject, path) = (options.read()?, file(&options.config)?);
+    let (subject, path) = (options.read()?, opened(&options.config)?.people.bars);
     let found = BarFile::change(&path, |file| {
         let before = file.bars.len();
         file.bars.retain(|bar| bar.subject != subject);
@@ -126,7 +138,7 @@ fn unbar(options: &Subject) -> Result<(), Failure> {
 }
 
 fn list(options: &Config) -> Result<(), Failure> {
-    let file = BarFile::load(&file(options)?).map_err(refused)?;
+    let file = BarFile::load(&opened(options)?.people.bars).map_err(refused)?;
     let lines = file
         .bars
         .iter()
@@ -142,11 +154,27 @@ fn shown(subject: &BarredSubject) -> String {
     }
 }
 
-fn file(options: &Config) -> Result<PathBuf, Failure> {
+fn known_issuer(asked: &str, config: &proofroom_gateway_server::Config) -> Result<(), Failure> {
+    let issuers = config.people.issuers.iter();
+    let known: Vec<&str> = issuers.map(|one| one.policy.issuer.as_str()).collect();
+    if known.contains(&asked) {
+        return Ok(());
+    }
+    let unknown = UnknownIssuer {
+        asked: asked.to_owned(),
+        known: match known.is_empty() {
+            true => "none".to_owned(),
+            false => known.join(", "),
+        },
+    };
+    Err(Failure::new(USAGE, "issuer-unknown", unknown))
+}
+
+fn opened(options: &Config) -> Result<proofroom_gateway_server::Config, Failure> {
     let config = configuration(&options.config)?;
     // the file may be the first thing in it
     StateDir::open(&config.state).map_err(|error| Failure::new(USAGE, error.code(), error))?;
-    Ok(config.people.bars)
+    Ok(config)
 }
 
 fn refused(error: BarFileError) -> Failure {
