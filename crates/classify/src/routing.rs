@@ -203,6 +203,12 @@ impl RoutingPolicy {
         survey::survey(self)
     }
 
+    /// The ids of its rules, in order; `default` last.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        let ids = self.rules.iter().map(|rule| rule.id.as_str());
+        ids.chain(["default"])
+    }
+
     /// Every upstream that a rule names without a wildcard, with the rule's id; `default` for the default.
     pub fn named_upstreams(&self) -> impl Iterator<Item = (&str, &str)> {
         let rules = self

@@ -30,7 +30,7 @@ use proofroom_evidence::{
     snp::{SnpReport, VekFacts},
 };
 use proofroom_layer::LayerDescriptor;
-use proofroom_llm::{Api, inspect};
+use proofroom_llm::{Api, TraceParent, inspect};
 use proofroom_measure::{BootLog, Firmware, ImageList, Kernel, Tdvf};
 use proofroom_provider::{Format, platforms_of};
 use proofroom_record::{
@@ -132,6 +132,8 @@ mod llm_inspect;
 mod llm_meter;
 #[path = "../../../fuzz/fuzz_targets/llm_restore.rs"]
 mod llm_restore;
+#[path = "../../../fuzz/fuzz_targets/llm_traceparent.rs"]
+mod llm_traceparent;
 #[path = "../../../fuzz/fuzz_targets/llm_translate.rs"]
 mod llm_translate;
 #[path = "../../../fuzz/fuzz_targets/measure_firmware.rs"]
@@ -176,7 +178,7 @@ type Target = fn(&[u8]);
 static SEEDS: LazyLock<BTreeMap<&str, Vec<Vec<u8>>>> =
     LazyLock::new(|| seeds::all().into_iter().collect());
 
-const TARGETS: [(&str, Target); 48] = [
+const TARGETS: [(&str, Target); 49] = [
     ("appraise_report", appraise_report::run),
     ("attester_tpm2", attester_tpm2::run),
     ("authn_key_set", authn_key_set::run),
@@ -206,6 +208,7 @@ const TARGETS: [(&str, Target); 48] = [
     ("llm_inspect", llm_inspect::run),
     ("llm_meter", llm_meter::run),
     ("llm_restore", llm_restore::run),
+    ("llm_traceparent", llm_traceparent::run),
     ("llm_translate", llm_translate::run),
     ("measure_firmware", measure_firmware::run),
     ("measure_inputs", measure_inputs::run),
@@ -262,6 +265,12 @@ fn seeds_of_what_clients_show_are_read() {
     for seed in &SEEDS["authn_token"] {
         AccessToken::parse(text(seed)).unwrap();
     }
+}
+
+#[test]
+fn a_seed_is_a_traceparent() {
+    let seeds = &SEEDS["llm_traceparent"];
+    assert!(seeds.iter().all(|seed| TraceParent::parse(seed).is_some()));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod canary;
+pub mod collector;
 mod deployment;
 pub mod gateway;
 mod live;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::{
     limits::Limits,
     people::{PeopleConfig, RawPeople},
+    telemetry::{self, TelemetryConfig, TelemetryProblem},
 };
 
 /// The most bytes that the file may have.
@@ -53,6 +54,8 @@ pub struct Config {
     pub log: LogMode,
     /// Whether prompts may reach swap.
     pub memory: MemoryMode,
+    /// Where spans of runs go; nowhere where it is `None`.
+    pub telemetry: Option<TelemetryConfig>,
     /// What bounds a connection and its requests.
     pub caps: Caps,
     /// Limits of users and teams together, beside those of each key.
@@ -153,7 +156,7 @@ pub enum Whose {
 }
 
 /// What is wrong with the file.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigProblem {
     /// More bytes than it may have.
@@ -179,6 +182,9 @@ pub enum ConfigProblem {
     /// Issuers or rules that cannot be used.
     #[error("`people` of the gateway's configuration: {0}")]
     People(String),
+    /// Where spans go.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryProblem),
 }
 
 impl ConfigProblem {
@@ -193,6 +199,7 @@ impl ConfigProblem {
             Self::OperationsToNetwork(_) => "gateway-operations-to-network",
             Self::Zero(_) => "gateway-config-zero",
             Self::People(_) => "gateway-people",
+            Self::Telemetry(problem) => problem.code(),
         }
     }
 }
@@ -215,6 +222,7 @@ struct Raw {
     sessions: RawSessions,
     #[serde(default)]
     log: RawLog,
+    telemetry: Option<telemetry::Raw>,
     #[serde(default)]
     caps: Caps,
     #[serde(default)]
@@ -295,6 +303,7 @@ impl Config {
                 .map(|hours| Duration::from_secs(hours.saturating_mul(3600))),
             log: raw.log.mode,
             memory: raw.memory,
+            telemetry: raw.telemetry.map(|raw| raw.read(base)).transpose()?,
             caps: raw.caps,
             shared: shared(raw.shared)?,
             people: raw

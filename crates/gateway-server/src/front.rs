@@ -29,6 +29,7 @@ use crate::{
     metrics::{FirstByte, Gauges},
     sessions::Sessions,
     store::StoreError,
+    telemetry::Telemetry,
 };
 
 /// RFC 9449 section 8.1.
@@ -42,6 +43,7 @@ pub(crate) struct Front {
     pub(crate) identity: Identity,
     pub(crate) caps: Caps,
     pub(crate) memory_locked: bool,
+    pub(crate) telemetry: Option<Telemetry>,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -235,7 +237,10 @@ impl Front {
                 sessions: self.sessions.count().await,
                 memory_locked: self.memory_locked,
             };
-            let text = self.permission.metrics.render(gauges);
+            let mut text = self.permission.metrics.render(gauges);
+            if let Some(telemetry) = &self.telemetry {
+                text.push_str(&telemetry.render());
+            }
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             return typed(StatusCode::OK, kind, text);
         }

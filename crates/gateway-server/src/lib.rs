@@ -23,6 +23,7 @@ mod server;
 mod sessions;
 mod state_file;
 mod store;
+mod telemetry;
 mod tls;
 
 pub use config::{Config, ConfigProblem};
@@ -30,3 +31,4 @@ pub use keys::{KeyFile, KeyFileError};
 pub use prices::{PriceProblem, Prices};
 pub use server::{Parts, Server, ServerError};
 pub use store::{CheckedRecords, Progress, RecordStore, StoreError, check_records};
+pub use telemetry::{TelemetryConfig, TelemetryNews, TelemetryProblem};

@@ -46,8 +46,9 @@ use crate::{
     metrics::Metrics,
     people::BarFileError,
     prices::Prices,
-    sessions::{Facts, Sessions},
+    sessions::{Facts, History, Sessions},
     store::{Opening, Progress, RecordStore, StoreError},
+    telemetry::{Telemetry, TelemetryNews, TelemetryProblem},
     tls,
 };
 
@@ -90,6 +91,8 @@ pub struct Parts {
     pub clock: fn() -> Timestamp,
     /// Is told of each record file that a start has to read beside the last.
     pub progress: fn(Progress),
+    /// Is told when spans cannot be delivered, and when they are again.
+    pub telemetry: fn(TelemetryNews),
 }
 
 impl std::fmt::Debug for Parts {
@@ -125,6 +128,9 @@ pub enum ServerError {
     /// Policies and upstreams contradict each other.
     #[error("policies and upstreams contradict each other: {}", .0.join("; "))]
     Contradiction(Vec<String>),
+    /// Spans cannot be delivered at all.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryProblem),
     /// An address cannot be listened at.
     #[error("cannot listen at `{address}`")]
     Listen {
@@ -148,6 +154,7 @@ impl ServerError {
             Self::Door(_) => "gateway-door",
             Self::Tls(_) => "gateway-tls",
             Self::Contradiction(_) => "gateway-contradiction",
+            Self::Telemetry(problem) => problem.code(),
             Self::Listen { .. } => "gateway-listen",
         }
     }
@@ -257,6 +264,9 @@ impl Server {
         if let Some(operations) = operations {
             operations.abort();
         }
+        if let Some(telemetry) = &self.front.telemetry {
+            telemetry.stop().await;
+        }
         let store = Arc::clone(&self.front.permission.store);
         drop(self.front);
         tokio::task::spawn_blocking(move || store.stop()).await.ok();
@@ -273,13 +283,7 @@ async fn front(
     let levels = parts.classification.levels().clone();
     let prices = Arc::new(parts.prices);
     let opening = Opening::new(&parts.config.state, parts.clock, Arc::clone(&prices));
-    let signer = parts.log;
-    let mut progress = parts.progress;
-    // it blocks, and waits in ways that a runtime's own threads must not
-    let opening = move || RecordStore::open(opening, signer, &mut progress);
-    let opened = tokio::task::spawn_blocking(opening).await;
-    let (store, _, mut history) = opened.map_err(|_| StoreError::Failed)??;
-    let store = Arc::new(store);
+    let (store, mut history) = records(opening, parts.log, parts.progress).await?;
     let permission = Arc::new(Permission {
         store: Arc::clone(&store),
         signing_key: parts.signing_key.clone(),
@@ -294,6 +298,9 @@ async fn front(
         },
         clock: parts.clock,
     });
+    let telemetry = parts.config.telemetry.as_ref();
+    let telemetry = telemetry.map(|config| Telemetry::start(config, parts.telemetry));
+    let telemetry = telemetry.transpose()?;
     let gateway = Gateway::new(GatewayConfig {
         classification: parts.classification,
         routing: parts.routing,
@@ -308,6 +315,7 @@ async fn front(
         sink: Arc::new(StoreSink { store, prices }),
         observer: Arc::clone(&permission.metrics) as Arc<dyn RunObserver>,
         limits: proofroom_gateway::Limits::default(),
+        tracing: telemetry.as_ref().map(Telemetry::tracing),
     })
     .map_err(contradiction)?;
     let facts = Facts {
@@ -326,8 +334,22 @@ async fn front(
         permission,
         caps: parts.config.caps,
         memory_locked: parts.memory_locked,
+        telemetry,
         stopping: AtomicBool::new(false),
     })
+}
+
+/// The records, and what they say of sessions and spending.
+async fn records(
+    opening: Opening,
+    signer: NoteSigner,
+    mut progress: fn(Progress),
+) -> Result<(Arc<RecordStore>, History), StoreError> {
+    // it blocks, and waits in ways that a runtime's own threads must not
+    let opening = move || RecordStore::open(opening, signer, &mut progress);
+    let opened = tokio::task::spawn_blocking(opening).await;
+    let (store, _, history) = opened.map_err(|_| StoreError::Failed)??;
+    Ok((Arc::new(store), history))
 }
 
 impl From<DoorkeeperProblem> for ServerError {

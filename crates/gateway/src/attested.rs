@@ -103,6 +103,11 @@ impl Verified {
         self.proof.assurance(self.connection, self.appraised)
     }
 
+    /// Digest of the evidence.
+    pub(crate) fn evidence(&self) -> Digest {
+        self.proof.evidence()
+    }
+
     /// The provider whose answers need receipts.
     pub(crate) fn signs_answers(&self) -> Option<&VerifiedProvider> {
         self.proof.signs_answers()
@@ -158,14 +163,27 @@ impl AttestedRoute {
         }
     }
 
-    /// What is known without asking the upstream, if that still holds.
+    /// Whether a request would have to wait for a verification.
+    pub(crate) fn waits(&self, core: &Core) -> bool {
+        self.at_hand(core.clock.now()).is_none()
+    }
+
+    /// What is known without asking the upstream, if that still holds; renewed behind where that is due.
     fn known(self: &Arc<Self>, core: &Arc<Core>) -> Option<Result<Arc<Verified>, ChannelError>> {
         let now = core.clock.now();
+        let known = self.at_hand(now)?;
+        if known
+            .as_ref()
+            .is_ok_and(|verified| now >= verified.renew_at)
+        {
+            self.renew_behind(core);
+        }
+        Some(known)
+    }
+
+    fn at_hand(&self, now: Timestamp) -> Option<Result<Arc<Verified>, ChannelError>> {
         match self.state() {
             State::Open(verified) if verified.appraised <= now && verified.proof.holds_at(now) => {
-                if now >= verified.renew_at {
-                    self.renew_behind(core);
-                }
                 Some(Ok(verified))
             }
             State::Closed { error, until } if now < until && !was_set_back(now, until) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use proofroom_canonical::Timestamp;
+use proofroom_canonical::{Digest, Timestamp};
 use proofroom_classify::Assurance as TierAssurance;
 use proofroom_record::{
     event::RunStatus,
@@ -196,6 +196,14 @@ impl Channel {
         }
     }
 
+    /// Whether a request would wait for a verification now.
+    pub(crate) fn waits(&self, core: &Core) -> bool {
+        match self {
+            Self::Standard(..) => false,
+            Self::Attested(route) => route.waits(core),
+        }
+    }
+
     /// A sealed request came to nobody who can open it: the evidence is of an enclave that is gone.
     pub(crate) fn sealing_key_unknown(&self, core: &Core, open: &OpenChannel) {
         if let (Self::Attested(route), OpenChannel::Attested(verified)) = (self, open) {
@@ -244,6 +252,14 @@ impl OpenChannel {
         match self {
             Self::Standard(client) => transport::plain(client, request).await,
             Self::Attested(verified) => verified.request(core, base, request).await,
+        }
+    }
+
+    /// Digest of the evidence by which the upstream was verified.
+    pub(crate) fn evidence(&self) -> Option<Digest> {
+        match self {
+            Self::Standard(_) => None,
+            Self::Attested(verified) => Some(verified.evidence()),
         }
     }
 

@@ -361,7 +361,10 @@ impl BaseUrl {
     }
 
     /// The address of `path_and_query` below this base.
-    pub(crate) fn join(&self, path_and_query: &str) -> Result<Uri, http::Error> {
+    ///
+    /// # Errors
+    /// When it is not of an address's form.
+    pub fn join(&self, path_and_query: &str) -> Result<Uri, http::Error> {
         let scheme = match self.transport {
             Transport::Plain => "http",
             Transport::Tls => "https",

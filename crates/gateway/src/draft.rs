@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use proofroom_canonical::{Digest, Nonce, RunId, SessionId, Timestamp};
 use proofroom_classify::{Classification, Label};
 use proofroom_llm::{Api, Placeholder, RequestFacts, Usage};
@@ -11,7 +11,7 @@ use proofroom_record::{
     event::RunStatus,
     predicate::seal,
     statement::{
-        ClassificationResult, EarlierAttempt, Failure, FindingCount, ModelRequest, ModelResponse,
+        Assurance, ClassificationResult, EarlierAttempt, FindingCount, ModelRequest, ModelResponse,
         ModelRun, Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
     },
 };
@@ -26,7 +26,9 @@ use crate::{
     observe::RunEvent,
     prompt::Arrival,
     receipt::Signed,
+    refusal::Refusal,
     sink::{MODEL_RUN, Said, SinkError, Submission},
+    trace::{FinishReason, RunFacts, Tracked, Unkept},
     translated::Translating,
 };
 
@@ -42,6 +44,8 @@ pub(crate) struct Opening {
     pub(crate) run: RunId,
     pub(crate) blinding: Nonce,
     pub(crate) started: Timestamp,
+    /// Where the run is traced.
+    pub(crate) tracked: Option<Box<Tracked>>,
 }
 
 /// A record in the making. Boxed from the beginning: it is handed on from step to step of a run, and each
@@ -79,8 +83,12 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) status: RunStatus,
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<Refusal>,
     pub(crate) response: Option<ModelResponse>,
+    /// Status of the client's answer, as far as it got one.
+    pub(crate) answered: Option<StatusCode>,
+    /// Why the model stopped.
+    pub(crate) finish: Option<FinishReason>,
 }
 
 impl Draft {
@@ -232,7 +240,7 @@ impl Draft {
     ///
     /// The record is signed before the future is made, which so holds little.
     pub(crate) fn close(
-        self: Box<Self>,
+        mut self: Box<Self>,
         end: End,
     ) -> impl Future<Output = Result<Digest, SinkError>> + Send {
         let core = Arc::clone(&self.core);
@@ -244,6 +252,8 @@ impl Draft {
             code: String::new(),
         };
         let log = self.admission.log;
+        let tracked = self.opening.tracked.take();
+        let trace = tracked.map(|tracked| tracked.ends(&self.traced(&end)));
         let finished = self.finished(&end);
         self.caller.gate.ended(&finished);
         ended.code.clone_from(&finished.code);
@@ -261,7 +271,7 @@ impl Draft {
             envelope,
             said,
         });
-        keep(core, ended, submission)
+        keep(core, (ended, trace), submission)
     }
 
     fn finished(&self, end: &End) -> Finished {
@@ -276,13 +286,42 @@ impl Draft {
             code: end
                 .failure
                 .as_ref()
-                .map(|failure| failure.code.clone())
+                .map(|refusal| refusal.code.to_owned())
                 .unwrap_or_default(),
             received_bytes: self.request.received_bytes,
             answered_bytes: response.map_or(0, |response| response.bytes),
             tokens: response.and_then(|response| response.tokens),
             started: self.opening.started,
             finished: self.now(),
+        }
+    }
+
+    /// What of this record its trace may say.
+    fn traced<'a>(&'a self, end: &'a End) -> RunFacts<'a> {
+        let response = end.response.as_ref();
+        let forwarded = self.request.forwarded.is_some();
+        let redaction = self.redaction.as_ref().filter(|_| forwarded);
+        RunFacts {
+            session: self.caller.identity().session,
+            run: self.opening.run,
+            api: self.opening.api,
+            model: &self.request.model,
+            label: self.high_water(),
+            rule: &self.routing.rule,
+            tier: self.routing.tier.as_deref(),
+            upstream: self.routing.upstream.as_deref(),
+            status: end.status,
+            code: end.failure.as_ref().map(|refusal| refusal.code),
+            http_status: end.answered.map(|status| status.as_u16()),
+            tokens: response.and_then(|response| response.tokens),
+            answered_by: response.and_then(|response| response.answered_by),
+            finish: end.finish,
+            log: self.admission.log,
+            evidence: self.upstream.as_ref().and_then(evidence),
+            redacted: redaction.map_or(0, |redaction| {
+                redaction.replaced.iter().map(|count| count.values).sum()
+            }),
+            restored: redaction.map_or(0, |redaction| redaction.restored),
         }
     }
 
@@ -326,12 +365,20 @@ impl Draft {
                 None => self.translating.map(Translating::record),
             },
             status: end.status,
-            failure: end.failure,
+            failure: end.failure.as_ref().map(Refusal::failure),
             log: self.admission.log,
             started: self.opening.started,
             finished,
             blinding: self.opening.blinding,
         }
+    }
+}
+
+/// Digest of the evidence by which an upstream was verified.
+pub(crate) const fn evidence(upstream: &UpstreamFacts) -> Option<Digest> {
+    match &upstream.assurance {
+        Assurance::Attested { evidence, .. } => Some(*evidence),
+        Assurance::ContractOnly { .. } => None,
     }
 }
 
@@ -346,13 +393,17 @@ struct Ended {
 
 async fn keep(
     core: Arc<Core>,
-    ended: Ended,
+    (ended, trace): (Ended, Option<Unkept>),
     submission: Result<Submission, SinkError>,
 ) -> Result<Digest, SinkError> {
     let kept = match submission {
         Ok(submission) => core.sink.submit(submission).await,
         Err(error) => Err(error),
     };
+    if let (Some(trace), Some(tracing)) = (trace, &core.tracing) {
+        let record = kept.as_ref().ok().copied();
+        tracing.sink.take(trace.kept(record));
+    }
     match &kept {
         Ok(record) => core.observer.observe(&RunEvent::Ended {
             session: ended.session,

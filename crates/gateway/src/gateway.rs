@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Nonce, RunId};
@@ -47,6 +47,7 @@ use crate::{
     shadow::{Shadow, ShadowRules},
     signer::RecordSigner,
     sink::RecordSink,
+    trace::{TraceSink, Tracing, Tracked, Vocabulary},
 };
 
 /// Everything that a gateway is made of.
@@ -77,6 +78,8 @@ pub struct Config {
     pub observer: Arc<dyn RunObserver>,
     /// Sizes and times.
     pub limits: Limits,
+    /// Who is told of runs in spans; nobody where it is `None`.
+    pub tracing: Option<Tracing>,
 }
 
 /// Sizes and times within which every run stays.
@@ -115,6 +118,13 @@ pub struct Gateway {
     core: Arc<Core>,
 }
 
+/// How runs are traced, with the names that traces may have.
+pub(crate) struct Traced {
+    tracing: Tracing,
+    vocabulary: Arc<Vocabulary>,
+    pub(crate) sink: Arc<dyn TraceSink>,
+}
+
 /// What every run shares.
 pub(crate) struct Core {
     classifier: Classifier,
@@ -134,6 +144,7 @@ pub(crate) struct Core {
     pub(crate) evidence: EvidenceStore,
     pub(crate) collateral: Arc<dyn CollateralStore>,
     pub(crate) limits: Limits,
+    pub(crate) tracing: Option<Traced>,
     closed: AtomicBool,
 }
 
@@ -166,7 +177,15 @@ impl Gateway {
         let classifier = Classifier::new(&config.classification);
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         classifier.warm(threads.min(MOST_WARM));
+        let levels = config.classification.levels();
+        let vocabulary = || Vocabulary::of(levels, &config.routing, &config.upstreams);
+        let tracing = config.tracing.map(|tracing| Traced {
+            vocabulary: Arc::new(vocabulary()),
+            sink: Arc::clone(&tracing.sink),
+            tracing,
+        });
         let core = Core {
+            tracing,
             levels: config.classification.levels().clone(),
             classification_digest: config.classification.digest(),
             classifier,
@@ -285,7 +304,7 @@ impl Gateway {
         if core.is_closed() || core.sink.ready().is_err() {
             return Refusal::closed().response(api);
         }
-        let Some(opening) = core.opening(api) else {
+        let Some(opening) = core.opening(api, request.headers()) else {
             return Refusal::no_entropy().response(api);
         };
         // the semaphore lives as long as the caller and is never closed
@@ -446,15 +465,25 @@ impl Core {
         )
     }
 
-    fn opening(&self, api: Api) -> Option<Opening> {
+    fn opening(&self, api: Api, headers: &HeaderMap) -> Option<Opening> {
         let random = self.random::<48>()?;
         let (run, blinding) = random.split_first_chunk::<16>()?;
         let blinding = blinding.first_chunk::<32>()?;
+        let started = self.clock.now();
+        let tracked = self.tracing.as_ref().and_then(|traced| {
+            Tracked::begin(
+                &traced.tracing,
+                &traced.vocabulary,
+                (*run, started),
+                headers,
+            )
+        });
         Some(Opening {
             api,
             run: RunId::from_random(*run),
             blinding: Nonce::from_random(*blinding),
-            started: self.clock.now(),
+            started,
+            tracked,
         })
     }
 }

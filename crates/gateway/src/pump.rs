@@ -27,6 +27,7 @@ use crate::{
     refusal::UpstreamFault,
     run::Reply,
     sealed::{BodyFault, UpstreamBody},
+    trace::FinishReason,
     transport::UpstreamResponse,
     whole,
 };
@@ -168,7 +169,7 @@ pub(crate) async fn stream(
     if let (Stop::Fault(fault), Framing::EventStream) = (stop, framing) {
         let refusal = fault.refusal();
         let status = refusal.status.as_u16();
-        let event = error_event(api, status, &refusal.code, &refusal.message);
+        let event = error_event(api, status, refusal.code, &refusal.message);
         let event = Bytes::from(event);
         let sent = frames.send_timeout(Ok(Frame::data(event.clone())), core.limits.idle);
         if sent.await.is_ok() {
@@ -443,6 +444,7 @@ pub(crate) fn end(
     } = passed;
     let said_complete = meter.is_complete();
     let metered = meter.finish();
+    let finish = metered.stop.as_deref().map(FinishReason::of);
     let response = response(draft, http_status, (hasher, bytes), &metered);
     let (status, fault) = match (stop, &metered.ending) {
         // a client may hang up on `[DONE]` without waiting for the end of the body
@@ -462,8 +464,10 @@ pub(crate) fn end(
     };
     let end = End {
         status,
-        failure: fault.map(|fault| fault.refusal().failure()),
+        failure: fault.map(UpstreamFault::refusal),
         response: Some(response),
+        answered: Some(http_status),
+        finish,
     };
     (end, status)
 }

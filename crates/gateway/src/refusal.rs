@@ -15,7 +15,7 @@ use crate::answer::AnswerBody;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
-    pub(crate) code: Cow<'static, str>,
+    pub(crate) code: &'static str,
     pub(crate) message: Cow<'static, str>,
     retry_after: Option<Duration>,
 }
@@ -23,12 +23,12 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(
         status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
+        code: &'static str,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             status,
-            code: code.into(),
+            code,
             message: message.into(),
             retry_after: None,
         }
@@ -42,13 +42,13 @@ impl Refusal {
 
     pub(crate) fn failure(&self) -> Failure {
         Failure {
-            code: self.code.clone().into_owned(),
+            code: self.code.to_owned(),
             reason: self.message.clone().into_owned(),
         }
     }
 
     pub(crate) fn body(&self, api: Api) -> Bytes {
-        error_body(api, self.status.as_u16(), &self.code, &self.message).into()
+        error_body(api, self.status.as_u16(), self.code, &self.message).into()
     }
 
     /// The answer without a record: for what is not a model run.

@@ -486,7 +486,7 @@ pub(crate) fn answer_alone(
 ) -> impl Future<Output = ()> + Send {
     let api = draft.opening.api;
     let body = refusal.body(api);
-    let failure = (status != RunStatus::Cancelled).then(|| refusal.failure());
+    let gone = status == RunStatus::Cancelled;
     let response = http_status.map(|http_status| ModelResponse {
         http_status,
         digest: Digest::of(&body),
@@ -497,8 +497,10 @@ pub(crate) fn answer_alone(
     });
     let end = End {
         status,
-        failure,
+        failure: (!gone).then(|| refusal.clone()),
         response,
+        answered: (!gone).then_some(refusal.status),
+        finish: None,
     };
     let answer = refusal.respond(draft.headers(), AnswerBody::empty());
     let closing = draft.close(end);

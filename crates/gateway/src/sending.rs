@@ -13,7 +13,7 @@ use proofroom_record::{event::RunStatus, statement::RejectedUpstream};
 use proofroom_sealing::SealError;
 
 use crate::{
-    channel::{Channel, OpenChannel},
+    channel::{Channel, ChannelError, OpenChannel},
     config::{Paths, Upstream},
     control::{Patience, is_busy},
     credential::Access,
@@ -129,6 +129,9 @@ fn pause(core: &Core, patience: &mut Patience, head: &HeaderMap) -> Option<Durat
     patience.pause(head, random)
 }
 
+/// What a trace says of a sending whose upstream was busy.
+const BUSY: &str = "upstream-busy";
+
 /// Writes down that `candidate` was busy, and lets go of what it answered.
 fn busy(core: &Core, draft: &mut Draft, candidate: &Candidate, sent: Sent) {
     let Sent::Answered(response) = sent else {
@@ -136,6 +139,9 @@ fn busy(core: &Core, draft: &mut Draft, candidate: &Candidate, sent: Sent) {
     };
     let status = response.status().as_u16();
     draft.note_busy(status);
+    if let Some(tracked) = &mut draft.opening.tracked {
+        tracked.given_up(BUSY);
+    }
     core.observer.observe(&RunEvent::SentAgain {
         session: draft.caller.identity().session,
         run: draft.opening.run,
@@ -148,7 +154,7 @@ fn busy(core: &Core, draft: &mut Draft, candidate: &Candidate, sent: Sent) {
 fn not_reached(draft: &mut Draft, candidate: &Candidate, refusal: &Refusal) {
     let rejected = RejectedUpstream {
         upstream: candidate.upstream.clone(),
-        code: refusal.code.clone().into_owned(),
+        code: refusal.code.to_owned(),
     };
     if !draft.routing.rejected.contains(&rejected) {
         draft.routing.rejected.push(rejected);
@@ -205,7 +211,7 @@ async fn attempt(
     let open = tokio::select! {
         biased;
         () = reply.closed() => return Ok(Sent::ClientGone),
-        open = channel.open(core, model, chosen.assurance) => open.map_err(|error| Attempt::refused(error.refusal()))?,
+        open = opened(core, draft, channel, (model, chosen.assurance)) => open?,
     };
     let spoken = upstream
         .spoken(draft.opening.api)
@@ -250,7 +256,8 @@ async fn attempt(
         upstream: upstream.name.clone(),
     });
     drop(prompt);
-    let sent = send(core, channel, &open, request, reply).await?;
+    let open = (channel, &open);
+    let sent = send_traced(core, draft, open, (request, spoken), reply).await?;
     Ok(match (sent, invoked) {
         (Sent::Answered(response), Some(invoked)) => Sent::Answered(invoked.answer(response)),
         (sent, _) => sent,
@@ -278,6 +285,50 @@ fn say(
             Ok(Prompt::new(spliced))
         }
     }
+}
+
+/// Sends, as the run's trace says too.
+async fn send_traced(
+    core: &Arc<Core>,
+    draft: &mut Draft,
+    (channel, open): (&Channel, &OpenChannel),
+    (request, spoken): (Request<Full<Bytes>>, Api),
+    reply: &mut Reply,
+) -> Result<Sent, Attempt> {
+    let tracked = &mut draft.opening.tracked;
+    if let Some(tracked) = tracked {
+        tracked.sends(&channel.upstream().name, spoken);
+    }
+    let sent = send(core, channel, open, request, reply).await;
+    if let Some(tracked) = tracked {
+        match &sent {
+            Ok(Sent::Answered(response)) => tracked.answered(response.status().as_u16()),
+            Err(failed) => tracked.given_up(failed.refusal.code),
+            // they end with the run
+            Ok(Sent::Failed(_) | Sent::ClientGone) => {}
+        }
+    }
+    sent
+}
+
+/// The way to a candidate, verified first where it must be.
+async fn opened(
+    core: &Arc<Core>,
+    draft: &mut Draft,
+    channel: &Channel,
+    (model, tier): (&str, Assurance),
+) -> Result<OpenChannel, Attempt> {
+    let tracked = draft.opening.tracked.as_mut();
+    let mut waiting = tracked.filter(|_| channel.waits(core));
+    if let Some(tracked) = &mut waiting {
+        tracked.waits(&channel.upstream().name);
+    }
+    let open = channel.open(core, model, tier).await;
+    if let Some(tracked) = waiting {
+        let outcome = open.as_ref().map(OpenChannel::evidence);
+        tracked.waited(outcome.map_err(ChannelError::code));
+    }
+    open.map_err(|error| Attempt::refused(error.refusal()))
 }
 
 fn build(

@@ -194,7 +194,7 @@ async fn events(mut exchange: Exchange, mut body: Arriving, reply: Reply) {
     if let Stop::Fault(fault) = stop {
         let refusal = fault.refusal();
         let (status, api) = (refusal.status.as_u16(), exchange.draft.opening.api);
-        let event = error_event(api, status, &refusal.code, &refusal.message);
+        let event = error_event(api, status, refusal.code, &refusal.message);
         given.give(event).await;
     }
     let Passed { hasher, meter, .. } = received;

@@ -30,13 +30,15 @@ pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
-pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// A pool of connections.
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 pub(crate) type UpstreamResponse = Response<UpstreamBody>;
 
 /// A client for standard upstreams: plain to loopback, TLS by these authorities elsewhere, or by the public ones.
-pub(crate) fn standard_client(
-    authorities: Option<RootCertStore>,
-) -> Result<HttpClient, rustls::Error> {
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn standard_client(authorities: Option<RootCertStore>) -> Result<HttpClient, rustls::Error> {
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls::standard_config(authorities)?)
         .https_or_http()

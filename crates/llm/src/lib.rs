@@ -22,6 +22,7 @@ mod refusal;
 mod splice;
 mod strings;
 mod texts;
+mod traceparent;
 pub mod translate;
 mod usage;
 
@@ -34,4 +35,5 @@ pub use redact::{Placeholder, Restorer, replace_values};
 pub use refusal::{error_body, error_event};
 pub use splice::with_model;
 pub use strings::NotJson;
+pub use traceparent::{TRACEPARENT_BYTES, TraceParent};
 pub use usage::Usage;

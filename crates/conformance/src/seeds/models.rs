@@ -21,9 +21,13 @@ pub(super) fn seeds() -> Vec<Seeds> {
             "llm_restore",
             [answers.clone(), vec![cut(NAMED.as_bytes())]].concat(),
         ),
+        ("llm_traceparent", vec![TRACEPARENT.into()]),
         ("llm_translate", [answers, requests.to_vec()].concat()),
     ]
 }
+
+/// The example of W3C Trace Context section 3.2.4.
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 const STREAMS: [&[u8]; 3] = [
     include_bytes!("../../../llm/src/translate/tests/chat.sse"),

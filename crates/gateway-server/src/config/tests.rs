@@ -60,6 +60,69 @@ fn what_is_not_known_refuses_the_file() {
     }
 }
 
+const LISTEN: &str =
+    "version = 1\nstate = \"s\"\n[listen]\naddress = \"127.0.0.1:80\"\n[telemetry]\n";
+
+#[test]
+fn without_a_table_there_are_no_spans_and_what_cannot_be_one_refuses_the_file() {
+    let config = Config::parse(DEFAULT_CONFIG, Path::new("/")).unwrap();
+    assert!(config.telemetry.is_none());
+    for (more, code) in [
+        ("", "gateway-config-syntax"),
+        (
+            "endpoint = \"http://collector.example:4318\"",
+            "telemetry-endpoint",
+        ),
+        ("endpoint = \"ftp://localhost\"", "telemetry-endpoint"),
+        ("endpoint = \"collector\"", "telemetry-endpoint"),
+        (
+            "endpoint = \"https://c\"\nsampled_per_million = 1000001",
+            "telemetry-ratio",
+        ),
+        ("endpoint = \"https://c\"\nqueue = 0", "telemetry-queue"),
+        (
+            "endpoint = \"https://c\"\nservice_name = \"\"",
+            "telemetry-resource",
+        ),
+        (
+            "endpoint = \"https://c\"\ncontent = true",
+            "gateway-config-syntax",
+        ),
+        (
+            "endpoint = \"https://c\"\ntraceparent = \"forwarded\"",
+            "gateway-config-syntax",
+        ),
+    ] {
+        assert_eq!(refused(&format!("{LISTEN}{more}\n")).code(), code, "{more}");
+    }
+}
+
+#[test]
+fn the_commented_table_of_the_default_file_is_one() {
+    let begin = DEFAULT_CONFIG.find("# [telemetry]").unwrap();
+    let table = DEFAULT_CONFIG
+        .get(begin..)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap();
+    let table = table.replace("\n# ", "\n").replacen("# ", "", 1);
+    let text =
+        format!("version = 1\nstate = \"s\"\n{table}\n[listen]\naddress = \"127.0.0.1:80\"\n");
+    let config = Config::parse(&text, Path::new("/etc/gateway")).unwrap();
+    let telemetry = config.telemetry.unwrap();
+    assert_eq!(
+        telemetry.headers.unwrap(),
+        Path::new("/etc/gateway/collector-headers")
+    );
+    assert_eq!(telemetry.resource["service.name"], "proofroom-gateway");
+    assert_eq!(
+        telemetry.resource["deployment.environment.name"],
+        "production"
+    );
+    assert_eq!(telemetry.ratio, proofroom_gateway::trace::Ratio::ALL);
+}
+
 #[test]
 fn limits_are_shared_by_users_and_teams() {
     let text = "version = 1\nstate = \"s\"\n[listen]\naddress = \"127.0.0.1:80\"\n\

@@ -243,6 +243,7 @@ pub(crate) fn gateway_to(store: &Arc<RecordStore>, port: u16) -> Gateway {
         }),
         observer: Arc::new(NoObserver),
         limits: Limits::default(),
+        tracing: None,
     })
     .unwrap()
 }

@@ -140,6 +140,7 @@ attestation = {{ kind = "none" }}
         sink: Arc::new(Memory),
         observer: Arc::new(NoObserver),
         limits: Limits::default(),
+        tracing: None,
     })
     .unwrap()
 }

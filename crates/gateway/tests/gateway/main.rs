@@ -51,6 +51,8 @@ mod tee;
 #[cfg(test)]
 mod tinfoil;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod translated;
 #[cfg(test)]
 mod upstream;

@@ -20,6 +20,7 @@ use proofroom_gateway::{
     Providers, RecordSink, RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission,
     SystemEntropy, UpstreamsConfig,
     config::{FileStamp, SecretSource, SystemSecrets},
+    trace::{IncomingTrace, Ratio, RunTrace, TraceSink, Tracing},
 };
 use proofroom_record::{
     dsse::Envelope,
@@ -240,11 +241,29 @@ impl RunObserver for Events {
     }
 }
 
+/// What was told of runs in spans.
+#[derive(Default)]
+pub struct Traces(Mutex<Vec<RunTrace>>);
+
+impl Traces {
+    /// The traces since the last question; each run's is there before its record is.
+    pub fn take(&self) -> Vec<RunTrace> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl TraceSink for Traces {
+    fn take(&self, trace: Box<RunTrace>) {
+        self.0.lock().unwrap().push(*trace);
+    }
+}
+
 pub struct World {
     pub gateway: Gateway,
     pub clock: Arc<TestClock>,
     pub sink: Arc<MemorySink>,
     pub events: Arc<Events>,
+    pub traces: Arc<Traces>,
     records: mpsc::UnboundedReceiver<Submission>,
 }
 
@@ -265,6 +284,8 @@ pub struct Options {
     pub routing: String,
     /// Texts of a classification and a routing file to try beside.
     pub shadow: Option<(String, String)>,
+    /// What a client's `traceparent` is worth.
+    pub incoming: IncomingTrace,
 }
 
 impl Options {
@@ -277,6 +298,7 @@ impl Options {
             classification: CLASSIFICATION.to_owned(),
             routing: ROUTING.to_owned(),
             shadow: None,
+            incoming: IncomingTrace::Ignored,
         }
     }
 }
@@ -295,13 +317,15 @@ impl World {
         });
         let clock = Arc::new(TestClock(AtomicI64::new(NOW.unix_millis())));
         let events = Arc::new(Events::default());
-        let config = config(options, &clock, &sink, &events);
+        let traces = Arc::new(Traces::default());
+        let config = config(options, &clock, &sink, (&events, &traces));
         let gateway = Gateway::new(config).unwrap();
         Self {
             gateway,
             clock,
             sink,
             events,
+            traces,
             records,
         }
     }
@@ -315,7 +339,12 @@ impl World {
             full: AtomicBool::new(false),
         };
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
-        let config = config(options, &clock, &Arc::new(sink), &Arc::default());
+        let config = config(
+            options,
+            &clock,
+            &Arc::new(sink),
+            (&Arc::default(), &Arc::default()),
+        );
         let problems = Gateway::new(config).unwrap_err();
         problems.iter().map(SetupProblem::code).collect()
     }
@@ -384,7 +413,7 @@ fn config(
     options: &Options,
     clock: &Arc<TestClock>,
     sink: &Arc<MemorySink>,
-    events: &Arc<Events>,
+    (events, traces): (&Arc<Events>, &Arc<Traces>),
 ) -> Config {
     let rules = |text: &str, routing: &str| {
         let classification = ClassificationPolicy::parse(text, "c.toml").unwrap();
@@ -414,6 +443,11 @@ fn config(
         sink: Arc::clone(sink) as Arc<dyn RecordSink>,
         observer: Arc::clone(events) as Arc<dyn RunObserver>,
         limits: options.limits,
+        tracing: Some(Tracing {
+            sink: Arc::clone(traces) as Arc<dyn TraceSink>,
+            ratio: Ratio::ALL,
+            incoming: options.incoming,
+        }),
     }
 }
 

@@ -340,6 +340,7 @@ fn gateway(
         sink: Arc::clone(shelf) as _,
         observer: Arc::clone(&keeper) as _,
         limits: GatewayLimits::default(),
+        tracing: None,
     })
     .map_err(|problems| {
         let words: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -25,7 +25,7 @@ use proofroom_gateway::{
     ProviderPolicy, Providers, UpstreamsConfig, config::AttestationRequirement,
 };
 use proofroom_gateway_server::{
-    Config, Parts, Prices, Progress, Server,
+    Config, Parts, Prices, Progress, Server, TelemetryNews,
     config::MemoryMode,
     identity::{Attester, Standing},
 };
@@ -166,6 +166,18 @@ pub(super) fn tell(progress: Progress) {
     writeln!(anstream::stderr().lock(), "{line}").ok();
 }
 
+/// For whoever looks for spans that are not there.
+fn tell_of_collector(news: TelemetryNews) {
+    let line = match news {
+        TelemetryNews::Failing { code } => format!(
+            "spans cannot be delivered [{code}]; runs go on, and spans that find no place are lost and counted in /metrics"
+        ),
+        TelemetryNews::Delivered => "spans are delivered again".to_owned(),
+    };
+    // nobody may be there to read it
+    writeln!(anstream::stderr().lock(), "{line}").ok();
+}
+
 fn parts(config: Config) -> Result<Parts, Failure> {
     let Kept {
         state,
@@ -197,6 +209,7 @@ fn parts(config: Config) -> Result<Parts, Failure> {
         memory_locked: false,
         clock: wall,
         progress: tell,
+        telemetry: tell_of_collector,
         config: Config {
             state: state.path().to_owned(),
             ..config
