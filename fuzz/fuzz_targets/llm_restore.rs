@@ -30,7 +30,7 @@ fn restore<'a>(
 
 libfuzzer_sys::fuzz_target!(|input: (u8, &[u8])| {
     let (size, body) = input;
-    for api in [Api::ChatCompletions, Api::Messages] {
+    for api in Api::ALL {
         for framing in [Framing::EventStream, Framing::Json] {
             let whole = restore(api, framing, std::iter::once(body));
             let cut = restore(api, framing, body.chunks(usize::from(size).max(1)));

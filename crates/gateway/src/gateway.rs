@@ -1,7 +1,7 @@
 //! The gateway: what it is made of, and which request goes where.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZero,
     path::PathBuf,
     sync::{
@@ -21,7 +21,7 @@ use proofroom_classify::{
     Candidate, Classification, ClassificationPolicy, Classifier, Context, Label, Levels,
     RoutingPolicy, Segment, SessionVerdicts, Source, UpstreamOffer,
 };
-use proofroom_llm::Api;
+use proofroom_llm::{Api, translate::Translation};
 use proofroom_record::statement::RejectedUpstream;
 use proofroom_verifier::AppraisalPolicy;
 use tokio::sync::oneshot;
@@ -419,10 +419,22 @@ impl Core {
             .collect()
     }
 
-    /// Whether `offer` is of an upstream that is asked in `api` itself.
-    pub(crate) fn is_native(&self, offer: &UpstreamOffer, api: Api) -> bool {
+    /// The API in which the upstream of this name is asked for what a client asks in `api`.
+    pub(crate) fn spoken(&self, upstream: &str, api: Api) -> Option<Api> {
         let mut upstreams = self.upstreams.iter();
-        upstreams.any(|upstream| upstream.name == offer.name && upstream.speaks(api))
+        let upstream = upstreams.find(|known| known.name == upstream)?;
+        upstream.spoken(api)
+    }
+
+    /// The APIs into which what a client asks in `api` is translated for one of the upstreams.
+    pub(crate) fn translations_of(&self, api: Api) -> Vec<Translation> {
+        let spoken: BTreeSet<&str> = (self.upstreams.iter())
+            .filter_map(|upstream| upstream.spoken(api).map(Api::path))
+            .collect();
+        let spoken = spoken.into_iter().filter_map(Api::at_path);
+        spoken
+            .filter_map(|spoken| Translation::between(api, spoken))
+            .collect()
     }
 
     /// The upstreams that speak only APIs into which `api` is not translated; routing does not see them.

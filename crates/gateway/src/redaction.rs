@@ -1,6 +1,7 @@
 //! Requests whose findings are replaced by placeholders before they leave for a tier that proves
 //! nothing. All or nothing: unless the changed request, read and classified again as if it had just
-//! arrived, has none of these findings left, it is not used, and the request goes by its own label.
+//! arrived, has none of these findings left, it is not used, and the request goes by its own label. The same for
+//! each format that it would be translated into: where it is not exact, no upstream is asked in that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +10,7 @@ use std::{
 
 use proofroom_canonical::{Digest, Sensitive};
 use proofroom_classify::{Classification, Label};
-use proofroom_llm::{Placeholder, RequestFacts, replace_values};
+use proofroom_llm::{Api, Placeholder, RequestFacts, replace_values, translate::Translation};
 use proofroom_record::statement::{RedactionResult, ReplacedCount};
 
 use crate::{ambient::Entropy, prompt::Prompt};
@@ -31,6 +32,8 @@ pub(crate) struct Redacted {
     /// Label of what is left.
     pub(crate) label: Label,
     pub(crate) placeholders: Vec<Placeholder>,
+    /// In which APIs it has none of the values.
+    exact: Vec<Api>,
     replaced: Vec<ReplacedCount>,
 }
 
@@ -142,23 +145,35 @@ impl Values {
 }
 
 /// `prompt` with the values replaced, as `read` reads and classifies it; nothing where any finding of
-/// a rule for which `replaces` holds is left, or where it cannot be read.
+/// a rule for which `replaces` holds is left, or where it cannot be read. It is exact in each of the `translations`
+/// of which the same is true.
 pub(crate) fn redact(
     values: &Values,
-    names: &Names,
-    entropy: &dyn Entropy,
+    (names, entropy): (&Names, &dyn Entropy),
     (prompt, facts): (&Prompt, &RequestFacts),
+    translations: &[Translation],
     replaces: impl Fn(&str) -> bool,
-    read: impl FnOnce(&[u8]) -> Option<(RequestFacts, Classification)>,
+    read: impl Fn(Api, &[u8]) -> Option<(RequestFacts, Classification)>,
 ) -> Option<Redacted> {
     let placeholders = values.placeholders(names, entropy)?;
     let body = std::str::from_utf8(prompt.as_slice()).ok()?;
     let mut changed = replace_values(body, &facts.model_span, &placeholders).ok()?;
-    let (facts, left) = read(changed.as_bytes())?;
-    if left.findings.iter().any(|finding| replaces(&finding.rule)) {
-        return None;
-    }
+    let cleared = |api, body: &[u8]| {
+        let (facts, left) = read(api, body)?;
+        let found = left.findings.iter().any(|finding| replaces(&finding.rule));
+        (!found).then_some((facts, left))
+    };
+    let (facts, left) = cleared(facts.api, changed.as_bytes())?;
+    let translated = translations.iter().filter(|translation| {
+        let said = translation.request(changed.as_bytes(), &facts.model).ok();
+        let there = said.and_then(|said| cleared(translation.upstream(), &said));
+        there.is_some_and(|(_, there)| there.label <= left.label)
+    });
+    let exact = std::iter::once(facts.api)
+        .chain(translated.map(|translation| translation.upstream()))
+        .collect();
     Some(Redacted {
+        exact,
         prompt: Prompt::new(std::mem::take(&mut *changed).into_bytes()),
         facts,
         label: left.label,
@@ -168,6 +183,11 @@ pub(crate) fn redact(
 }
 
 impl Redacted {
+    /// Whether none of the values is in it where an upstream is asked in `api`.
+    pub(crate) fn is_exact_in(&self, api: Api) -> bool {
+        self.exact.contains(&api)
+    }
+
     /// What the record says, before the answer.
     pub(crate) fn result(&self, label: &str, high_water_after: &str) -> RedactionResult {
         RedactionResult {

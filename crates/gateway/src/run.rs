@@ -9,7 +9,7 @@ use proofroom_classify::{
     Assurance, Classification, Confidence, Finding, Label, Levels, RAISED, RouteDecision,
     RouteRequest, Segment, Source, UpstreamOffer, asked_for,
 };
-use proofroom_llm::{RequestFacts, Restorer, inspect};
+use proofroom_llm::{Api, RequestFacts, inspect};
 use proofroom_record::{
     event::RunStatus,
     statement::{ModelResponse, RejectedUpstream, RoutingInputs},
@@ -215,7 +215,7 @@ fn raise(classification: &mut Classification, label: Label) {
 fn inspect_and_classify(
     core: &Core,
     caller: &Caller,
-    (api, blinding): (proofroom_llm::Api, Nonce),
+    (api, blinding): (Api, Nonce),
     (prompt, beginnings): (Prompt, Beginnings),
     beside: &Beside,
 ) -> Result<Reading, Refusal> {
@@ -294,13 +294,10 @@ fn redacted(
     found: &Classification,
     beside: &Beside,
 ) -> Option<Box<Redacted>> {
-    if !Restorer::covers(facts.api) {
-        return None;
-    }
     let replaces = |rule: &str| core.redacts(rule);
     let values = Values::of(facts, found, replaces)?;
-    let read = |body: &[u8]| {
-        let mut facts = inspect(facts.api, body).ok()?;
+    let read = |api: Api, body: &[u8]| {
+        let mut facts = inspect(api, body).ok()?;
         let mut left = with_segments(&facts, beside, |segments| {
             core.classify(segments, None, caller)
         });
@@ -311,11 +308,12 @@ fn redacted(
         Some((facts, left))
     };
     let names = &caller.names;
+    let translations = core.translations_of(facts.api);
     let redacted = redact(
         &values,
-        names,
-        &*core.entropy,
+        (names, &*core.entropy),
         (prompt, facts),
+        &translations,
         replaces,
         read,
     );
@@ -395,11 +393,13 @@ fn unproven(
         label: draft.position.forwarded,
         ..request
     };
-    // placeholders are put back in answers of the client's own format
     let api = draft.opening.api;
-    let native = offers.iter().filter(|offer| core.is_native(offer, api));
-    let native: Vec<UpstreamOffer> = native.cloned().collect();
-    let decision = core.routing.route(&request, &native);
+    let exact = |offer: &&UpstreamOffer| {
+        let spoken = core.spoken(&offer.name, api);
+        spoken.is_some_and(|spoken| redacted.is_exact_in(spoken))
+    };
+    let exact: Vec<UpstreamOffer> = offers.iter().filter(exact).cloned().collect();
+    let decision = core.routing.route(&request, &exact);
     let unattested = matches!(
         decision,
         RouteDecision::Send {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, res
 use http_body::Frame;
 use proofroom_canonical::{Digest, Hasher};
 use proofroom_llm::{
-    Api, Framing, MAX_ANSWER_BYTES, ResponseMeter, UsageReport, error_event,
+    Api, Framing, MAX_ANSWER_BYTES, ResponseMeter, Restorer, UsageReport, error_event,
     translate::{StreamTranslator, TranslateError, Translation, UsageEvent},
 };
 use proofroom_record::{event::RunStatus, statement::Translated};
@@ -178,14 +178,16 @@ async fn events(mut exchange: Exchange, mut body: Arriving, reply: Reply) {
     let upstream = translating.translation.upstream();
     let mut received = Passed::new(ResponseMeter::new(upstream, Framing::EventStream));
     let mut given = Given::new(&frames, limits.idle);
+    let mut restorer = restorer(&mut exchange.draft, Framing::EventStream);
     let mut mark = EndMark::of(&exchange.draft);
     let stop = match reply.send(head) {
         Err(_) => Stop::ClientGone,
         Ok(()) => {
-            let out = (&mut given, &mut mark);
+            let out = (&mut given, &mut mark, restorer.as_mut());
             pass(&mut body, translator, &mut received, out, limits).await
         }
     };
+    pump::note_restored(&mut exchange.draft, restorer.as_ref());
     let status = exchange.parts.status;
     let mut stop = receipt::settle(&mut exchange.draft, body, status, stop).await;
     if stop == Stop::End && !given.give(mark.release()).await {
@@ -203,12 +205,37 @@ async fn events(mut exchange: Exchange, mut body: Arriving, reply: Reply) {
     pump::finish(exchange.draft, status, passed, stop, &frames).await;
 }
 
+/// Puts back what was replaced in the request, in the answer as the client gets it.
+fn restorer(draft: &mut Draft, framing: Framing) -> Option<Restorer> {
+    let placeholders = std::mem::take(&mut draft.placeholders);
+    let api = draft.opening.api;
+    (!placeholders.is_empty()).then(|| Restorer::new(api, framing, placeholders))
+}
+
 /// Says events on until something ends it.
 async fn pass(
     body: &mut Arriving,
+    translator: StreamTranslator,
+    received: &mut Passed,
+    (given, mark, mut restorer): (&mut Given<'_>, &mut EndMark, Option<&mut Restorer>),
+    limits: Limits,
+) -> Stop {
+    let out = (&mut *given, mark, restorer.as_deref_mut());
+    let stop = pass_events(body, translator, received, out, limits).await;
+    // what may have been the beginning of a placeholder
+    let held = restorer.map_or_else(Vec::new, Restorer::finish);
+    match stop {
+        Stop::ClientGone => Stop::ClientGone,
+        _ if !given.give(held).await => Stop::ClientGone,
+        stop => stop,
+    }
+}
+
+async fn pass_events(
+    body: &mut Arriving,
     mut translator: StreamTranslator,
     received: &mut Passed,
-    (given, mark): (&mut Given<'_>, &mut EndMark),
+    (given, mark, mut restorer): (&mut Given<'_>, &mut EndMark, Option<&mut Restorer>),
     limits: Limits,
 ) -> Stop {
     loop {
@@ -230,6 +257,10 @@ async fn pass(
         };
         let Ok(said) = said else {
             return Stop::Fault(UpstreamFault::NotTranslatable);
+        };
+        let said = match &mut restorer {
+            Some(restorer) => restorer.push(&said),
+            None => said,
         };
         if !mark.keeps(&said, &received.meter) && !given.give(said).await {
             return Stop::ClientGone;
@@ -270,6 +301,12 @@ async fn whole(mut exchange: Exchange, mut body: Arriving, mut reply: Reply) {
         Some(Ok(held)) if status.is_success() => said_again(translation, &held),
         Some(Ok(held)) => Ok(translation.error(status.as_u16(), &held)),
     };
+    let mut restorer = restorer(&mut exchange.draft, Framing::Json);
+    let said = said.map(|said| match &mut restorer {
+        Some(restorer) => whole::restored(restorer, &said),
+        None => said,
+    });
+    pump::note_restored(&mut exchange.draft, restorer.as_ref());
     match said {
         Ok(said) => answer(exchange, meter, said, reply).await,
         Err(fault) => fail(exchange.draft, status, fault, reply).await,

@@ -100,7 +100,7 @@ async fn read(body: &mut Arriving, limits: Limits, held_bytes: usize) -> Read {
 }
 
 /// The answer with everything put back.
-fn restored(restorer: &mut Restorer, held: &[u8]) -> Vec<u8> {
+pub(crate) fn restored(restorer: &mut Restorer, held: &[u8]) -> Vec<u8> {
     let mut whole = restorer.push(held);
     whole.extend(restorer.finish());
     whole

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proofroom_canonical::Digest;
 use proofroom_gateway::Caller;
+use proofroom_llm::Api;
 use proofroom_record::statement::ModelRun;
 use serde_json::{Value, json};
 
 use crate::{
     tee::TeeUpstream,
+    translated::{SPOKEN, ask, speaking},
     upstream::FakeUpstream,
     world::{
         CHAT, CLASSIFICATION, Got, MESSAGES, Options, RESPONSES, SECRET, World, chat, standard, tee,
@@ -243,4 +245,216 @@ async fn an_attested_tier_gets_the_request_as_it_came_and_the_session_never_fall
     let got = Got::of(world.post(&caller, CHAT, body).await).await;
     assert_eq!(got.code(), "label-requires-tier");
     standard_one.nothing_was_sent();
+}
+
+/// An answer in `api` that says `text`, whole or in pieces.
+fn said(api: Api, stream: bool, text: &str) -> Vec<String> {
+    if !stream {
+        return vec![whole_answer(api, text).to_string()];
+    }
+    let pieces = text.as_bytes().chunks(7);
+    let pieces = pieces.map(|piece| std::str::from_utf8(piece).unwrap());
+    let delta = |piece| match api {
+        Api::Messages => json!({"type": "content_block_delta", "index": 0,
+            "delta": {"type": "text_delta", "text": piece}}),
+        Api::Responses => json!({"type": "response.output_text.delta", "output_index": 0,
+            "item_id": "i", "content_index": 0, "delta": piece}),
+        _ => json!({"id": "c", "model": "std-model",
+            "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": null}]}),
+    };
+    let (before, after) = around(api, text);
+    let done = (api == Api::ChatCompletions).then(|| "data: [DONE]\n\n".to_owned());
+    let events = before.into_iter().chain(pieces.map(delta)).chain(after);
+    events
+        .map(|event| format!("data: {event}\n\n"))
+        .chain(done)
+        .collect()
+}
+
+fn whole_answer(api: Api, text: &str) -> Value {
+    let usage = json!({"input_tokens": 1, "output_tokens": 1, "total_tokens": 2});
+    match api {
+        Api::Messages => json!({"id": "m", "type": "message", "role": "assistant",
+            "model": "std-model", "content": [{"type": "text", "text": text}],
+            "stop_reason": "end_turn", "usage": usage}),
+        Api::Responses => {
+            let part = json!([{"type": "output_text", "text": text, "annotations": []}]);
+            let item = json!({"type": "message", "role": "assistant", "content": part});
+            json!({"id": "r", "object": "response", "status": "completed",
+                "model": "std-model", "output": [item], "usage": usage})
+        }
+        _ => json!({"id": "c", "model": "std-model",
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            "choices": [{"index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": text}}]}),
+    }
+}
+
+/// What a stream says before the pieces of its text, and after them.
+fn around(api: Api, text: &str) -> (Vec<Value>, Vec<Value>) {
+    match api {
+        Api::Messages => {
+            let mut message = whole_answer(api, "");
+            message["content"] = json!([]);
+            let start = json!({"type": "content_block_start", "index": 0,
+                "content_block": {"type": "text", "text": ""}});
+            let delta = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+                "usage": {"output_tokens": 1}});
+            let stop = json!({"type": "content_block_stop", "index": 0});
+            (
+                vec![json!({"type": "message_start", "message": message}), start],
+                vec![stop, delta, json!({"type": "message_stop"})],
+            )
+        }
+        Api::Responses => {
+            let created = json!({"type": "response.created",
+                "response": {"id": "r", "model": "std-model"}});
+            let added = json!({"type": "response.output_item.added", "output_index": 0,
+                "item": {"type": "message", "role": "assistant"}});
+            let response = whole_answer(api, text);
+            let completed = json!({"type": "response.completed", "response": response});
+            (vec![created, added], vec![completed])
+        }
+        _ => {
+            let mut last = whole_answer(api, "");
+            last["choices"] = json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]);
+            (Vec::new(), vec![last])
+        }
+    }
+}
+
+/// The pieces of text in a stream of any of the APIs, put together.
+fn streamed_text(body: &[u8]) -> String {
+    let mut text = String::new();
+    for line in std::str::from_utf8(body).unwrap().lines() {
+        let data = line.strip_prefix("data: ");
+        let event: Value = data
+            .and_then(|data| serde_json::from_str(data).ok())
+            .unwrap_or_default();
+        let piece = [
+            &event["choices"][0]["delta"]["content"],
+            &event["delta"]["text"],
+            &event["delta"],
+        ];
+        text.extend(piece.into_iter().find_map(Value::as_str));
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_translated_request_goes_without_its_values_and_its_answer_comes_with_them() {
+    for (spoken, name) in SPOKEN {
+        let mut upstream = FakeUpstream::plain().await;
+        let mut world = world(speaking(upstream.address, &format!("[\"{name}\"]")));
+        for (client, stream) in SPOKEN
+            .iter()
+            .flat_map(|(api, _)| [(*api, false), (*api, true)])
+        {
+            if client == spoken {
+                continue;
+            }
+            let caller = world.caller(1);
+            let body = ask(client, "std-model", &format!("tell {MAIL} of it"), stream);
+            let mut sent = String::new();
+            let answer = |names: &[String]| {
+                let pieces = said(spoken, stream, &format!("I told {}!", names[0]));
+                sent = pieces.concat();
+                pieces
+            };
+            let posted = (client.path(), body.clone());
+            let (seen, got) = exchange(&world, &mut upstream, &caller, posted, answer).await;
+            let about = format!("{client} by {spoken}, {stream}: {got:?}");
+            assert!(
+                !std::str::from_utf8(&seen).unwrap().contains("jane"),
+                "{about}"
+            );
+            let wanted = format!("I told {MAIL}!");
+            if stream {
+                assert_eq!(streamed_text(&got.body), wanted, "{about}");
+            }
+            let text = std::str::from_utf8(&got.body).unwrap();
+            assert!(text.contains(&wanted) || stream, "{about}");
+            assert!(!text.contains("REDACTED_"), "{about}");
+            let (_, record) = world.record().await;
+            check(&record, &seen, &got.body);
+            assert_eq!(record.request.received, Digest::of(&body));
+            let translated = record.translated.as_ref().unwrap();
+            assert_eq!(translated.endpoint, spoken.path());
+            assert_eq!(translated.answer, Some(Digest::of(&sent)), "{about}");
+            let redaction = record.classification.redaction.unwrap();
+            assert_eq!(redaction.label, "public");
+            assert!(redaction.restored >= 1, "{about}");
+            assert_eq!(got.trailer("x-proofroom-status"), "complete", "{about}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_the_upstreams_format_cannot_say_is_not_sent_without_its_values_either() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = world(speaking(upstream.address, "[\"messages\"]"));
+    let caller = world.caller(1);
+    let body = json!({"model": "std-model", "logit_bias": {"1": 2},
+        "messages": [{"role": "user", "content": format!("to {MAIL} now")}]});
+    let got = Got::of(world.post(&caller, CHAT, body.to_string()).await).await;
+    assert_eq!(got.code(), "label-requires-tier");
+    upstream.nothing_was_sent();
+    let (_, record) = world.record().await;
+    assert_eq!(record.classification.redaction, None);
+}
+
+#[tokio::test]
+async fn embeddings_are_of_the_placeholders_and_ranked_documents_come_back() {
+    let mut upstream = FakeUpstream::plain().await;
+    let mut world = world(standard(upstream.address));
+    let caller = world.caller(1);
+    let input = json!([format!("all about {SECRET} here"), "and more"]);
+    let body = json!({"model": "std-model", "input": input}).to_string();
+    let vectors = json!({"object": "list", "model": "std-model",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -1.5]}],
+        "usage": {"prompt_tokens": 3, "total_tokens": 3}});
+    let path = Api::Embeddings.path();
+    let answer = |names: &[String]| {
+        assert_eq!(names.len(), 1);
+        vec![vectors.to_string()]
+    };
+    let posted = (path, body);
+    let (seen, got) = exchange(&world, &mut upstream, &caller, posted, answer).await;
+    assert!(!std::str::from_utf8(&seen).unwrap().contains("Heron"));
+    assert_eq!(got.body, vectors.to_string());
+    let (_, record) = world.record().await;
+    check(&record, &seen, &got.body);
+    let redaction = record.classification.redaction.unwrap();
+    assert_eq!((redaction.replaced[0].values, redaction.restored), (1, 0));
+    // what ends where the next input begins may go on there
+    let input = json!([format!("about {SECRET}"), "and more"]);
+    let body = json!({"model": "std-model", "input": input}).to_string();
+    let got = Got::of(world.post(&caller, path, body).await).await;
+    assert_eq!(got.code(), "label-requires-tier");
+    upstream.nothing_was_sent();
+    world.record().await;
+    // a session of its own: the one above was refused with its request as it came
+    let caller = world.caller(2);
+    let documents = json!(["one", {"text": format!("write to {MAIL} today")}, "three"]);
+    let body = json!({"model": "std-model", "query": format!("who is {MAIL}, then?"),
+        "documents": documents, "return_documents": true});
+    let path = Api::Rerank.path();
+    let answer = |names: &[String]| {
+        assert_eq!(names.len(), 2);
+        assert_eq!(names[0], names[1]);
+        let text = format!("write to {} today", names[0]);
+        let answer = json!({"id": "x", "model": "std-model", "results": [
+            {"index": 1, "relevance_score": 0.9, "document": {"text": text}},
+            {"index": 0, "relevance_score": 0.1, "document": {"text": "one"}}]});
+        vec![answer.to_string()]
+    };
+    let posted = (path, body.to_string());
+    let (seen, got) = exchange(&world, &mut upstream, &caller, posted, answer).await;
+    assert!(!std::str::from_utf8(&seen).unwrap().contains("jane"));
+    let answer: Value = serde_json::from_slice(&got.body).unwrap();
+    let document = &answer["results"][0]["document"]["text"];
+    assert_eq!(*document, format!("write to {MAIL} today"));
+    let (_, record) = world.record().await;
+    check(&record, &seen, &got.body);
+    assert_eq!(record.classification.redaction.unwrap().restored, 1);
 }

@@ -16,21 +16,21 @@ use crate::{
 };
 
 const SSE: &str = "text/event-stream";
-const SPOKEN: [(Api, &str); 3] = [
+pub const SPOKEN: [(Api, &str); 3] = [
     (Api::ChatCompletions, "chat"),
     (Api::Messages, "messages"),
     (Api::Responses, "responses"),
 ];
 
 /// The upstreams file of one that speaks `apis` only.
-fn speaking(address: impl std::fmt::Display, apis: &str) -> String {
+pub fn speaking(address: impl std::fmt::Display, apis: &str) -> String {
     standard(address).replace(
         r#"["chat", "messages", "responses", "embeddings", "rerank"]"#,
         apis,
     )
 }
 
-fn ask(api: Api, model: &str, text: &str, stream: bool) -> String {
+pub fn ask(api: Api, model: &str, text: &str, stream: bool) -> String {
     let turns = json!([{"role": "user", "content": text}]);
     let mut body = match api {
         Api::Responses => json!({"model": model, "input": text}),

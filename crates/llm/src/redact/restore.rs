@@ -44,14 +44,7 @@ struct Held {
 }
 
 impl Restorer {
-    /// Whether every text of this API's answers is known here, so that values may be replaced in its
-    /// requests. Embeddings and ranks would be of the placeholders.
-    #[must_use]
-    pub const fn covers(api: Api) -> bool {
-        !matches!(api, Api::Embeddings | Api::Rerank)
-    }
-
-    /// For the answer to a request in which these placeholders were put.
+    /// For the answer, in `api`, to a request in which these placeholders were put.
     #[must_use]
     pub fn new(api: Api, framing: Framing, placeholders: Vec<Placeholder>) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Round trips: whatever is replaced comes back byte for byte, however the answer is cut.
 
 mod events;
+mod translated;
 
 use proofroom_canonical::Sensitive;
 use serde_json::{Value, json};
@@ -282,55 +283,75 @@ fn restored(
     (out, restorer.restored())
 }
 
+/// What a model writes with placeholders, and what its client must read.
+struct Case {
+    placeholders: Vec<Placeholder>,
+    /// `None` are pieces of the text, `Some` of a call.
+    pieces: Vec<(Option<usize>, String)>,
+    text: String,
+    calls: Vec<String>,
+    /// How many placeholders stand in it.
+    count: u64,
+}
+
+fn case(dice: &mut Dice) -> Case {
+    let placeholders: Vec<_> = (0..dice.roll(3) + 1)
+        .map(|number| Placeholder {
+            name: dice.name(),
+            value: Sensitive::new(format!("{number}{}", dice.words(12))),
+        })
+        .collect();
+    let (mut pieces, mut calls, mut count) = (Vec::new(), Vec::new(), 1);
+    for call in 0..dice.roll(3) {
+        let (mut sent, mut expected) = (String::new(), String::new());
+        for part in 0..dice.roll(6) + 1 {
+            let placeholder = &placeholders[dice.roll(placeholders.len())];
+            let words = escaped(&dice.words(8)).to_string();
+            sent.push_str(&format!("{{\"p{part}\": \"{words}{}\"}}", placeholder.name));
+            let value = escaped(placeholder.value.expose());
+            expected.push_str(&format!("{{\"p{part}\": \"{words}{}\"}}", *value));
+            count += 1;
+        }
+        pieces.extend(dice.cut(&sent).into_iter().map(|piece| (Some(call), piece)));
+        calls.push(expected);
+    }
+    let placeholder = &placeholders[0];
+    let (before, after) = (dice.words(8), dice.words(8));
+    // one that nobody made up here, and one that breaks off
+    let alike = dice.name();
+    let broken = placeholder.name.get(..20).unwrap();
+    let sent = format!("{before}{}{alike}{after}{broken}", placeholder.name);
+    pieces.extend(dice.cut(&sent).into_iter().map(|piece| (None, piece)));
+    let value = placeholder.value.expose();
+    let text = format!("{before}{value}{alike}{after}{broken}");
+    Case {
+        placeholders,
+        pieces,
+        text,
+        calls,
+        count,
+    }
+}
+
 #[test]
 fn a_thousand_streamed_tool_calls_of_each_api_come_back_byte_for_byte() {
     for api in [Api::ChatCompletions, Api::Messages, Api::Responses] {
-        for case in 0..1000 {
-            let mut dice = Dice(case);
-            let placeholders: Vec<_> = (0..dice.roll(3) + 1)
-                .map(|number| Placeholder {
-                    name: dice.name(),
-                    value: Sensitive::new(format!("{number}{}", dice.words(12))),
-                })
+        for number in 0..1000 {
+            let mut dice = Dice(number);
+            let case = case(&mut dice);
+            let first = usize::from(api != Api::ChatCompletions);
+            let calls = (first..).zip(case.calls);
+            let mut wanted: std::collections::BTreeMap<_, _> = calls
+                .map(|(call, arguments)| (format!("call {call}"), arguments))
                 .collect();
-            let mut wanted = std::collections::BTreeMap::new();
-            let (mut pieces, mut count) = (Vec::new(), 0);
-            for call in 0..dice.roll(3) {
-                // what the model writes, and what the client must read
-                let (mut sent, mut expected) = (String::new(), String::new());
-                for part in 0..dice.roll(6) + 1 {
-                    let placeholder = &placeholders[dice.roll(placeholders.len())];
-                    let words = escaped(&dice.words(8)).to_string();
-                    sent.push_str(&format!("{{\"p{part}\": \"{words}{}\"}}", placeholder.name));
-                    let value = escaped(placeholder.value.expose());
-                    expected.push_str(&format!("{{\"p{part}\": \"{words}{}\"}}", *value));
-                    count += 1;
-                }
-                pieces.extend(dice.cut(&sent).into_iter().map(|piece| (Some(call), piece)));
-                wanted.insert(
-                    format!("call {}", call + usize::from(api != Api::ChatCompletions)),
-                    expected,
-                );
-            }
-            let placeholder = &placeholders[0];
-            let (before, after) = (dice.words(8), dice.words(8));
-            // one that nobody made up here, and one that breaks off
-            let alike = dice.name();
-            let broken = placeholder.name.get(..20).unwrap();
-            let sent = format!("{before}{}{alike}{after}{broken}", placeholder.name);
-            pieces.extend(dice.cut(&sent).into_iter().map(|piece| (None, piece)));
-            let value = placeholder.value.expose();
-            wanted.insert(
-                "text".to_owned(),
-                format!("{before}{value}{alike}{after}{broken}"),
-            );
-            let stream = stream(api, &pieces, &mut dice);
-            let (out, restored) = restored(api, &placeholders, &stream, &mut dice);
+            wanted.insert("text".to_owned(), case.text);
+            let stream = stream(api, &case.pieces, &mut dice);
+            let (out, restored) = restored(api, &case.placeholders, &stream, &mut dice);
             let mut got = assembled(api, &out);
             got.retain(|_, text| !text.is_empty());
-            assert_eq!(got, wanted, "{api:?}, case {case}");
+            assert_eq!(got, wanted, "{api:?}, case {number}");
             let times = if api == Api::Responses { 4 } else { 1 };
-            assert_eq!(restored, times * (count + 1), "{api:?}, case {case}");
+            assert_eq!(restored, times * case.count, "{api:?}, case {number}");
             if api == Api::Responses {
                 assert_said_again(&out, &got);
             }
