@@ -191,8 +191,7 @@ fn check_high_water(session: &AgentSession, records: &Records) -> Result<(), Fai
     let marks = runs.map(|run| &run.predicate().classification);
     let mut steps = marks.clone().zip(marks.clone().skip(1));
     let broken = steps.any(|(one, next)| next.high_water_before != one.high_water_after);
-    let last = marks.clone().next_back();
-    let last = last.map(|last| &last.high_water_after);
+    let last = marks.clone().next_back().map(|last| &last.high_water_after);
     if broken || last.is_some_and(|last| *last != session.high_water) {
         let cause = "the high-water marks of the model runs and of the session do not join up";
         return Err(Failure::refused("high-water", cause));
@@ -222,15 +221,11 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
     let runs = records.runs.iter().map(super::VerifiedRecord::predicate);
     let in_order = not_after(session.started, session.ended, 0)
         && runs.clone().all(|run| {
-            let earlier = run
-                .earlier
-                .iter()
-                .flat_map(|attempt| [attempt.upstream.sent, attempt.answered]);
+            let earlier = run.earlier.iter();
+            let earlier = earlier.flat_map(|attempt| [attempt.upstream.sent, attempt.answered]);
             let sent = run.upstream.iter().map(|facts| facts.sent);
-            let steps = std::iter::once(run.started)
-                .chain(earlier)
-                .chain(sent)
-                .chain([run.finished]);
+            let steps = [run.started].into_iter().chain(earlier).chain(sent);
+            let steps = steps.chain([run.finished]);
             steps.is_sorted_by(|one, next| not_after(*one, *next, 0))
                 && not_after(session.started, run.started, MAX_SKEW_MILLIS)
                 && not_after(run.finished, session.ended, MAX_SKEW_MILLIS)
