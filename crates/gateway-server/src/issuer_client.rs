@@ -1,19 +1,14 @@
 //! Requests to an issuer of tokens: its discovery document (RFC 8414, at OpenID Connect Discovery's place), its keys, and
 //! its endpoints. Bounded in bytes and time; no redirect is followed.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use proofroom_authn::{MAX_KEY_SET_BYTES, Origin};
 use proofroom_canonical::json;
-use proofroom_gateway::{authorities, standard_config};
+use proofroom_gateway::{HttpClient, authorities_in, standard_client};
 use serde::Deserialize;
 
 /// The most bytes of one answer.
@@ -97,7 +92,7 @@ pub type Answer = (StatusCode, Bytes);
 #[derive(Clone, Debug)]
 pub struct IssuerClient {
     issuer: String,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
 }
 
 impl IssuerClient {
@@ -111,20 +106,14 @@ impl IssuerClient {
             None => None,
             Some(path) => {
                 let wrong = || IssuerClientError::Authorities(path.display().to_string());
-                let pem = fs::read_to_string(path).map_err(|_| wrong())?;
-                Some(authorities(&pem).ok_or_else(wrong)?)
+                Some(authorities_in(path).ok_or_else(wrong)?)
             }
         };
-        let config = standard_config(roots)
+        let client = standard_client(roots)
             .map_err(|error| IssuerClientError::Authorities(error.to_string()))?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_or_http()
-            .enable_http1()
-            .build();
         Ok(Self {
             issuer: issuer.to_owned(),
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client,
         })
     }
 

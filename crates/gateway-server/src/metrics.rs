@@ -13,7 +13,6 @@ use std::{
 };
 
 use proofroom_gateway::{Finished, RunEvent, RunObserver};
-use proofroom_record::event::RunStatus;
 
 use histogram::{Histogram, SECONDS, TOKENS, line};
 
@@ -132,7 +131,7 @@ impl Metrics {
             .entry(labels.clone())
             .or_insert_with(|| Histogram::new(&SECONDS))
             .observe(seconds);
-        let key = (labels, status(run.status), run.code.clone());
+        let key = (labels, run.status.as_str(), run.code.clone());
         let count = counted.runs.entry(key).or_default();
         *count = count.saturating_add(1);
     }
@@ -315,15 +314,6 @@ fn escaped(value: &str) -> String {
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
         .replace('\n', "\\n")
-}
-
-const fn status(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Complete => "complete",
-        RunStatus::Cancelled => "cancelled",
-        RunStatus::UpstreamError => "upstream-error",
-        RunStatus::Refused => "refused",
-    }
 }
 
 #[cfg(test)]

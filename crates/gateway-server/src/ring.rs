@@ -11,11 +11,12 @@ use std::{
 };
 
 use proofroom_canonical::{Digest, Timestamp};
+use proofroom_gateway::config::FileStamp;
 
 use crate::{
     held::Grant,
     keys::{KeyFile, KeyFileError, KeyId, KeyRefusal, KeyToken, VirtualKey},
-    state_file::Stamp,
+    state_file,
 };
 
 /// A key in force, as the runs that it permitted hold it.
@@ -54,7 +55,7 @@ pub(crate) struct KeyRing {
 
 #[derive(Debug, Default)]
 struct State {
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     keys: HashMap<KeyId, Arc<HeldKey>>,
     unreadable: bool,
 }
@@ -66,7 +67,7 @@ impl KeyRing {
             path: path.to_owned(),
             state: Mutex::default(),
         };
-        let stamp = Stamp::of(path);
+        let stamp = state_file::stamp(path);
         let file = KeyFile::load(path)?;
         ring.lock().replace(file, stamp)?;
         Ok(ring)
@@ -107,7 +108,7 @@ impl KeyRing {
     /// Reads the file again if it changed. A file that cannot be read closes every key: nobody knows
     /// which of them were revoked.
     pub(crate) fn look(&self) {
-        let stamp = Stamp::of(&self.path);
+        let stamp = state_file::stamp(&self.path);
         if self.lock().stamp == stamp {
             return;
         }
@@ -132,7 +133,7 @@ impl KeyRing {
 }
 
 impl State {
-    fn replace(&mut self, file: KeyFile, stamp: Option<Stamp>) -> Result<(), KeyFileError> {
+    fn replace(&mut self, file: KeyFile, stamp: Option<FileStamp>) -> Result<(), KeyFileError> {
         let mut keys = HashMap::new();
         for key in file.keys {
             let held = match self.keys.get(&key.id) {

@@ -23,7 +23,7 @@ use proofroom_record::{
 
 #[cfg(test)]
 pub(crate) use history::Accounted;
-pub(crate) use history::{Event, History, Intent, Recorded, Resumed};
+pub(crate) use history::{Event, History, Intent, Past, Recorded, Resumed};
 pub(crate) use live::{Counts, Live};
 
 use crate::{
@@ -86,27 +86,19 @@ impl Sessions {
         };
         let mut open = sessions.open.lock().await;
         for (key, past, high_water) in history.open {
-            let unfinished = past.unaccounted;
-            let standing = Standing {
-                high_water,
-                next: past.next,
-            };
-            let live = sessions.admit(past.statement, past.binding, standing, past.counts);
+            let (unfinished, last) = (past.unaccounted, past.last);
+            let live = sessions.readmit(past, high_water);
             if unfinished {
                 sessions.account(&live, AccountOccasion::Recovered).await?;
             }
-            live.touch(past.last);
+            live.touch(last);
             open.insert(key, live);
         }
         for (past, high_water, latest) in history.superseded {
             let (from, to) = (past.statement.session, latest);
             let book = &sessions.permission.book;
             book.carry(&account_of_session(from), &account_of_session(to));
-            let standing = Standing {
-                high_water,
-                next: past.next,
-            };
-            let live = sessions.admit(past.statement, past.binding, standing, past.counts);
+            let live = sessions.readmit(past, high_water);
             sessions.account(&live, AccountOccasion::KeyEnded).await?;
         }
         drop(open);
@@ -280,6 +272,14 @@ impl Sessions {
         };
         let counts = Counts::default();
         Ok(self.admit(statement, binding, standing, counts))
+    }
+
+    fn readmit(&self, past: Past, high_water: proofroom_classify::Label) -> Arc<Live> {
+        let standing = Standing {
+            high_water,
+            next: past.next,
+        };
+        self.admit(past.statement, past.binding, standing, past.counts)
     }
 
     fn admit(

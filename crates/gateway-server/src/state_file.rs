@@ -3,32 +3,15 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use proofroom_gateway::config::FileStamp;
+use proofroom_ledger::files;
 
-/// What tells one content of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Of the file at `path`; nothing where there is none.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let found = fs::metadata(path).ok()?;
-        Some(Self {
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        })
-    }
+/// What tells one content of the file at `path` from another; nothing where there is none.
+pub(crate) fn stamp(path: &Path) -> Option<FileStamp> {
+    fs::metadata(path).ok().as_ref().map(FileStamp::of)
 }
 
 /// Why the lock of a file cannot be taken.
@@ -43,15 +26,5 @@ pub(crate) fn lock(path: &Path) -> Result<fs::File, NotLocked> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let path = PathBuf::from(name);
-    let opened = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path);
-    let locked = opened.and_then(|file| {
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    });
-    locked.map_err(|source| NotLocked { path, source })
+    files::lock(&path).map_err(|source| NotLocked { path, source })
 }

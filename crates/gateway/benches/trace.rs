@@ -14,8 +14,8 @@ use proofroom_gateway::{
     UpstreamsConfig,
     config::SystemSecrets,
     trace::{
-        FinishReason, IncomingTrace, Ratio, RunFacts, RunTrace, TraceSink, Tracing, Tracked,
-        Vocabulary,
+        FinishReason, IncomingTrace, Outcome, Ratio, RunFacts, RunTrace, TraceSink, Tracing,
+        Tracked, Vocabulary,
     },
 };
 use proofroom_llm::Api;
@@ -81,19 +81,21 @@ fn facts() -> RunFacts<'static> {
         rule: black_box("open"),
         tier: Some(black_box("standard")),
         upstream: Some(black_box("u")),
-        status: RunStatus::Complete,
-        code: None,
-        http_status: Some(200),
-        tokens: Some(TokenCount {
-            input: 300,
-            output: 50,
-        }),
-        answered_by: Some(AnsweredBy::Asked),
-        finish: Some(FinishReason::of(black_box("stop"))),
-        log: LogMode::Strict,
-        evidence: None,
-        redacted: 0,
-        restored: 0,
+        outcome: Outcome {
+            status: RunStatus::Complete,
+            code: None,
+            http_status: Some(200),
+            tokens: Some(TokenCount {
+                input: 300,
+                output: 50,
+            }),
+            answered_by: Some(AnsweredBy::Asked),
+            finish: Some(FinishReason::of(black_box("stop"))),
+            log: LogMode::Strict,
+            evidence: None,
+            redacted: 0,
+            restored: 0,
+        },
     }
 }
 

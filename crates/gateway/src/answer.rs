@@ -108,19 +108,6 @@ pub(crate) fn trailers(record: Digest, status: RunStatus) -> HeaderMap {
     if let Ok(value) = HeaderValue::from_str(&record.to_string()) {
         trailers.insert(headers::RECORD, value);
     }
-    trailers.insert(
-        headers::STATUS,
-        HeaderValue::from_static(status_word(status)),
-    );
+    trailers.insert(headers::STATUS, HeaderValue::from_static(status.as_str()));
     trailers
-}
-
-/// A status as records spell it.
-pub(crate) const fn status_word(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Complete => "complete",
-        RunStatus::Cancelled => "cancelled",
-        RunStatus::UpstreamError => "upstream-error",
-        RunStatus::Refused => "refused",
-    }
 }

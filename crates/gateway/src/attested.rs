@@ -24,17 +24,11 @@ use crate::{
     sealed,
     tls::KeyVerifier,
     transport::{self, FetchFailure, HttpClient, RequestFault, UpstreamResponse},
+    waiting::{RETRY_MILLIS, is_closed, is_due, later},
 };
 
 /// Where an attested upstream serves its evidence.
 pub const EVIDENCE_PATH: &str = "/.well-known/proofroom-attestation";
-
-/// For how long after a failure requests are refused without asking the upstream again.
-const RETRY_MILLIS: i64 = 2_000;
-
-/// How much longer nobody asks an upstream again that failed, unless a request does: a quote takes its
-/// machine seconds.
-const KEEP_RETRY_MILLIS: i64 = 28_000;
 
 /// An attested upstream and what is currently known of it.
 pub(crate) struct AttestedRoute {
@@ -153,10 +147,7 @@ impl AttestedRoute {
         let due = match self.state() {
             State::Unknown => true,
             State::Open(verified) => now >= verified.renew_at || now < verified.appraised,
-            State::Closed { until, .. } => {
-                now.unix_millis() >= until.unix_millis().saturating_add(KEEP_RETRY_MILLIS)
-                    || was_set_back(now, until)
-            }
+            State::Closed { until, .. } => is_due(now, until),
         };
         if due {
             self.renew_behind(core);
@@ -186,9 +177,7 @@ impl AttestedRoute {
             State::Open(verified) if verified.appraised <= now && verified.proof.holds_at(now) => {
                 Some(Ok(verified))
             }
-            State::Closed { error, until } if now < until && !was_set_back(now, until) => {
-                Some(Err(error))
-            }
+            State::Closed { error, until } if is_closed(now, until) => Some(Err(error)),
             State::Unknown | State::Open(_) | State::Closed { .. } => None,
         }
     }
@@ -280,9 +269,7 @@ impl AttestedRoute {
             Err(error) => (
                 State::Closed {
                     error: error.clone(),
-                    until: Timestamp::from_unix_millis(
-                        core.clock.now().unix_millis().saturating_add(RETRY_MILLIS),
-                    ),
+                    until: later(core.clock.now(), RETRY_MILLIS),
                 },
                 RunEvent::UpstreamClosed {
                     upstream: self.upstream.name.clone(),
@@ -300,11 +287,6 @@ impl AttestedRoute {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-}
-
-/// Whether the clock was set back since a way was closed until `until`. How long it has been closed is not known then.
-const fn was_set_back(now: Timestamp, until: Timestamp) -> bool {
-    until.unix_millis().saturating_sub(now.unix_millis()) > RETRY_MILLIS
 }
 
 const fn of_fetch(failure: FetchFailure) -> ChannelError {

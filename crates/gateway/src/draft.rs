@@ -28,7 +28,7 @@ use crate::{
     receipt::Signed,
     refusal::Refusal,
     sink::{MODEL_RUN, Said, SinkError, Submission},
-    trace::{FinishReason, RunFacts, Tracked, Unkept},
+    trace::{FinishReason, Outcome, RunFacts, Tracked, Unkept},
     translated::Translating,
 };
 
@@ -310,18 +310,20 @@ impl Draft {
             rule: &self.routing.rule,
             tier: self.routing.tier.as_deref(),
             upstream: self.routing.upstream.as_deref(),
-            status: end.status,
-            code: end.failure.as_ref().map(|refusal| refusal.code),
-            http_status: end.answered.map(|status| status.as_u16()),
-            tokens: response.and_then(|response| response.tokens),
-            answered_by: response.and_then(|response| response.answered_by),
-            finish: end.finish,
-            log: self.admission.log,
-            evidence: self.upstream.as_ref().and_then(evidence),
-            redacted: redaction.map_or(0, |redaction| {
-                redaction.replaced.iter().map(|count| count.values).sum()
-            }),
-            restored: redaction.map_or(0, |redaction| redaction.restored),
+            outcome: Outcome {
+                status: end.status,
+                code: end.failure.as_ref().map(|refusal| refusal.code),
+                http_status: end.answered.map(|status| status.as_u16()),
+                tokens: response.and_then(|response| response.tokens),
+                answered_by: response.and_then(|response| response.answered_by),
+                finish: end.finish,
+                log: self.admission.log,
+                evidence: self.upstream.as_ref().and_then(evidence),
+                redacted: redaction.map_or(0, |redaction| {
+                    redaction.replaced.iter().map(|count| count.values).sum()
+                }),
+                restored: redaction.map_or(0, |redaction| redaction.restored),
+            },
         }
     }
 

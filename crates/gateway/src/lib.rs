@@ -43,6 +43,7 @@ mod tls;
 pub mod trace;
 mod translated;
 mod transport;
+mod waiting;
 mod whole;
 
 pub use ambient::{Clock, Entropy, NoEntropy, SteadyClock, SystemClock, SystemEntropy};
@@ -67,5 +68,5 @@ pub use served::{ServedModelsError, served_models};
 pub use setup::{SetupProblem, contradictions};
 pub use shadow::ShadowRules;
 pub use sink::{BoxFuture, MODEL_RUN, RecordSink, Said, SinkError, Submission};
-pub use tls::{authorities, standard_config};
+pub use tls::authorities_in;
 pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT, HttpClient, standard_client};

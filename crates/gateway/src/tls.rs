@@ -1,7 +1,11 @@
 //! TLS towards upstreams: public roots for standard ones; for attested ones a verifier that trusts
 //! no certificate authority at all, only the key that appraised evidence names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hyper_rustls::ConfigBuilderExt as _;
 use proofroom_canonical::Digest;
@@ -147,10 +151,11 @@ pub(crate) fn attested_config(verifier: Arc<KeyVerifier>) -> Result<ClientConfig
 
 /// The most certificates of authorities that are named for one server.
 pub(crate) const MAX_AUTHORITIES: usize = 16;
+/// The most bytes of a file of theirs.
+const MAX_AUTHORITIES_BYTES: u64 = 256 * 1024;
 
 /// The certificate authorities in `pem`: nothing unless it holds 1 to 16 X.509 certificates.
-#[must_use]
-pub fn authorities(pem: &str) -> Option<RootCertStore> {
+pub(crate) fn authorities(pem: &str) -> Option<RootCertStore> {
     let mut store = RootCertStore::empty();
     let added = CertificateDer::pem_slice_iter(pem.as_bytes())
         .map(|der| store.add(der.ok()?).ok())
@@ -160,12 +165,21 @@ pub fn authorities(pem: &str) -> Option<RootCertStore> {
         .then_some(store)
 }
 
+/// The certificate authorities in the file at `path`: nothing unless it has at most 256 KiB and holds 1 to 16 X.509
+/// certificates in PEM.
+#[must_use]
+pub fn authorities_in(path: &Path) -> Option<RootCertStore> {
+    let small = fs::metadata(path).ok()?.len() <= MAX_AUTHORITIES_BYTES;
+    let pem = small.then(|| fs::read_to_string(path).ok())??;
+    authorities(&pem)
+}
+
 /// TLS 1.2 or 1.3 to a server that authorities vouch for: these and no others, or the public ones where none are
 /// named.
 ///
 /// # Errors
 /// When the cryptography that is built in cannot speak them.
-pub fn standard_config(authorities: Option<RootCertStore>) -> Result<ClientConfig, Error> {
+pub(crate) fn standard_config(authorities: Option<RootCertStore>) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
     let builder = match authorities {

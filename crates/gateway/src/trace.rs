@@ -142,6 +142,17 @@ pub struct RunTrace {
     /// Upstream that it was sent to, if it was.
     pub upstream: Option<Named>,
     /// How it ended.
+    pub outcome: Outcome,
+    /// Verifications that it waited for, in order.
+    pub verifications: Vec<Verification>,
+    /// What was sent to upstreams, in order.
+    pub sendings: Vec<Sending>,
+}
+
+/// How a run ended: nothing of it is a text that somebody else chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
     pub status: RunStatus,
     /// Code of the refusal or failure.
     pub code: Option<&'static str>,
@@ -161,10 +172,6 @@ pub struct RunTrace {
     pub redacted: u64,
     /// How many placeholders were put back in the answer.
     pub restored: u64,
-    /// Verifications that it waited for, in order.
-    pub verifications: Vec<Verification>,
-    /// What was sent to upstreams, in order.
-    pub sendings: Vec<Sending>,
 }
 
 /// A verification of an upstream that a run waited for.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -30,15 +31,21 @@ pub const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 
-/// A pool of connections.
-pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// A pool of connections, for requests with bodies of one type.
+pub type HttpClient<B = Full<Bytes>> = Client<HttpsConnector<HttpConnector>, B>;
 pub(crate) type UpstreamResponse = Response<UpstreamBody>;
 
 /// A client for standard upstreams: plain to loopback, TLS by these authorities elsewhere, or by the public ones.
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn standard_client(authorities: Option<RootCertStore>) -> Result<HttpClient, rustls::Error> {
+pub fn standard_client<B>(
+    authorities: Option<RootCertStore>,
+) -> Result<HttpClient<B>, rustls::Error>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls::standard_config(authorities)?)
         .https_or_http()
@@ -83,7 +90,11 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
-fn pooled(connector: HttpsConnector<HttpConnector>) -> HttpClient {
+fn pooled<B>(connector: HttpsConnector<HttpConnector>) -> HttpClient<B>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_CONNECTION)
         .pool_timer(TokioTimer::new())

@@ -1,6 +1,23 @@
-//! Durable replacement of small files: the old content or the new, never a torn one.
+//! Small files that processes change: replaced durably, the old content or the new, never a torn one; and by one process at a time.
 
 use std::{fs, io, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Waits for the lock at `path`, a file of mode 0600 that is made if it is not there. It is held as long as what is returned.
+///
+/// # Errors
+/// What the system says.
+pub fn lock(path: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
 
 /// Replaces `path` by `bytes`: written beside it, synced, renamed, directory synced.
 ///

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -119,15 +119,8 @@ impl DeploymentKeys {
             .map_err(|source| file_error(dir, source))?;
         // Two first sessions at once must not each make a set of keys.
         let lock_path = dir.join("lock");
-        let lock = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(|source| file_error(&lock_path, source))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| file_error(&lock_path, error.into()))?;
+        let _lock =
+            crate::files::lock(&lock_path).map_err(|source| file_error(&lock_path, source))?;
         let ca_key = open_p256(&dir.join("ca.key.pem"))?;
         let ca_pair = key_pair(&ca_key, &dir.join("ca.key.pem"))?;
         let ca_params = ca_params(trust_domain, now)?;

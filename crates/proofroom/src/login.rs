@@ -5,7 +5,7 @@ mod answer;
 
 use std::{
     fs,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +14,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proofroom_canonical::{Digest, Timestamp, json};
 use proofroom_gateway_server::issuer_client::{Discovery, IssuerClient, IssuerClientError};
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -262,17 +261,7 @@ fn lock(file: &Path) -> Result<fs::File, LoginError> {
         .create(folder);
     made.map_err(|source| unusable(folder, source))?;
     let path = file.with_extension("lock");
-    let options = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path);
-    let locked = options.and_then(|lock| {
-        flock(&lock, FlockOperation::LockExclusive)?;
-        Ok(lock)
-    });
-    locked.map_err(|source| unusable(&path, source))
+    crate::files::lock(&path).map_err(|source| unusable(&path, source))
 }
 
 fn unusable(path: &Path, source: std::io::Error) -> LoginError {

@@ -16,15 +16,11 @@ use http::{
 };
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use proofroom_authn::{HolderKey, Origin, ProofOf};
 use proofroom_canonical::Digest;
 use proofroom_clock::wall;
-use proofroom_gateway::{authorities, standard_config};
+use proofroom_gateway::{HttpClient, authorities_in, standard_client};
 use tokio::{net::TcpListener, sync::Semaphore};
 use zeroize::Zeroizing;
 
@@ -125,7 +121,7 @@ struct Courier {
     key: HolderKey,
     token: PathBuf,
     secret: Digest,
-    client: Client<HttpsConnector<HttpConnector>, Either<Incoming, Full<Bytes>>>,
+    client: HttpClient<Body>,
     nonce: Mutex<Option<(String, Instant)>>,
 }
 
@@ -216,22 +212,15 @@ impl Proxy {
     }
 }
 
-fn client(named: Option<&Path>) -> Result<Client<HttpsConnector<HttpConnector>, Body>, ProxyError> {
+fn client(named: Option<&Path>) -> Result<HttpClient<Body>, ProxyError> {
     let roots = match named {
         None => None,
         Some(path) => {
             let wrong = || ProxyError::Authorities(path.to_owned());
-            let pem = std::fs::read_to_string(path).map_err(|_| wrong())?;
-            Some(authorities(&pem).ok_or_else(wrong)?)
+            Some(authorities_in(path).ok_or_else(wrong)?)
         }
     };
-    let config = standard_config(roots).map_err(|error| ProxyError::Tls(error.to_string()))?;
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_or_http()
-        .enable_all_versions()
-        .build();
-    Ok(Client::builder(TokioExecutor::new()).build(connector))
+    standard_client(roots).map_err(|error| ProxyError::Tls(error.to_string()))
 }
 
 impl Own {
@@ -314,12 +303,7 @@ impl Courier {
     }
 
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Own> {
-        let answer = self
-            .client
-            .request(request)
-            .await
-            .map_err(|_| unreachable())?;
-        self.learn(answer.headers());
+        let answer = self.ask(request).await?;
         let stale = answer.status() == StatusCode::UNAUTHORIZED
             && answer
                 .headers()
@@ -351,6 +335,14 @@ impl Courier {
         Ok(Response::from_parts(parts, Either::Left(body)))
     }
 
+    /// Asks the gateway, and learns the nonce that its answer has.
+    async fn ask(&self, request: Request<Body>) -> Result<Response<Incoming>, Own> {
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|_| unreachable())?;
+        self.learn(answer.headers());
+        Ok(answer)
+    }
+
     /// Whether a request is of whoever started the proxy.
     fn is_own(&self, headers: &HeaderMap) -> bool {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
@@ -372,12 +364,7 @@ impl Courier {
         let mut request = Request::new(Either::Right(Full::default()));
         *request.method_mut() = http::Method::HEAD;
         *request.uri_mut() = self.address_of("/")?;
-        let answer = self
-            .client
-            .request(request)
-            .await
-            .map_err(|_| unreachable())?;
-        self.learn(answer.headers());
+        self.ask(request).await?;
         self.known_nonce().ok_or({
             let words = "the gateway gives no nonce: its operator has to set `listen.urls`";
             Own(StatusCode::BAD_GATEWAY, "proxy-no-nonce", words)

@@ -3,14 +3,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{
-        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-    },
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use proofroom_canonical::SessionId;
-use rustix::fs::{FlockOperation, flock};
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -153,19 +150,7 @@ impl StateDir {
     /// [`StateError::Directory`].
     pub fn lock_sessions(&self) -> Result<fs::File, StateError> {
         let path = self.0.join("sessions.lock");
-        let unusable = |source| StateError::Directory {
-            path: path.clone(),
-            source,
-        };
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(unusable)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| unusable(error.into()))?;
-        Ok(file)
+        crate::files::lock(&path).map_err(|source| StateError::Directory { path, source })
     }
 
     /// Every session's folder.

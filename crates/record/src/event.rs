@@ -289,6 +289,19 @@ pub enum RunStatus {
     Refused,
 }
 
+impl RunStatus {
+    /// As records spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+            Self::UpstreamError => "upstream-error",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Something the room's kernel or supervisor saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]

@@ -13,10 +13,11 @@ use proofroom_canonical::{
     Digest, Timestamp,
     json::{self, JsonError},
 };
+use proofroom_gateway::config::FileStamp;
 use proofroom_ledger::files;
 use serde::{Deserialize, Serialize};
 
-use crate::state_file::{self, Stamp};
+use crate::state_file;
 
 /// The most bytes that the file may have: some ten thousand entries.
 pub const MAX_BAR_FILE_BYTES: usize = 2 * 1024 * 1024;
@@ -182,7 +183,7 @@ pub(crate) struct BarList {
 
 #[derive(Debug)]
 struct State {
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     /// Nothing where the file cannot be read, or is gone.
     index: Option<Index>,
 }
@@ -229,7 +230,7 @@ impl Index {
 impl BarList {
     /// Where there is no file yet, nobody is barred until there is one.
     pub(crate) fn open(path: &Path) -> Result<Self, BarFileError> {
-        let stamp = Stamp::of(path);
+        let stamp = state_file::stamp(path);
         let index = Some(Index::of(BarFile::load(path)?));
         Ok(Self {
             path: path.to_owned(),
@@ -239,12 +240,12 @@ impl BarList {
 
     /// Reads the file again if it changed. One that cannot be read, or that was there and is gone, bars everybody.
     pub(crate) fn look(&self) {
-        if self.read().stamp == Stamp::of(&self.path) {
+        if self.read().stamp == state_file::stamp(&self.path) {
             return;
         }
         // looked at and read under the lock, so that nobody puts what was before over what is now
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let stamp = Stamp::of(&self.path);
+        let stamp = state_file::stamp(&self.path);
         if state.stamp != stamp {
             let index = Index::present(&self.path);
             *state = State { stamp, index };

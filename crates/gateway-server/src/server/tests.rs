@@ -51,7 +51,7 @@ levels = ["public", "restricted"]
 default = "public"
 unreadable = "restricted"
 "#;
-const ROUTING: &str = r#"
+pub(crate) const ROUTING: &str = r#"
 version = 1
 [tiers]
 standard = "unattested"
@@ -66,7 +66,7 @@ refuse = { message = "no rule speaks about this" }
 "#;
 /// Nobody listens there.
 pub(crate) const NOBODY: u16 = 9;
-const UPSTREAMS: &str = r#"
+pub(crate) const UPSTREAMS: &str = r#"
 [[upstream]]
 name = "u"
 tier = "standard"

@@ -172,23 +172,23 @@ impl History {
 
     /// Everything was seen: sessions by their keys, and marks as `levels` orders them.
     pub(crate) fn resume(self, levels: &Levels) -> Resumed {
-        let mut sessions: BTreeMap<HolderId, Vec<Past>> = BTreeMap::new();
+        let mut sessions: BTreeMap<HolderId, Vec<(Past, Label)>> = BTreeMap::new();
         for past in self.sessions.into_values() {
             if let Some(holder) = key_of(&past.statement) {
-                sessions.entry(holder).or_default().push(past);
+                let mark = past.mark(levels);
+                sessions.entry(holder).or_default().push((past, mark));
             }
         }
         let (mut open, mut superseded) = (Vec::new(), Vec::new());
         for (holder, mut of_holder) in sessions {
-            of_holder.sort_by_key(Past::age);
-            let highest = of_holder.iter().map(|past| past.mark(levels)).max();
-            let Some((latest, highest)) = of_holder.pop().zip(highest) else {
+            of_holder.sort_by_key(|(past, _)| past.age());
+            let highest = of_holder.iter().map(|(_, mark)| *mark).max();
+            let Some(((latest, _), highest)) = of_holder.pop().zip(highest) else {
                 continue;
             };
-            superseded.extend(of_holder.into_iter().map(|past| {
-                let mark = past.mark(levels);
-                (past, mark, latest.statement.session)
-            }));
+            let goes_on = latest.statement.session;
+            let others = of_holder.into_iter();
+            superseded.extend(others.map(|(past, mark)| (past, mark, goes_on)));
             open.push((holder, latest, highest));
         }
         let ended = self.ended.into_iter().map(|(key, over)| {

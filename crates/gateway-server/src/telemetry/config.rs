@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proofroom_canonical::Sensitive;
 use proofroom_gateway::{
-    authorities,
+    authorities_in,
     config::{BaseUrl, SecretSource, SystemSecrets},
     trace::{IncomingTrace, Ratio},
 };
@@ -20,8 +19,6 @@ use serde::Deserialize;
 /// The most resource attributes, and the most bytes of each one's name and value.
 const MAX_ATTRIBUTES: usize = 32;
 const MAX_ATTRIBUTE_BYTES: usize = 256;
-/// The most bytes of a file of authorities.
-const MAX_AUTHORITIES_BYTES: u64 = 256 * 1024;
 /// Headers that the exporter writes itself.
 const OWN: [HeaderName; 5] = [
     header::CONNECTION,
@@ -214,12 +211,8 @@ impl TelemetryConfig {
         let Some(path) = &self.authorities else {
             return Ok(None);
         };
-        let read = || {
-            let small = fs::metadata(path).ok()?.len() <= MAX_AUTHORITIES_BYTES;
-            let pem = small.then(|| fs::read_to_string(path).ok())??;
-            authorities(&pem)
-        };
-        let store = read().ok_or_else(|| TelemetryProblem::Authorities { path: path.clone() })?;
+        let store = authorities_in(path);
+        let store = store.ok_or_else(|| TelemetryProblem::Authorities { path: path.clone() })?;
         Ok(Some(store))
     }
 }

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use proofroom_gateway::trace::{Parent, Place, RunTrace, Sending, Span, Verification};
 use proofroom_llm::Api;
-use proofroom_record::{
-    event::RunStatus,
-    statement::{AnsweredBy, LogMode},
-};
+use proofroom_record::statement::{AnsweredBy, LogMode};
 use serde::Serialize;
 
 /// The conventions that names are of.
@@ -202,8 +199,8 @@ fn run(trace: &RunTrace) -> SpanOf<'_> {
         KeyValue::shown("proofroom.session.id", trace.session),
         KeyValue::text("proofroom.label", trace.label.as_str()),
         KeyValue::text("proofroom.rule", trace.rule.as_str()),
-        KeyValue::text("proofroom.status", status(trace.status)),
-        KeyValue::text("proofroom.log_mode", log_mode(trace.log)),
+        KeyValue::text("proofroom.status", trace.outcome.status.as_str()),
+        KeyValue::text("proofroom.log_mode", log_mode(trace.outcome.log)),
     ]);
     let named = [
         ("proofroom.tier", &trace.tier),
@@ -215,7 +212,7 @@ fn run(trace: &RunTrace) -> SpanOf<'_> {
     all.extend(named);
     let digests = [
         ("proofroom.record.digest", trace.record),
-        ("proofroom.evidence.digest", trace.evidence),
+        ("proofroom.evidence.digest", trace.outcome.evidence),
     ];
     all.extend(
         digests
@@ -223,10 +220,15 @@ fn run(trace: &RunTrace) -> SpanOf<'_> {
             .filter_map(|(key, digest)| Some(KeyValue::shown(key, digest?))),
     );
     all.extend(answer(trace));
-    all.extend(trace.code.map(|code| KeyValue::text("error.type", code)));
-    let at_fault = trace.http_status.is_none_or(|status| status >= 500);
+    all.extend(
+        trace
+            .outcome
+            .code
+            .map(|code| KeyValue::text("error.type", code)),
+    );
+    let at_fault = trace.outcome.http_status.is_none_or(|status| status >= 500);
     let lost = trace.record.is_none();
-    let failed = lost || (trace.code.is_some() && at_fault);
+    let failed = lost || (trace.outcome.code.is_some() && at_fault);
     span.status = failed.then_some(Status { code: ERROR });
     span
 }
@@ -234,11 +236,11 @@ fn run(trace: &RunTrace) -> SpanOf<'_> {
 /// What of the answer may be said.
 fn answer(trace: &RunTrace) -> Vec<KeyValue<'_>> {
     let mut all = Vec::new();
-    if let Some(answered_by) = trace.answered_by {
+    if let Some(answered_by) = trace.outcome.answered_by {
         // the upstream's own word for its model is its text
         all.push(KeyValue::text("gen_ai.response.model", who(answered_by)));
     }
-    if let Some(finish) = trace.finish {
+    if let Some(finish) = trace.outcome.finish {
         let values = [Word {
             string_value: finish.as_str(),
         }];
@@ -247,22 +249,22 @@ fn answer(trace: &RunTrace) -> Vec<KeyValue<'_>> {
             value: Value::Words { values },
         });
     }
-    if let Some(tokens) = trace.tokens {
+    if let Some(tokens) = trace.outcome.tokens {
         all.push(KeyValue::number("gen_ai.usage.input_tokens", tokens.input));
         all.push(KeyValue::number(
             "gen_ai.usage.output_tokens",
             tokens.output,
         ));
     }
-    if let Some(status) = trace.http_status {
+    if let Some(status) = trace.outcome.http_status {
         all.push(KeyValue::number("http.response.status_code", status));
     }
-    if trace.redacted > 0 {
+    if trace.outcome.redacted > 0 {
         all.push(KeyValue::number(
             "proofroom.redacted_values",
-            trace.redacted,
+            trace.outcome.redacted,
         ));
-        let restored = trace.restored;
+        let restored = trace.outcome.restored;
         all.push(KeyValue::number(
             "proofroom.restored_placeholders",
             restored,
@@ -328,15 +330,6 @@ const fn who(answered_by: AnsweredBy) -> &'static str {
         AnsweredBy::Asked => "asked",
         AnsweredBy::Variant => "variant",
         AnsweredBy::Other => "other",
-    }
-}
-
-const fn status(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Complete => "complete",
-        RunStatus::Cancelled => "cancelled",
-        RunStatus::UpstreamError => "upstream-error",
-        RunStatus::Refused => "refused",
     }
 }
 

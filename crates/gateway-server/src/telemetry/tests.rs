@@ -19,8 +19,8 @@ use proofroom_gateway::{
     UpstreamsConfig,
     config::SystemSecrets,
     trace::{
-        FinishReason, IncomingTrace, Ratio, RunFacts, RunTrace, TraceSink as _, Tracing, Tracked,
-        Vocabulary,
+        FinishReason, IncomingTrace, Outcome, Ratio, RunFacts, RunTrace, TraceSink as _, Tracing,
+        Tracked, Vocabulary,
     },
 };
 use proofroom_llm::Api;
@@ -32,39 +32,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use super::{Counts, Queue, Raw, Telemetry, TelemetryConfig, TelemetryNews, encode};
-
-const CLASSIFICATION: &str = r#"
-version = 1
-levels = ["public", "restricted"]
-default = "public"
-unreadable = "restricted"
-"#;
-const ROUTING: &str = r#"
-version = 1
-[tiers]
-standard = "unattested"
-[[rules]]
-id = "open"
-when = { label_at_most = "public" }
-send = { tiers = ["standard"], upstreams = ["*"], models = ["*"], regions = ["*"] }
-match = [{ label = "public", repository = "r", model = "m" }]
-not_match = [{ label = "restricted", repository = "r", model = "m" }]
-[default]
-refuse = { message = "no rule speaks about this" }
-"#;
-const UPSTREAMS: &str = r#"
-[[upstream]]
-name = "u"
-tier = "standard"
-base_url = "http://127.0.0.1:9"
-apis = ["chat"]
-models = ["m"]
-region = "local"
-source = "cassette"
-key = { from = "none" }
-retention = { mode = "in-memory", contract = "none" }
-attestation = { kind = "none" }
-"#;
+use crate::server::tests::{CLASSIFICATION, ROUTING, UPSTREAMS};
 
 struct Nowhere;
 
@@ -93,19 +61,21 @@ fn facts(model: &str) -> RunFacts<'_> {
         rule: "open",
         tier: Some("standard"),
         upstream: Some("u"),
-        status: RunStatus::Complete,
-        code: None,
-        http_status: Some(200),
-        tokens: Some(TokenCount {
-            input: 3,
-            output: u64::MAX,
-        }),
-        answered_by: Some(AnsweredBy::Variant),
-        finish: Some(FinishReason::of("stop")),
-        log: LogMode::Strict,
-        evidence: None,
-        redacted: 2,
-        restored: 1,
+        outcome: Outcome {
+            status: RunStatus::Complete,
+            code: None,
+            http_status: Some(200),
+            tokens: Some(TokenCount {
+                input: 3,
+                output: u64::MAX,
+            }),
+            answered_by: Some(AnsweredBy::Variant),
+            finish: Some(FinishReason::of("stop")),
+            log: LogMode::Strict,
+            evidence: None,
+            redacted: 2,
+            restored: 1,
+        },
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     gateway::Core,
     prompt::Prompt,
     transport::{self, HttpClient},
+    waiting::{RETRY_MILLIS, is_closed, is_due, later},
 };
 
 /// What a token may be used for: Vertex AI takes no narrower scope.
@@ -41,12 +42,6 @@ const MOST_SECONDS: u32 = 3600;
 const ASKING: Duration = Duration::from_secs(20);
 /// The most bytes of its answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// For how long after a failure nobody asks again.
-const RETRY_MILLIS: i64 = 2_000;
-
-/// How much longer nobody asks again ahead of traffic.
-const KEEP_RETRY_MILLIS: i64 = 28_000;
-
 /// A service account, and the token that it was given last.
 pub(crate) struct ServiceAccount {
     file: Watched<Account>,
@@ -220,9 +215,7 @@ impl ServiceAccount {
             } if Arc::ptr_eq(of, account) => now >= *renew_at || now < *asked,
             State::Closed {
                 account: of, until, ..
-            } if Arc::ptr_eq(of, account) => {
-                now >= later(*until, KEEP_RETRY_MILLIS) || was_set_back(now, *until)
-            }
+            } if Arc::ptr_eq(of, account) => is_due(now, *until),
             State::Unknown | State::Open { .. } | State::Closed { .. } => true,
         }
     }
@@ -250,9 +243,7 @@ impl ServiceAccount {
                 account: of,
                 error,
                 until,
-            } if Arc::ptr_eq(of, account) && now < *until && !was_set_back(now, *until) => {
-                (Err(error.clone()), false)
-            }
+            } if Arc::ptr_eq(of, account) && is_closed(now, *until) => (Err(error.clone()), false),
             State::Unknown | State::Open { .. } | State::Closed { .. } => return None,
         };
         if due {
@@ -407,13 +398,4 @@ fn granted(answer: &[u8], asked: Timestamp) -> Result<Granted, KeyError> {
         expires: later(asked, lifetime),
         renew_at: later(asked, lifetime / 5 * 4),
     })
-}
-
-/// Whether the clock was set back since a way was closed until `until`. How long it has been closed is not known then.
-const fn was_set_back(now: Timestamp, until: Timestamp) -> bool {
-    until.unix_millis().saturating_sub(now.unix_millis()) > RETRY_MILLIS
-}
-
-const fn later(time: Timestamp, millis: i64) -> Timestamp {
-    Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis))
 }

@@ -5,13 +5,9 @@ use std::{sync::Arc, time::Instant};
 use http::HeaderMap;
 use proofroom_canonical::{Digest, RunId, SessionId, Timestamp};
 use proofroom_llm::{Api, TraceParent};
-use proofroom_record::{
-    event::RunStatus,
-    statement::{AnsweredBy, LogMode, TokenCount},
-};
 
 use super::{
-    FinishReason, IncomingTrace, Parent, Place, RunTrace, Sending, Span, Tracing, Verification,
+    IncomingTrace, Outcome, Parent, Place, RunTrace, Sending, Span, Tracing, Verification,
     Vocabulary,
 };
 
@@ -50,25 +46,7 @@ pub struct RunFacts<'a> {
     /// Upstream that it was sent to, if it was.
     pub upstream: Option<&'a str>,
     /// How it ended.
-    pub status: RunStatus,
-    /// Code of the refusal or failure.
-    pub code: Option<&'static str>,
-    /// Status of the answer that the client got.
-    pub http_status: Option<u16>,
-    /// Tokens as the upstream counted them.
-    pub tokens: Option<TokenCount>,
-    /// Whether the model that answered says that it is the one asked for.
-    pub answered_by: Option<AnsweredBy>,
-    /// Why the model stopped.
-    pub finish: Option<FinishReason>,
-    /// When its record has to be on disk.
-    pub log: LogMode,
-    /// Digest of the evidence by which the upstream was verified.
-    pub evidence: Option<Digest>,
-    /// How many values were replaced by placeholders in what was sent.
-    pub redacted: u64,
-    /// How many placeholders were put back in the answer.
-    pub restored: u64,
+    pub outcome: Outcome,
 }
 
 /// The trace of a run whose record is being kept.
@@ -172,7 +150,7 @@ impl Tracked {
     #[must_use]
     pub fn ends(mut self, facts: &RunFacts<'_>) -> Unkept {
         let now = self.now();
-        self.close_spans(now, facts.code);
+        self.close_spans(now, facts.outcome.code);
         let names = &self.vocabulary;
         let trace = Box::new(RunTrace {
             place: self.place,
@@ -189,16 +167,7 @@ impl Tracked {
             rule: names.rule(facts.rule),
             tier: facts.tier.map(|tier| names.tier(tier)),
             upstream: facts.upstream.map(|name| names.upstream(name).name),
-            status: facts.status,
-            code: facts.code,
-            http_status: facts.http_status,
-            tokens: facts.tokens,
-            answered_by: facts.answered_by,
-            finish: facts.finish,
-            log: facts.log,
-            evidence: facts.evidence,
-            redacted: facts.redacted,
-            restored: facts.restored,
+            outcome: facts.outcome,
             verifications: self.verifications,
             sendings: self.sendings,
         });

@@ -73,15 +73,15 @@ async fn a_run_is_a_span_with_one_below_it_for_each_sending() {
     assert_eq!(trace.rule.as_str(), record.routing.rule);
     assert_eq!(trace.tier.as_ref().unwrap().as_str(), "standard");
     assert_eq!(trace.upstream.as_ref().unwrap().as_str(), "two");
-    assert_eq!((trace.status, trace.code), (RunStatus::Complete, None));
-    assert_eq!(trace.http_status, Some(200));
-    assert_eq!(trace.tokens, record.response.as_ref().unwrap().tokens);
-    assert_eq!(trace.answered_by, Some(AnsweredBy::Asked));
-    assert_eq!(trace.finish.unwrap().as_str(), "stop");
-    assert!(trace.verifications.is_empty() && trace.evidence.is_none());
-    let seen: Vec<_> = trace
-        .sendings
-        .iter()
+    let outcome = trace.outcome;
+    let ended = (outcome.status, outcome.code, outcome.http_status);
+    assert_eq!(ended, (RunStatus::Complete, None, Some(200)));
+    assert_eq!(outcome.tokens, record.response.as_ref().unwrap().tokens);
+    assert_eq!(outcome.answered_by, Some(AnsweredBy::Asked));
+    assert_eq!(outcome.finish.unwrap().as_str(), "stop");
+    assert!(trace.verifications.is_empty() && outcome.evidence.is_none());
+    let sendings = trace.sendings.iter();
+    let seen: Vec<_> = sendings
         .map(|sending| {
             lies_within(sending.span, trace.span);
             assert_eq!(sending.place.trace, trace.place.trace);
@@ -121,7 +121,11 @@ async fn a_name_that_the_configuration_does_not_give_is_other() {
     assert_eq!(record.request.model, "call-me-555-0100");
     assert_eq!(trace.model.as_str(), "other");
     assert_eq!(
-        (trace.status, trace.code, trace.http_status),
+        (
+            trace.outcome.status,
+            trace.outcome.code,
+            trace.outcome.http_status
+        ),
         (RunStatus::Refused, Some("model-not-served"), Some(404))
     );
     assert!(trace.sendings.is_empty() && trace.tier.is_none());
@@ -136,7 +140,7 @@ async fn an_upstream_that_is_not_there_is_a_sending_that_failed() {
     drop(nobody);
     let mut world = World::new(standard(address));
     let (_, trace, _) = ask(&mut world, "std-model", &[]).await;
-    assert_eq!(trace.code, Some("upstream-unreachable"));
+    assert_eq!(trace.outcome.code, Some("upstream-unreachable"));
     assert_eq!(trace.upstream, None, "nothing was sent");
     let [sending] = &trace.sendings[..] else {
         panic!("{trace:?}");
@@ -158,12 +162,17 @@ async fn a_verification_is_a_span_of_the_run_that_waited_for_it_alone() {
     assert_eq!(verification.code, None);
     assert_eq!(verification.upstream.name.as_str(), "tee");
     assert!(verification.evidence.is_some());
-    assert_eq!(verification.evidence, first.evidence);
-    assert!(world.gateway.evidence(first.evidence.unwrap()).is_some());
+    assert_eq!(verification.evidence, first.outcome.evidence);
+    assert!(
+        world
+            .gateway
+            .evidence(first.outcome.evidence.unwrap())
+            .is_some()
+    );
     assert_eq!(record.status, RunStatus::Complete);
     let (_, second, _) = ask(&mut world, "tee-model", &[]).await;
     assert!(second.verifications.is_empty(), "it waited for nothing");
-    assert_eq!(second.evidence, first.evidence);
+    assert_eq!(second.outcome.evidence, first.outcome.evidence);
 }
 
 #[tokio::test]
@@ -178,7 +187,7 @@ async fn a_verification_that_failed_says_why() {
     assert_eq!(trace.verifications[0].code, Some("evidence-refused"));
     assert_eq!(trace.verifications[0].evidence, None);
     assert!(trace.sendings.is_empty());
-    assert_eq!(trace.code, Some("evidence-refused"));
+    assert_eq!(trace.outcome.code, Some("evidence-refused"));
 }
 
 #[tokio::test]
@@ -226,9 +235,9 @@ async fn a_request_that_cannot_be_read_has_a_span_without_it() {
         ("public", "other")
     );
     assert_eq!(
-        (trace.status, trace.http_status),
+        (trace.outcome.status, trace.outcome.http_status),
         (RunStatus::Refused, Some(400))
     );
-    assert!(trace.code.is_some());
+    assert!(trace.outcome.code.is_some());
     assert!(!format!("{traces:?}").contains("Heron"));
 }
