@@ -153,7 +153,10 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         net::TcpListener,
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
         time::Duration,
     };
 
@@ -234,15 +237,18 @@ mod tests {
         assert_eq!(one.has(KEY_ID, 4 * 900), (Err(KeysUnavailable), 2));
     }
 
-    /// An issuer that takes this long for each answer.
-    fn slow_issuer(patience: Duration) -> Arc<Issuer> {
+    /// An issuer that takes this long for each answer, and how often it was asked.
+    fn slow_issuer(patience: Duration) -> (Arc<Issuer>, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let issuer = SimulatedIssuer::new(&url);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let mut bytes = [0; 4096];
                 let read = stream.read(&mut bytes).unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(patience);
                 let asked = String::from_utf8_lossy(&bytes[..read]).into_owned();
                 let body = match asked.starts_with("GET /keys ") {
@@ -256,12 +262,12 @@ mod tests {
                 drop(stream.write_all(answer.as_bytes()));
             }
         });
-        Arc::new(Issuer::new(&issuer_at(&url)).unwrap())
+        (Arc::new(Issuer::new(&issuer_at(&url)).unwrap()), asked)
     }
 
     #[test]
     fn a_stranger_who_hangs_up_breaks_off_nobodys_asking() {
-        let issuer = slow_issuer(Duration::from_millis(150));
+        let (issuer, asked) = slow_issuer(Duration::from_millis(150));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let found = runtime.block_on(async {
             let asked = Issuer::keys(&issuer, "invented", Duration::ZERO);
@@ -270,6 +276,8 @@ mod tests {
             Issuer::keys(&issuer, KEY_ID, Duration::ZERO).await
         });
         assert!(found.unwrap().has(KEY_ID));
+        // discovery and keys, once: the second request had the answer to the first one's question
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
         // the pause to the next attempt is counted from the end of this one
         let asked = *issuer.asked.blocking_lock();
         assert!(asked >= Some(Duration::from_millis(300)), "{asked:?}");
