@@ -5,6 +5,7 @@ mod cpio;
 mod debs;
 mod modules;
 mod sbom;
+mod template;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -77,6 +78,7 @@ pub(crate) struct Options {
 #[serde(deny_unknown_fields)]
 struct Inputs {
     package: Vec<Package>,
+    tool: Vec<Package>,
     modules: Modules,
     command_line: CommandLine,
 }
@@ -97,6 +99,7 @@ struct Package {
 #[serde(deny_unknown_fields)]
 struct Modules {
     room: Vec<String>,
+    workspace_disk: Vec<String>,
     confidential: Vec<String>,
     capture: Vec<String>,
     spare: Vec<String>,
@@ -217,11 +220,13 @@ fn build(out: &Path, kind: Kind) -> Result<()> {
     for packages in kind.packages() {
         machine::build_static(packages)?;
     }
-    let unpacked = debs::unpacked(&inputs.package)?;
+    let unpacked = debs::unpacked(&inputs.package, "unpacked")?;
+    let tools = debs::unpacked(&inputs.tool, "tools")?;
     fs::create_dir_all(out)?;
     let kernel = found(&unpacked, &inputs, "vmlinuz")?;
     let firmware = found(&unpacked, &inputs, "OVMF.fd")?;
-    let initrd = initial_file_system(&inputs, &unpacked, kind)?;
+    let template = template::blocks(&tools)?;
+    let initrd = initial_file_system(&inputs, &unpacked, &template, kind)?;
     let manifest = Manifest {
         format: "proofroom.image.v1",
         kernel: place(out, "vmlinuz", &kernel)?,
@@ -232,6 +237,7 @@ fn build(out: &Path, kind: Kind) -> Result<()> {
         inputs: inputs
             .package
             .iter()
+            .chain(&inputs.tool)
             .map(|package| Input {
                 package: package.name.clone(),
                 version: package.version.clone(),
@@ -344,7 +350,12 @@ fn found(unpacked: &Path, inputs: &Inputs, name: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
-fn initial_file_system(inputs: &Inputs, unpacked: &Path, kind: Kind) -> Result<Vec<u8>> {
+fn initial_file_system(
+    inputs: &Inputs,
+    unpacked: &Path,
+    template: &[u8],
+    kind: Kind,
+) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for directory in ["dev", "modules", "proc", "proofroom", "run", "sys", "tmp"] {
         archive.directory(directory);
@@ -358,6 +369,7 @@ fn initial_file_system(inputs: &Inputs, unpacked: &Path, kind: Kind) -> Result<V
         add_programs(&mut archive, "simulated", &SIMULATION)?;
     }
     archive.symlink("init", kind.init());
+    archive.file("workspace.template", 0o644, template);
     let tree = inputs
         .package
         .iter()
@@ -368,6 +380,7 @@ fn initial_file_system(inputs: &Inputs, unpacked: &Path, kind: Kind) -> Result<V
     let mut packed = Vec::new();
     for (set, wanted) in [
         ("room", &sets.room),
+        ("workspace-disk", &sets.workspace_disk),
         ("confidential", &sets.confidential),
         ("capture", &sets.capture),
         ("spare", &sets.spare),

@@ -33,7 +33,7 @@ pub struct RoomSpec {
     /// Further read-only binds of directories or files, the programs below `/proofroom` among them.
     pub read_only: Vec<ReadOnlyBind>,
     /// Where file systems go that are handed over, mounted nowhere: the last of the inherited
-    /// descriptors, in this order. Rooms have none.
+    /// descriptors, in this order. Rooms have none but, where it is not in memory, their workspace.
     pub mounts: Vec<PathBuf>,
     /// Devices below `/dev` besides the harmless ones. Rooms have none.
     pub devices: Vec<String>,
@@ -223,6 +223,19 @@ fn search(ids: IdMap, most: usize) -> io::Result<Vec<i32>> {
     Ok(found)
 }
 
+/// Whether anybody has this file open by another opening than `file`, which is open for writing: asked of
+/// the kernel by a lease, which it grants to an only opener.
+///
+/// # Errors
+/// When the file system grants no leases.
+pub fn is_open_elsewhere(file: &fs::File) -> io::Result<bool> {
+    match sys::lease(file.as_fd()) {
+        Ok(()) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Does `work` on a thread of its own, in a mount namespace of its own: what is mounted in it is seen by
 /// nobody else, and is gone with the thread, or with this process when it is killed meanwhile, but for
 /// what `work` detached and returned.
@@ -251,4 +264,24 @@ fn status_has(pid: i32, ids: IdMap) -> bool {
     line.split_whitespace()
         .filter_map(|id| id.parse::<u32>().ok())
         .any(|id| id == ids.supervisor || id == ids.agent)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsRawFd as _};
+
+    use super::is_open_elsewhere;
+
+    #[test]
+    fn a_file_is_open_elsewhere_for_as_long_as_somebody_else_has_it() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(!is_open_elsewhere(&file).unwrap());
+        // A copy of the descriptor is the same opening, opening it anew is another one, also to read only.
+        let copy = file.try_clone().unwrap();
+        assert!(!is_open_elsewhere(&file).unwrap());
+        let other = File::open(format!("/proc/self/fd/{}", copy.as_raw_fd())).unwrap();
+        assert!(is_open_elsewhere(&file).unwrap());
+        drop(other);
+        assert!(!is_open_elsewhere(&file).unwrap());
+    }
 }

@@ -64,6 +64,8 @@ pub use notify::{
 pub const SUPERVISOR_ID: u32 = 0;
 /// The agent's user and group id inside the room.
 pub const AGENT_ID: u32 = 1000;
+/// Where a room's workspace is.
+pub const WORKSPACE: &str = "/workspace";
 /// The only TCP port that an agent may connect to under [`Loopback::ChannelOnly`].
 pub const CHANNEL_PORT: u16 = 8377;
 /// The port of the room's resolver, where there is one.

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    AGENT_ID, NAME_SWITCH, RESOLVER_FILE, ReadOnlyBind, RoomSpec,
+    AGENT_ID, NAME_SWITCH, RESOLVER_FILE, ReadOnlyBind, RoomSpec, WORKSPACE,
     error::{AtStep as _, StageFailure},
     sys,
 };
@@ -221,7 +221,13 @@ fn skeleton(spec: &RoomSpec) -> Result<(), StageFailure> {
             "size={bytes},nr_inodes={inodes},mode={mode},uid={AGENT_ID},gid={AGENT_ID}"
         ))
     };
-    own(limits.workspace_bytes, "0755").on(Path::new("workspace"), MountFlags::NODEV)?;
+    if !spec
+        .mounts
+        .iter()
+        .any(|target| target == Path::new(WORKSPACE))
+    {
+        own(limits.workspace_bytes, "0755").on(Path::new("workspace"), MountFlags::NODEV)?;
+    }
     own(limits.tmp_bytes, "0755").on(Path::new("home/agent"), MountFlags::NODEV)?;
     own(limits.tmp_bytes, "1777").on(Path::new("tmp"), MountFlags::NODEV)?;
     tmpfs("size=1m,nr_inodes=64,mode=0755")

@@ -58,6 +58,18 @@ pub(crate) fn lock_memory() -> io::Result<()> {
     outcome(c_long::from(unsafe { libc::mlockall(all) })).map(drop)
 }
 
+/// Takes a lease of an only opener, for writing, and gives it back.
+pub(crate) fn lease(file: BorrowedFd<'_>) -> io::Result<()> {
+    for kind in [libc::F_WRLCK, libc::F_UNLCK] {
+        #[expect(unsafe_code, reason = "no safe crate takes leases")]
+        // SAFETY: the descriptor is open, and the call takes numbers and no pointer.
+        outcome(c_long::from(unsafe {
+            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind)
+        }))?;
+    }
+    Ok(())
+}
+
 /// Which side of a clone this is.
 #[derive(Debug)]
 pub(crate) enum Cloned {

@@ -46,6 +46,7 @@ fn main() {
             memory_mib: 2048,
         },
         attestation: Attestation::SoftwareTpm,
+        disk_directory: std::env::temp_dir(),
     };
     let deployment = Deployment::empty_with_hello();
     let repository = deployment.repository("work", &[("a", "1")]);

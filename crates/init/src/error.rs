@@ -6,7 +6,7 @@ use proofroom_attester::{AttestError, NoAttester};
 use proofroom_room::RoomError;
 use proofroom_vmm::boot::FrameError;
 
-use crate::verity::LayerError;
+use crate::{verity::LayerError, workspace::WorkspaceError};
 
 /// A machine that did not become a room.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +27,15 @@ pub enum InitError {
     /// Something could not be measured.
     #[error("`{0}` could not be measured")]
     NotMeasured(&'static str, #[source] AttestError),
-    /// The host did not make the disk of a layer.
+    /// The host did not make a disk that the boot configuration names.
     #[error("the machine has no disk with unit number {0}")]
     NoDisk(usize),
     /// A layer is not what the boot configuration says.
     #[error(transparent)]
     Layer(#[from] LayerError),
+    /// There is no workspace on the disk that the boot configuration names for it.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
     /// A kernel module of the image.
     #[error("the kernel module `{0}` cannot be loaded")]
     Module(String, #[source] io::Error),
@@ -66,6 +69,7 @@ impl InitError {
             Self::NotMeasured(..) => "guest-not-measured",
             Self::NoDisk(_) => "guest-no-disk",
             Self::Layer(error) => error.code(),
+            Self::Workspace(error) => error.code(),
             Self::Module(..) => "guest-module",
             Self::Setting(..) => "guest-setting",
             Self::File { .. } => "guest-file",

@@ -3,12 +3,15 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{FURTHER_GROUP, FileAudit, Loopback, OWN_GROUP};
-use proofroom_room::{CommandGroups, Diagnostics, Limits, Programs, Room, RoomConfig};
+use proofroom_room::{
+    CommandGroups, Diagnostics, Limits, Programs, Room, RoomConfig, WorkspaceStore,
+};
 use proofroom_vmm::boot::RoomLimits;
 
 use crate::{InitError, error::On as _};
@@ -33,6 +36,7 @@ const ETC: [&str; 7] = [
 pub(crate) fn start(
     limits: &RoomLimits,
     system: Vec<PathBuf>,
+    workspace: Option<OwnedFd>,
     socket_directory: &Path,
 ) -> Result<Room, InitError> {
     let config = RoomConfig {
@@ -46,6 +50,10 @@ pub(crate) fn start(
         extra: Vec::new(),
         loopback: Loopback::ChannelOnly,
         file_audit: FileAudit::EveryOpen,
+        workspace: match workspace {
+            None => WorkspaceStore::Memory,
+            Some(_) => WorkspaceStore::EncryptedDisk,
+        },
         limits: Limits {
             memory_bytes: limits.memory_bytes,
             processes: limits.processes,
@@ -79,7 +87,11 @@ pub(crate) fn start(
         environment: Vec::new(),
         diagnostics: Diagnostics::HostStderr,
     };
-    Room::start(NAME, &config, &programs).map_err(InitError::Room)
+    match workspace {
+        None => Room::start(NAME, &config, &programs),
+        Some(mount) => Room::start_with_workspace(NAME, &config, &programs, mount),
+    }
+    .map_err(InitError::Room)
 }
 
 /// Exempts the supervisor from being killed for lack of memory: it is the agent who has used it up,

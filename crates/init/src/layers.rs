@@ -1,24 +1,16 @@
-//! The layers that the measured boot configuration names, found among the machine's disks by their
-//! logical unit numbers. A disk is believed by its verity root alone.
+//! The layers that the measured boot configuration names. A disk is believed by its verity root alone.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use proofroom_vmm::boot::Layer;
 
 use crate::{
-    InitError,
+    InitError, disks,
     verity::{LayerDevice, LayerPlan, Layers, Reading, assemble as assemble_devices},
 };
 
 /// Where layers are mounted.
 const PLACE: &str = "/layers";
-const DISKS: &str = "/sys/block";
-const PATIENCE: Duration = Duration::from_secs(20);
-const GLANCE: Duration = Duration::from_millis(2);
 
 /// Mounts them, merged; `None` when the configuration names none, so that a room has the programs
 /// of the image alone.
@@ -27,7 +19,7 @@ pub(crate) fn assemble(layers: &[Layer]) -> Result<Option<Layers>, InitError> {
         return Ok(None);
     }
     let devices = layers.iter().enumerate().map(|(number, layer)| {
-        let device = wait_for(number)?;
+        let device = disks::wait_for(number)?;
         Ok(LayerDevice {
             device,
             plan: LayerPlan {
@@ -41,50 +33,4 @@ pub(crate) fn assemble(layers: &[Layer]) -> Result<Option<Layers>, InitError> {
     let devices = devices.collect::<Result<Vec<_>, InitError>>()?;
     let layers = assemble_devices(Path::new(PLACE), &devices, Reading::OnDemand)?;
     Ok(Some(layers))
-}
-
-/// The kernel looks for disks beside the first process.
-fn wait_for(unit: usize) -> Result<PathBuf, InitError> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(device) = disk(Path::new(DISKS), unit) {
-            return Ok(device);
-        }
-        if Instant::now() > until {
-            return Err(InitError::NoDisk(unit));
-        }
-        std::thread::sleep(GLANCE);
-    }
-}
-
-/// The disk whose SCSI address (host:channel:target:unit) ends with `unit`, once it has a device.
-fn disk(disks: &Path, unit: usize) -> Option<PathBuf> {
-    let wanted = unit.to_string();
-    let entries = fs::read_dir(disks).ok()?;
-    entries.flatten().find_map(|entry| {
-        let address = fs::read_link(entry.path().join("device")).ok()?;
-        let address = address.file_name()?.to_str()?;
-        let device = Path::new("/dev").join(entry.file_name());
-        (address.rsplit(':').next() == Some(&wanted) && device.exists()).then_some(device)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::symlink};
-
-    use super::disk;
-
-    #[test]
-    fn a_disk_is_found_by_its_whole_unit_number() {
-        let dir = tempfile::tempdir().unwrap();
-        // `null` and `zero` are devices that every machine has.
-        for (name, address) in [("null", "../../2:0:0:11"), ("zero", "../../2:0:0:1")] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-            symlink(address, dir.path().join(name).join("device")).unwrap();
-        }
-        let found = disk(dir.path(), 1).unwrap();
-        assert_eq!(found.to_str(), Some("/dev/zero"));
-        assert_eq!(disk(dir.path(), 0), None);
-    }
 }

@@ -4,6 +4,8 @@
 
 mod attest;
 mod capture;
+mod disks;
+mod dm;
 mod error;
 mod harden;
 mod inner;
@@ -13,6 +15,7 @@ mod ports;
 mod pump;
 mod start;
 pub mod verity;
+pub mod workspace;
 
 pub use error::InitError;
 pub use start::main;

@@ -51,6 +51,8 @@ pub(crate) enum Modules {
     Room,
     /// What confidential machines attest through.
     Confidential,
+    /// What a disk for the workspace needs.
+    WorkspaceDisk,
     /// What shows the firmware's files.
     Capture,
 }
@@ -60,6 +62,7 @@ impl Modules {
         match self {
             Self::Room => "order.room",
             Self::Confidential => "order.confidential",
+            Self::WorkspaceDisk => "order.workspace-disk",
             Self::Capture => "order.capture",
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     path::Path,
     process::ExitCode,
 };
@@ -23,16 +23,20 @@ use rustix::{
 };
 
 use crate::{
-    InitError, attest, capture,
+    InitError, attest, capture, disks,
     error::On as _,
     harden, inner, layers,
     mounts::{self, Modules},
     ports, pump,
     verity::Layers,
+    workspace::{self, Caps, Workspace},
 };
 
 /// Where the attest socket lies in the machine; the room sees it under `/proofroom`.
 const SOCKET_DIRECTORY: &str = "/run/attest";
+
+/// Where the image keeps the blocks that a workspace's file system begins with.
+const TEMPLATE: &str = "/workspace.template";
 
 /// Runs the machine from its first instruction in user space to its end. Returns only when even
 /// powering off failed.
@@ -114,11 +118,17 @@ fn room(port: &mut File, config: &BootConfig, text: &[u8]) -> Result<(), InitErr
         .map_err(|error| InitError::NotMeasured(BOOT_CONFIG_EVENT, error))?;
     mix_entropy(&config.entropy)?;
     let layers = layers::assemble(&config.layers)?;
+    let disk = workspace_disk(config)?;
+    let (disk, workspace) = disk.map_or((None, None), |(disk, mount)| (Some(disk), Some(mount)));
     mounts::control_groups()?;
     let channel = ports::open(CHANNEL_PORT)?;
     let system = mounts::enter_new_root(layers.as_ref().map(Layers::tree))?;
     let mut mechanisms = harden::harden(Path::new("/proc/sys"))?;
-    let room = start_room(config, system, attester)?;
+    mechanisms.extend(
+        disk.iter()
+            .map(|_| "guest-encrypted-workspace-disk".to_owned()),
+    );
+    let room = start_room(config, system, workspace, attester)?;
     mechanisms.push(inner::spare_supervisor(&room.1)?.to_owned());
     mechanisms.extend(room.1.mechanisms().iter().cloned());
     let (socket, room) = room;
@@ -130,9 +140,42 @@ fn room(port: &mut File, config: &BootConfig, text: &[u8]) -> Result<(), InitErr
     if let Some(Err(error)) = layers.as_ref().map(Layers::intact) {
         how = format!("{how} {}: {}", error.code(), chain(&error));
     }
+    if let Some(disk) = disk {
+        how = format!("{how} {}", end(disk));
+    }
     say(port, &Report::Ended { how })?;
     wait_until_read(port);
     Ok(())
+}
+
+/// The workspace's disk, where the configuration names one; its modules are loaded in no other machine.
+fn workspace_disk(config: &BootConfig) -> Result<Option<(Workspace, OwnedFd)>, InitError> {
+    let Some(disk) = &config.workspace_disk else {
+        return Ok(None);
+    };
+    Modules::WorkspaceDisk.load()?;
+    let device = disks::wait_for(disk.unit.into())?;
+    let caps = Caps {
+        bytes: config.limits.workspace_bytes,
+        inodes: config.limits.inodes,
+    };
+    let made = workspace::make(&device, disk.bytes, caps, Path::new(TEMPLATE))?;
+    Ok(Some(made))
+}
+
+/// What came of the workspace's disk, for the host: in its last words.
+fn end(disk: Workspace) -> String {
+    let errors = match disk.errors() {
+        0 => String::new(),
+        errors => format!("workspace-disk-errors:{errors} "),
+    };
+    match disk.erase() {
+        Ok(()) => format!("{errors}workspace-key-erased"),
+        Err(error) => format!(
+            "{errors}workspace-key-left-to-the-machines-end: {}",
+            chain(&error)
+        ),
+    }
 }
 
 /// The machine's attester. Machines with a TPM need no drivers for other kinds; whether the kind is
@@ -149,6 +192,7 @@ fn attester() -> Result<Attester, InitError> {
 fn start_room(
     config: &BootConfig,
     system: Vec<std::path::PathBuf>,
+    workspace: Option<OwnedFd>,
     attester: Attester,
 ) -> Result<(std::os::unix::net::UnixStream, Room), InitError> {
     let directory = Path::new(SOCKET_DIRECTORY);
@@ -156,7 +200,7 @@ fn start_room(
     let path = directory.join("attest.sock");
     // The room's ids are known once it runs; until then nobody but this process may connect.
     let listener = attest::listen(&path)?;
-    let mut room = inner::start(&config.limits, system, directory)?;
+    let mut room = inner::start(&config.limits, system, workspace, directory)?;
     let supervisor = room.ids().supervisor;
     attest::hand_over(&path, supervisor)?;
     attest::serve(listener, supervisor, attester).on("serve", &path)?;

@@ -2,7 +2,6 @@
 //! kernel checks every block against the verity root from the measured boot configuration
 //! (dm-verity), and what is mounted is the checked device alone.
 
-mod control;
 mod error;
 mod table;
 
@@ -13,14 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{CWD, FileType, Mode, mknodat},
-    io::Errno,
-    mount::{MountFlags, mount},
-};
+use rustix::mount::{MountFlags, mount};
 use serde::{Deserialize, Serialize};
 
-use self::{control::Control, table::Table};
+use self::table::Table;
+use crate::dm::{self, Access, Control};
 
 pub use self::error::LayerError;
 
@@ -201,21 +197,18 @@ fn checked_device(
             source,
         }
     };
-    let number = control.create(name).map_err(failed("create the device"))?;
+    let number = control
+        .create(name, Access::ReadOnly)
+        .map_err(failed("create the device"))?;
+    let words = dm::Table {
+        target: "verity",
+        sectors: table.sectors(),
+        parameters: &table.parameters(found.rdev()),
+    };
     control
-        .load(
-            name,
-            "verity",
-            table.sectors(),
-            &table.parameters(found.rdev()),
-        )
-        .map_err(failed("load the table"))?;
-    control.resume(name).map_err(failed("resume the device"))?;
-    let node = Path::new("/dev/mapper").join(name);
-    match mknodat(CWD, &node, FileType::BlockDevice, Mode::RUSR, number) {
-        Ok(()) | Err(Errno::EXIST) => Ok(node),
-        Err(error) => Err(failed("make the device node")(error.into())),
-    }
+        .activate(name, Access::ReadOnly, &words)
+        .map_err(failed("activate the table"))?;
+    dm::make_node(name, number, Access::ReadOnly).map_err(failed("make the device node"))
 }
 
 /// The first block leads to the root through every level of the tree: a layer with another root is

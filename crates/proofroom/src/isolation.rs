@@ -58,6 +58,8 @@ pub struct IsolationRequest {
     pub shape: Shape,
     /// The host's quote generation service, where it is not at its usual place.
     pub quote_service: Option<PathBuf>,
+    /// Where the files of machines' disks are made, without names.
+    pub disk_directory: PathBuf,
 }
 
 /// A choice that was made.
@@ -204,6 +206,7 @@ fn machine(request: &IsolationRequest, canary: &Canary) -> Result<Chosen, Isolat
             accelerator,
             shape: request.shape,
             attestation,
+            disk_directory: request.disk_directory.clone(),
         })),
         reason,
     })
@@ -237,6 +240,7 @@ fn trust_domain(request: &IsolationRequest) -> Result<Chosen, IsolationError> {
             accelerator: Accelerator::Kvm,
             shape: request.shape,
             attestation: Attestation::Tdx { quote_service },
+            disk_directory: request.disk_directory.clone(),
         })),
         reason: "`tdx` was asked for; the room's first quote has to show it".to_owned(),
     })

@@ -79,6 +79,7 @@ fn main() {
                 memory_mib: 2048,
             },
             attestation: Attestation::SoftwareTpm,
+            disk_directory: std::env::temp_dir(),
         },
     };
     measure(&shape, rounds);

@@ -58,6 +58,8 @@ pub struct RoomConfig {
     pub loopback: Loopback,
     /// Which opens are notified.
     pub file_audit: FileAudit,
+    /// Where `/workspace` lies.
+    pub workspace: WorkspaceStore,
     /// Caps.
     pub limits: Limits,
     /// Whether commands have memory groups of their own.
@@ -74,11 +76,22 @@ pub enum CommandGroups {
     OfTheirOwn,
 }
 
+/// Where a room's `/workspace` lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkspaceStore {
+    /// In the room's memory.
+    #[default]
+    Memory,
+    /// On a disk without a name, under a key that only the room's machine has. Other rooms have none.
+    EncryptedDisk,
+}
+
 /// The caps of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Memory of the whole room, its file systems included.
+    /// Memory of the whole room, its file systems in memory included.
     pub memory_bytes: u64,
     /// Processes and threads of the agent.
     pub processes: u64,
@@ -105,11 +118,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What the room's file systems can hold together; scratch is `/tmp` and the home directory.
-    pub(crate) fn file_system_bytes(&self) -> u64 {
+    /// What the room's file systems in memory can hold together; scratch is `/tmp` and the home directory.
+    pub(crate) fn bytes_in_memory(&self, workspace: WorkspaceStore) -> u64 {
+        let workspace = match workspace {
+            WorkspaceStore::Memory => self.workspace_bytes,
+            WorkspaceStore::EncryptedDisk => 0,
+        };
         self.tmp_bytes
             .saturating_mul(2)
-            .saturating_add(self.workspace_bytes)
+            .saturating_add(workspace)
             .saturating_add(self.shm_bytes)
     }
 
@@ -133,6 +150,8 @@ struct RawConfig {
     extra: Vec<PathBuf>,
     loopback: Loopback,
     file_audit: FileAudit,
+    #[serde(default)]
+    workspace: WorkspaceStore,
     limits: Limits,
 }
 
@@ -180,7 +199,7 @@ impl RoomConfig {
         if raw.version != 1 {
             problems.push(problem("version-unknown", "`version` must be 1".to_owned()));
         }
-        judge_limits(&raw.limits, &mut problems);
+        judge_limits(&raw.limits, raw.workspace, &mut problems);
         for path in raw.system.iter().chain(&raw.extra) {
             problems.extend(judge_path(path, state_directory));
         }
@@ -207,13 +226,14 @@ impl RoomConfig {
             extra: raw.extra,
             loopback: raw.loopback,
             file_audit: raw.file_audit,
+            workspace: raw.workspace,
             limits: raw.limits,
             command_groups: CommandGroups::OneForAll,
         })
     }
 }
 
-fn judge_limits(limits: &Limits, problems: &mut Vec<ConfigProblem>) {
+fn judge_limits(limits: &Limits, workspace: WorkspaceStore, problems: &mut Vec<ConfigProblem>) {
     let bounds = [
         ("processes", limits.processes, 4, 100_000),
         ("workspace_bytes", limits.workspace_bytes, 1 << 20, 1 << 40),
@@ -234,11 +254,11 @@ fn judge_limits(limits: &Limits, problems: &mut Vec<ConfigProblem>) {
         }
     }
     let least = limits
-        .file_system_bytes()
+        .bytes_in_memory(workspace)
         .saturating_add(SUPERVISOR_HEADROOM_BYTES);
     if limits.memory_bytes < least {
         let message = format!(
-            "`limits.memory_bytes` is {}, must be at least {least} (file systems plus headroom)",
+            "`limits.memory_bytes` is {}, must be at least {least} (file systems in memory plus headroom)",
             limits.memory_bytes
         );
         problems.push(problem("memory-too-small", message));

@@ -115,6 +115,39 @@ pub enum RoomError {
         /// Its words.
         message: String,
     },
+    /// The configuration asks for a workspace that rooms of this kind do not have.
+    #[error(
+        "`workspace = \"encrypted-disk\"` needs a room in a machine of its own, and this one shares the host's \
+         kernel; start it as a machine (`--isolation vm`), or write `workspace = \"memory\"`"
+    )]
+    WorkspaceNotOffered,
+    /// The disk of a workspace cannot be made.
+    #[error(
+        "a disk for the workspace cannot be made in `{}`: cannot {step}",
+        directory.display()
+    )]
+    WorkspaceDisk {
+        /// What was tried.
+        step: &'static str,
+        /// Where.
+        directory: PathBuf,
+        /// The answer.
+        source: io::Error,
+    },
+    /// The disk of a workspace would not fit.
+    #[error(
+        "a disk for the workspace may grow to {need} bytes, and the file system of `{}` has {have} left; make \
+         room there or lower `limits.workspace_bytes`",
+        directory.display()
+    )]
+    WorkspaceDiskSpace {
+        /// Where.
+        directory: PathBuf,
+        /// Bytes of the disk.
+        need: u64,
+        /// Bytes that are left.
+        have: u64,
+    },
     /// The machine's TPM.
     #[error("the machine's software TPM cannot be used")]
     Tpm(#[source] proofroom_attester::tpm2::Tpm2Error),
@@ -150,6 +183,9 @@ impl RoomError {
             Self::Guest { source, .. } => source.code(),
             Self::GuestSilent { .. } => "guest-silent",
             Self::GuestFailed { .. } => "guest-failed",
+            Self::WorkspaceNotOffered => "workspace-not-offered",
+            Self::WorkspaceDisk { .. } => "workspace-disk-not-made",
+            Self::WorkspaceDiskSpace { .. } => "workspace-disk-space",
             Self::Tpm(error) => error.code(),
             Self::Recalled => "start-recalled",
             Self::Remains { .. } => "room-remains",

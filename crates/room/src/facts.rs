@@ -37,6 +37,13 @@ pub enum Fact {
     /// The machine's TPM was waited for, and with its jail the only holder of its state's file
     /// system, which was in memory.
     TpmStateRemoved,
+    /// QEMU, which was waited for, was the last to have the file of the workspace's disk open, and the file
+    /// has no name: its blocks are free. Its key was in the machine's memory alone, which went with QEMU:
+    /// that is concluded, and not seen.
+    WorkspaceDiskClosed,
+    /// Somebody else than QEMU has the file of the workspace's disk open, or it could not be seen that
+    /// nobody has. What he has is ciphertext, whose key went with the machine's memory.
+    WorkspaceDiskOpenElsewhere,
     /// The guest's last words on its boot port; its claim, not this host's.
     GuestLastSaid,
     /// The room's machine had been booted before, by an emulator, and had ended before its first process
@@ -63,6 +70,8 @@ impl Fact {
             Self::DevicesRemoved => "devices-removed",
             Self::VmExited => "vm-exited",
             Self::TpmStateRemoved => "tpm-state-removed",
+            Self::WorkspaceDiskClosed => "workspace-disk-closed",
+            Self::WorkspaceDiskOpenElsewhere => "workspace-disk-open-elsewhere",
             Self::GuestLastSaid => "guest-last-said",
             Self::FirstBootFailed => "first-boot-failed",
         }

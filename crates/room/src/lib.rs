@@ -20,7 +20,7 @@ mod signals;
 mod slots;
 mod usage;
 
-pub use config::{CommandGroups, ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig};
+pub use config::{CommandGroups, ConfigProblem, DEFAULT_ROOM, Limits, RoomConfig, WorkspaceStore};
 pub use error::RoomError;
 pub use facts::{DestructionObserved, Fact, Observed};
 pub use image::{IMAGE_FILE, Image, Part, Simulated};

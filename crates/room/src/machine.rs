@@ -7,6 +7,7 @@ mod conversation;
 mod first_word;
 mod quotes;
 mod tpm;
+mod workspace_disk;
 
 use std::{
     collections::BTreeMap,
@@ -29,25 +30,28 @@ use proofroom_confine::{
 };
 use proofroom_vmm::{
     Accelerator, ConfidentialMachine, Disk, Inherited, Machine, MrConfigId, QuoteService, Shape,
-    SimulatedMachine, Technology, Tpm,
-    boot::{BOOT_FORMAT, BootConfig, FrameError, Layer, Purpose, RoomLimits},
+    SimulatedMachine, Technology, Tpm, WORKSPACE_UNIT,
+    boot::{BOOT_FORMAT, BootConfig, FrameError, Layer, Purpose, RoomLimits, WorkspaceDisk},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub use self::conversation::Words;
 use self::{
     conversation::Conversation, first_word::Speaking, quotes::QuoteRelay, tpm::SoftwareTpm,
+    workspace_disk::DiskFile,
 };
 use crate::{
     Image, Limits, Observed, Programs, QEMU, Recall, Room, RoomConfig, RoomError, Simulated, Stock,
-    config::SUPERVISOR_HEADROOM_BYTES, error::On as _, groups::Groups, janitor::own_name,
-    room::Spare, slots::Slot,
+    WorkspaceStore, config::SUPERVISOR_HEADROOM_BYTES, error::On as _, groups::Groups,
+    janitor::own_name, room::Spare, slots::Slot,
 };
 
 /// Memory of QEMU itself beside the guest's: translated code, device models, threads.
 const QEMU_MEMORY_BYTES: u64 = 512 << 20;
 /// Threads of QEMU and of its TPM.
 const QEMU_PROCESSES: u64 = 256;
+/// The number under which QEMU inherits the file of the workspace's disk.
+const WORKSPACE_DISK: Inherited = Inherited(11);
 /// The socket of the quote service, in QEMU's jail.
 const JAILED_QUOTES: &str = "/quotes/qgs.sock";
 /// What the guest's kernel and first process need beside the room inside.
@@ -69,6 +73,8 @@ pub struct MachineConfig {
     pub shape: Shape,
     /// What signs the room's evidence.
     pub attestation: Attestation,
+    /// Where the file of a workspace's disk is made, without a name: the state directory.
+    pub disk_directory: PathBuf,
 }
 
 /// What signs a machine's evidence.
@@ -129,6 +135,7 @@ pub struct LayerFile {
 pub(crate) struct Parts {
     conversation: Conversation,
     tpm: Option<SoftwareTpm>,
+    workspace: Option<DiskFile>,
     /// Serves QEMU's wish for quotes, and ends with the machine.
     _quotes: Option<QuoteRelay>,
     level: IsolationLevel,
@@ -175,6 +182,11 @@ impl Parts {
         })
     }
 
+    /// What is to be seen of the end of the workspace's disk, if there is one, when QEMU is gone.
+    pub(crate) fn end_workspace(&mut self) -> Result<Option<Observed>, RoomError> {
+        self.workspace.take().map(DiskFile::end).transpose()
+    }
+
     /// The guest's last words, when it had any.
     pub(crate) fn last_words(&self) -> Option<Words> {
         self.conversation.last_words()
@@ -217,6 +229,7 @@ pub(crate) fn start(
         parts: Parts {
             conversation: raised.conversation,
             tpm: raised.tpm,
+            workspace: raised.workspace,
             _quotes: raised.quotes,
             level: machine.attestation.level(),
         },
@@ -317,6 +330,7 @@ struct Raised {
     launched: Launched,
     conversation: Conversation,
     tpm: Option<SoftwareTpm>,
+    workspace: Option<DiskFile>,
     quotes: Option<QuoteRelay>,
     // Last: groups can be removed, and ids given back, when nothing is in them.
     groups: Groups,
@@ -368,7 +382,13 @@ impl Raised {
             let device = Path::new("/dev/kvm");
             let opened = File::options().read(true).write(true).open(device);
             inherited.push(opened.on("open", device)?.into());
+        } else {
+            inherited.push(nothing()?);
         }
+        let workspace = disk_file(machine, boot_config)?.map(|(kept, given)| {
+            inherited.push(given);
+            kept
+        });
         let spec = specification(machine, boot_config, quotes.as_ref())?;
         let launched = for_qemu.launch(&groups, &spec, slot.ids, &inherited)?;
         // The ends of the ports are QEMU's alone: when it is gone, they are closed.
@@ -379,6 +399,7 @@ impl Raised {
             launched,
             conversation: Conversation::over(boot, monitor),
             tpm,
+            workspace,
             quotes,
             groups,
             slot,
@@ -397,7 +418,17 @@ impl Raised {
     }
 }
 
-/// In the place of a TPM's socket: what follows has fixed numbers.
+/// The file behind the workspace's disk, where the machine has one, and QEMU's opening of it.
+fn disk_file(
+    machine: &MachineConfig,
+    boot: &BootConfig,
+) -> Result<Option<(DiskFile, OwnedFd)>, RoomError> {
+    let disk = boot.workspace_disk.as_ref();
+    disk.map(|disk| DiskFile::make(&machine.disk_directory, disk.bytes))
+        .transpose()
+}
+
+/// In the place of a descriptor that this machine has none of: what follows has fixed numbers.
 fn nothing() -> Result<OwnedFd, RoomError> {
     let null = Path::new("/dev/null");
     Ok(File::open(null).on("open", null)?.into())
@@ -441,20 +472,27 @@ fn boot_config(
             .iter()
             .map(|file| file.layer.clone())
             .collect(),
-        limits: guest_limits(&config.limits, guest),
+        workspace_disk: match (purpose, config.workspace) {
+            (Purpose::Room, WorkspaceStore::EncryptedDisk) => Some(WorkspaceDisk {
+                unit: WORKSPACE_UNIT,
+                bytes: workspace_disk::bytes(&config.limits),
+            }),
+            _ => None,
+        },
+        limits: guest_limits(&config.limits, config.workspace, guest),
         time_ms: wall().unix_millis(),
         entropy: hex::encode(entropy),
     })
 }
 
-/// The caps of the room inside a machine with this much memory. Its file systems lie in that memory,
-/// and what is in a file stays when its writer is killed: together they leave the supervisor its own.
-fn guest_limits(limits: &Limits, guest: u64) -> RoomLimits {
+/// The caps of the room inside a machine with this much memory. Its file systems lie in that memory, but
+/// for a workspace on a disk, and what is in a file stays when its writer is killed: together they leave the supervisor its own.
+fn guest_limits(limits: &Limits, workspace: WorkspaceStore, guest: u64) -> RoomLimits {
     let memory_bytes = guest
         .saturating_sub(GUEST_HEADROOM_BYTES)
         .min(limits.memory_bytes);
     let most = memory_bytes.saturating_sub(SUPERVISOR_HEADROOM_BYTES);
-    let files = limits.file_system_bytes();
+    let files = limits.bytes_in_memory(workspace);
     // A file system of no bytes would have no limit.
     let share = |bytes: u64| match u128::from(bytes) * u128::from(most) / u128::from(files.max(1)) {
         _ if files <= most => bytes,
@@ -465,7 +503,10 @@ fn guest_limits(limits: &Limits, guest: u64) -> RoomLimits {
     RoomLimits {
         memory_bytes,
         processes: limits.processes,
-        workspace_bytes: share(limits.workspace_bytes),
+        workspace_bytes: match workspace {
+            WorkspaceStore::Memory => share(limits.workspace_bytes),
+            WorkspaceStore::EncryptedDisk => limits.workspace_bytes,
+        },
         tmp_bytes: share(limits.tmp_bytes),
         shm_bytes: share(limits.shm_bytes),
         inodes: limits.inodes,
@@ -479,8 +520,8 @@ fn inherited_file(number: i32) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{number}"))
 }
 
-/// QEMU's jail: the machine's libraries and data, the layers, and nothing to write to. The image has
-/// no name in it. A layer has: what is swapped there fails its dm-verity root when it is read.
+/// QEMU's jail: the machine's libraries and data, the layers, and nothing to write to but the descriptor of
+/// a workspace's disk. Neither that nor the image has a name in it. A layer has: what is swapped there fails its dm-verity root when it is read.
 fn specification(
     machine: &MachineConfig,
     boot: &BootConfig,
@@ -510,6 +551,7 @@ fn specification(
         initrd: inherited_file(9),
         command_line: machine.image.command_line.clone(),
         disks,
+        workspace: boot.workspace_disk.map(|_| WORKSPACE_DISK),
         tpm: match machine.attestation {
             Attestation::SoftwareTpm => Tpm::Software(Inherited(6)),
             Attestation::SimulatedTdx | Attestation::Tdx { .. } => Tpm::Absent,

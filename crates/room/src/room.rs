@@ -13,13 +13,13 @@ use std::{
 
 use proofroom_canonical::IsolationLevel;
 use proofroom_confine::{
-    ConfineError, Diagnostics, IdMap, ReadOnlyBind, Rights, RoomSpec, StageProgram,
+    ConfineError, Diagnostics, IdMap, ReadOnlyBind, Rights, RoomSpec, StageProgram, WORKSPACE,
     launch::{self, Launched, Launcher},
 };
 
 use crate::{
     CommandGroups, DestructionObserved, Fact, MachineConfig, Observed, Recall, RoomConfig,
-    RoomError,
+    RoomError, WorkspaceStore,
     error::On as _,
     groups::Groups,
     janitor::{ProcessTrace, Trace, boot_id, ids},
@@ -94,6 +94,15 @@ impl Spare {
     /// # Errors
     /// As of [`Room::start`].
     pub fn start(self, name: &str, config: &RoomConfig) -> Result<Room, RoomError> {
+        self.start_with(name, config, None)
+    }
+
+    fn start_with(
+        self,
+        name: &str,
+        config: &RoomConfig,
+        workspace: Option<OwnedFd>,
+    ) -> Result<Room, RoomError> {
         let Self { launcher, programs } = self;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
@@ -104,6 +113,9 @@ impl Spare {
             let required = config.minimum_isolation.to_string();
             return Err(RoomError::LevelNotOffered { required });
         }
+        if workspace.is_some() != (config.workspace == WorkspaceStore::EncryptedDisk) {
+            return Err(RoomError::WorkspaceNotOffered);
+        }
         let mut groups = Groups::make(name, &config.limits)?;
         let mut taken = None;
         if config.command_groups == CommandGroups::OfTheirOwn {
@@ -112,10 +124,16 @@ impl Spare {
         }
         let launcher = launcher.enter(&groups.entrances()?)?;
         // Beside the launcher's entering.
-        let spec = specification(config, &programs)?;
+        let mut spec = specification(config, &programs)?;
         let slot = taken.map_or_else(Slot::take, Ok)?;
         let (ours, theirs) = UnixStream::pair().on("make the channel", Path::new("socketpair"))?;
-        let launched = launcher.start(&spec, slot.ids, &[OwnedFd::from(theirs)])?;
+        let mut inherited = vec![OwnedFd::from(theirs)];
+        if let Some(mount) = workspace {
+            give(&mount, slot.ids)?;
+            spec.mounts.push(WORKSPACE.into());
+            inherited.push(mount);
+        }
+        let launched = launcher.start(&spec, slot.ids, &inherited)?;
         groups.hold(launched.pid())?;
         let mut mechanisms = launched.mechanisms().to_vec();
         mechanisms.extend(groups.mechanisms.iter().cloned());
@@ -156,10 +174,24 @@ impl Room {
     ///
     /// # Errors
     /// `isolation-level-not-offered`, `no-free-host-ids`, `mechanism-missing`, `stage-failed`,
-    /// `not-in-its-group`.
+    /// `not-in-its-group`, `workspace-not-offered`.
     /// Nothing is left running.
     pub fn start(name: &str, config: &RoomConfig, programs: &Programs) -> Result<Self, RoomError> {
         Spare::new(programs.clone())?.start(name, config)
+    }
+
+    /// As [`Self::start`], with the file system of `workspace`, which is mounted nowhere, as the room's
+    /// workspace: `config` has to ask for one that is not in memory. Its root becomes the agent's.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub fn start_with_workspace(
+        name: &str,
+        config: &RoomConfig,
+        programs: &Programs,
+        workspace: OwnedFd,
+    ) -> Result<Self, RoomError> {
+        Spare::new(programs.clone())?.start_with(name, config, Some(workspace))
     }
 
     /// Starts a room named `name` in a virtual machine of its own. On return the guest has measured
@@ -357,6 +389,7 @@ impl Room {
                 facts.push(Observed::now(Fact::TpmStateRemoved, ""));
                 facts.push(Observed::now(Fact::HostIdsUnused, ids(tpm)));
             }
+            facts.extend(parts.end_workspace()?);
             let said = parts
                 .last_words()
                 .map(|words| format!("{}: {}", words.code, words.message));
@@ -376,6 +409,14 @@ impl Room {
         slot.give_back()?;
         Ok(DestructionObserved { facts })
     }
+}
+
+/// The workspace's root is the agent's, as one in memory is from its beginning.
+fn give(mount: &OwnedFd, ids: IdMap) -> Result<(), RoomError> {
+    use rustix::fs::{AtFlags, Gid, Uid, chownat};
+    let (user, group) = (Uid::from_raw(ids.agent), Gid::from_raw(ids.agent));
+    chownat(mount, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
+        .on("give away", Path::new(WORKSPACE))
 }
 
 fn specification(config: &RoomConfig, programs: &Programs) -> Result<RoomSpec, RoomError> {

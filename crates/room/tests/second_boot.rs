@@ -40,6 +40,7 @@ fn machine() -> Option<MachineConfig> {
             memory_mib: 1024,
         },
         attestation: Attestation::SoftwareTpm,
+        disk_directory: std::env::temp_dir(),
     })
 }
 

@@ -27,6 +27,10 @@ pub struct BootConfig {
     pub shape: Shape,
     /// Layers, lowest first; the guest finds the n-th as logical unit n of its one disk controller.
     pub layers: Vec<Layer>,
+    /// Where `/workspace` lies; in the machine's memory when there is none. None is not spelled: the
+    /// configurations of such machines are those that there were before there were disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_disk: Option<WorkspaceDisk>,
     /// Caps inside the room.
     pub limits: RoomLimits,
     /// The host's clock, milliseconds since 1970: a hint until something better confirms it.
@@ -61,6 +65,16 @@ pub struct Layer {
     pub data_blocks: u64,
     /// Where the tree begins, in bytes.
     pub hash_offset: u64,
+}
+
+/// An empty disk for the workspace. What is on it is the guest's, under a key of the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceDisk {
+    /// Its logical unit number on the machine's one disk controller.
+    pub unit: u16,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// Caps inside the room, as `room.toml` says.
@@ -213,7 +227,68 @@ pub fn write_frame(port: &mut impl Write, words: &impl Serialize) -> Result<Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_FRAME_BYTES, Order, Report, parse, read_frame, write_frame};
+    use proofroom_canonical::json;
+
+    use super::{
+        BOOT_FORMAT, BootConfig, MAX_FRAME_BYTES, Order, Purpose, Report, RoomLimits,
+        WorkspaceDisk, parse, read_frame, write_frame,
+    };
+    use crate::Shape;
+
+    fn config(workspace_disk: Option<WorkspaceDisk>) -> BootConfig {
+        BootConfig {
+            format: BOOT_FORMAT.to_owned(),
+            purpose: Purpose::Room,
+            shape: Shape {
+                vcpus: 1,
+                memory_mib: 1024,
+            },
+            layers: Vec::new(),
+            workspace_disk,
+            limits: RoomLimits {
+                memory_bytes: 1,
+                processes: 2,
+                workspace_bytes: 3,
+                tmp_bytes: 4,
+                shm_bytes: 5,
+                inodes: 6,
+                open_files: 7,
+                file_bytes: 8,
+            },
+            time_ms: 9,
+            entropy: "00".repeat(32),
+        }
+    }
+
+    #[test]
+    fn a_configuration_without_a_disk_has_the_bytes_that_it_had_before_there_were_disks() {
+        let golden = include_str!("../tests/golden/boot.json").trim_end();
+        let bytes = json::to_bytes(&config(None)).unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), golden);
+    }
+
+    #[test]
+    fn a_configuration_with_a_disk_says_where_it_is_and_how_large() {
+        let golden = include_str!("../tests/golden/boot-disk.json").trim_end();
+        let with_disk = config(Some(WorkspaceDisk {
+            unit: 64,
+            bytes: 2_500_000_000,
+        }));
+        let bytes = json::to_bytes(&with_disk).unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), golden);
+        assert_eq!(parse::<BootConfig>(golden.as_bytes()).unwrap(), with_disk);
+    }
+
+    #[test]
+    fn a_spelled_absence_is_another_spelling_and_is_refused_by_the_guest_as_such() {
+        let golden = include_str!("../tests/golden/boot.json").trim_end();
+        let spelled = golden.replace("\"limits\"", "\"workspace_disk\":null,\"limits\"");
+        let parsed = parse::<BootConfig>(spelled.as_bytes()).unwrap();
+        assert_ne!(json::to_bytes(&parsed).unwrap(), spelled.as_bytes());
+        let more = golden.replace("\"limits\"", "\"workspace_disc\":{},\"limits\"");
+        let refused = parse::<BootConfig>(more.as_bytes()).unwrap_err();
+        assert_eq!(refused.code(), "boot-frame-malformed");
+    }
 
     #[test]
     fn words_survive_a_frame() {

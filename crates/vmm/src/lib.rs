@@ -13,4 +13,5 @@ pub use confidential::{
 };
 pub use machine::{
     Accelerator, BOOT_PORT, CHANNEL_PORT, Disk, Inherited, KVM_DEVICE, Machine, Shape, Tpm,
+    WORKSPACE_UNIT,
 };

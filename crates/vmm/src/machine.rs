@@ -88,6 +88,9 @@ pub struct Machine {
     pub command_line: String,
     /// Layers, in the order in which the guest finds them.
     pub disks: Vec<Disk>,
+    /// The file behind the workspace's disk, open for reading and writing; none where the workspace is
+    /// in the machine's memory.
+    pub workspace: Option<Inherited>,
     /// The TPM.
     pub tpm: Tpm,
     /// The port between the host and the guest's first process.
@@ -101,6 +104,9 @@ pub struct Machine {
 /// With [`Accelerator::Kvm`] QEMU inherits `/dev/kvm`, opened, under this number (QEMU 9 and newer
 /// take it so; an older one ends at once, and the canary with it).
 pub const KVM_DEVICE: Inherited = Inherited(10);
+/// The workspace's disk in every machine that has one: its logical unit number, beyond those of layers.
+/// A number of its own changes no PCI device, and so none of the tables that firmware measures.
+pub const WORKSPACE_UNIT: u16 = 64;
 /// The firmware's file in which a simulated TDX module finds what the host promises to boot.
 pub(crate) const PROMISE_FILE: &str = "opt/proofroom.simulated/mrconfigid";
 /// Name of the port between host and first process, as the guest's kernel shows it.
@@ -212,7 +218,29 @@ impl Machine {
                 format!("scsi-hd,bus=layers.0,drive=layer{number},lun={number}"),
             );
         }
+        if let Some(file) = self.workspace {
+            workspace(line, file);
+        }
     }
+}
+
+/// Handed over as a descriptor: in its jail QEMU has no right to open the file, which has no name.
+/// Nothing of it outlives the machine, so no flush means anything. A host without space is an error for
+/// the guest, instead of a machine that stands still.
+fn workspace(line: &mut Line, file: Inherited) {
+    line.option("-add-fd", format!("fd={},set=2", file.0));
+    line.option(
+        "-drive",
+        // Without `auto-read-only=off` QEMU asks the set for a descriptor that only reads.
+        "if=none,id=workspace,file=/dev/fdset/2,format=raw,readonly=off,auto-read-only=off,\
+         cache=unsafe,aio=threads",
+    );
+    line.option(
+        "-device",
+        format!(
+            "scsi-hd,bus=layers.0,drive=workspace,lun={WORKSPACE_UNIT},werror=report,rerror=report"
+        ),
+    );
 }
 
 /// What makes another kind of machine of the same devices.
@@ -269,6 +297,7 @@ pub(crate) mod tests {
             disks: vec![Disk {
                 path: "/layers/0,1.img".into(),
             }],
+            workspace: None,
             tpm: Tpm::Software(Inherited(6)),
             boot_port: Inherited(3),
             channel: Inherited(4),
@@ -302,6 +331,21 @@ pub(crate) mod tests {
         };
         let golden = include_str!("../tests/golden/kvm.txt");
         assert_eq!(text(&machine.arguments()), golden);
+    }
+
+    #[test]
+    fn the_machine_with_a_disk_for_its_workspace_is_the_golden_one() {
+        let plain = text(&machine().arguments());
+        let machine = Machine {
+            workspace: Some(Inherited(11)),
+            ..machine()
+        };
+        let text = text(&machine.arguments());
+        assert_eq!(text, include_str!("../tests/golden/workspace.txt"));
+        // Everything else is as it was, and the layer is as read-only as it was.
+        assert!(plain.lines().all(|line| text.contains(line)));
+        assert_eq!(text.matches("readonly=on").count(), 1);
+        assert_eq!(text.matches("readonly=off").count(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! QEMU's own parser on the command lines of confidential machines. Needs QEMU 11 or newer, by
-//! `PROOFROOM_QEMU` or on the path; says so aloud where there is none. Nothing boots: without such
-//! hardware QEMU must get as far as asking the processor, and no farther.
+//! QEMU's own parser on the command lines of confidential machines and of machines with a disk for their
+//! workspace. The former need QEMU 11 or newer, by `PROOFROOM_QEMU` or on the path; says so aloud where
+//! there is none. Nothing boots: without such hardware QEMU must get as far as asking the processor, and
+//! no farther.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,9 +14,10 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
+    io::{Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use proofroom_vmm::{
@@ -26,9 +28,13 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 const OLDEST: u32 = 11;
 
+fn program() -> OsString {
+    env::var_os("PROOFROOM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into())
+}
+
 /// QEMU, if it is new enough.
 fn qemu() -> Option<OsString> {
-    let program = env::var_os("PROOFROOM_QEMU").unwrap_or_else(|| "qemu-system-x86_64".into());
+    let program = program();
     let skip = |why: &str| {
         eprintln!(
             "SKIPPED: {program:?} {why}; set PROOFROOM_QEMU to a QEMU {OLDEST} or newer to run this"
@@ -85,6 +91,7 @@ fn machine(files: &Path, sockets: &Sockets) -> Machine {
         disks: vec![Disk {
             path: file("layer"),
         }],
+        workspace: None,
         tpm: Tpm::Absent,
         boot_port: sockets.inherited(0),
         channel: sockets.inherited(1),
@@ -169,5 +176,103 @@ fn qemu_understands_the_confidential_command_lines() {
             .collect();
         let said = answer(&program, &misspelt);
         assert!(said.contains("'misspelt' is unexpected"), "{said}");
+    }
+}
+
+/// QEMU looks into a kernel before it asks anything else.
+fn without_kernel(arguments: &[OsString]) -> Vec<OsString> {
+    let options = ["-kernel", "-initrd", "-append"].map(OsString::from);
+    let mut kept = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if options.contains(argument) {
+            rest.next();
+        } else {
+            kept.push(argument.clone());
+        }
+    }
+    kept
+}
+
+/// What the machine of `arguments` answers to a question about its disks before it runs, on `monitor`; or
+/// what QEMU says of the arguments.
+fn disks_of(
+    program: &OsString,
+    arguments: &[OsString],
+    monitor: &UnixStream,
+) -> Result<String, String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .arg("-S")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = monitor;
+    let asked = ["qmp_capabilities", "query-block", "quit"].map(|word| {
+        let line = format!("{{\"execute\":\"{word}\"}}\n");
+        told.write_all(line.as_bytes())
+    });
+    drop(asked);
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    if !child.wait().unwrap().success() {
+        return Err(said);
+    }
+    // This process has QEMU's end of the socket as well, so there is no end of file.
+    monitor.set_nonblocking(true).unwrap();
+    let mut answers = Vec::new();
+    drop(told.read_to_end(&mut answers));
+    Ok(String::from_utf8(answers).unwrap())
+}
+
+#[test]
+fn qemu_takes_a_workspace_disk_as_a_descriptor_that_has_no_name() {
+    let program = program();
+    if Command::new(&program).arg("--version").output().is_err() {
+        eprintln!("SKIPPED: {program:?} cannot be run");
+        return;
+    }
+    let files = tempfile::tempdir().unwrap();
+    let sockets = Sockets::new();
+    let disk = tempfile::tempfile().unwrap();
+    disk.set_len(1 << 30).unwrap();
+    fcntl_setfd(&disk, FdFlags::empty()).unwrap();
+    let machine = Machine {
+        accelerator: Accelerator::Tcg,
+        workspace: Some(Inherited(disk.as_raw_fd())),
+        ..machine(files.path(), &sockets)
+    };
+    let arguments = without_kernel(&machine.arguments());
+    let answers = disks_of(&program, &arguments, &sockets.0[2].0).unwrap();
+    let block = answers
+        .split("\"device\"")
+        .find(|part| part.contains("\"workspace\""));
+    let block = block.unwrap_or_else(|| panic!("{answers}"));
+    assert!(block.contains("\"ro\": false"), "{block}");
+    assert!(block.contains("/dev/fdset/2"), "{block}");
+
+    // The same line with one property misspelt, and with a set that has no descriptor: both are refused.
+    for (right, wrong, said) in [
+        ("werror=", "werrors=", "werrors"),
+        ("/dev/fdset/2", "/dev/fdset/3", "/dev/fdset/3"),
+    ] {
+        let sockets = Sockets::new();
+        let changed = Machine {
+            boot_port: sockets.inherited(0),
+            channel: sockets.inherited(1),
+            monitor: sockets.inherited(2),
+            ..machine.clone()
+        };
+        let changed: Vec<OsString> = without_kernel(&changed.arguments())
+            .iter()
+            .map(|argument| argument.to_str().unwrap().replace(right, wrong).into())
+            .collect();
+        let refused = disks_of(&program, &changed, &sockets.0[2].0).unwrap_err();
+        assert!(refused.contains(said), "{refused}");
     }
 }

@@ -15,8 +15,8 @@ use crate::machine;
 /// Names a Debian mirror where the machine's own apt has none.
 const MIRROR: &str = "PROOFROOM_DEBIAN_MIRROR";
 
-/// The directory in which every package is unpacked.
-pub(super) fn unpacked(packages: &[Package]) -> Result<PathBuf> {
+/// The directory `name` of the downloads, in which every one of `packages` is unpacked.
+pub(super) fn unpacked(packages: &[Package], name: &str) -> Result<PathBuf> {
     let cache = machine::target().join("image-inputs");
     let archives = cache.join("archives");
     fs::create_dir_all(&archives)?;
@@ -27,7 +27,7 @@ pub(super) fn unpacked(packages: &[Package]) -> Result<PathBuf> {
     if !missing.is_empty() {
         download(&cache, &archives, &missing)?;
     }
-    let dir = cache.join("unpacked");
+    let dir = cache.join(name);
     for package in packages {
         let archive = archive(&archives, package);
         let found = digest_of(&archive)?;

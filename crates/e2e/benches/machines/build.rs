@@ -184,6 +184,7 @@ impl BareMachine {
                 accelerator: Accelerator::Tcg,
                 shape: SHAPE,
                 attestation: Attestation::SoftwareTpm,
+                disk_directory: std::env::temp_dir(),
             },
             initrd: initial_file_system(image, layers.len(), repository, work),
             disks: layers.iter().map(|layer| layer.join("layer.img")).collect(),

@@ -62,6 +62,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode, Failure> {
         } else {
             Attestation::SoftwareTpm
         },
+        disk_directory: options.image.clone(),
     };
     let programs = session::programs().map_err(|e| Failure::new(UNAVAILABLE, "programs", e))?;
     let config = RoomConfig::parse(DEFAULT_ROOM, &options.image).map_err(|problems| {

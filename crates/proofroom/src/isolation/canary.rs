@@ -111,6 +111,7 @@ impl Canary {
             accelerator: Accelerator::Kvm,
             shape,
             attestation: Attestation::of_image(image),
+            disk_directory: self.kept.clone(),
         };
         let config = RoomConfig::parse(DEFAULT_ROOM, &self.kept).map_err(|_| Failed {
             why: "the built-in room configuration does not fit this machine".to_owned(),

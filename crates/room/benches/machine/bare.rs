@@ -20,6 +20,7 @@ pub(crate) fn command(machine: &MachineConfig, initrd: PathBuf, disks: Vec<Disk>
         initrd,
         command_line: machine.image.command_line.clone(),
         disks,
+        workspace: None,
         tpm: Tpm::Absent,
         boot_port: Inherited(1),
         channel: Inherited(2),

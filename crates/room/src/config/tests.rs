@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{DEFAULT_ROOM, RoomConfig};
+use super::{DEFAULT_ROOM, RoomConfig, WorkspaceStore};
 
 fn codes(text: &str) -> Vec<&'static str> {
     match RoomConfig::parse(text, Path::new("/var/lib/proofroom")) {
@@ -31,6 +31,24 @@ fn unknown_keys_are_refused() {
         codes(&format!("{DEFAULT_ROOM}\nsecond = 1\n")),
         ["malformed"]
     );
+}
+
+#[test]
+fn a_workspace_lies_in_memory_or_on_an_encrypted_disk_and_nowhere_else() {
+    let line = "workspace = \"memory\"";
+    assert_eq!(with(line, "workspace = \"disk\""), ["malformed"]);
+    assert_eq!(with(line, "workspace = true"), ["malformed"]);
+    let unsaid = DEFAULT_ROOM.replace(line, "");
+    let unsaid = RoomConfig::parse(&unsaid, Path::new("/var/lib/proofroom")).unwrap();
+    assert_eq!(unsaid.workspace, WorkspaceStore::Memory);
+    // What does not fit into the room's memory fits onto a disk.
+    let large = DEFAULT_ROOM.replace(
+        "workspace_bytes = 2147483648",
+        "workspace_bytes = 1000000000000",
+    );
+    assert_eq!(codes(&large), ["memory-too-small"]);
+    let on_a_disk = large.replace(line, "workspace = \"encrypted-disk\"");
+    assert_eq!(codes(&on_a_disk), [""; 0]);
 }
 
 #[test]

@@ -82,6 +82,7 @@ pub(super) fn chosen(
             memory_mib: options.vm_memory,
         },
         quote_service: options.quote_service.clone(),
+        disk_directory: state.to_owned(),
     };
     let programs =
         session::programs().map_err(|error| Failure::new(UNAVAILABLE, "programs", error))?;

@@ -1,17 +1,18 @@
-//! The device mapper's control device (`linux/dm-ioctl.h`, version 4): only the calls that a
-//! read-only verity device needs. The only file of this module that uses `unsafe`.
+//! The device mapper's control device (`linux/dm-ioctl.h`, version 4): only the calls that devices of one
+//! target need. A table may hold a key, so requests are wiped, here and in the kernel.
 
 use std::{
     fs::{self, File, OpenOptions},
     io,
     os::fd::AsRawFd as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
     fs::{CWD, FileType, Mode, makedev, mknodat},
     io::Errno,
 };
+use zeroize::Zeroizing;
 
 const CONTROL: &str = "/dev/mapper/control";
 /// `MISC_MAJOR` and `MAPPER_CTRL_MINOR`.
@@ -25,6 +26,7 @@ const ANSWER_BYTES: usize = 16 * 1024;
 
 const VERSION: u32 = 0;
 const CREATE: u32 = 3;
+const REMOVE: u32 = 4;
 const SUSPEND: u32 = 6;
 const LOAD: u32 = 9;
 const STATUS: u32 = 12;
@@ -32,15 +34,43 @@ const LIST_VERSIONS: u32 = 13;
 
 const FLAG_READ_ONLY: u32 = 1;
 const FLAG_BUFFER_FULL: u32 = 1 << 8;
+/// The kernel wipes its copy of the request.
+const FLAG_SECURE_DATA: u32 = 1 << 15;
+
+/// Whether a device may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+impl Access {
+    const fn flag(self) -> u32 {
+        match self {
+            Self::ReadOnly => FLAG_READ_ONLY,
+            Self::ReadWrite => 0,
+        }
+    }
+}
+
+/// A table of one target.
+pub(crate) struct Table<'a> {
+    /// The target's name, such as `verity`.
+    pub(crate) target: &'a str,
+    /// The device's length.
+    pub(crate) sectors: u64,
+    /// The target's words.
+    pub(crate) parameters: &'a str,
+}
 
 #[derive(Debug)]
-pub(super) struct Control(File);
+pub(crate) struct Control(File);
 
 /// What the kernel answered: the whole buffer, header included.
-struct Answer(Vec<u8>);
+struct Answer(Zeroizing<Vec<u8>>);
 
 impl Control {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         if !Path::new(CONTROL).exists() {
             if let Some(dir) = Path::new(CONTROL).parent() {
                 fs::create_dir_all(dir)?;
@@ -58,7 +88,7 @@ impl Control {
     }
 
     /// Whether the kernel has a target of this name.
-    pub(super) fn has_target(&self, name: &str) -> io::Result<bool> {
+    pub(crate) fn has_target(&self, name: &str) -> io::Result<bool> {
         let answer = self.call(LIST_VERSIONS, &Request::new("")?)?;
         let payload = answer.payload()?;
         // Records of `next`, three version numbers and a name that ends with a zero byte. A record
@@ -78,9 +108,9 @@ impl Control {
     }
 
     /// Makes an empty device; its number.
-    pub(super) fn create(&self, name: &str) -> io::Result<u64> {
+    pub(crate) fn create(&self, name: &str, access: Access) -> io::Result<u64> {
         let mut request = Request::new(name)?;
-        request.flags = FLAG_READ_ONLY;
+        request.flags = access.flag();
         let answer = self.call(CREATE, &request)?;
         let encoded = answer
             .0
@@ -95,40 +125,26 @@ impl Control {
         Ok(makedev(major, minor))
     }
 
-    /// Gives the device a table of one read-only target.
-    pub(super) fn load(
-        &self,
-        name: &str,
-        target: &str,
-        sectors: u64,
-        parameters: &str,
-    ) -> io::Result<()> {
+    /// Gives the device its table and makes it live.
+    pub(crate) fn activate(&self, name: &str, access: Access, table: &Table<'_>) -> io::Result<()> {
         let mut request = Request::new(name)?;
-        request.flags = FLAG_READ_ONLY;
+        request.flags = access.flag() | FLAG_SECURE_DATA;
         request.targets = 1;
-        let mut spec = Vec::with_capacity(SPEC_BYTES + parameters.len() + 8);
-        spec.extend(0_u64.to_ne_bytes());
-        spec.extend(sectors.to_ne_bytes());
-        spec.extend([0; 8]);
-        spec.extend(padded::<16>(target)?);
-        spec.extend(parameters.as_bytes());
-        spec.push(0);
-        // The next spec, if there were one, must be aligned.
-        spec.resize(spec.len().next_multiple_of(8), 0);
-        request.payload = spec;
-        self.call(LOAD, &request).map(drop)
-    }
-
-    /// Makes the loaded table live.
-    pub(super) fn resume(&self, name: &str) -> io::Result<()> {
+        request.payload = table.to_bytes()?;
+        self.call(LOAD, &request)?;
         let mut request = Request::new(name)?;
         // Suspend without its flag is resume.
-        request.flags = FLAG_READ_ONLY;
+        request.flags = access.flag();
         self.call(SUSPEND, &request).map(drop)
     }
 
+    /// Removes a device that nobody uses any more (`EBUSY`), and with it what its table held.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        self.call(REMOVE, &Request::new(name)?).map(drop)
+    }
+
     /// The status line of the device's one target.
-    pub(super) fn status(&self, name: &str) -> io::Result<String> {
+    pub(crate) fn status(&self, name: &str) -> io::Result<String> {
         let answer = self.call(STATUS, &Request::new(name)?)?;
         let line = answer.payload()?.get(SPEC_BYTES..).ok_or_else(short)?;
         Ok(String::from_utf8_lossy(until_zero(line)).trim().to_owned())
@@ -163,6 +179,25 @@ impl Control {
     }
 }
 
+impl Table<'_> {
+    /// `struct dm_target_spec` and the words after it.
+    fn to_bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        // As large as it gets: memory that a growing vector leaves behind is not wiped.
+        let capacity = SPEC_BYTES + self.parameters.len() + 8;
+        let mut spec = Zeroizing::new(Vec::with_capacity(capacity));
+        spec.extend(0_u64.to_ne_bytes());
+        spec.extend(self.sectors.to_ne_bytes());
+        spec.extend([0; 8]);
+        spec.extend(padded::<16>(self.target)?);
+        spec.extend(self.parameters.as_bytes());
+        spec.push(0);
+        // The next spec, if there were one, must be aligned.
+        let aligned = spec.len().next_multiple_of(8);
+        spec.resize(aligned, 0);
+        Ok(spec)
+    }
+}
+
 impl Answer {
     fn word(&self, at: usize) -> io::Result<u32> {
         number(&self.0, at)
@@ -180,7 +215,7 @@ struct Request {
     name: [u8; 128],
     flags: u32,
     targets: u32,
-    payload: Vec<u8>,
+    payload: Zeroizing<Vec<u8>>,
 }
 
 impl Request {
@@ -189,16 +224,16 @@ impl Request {
             name: padded(name)?,
             flags: 0,
             targets: 0,
-            payload: Vec::new(),
+            payload: Zeroizing::default(),
         })
     }
 
     /// `struct dm_ioctl`, the payload, and room for the answer.
-    fn to_bytes(&self) -> io::Result<Vec<u8>> {
+    fn to_bytes(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let total = HEADER_BYTES + self.payload.len() + ANSWER_BYTES;
         let total_word = u32::try_from(total).map_err(io::Error::other)?;
         let start = u32::try_from(HEADER_BYTES).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(total);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(total));
         // Version, data_size, data_start, target_count, open_count, flags, event_nr, padding.
         for word in [
             4,
@@ -219,7 +254,7 @@ impl Request {
         bytes.extend(self.name);
         // uuid and the struct's padding
         bytes.resize(HEADER_BYTES, 0);
-        bytes.extend(&self.payload);
+        bytes.extend_from_slice(&self.payload);
         bytes.resize(total, 0);
         Ok(bytes)
     }
@@ -244,6 +279,19 @@ fn number(bytes: &[u8], at: usize) -> io::Result<u32> {
         .ok_or_else(short)
 }
 
+/// Makes the device's node.
+pub(crate) fn make_node(name: &str, number: u64, access: Access) -> io::Result<PathBuf> {
+    let node = Path::new("/dev/mapper").join(name);
+    let mode = match access {
+        Access::ReadOnly => Mode::RUSR,
+        Access::ReadWrite => Mode::RUSR | Mode::WUSR,
+    };
+    match mknodat(CWD, &node, FileType::BlockDevice, mode, number) {
+        Ok(()) | Err(Errno::EXIST) => Ok(node),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn until_zero(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or(bytes)
 }
@@ -254,7 +302,7 @@ fn short() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_BYTES, Request, padded};
+    use super::{HEADER_BYTES, Request, SPEC_BYTES, Table, padded};
 
     #[test]
     fn a_request_is_a_dm_ioctl_structure() {
@@ -268,6 +316,20 @@ mod tests {
         assert_eq!(usize::try_from(word(16)).unwrap(), HEADER_BYTES);
         assert_eq!((word(20), word(28)), (2, 1));
         assert_eq!(&bytes[48..57], b"layers-0\0");
+    }
+
+    #[test]
+    fn a_table_is_a_target_specification_and_its_words_in_memory_that_did_not_move() {
+        let table = Table {
+            target: "crypt",
+            sectors: 4096,
+            parameters: "a b",
+        };
+        let bytes = table.to_bytes().unwrap();
+        assert_eq!(&bytes[8..16], 4096_u64.to_ne_bytes());
+        assert_eq!(&bytes[24..30], b"crypt\0");
+        assert_eq!(&bytes[SPEC_BYTES..], b"a b\0\0\0\0\0");
+        assert_eq!(bytes.capacity(), SPEC_BYTES + 3 + 8);
     }
 
     #[test]

@@ -1,0 +1,203 @@
+//! The file behind a workspace's disk: sparse, without a name at any time, and therefore gone with its
+//! last opening, also when the host process is killed. What is on it is the guest's, under a key that the
+//! host never has.
+
+use std::{
+    fs::File,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use proofroom_confine::launch::is_open_elsewhere;
+use rustix::fs::{Mode, OFlags, fstat, fstatvfs, open};
+
+use crate::{Fact, Limits, Observed, RoomError};
+
+const BLOCK_BYTES: u64 = 4096;
+/// ext4 in the image's template: what one group's bits count, the inodes of a group, and the blocks of their
+/// table, 256 bytes each.
+const GROUP_BLOCKS: u64 = 8 * BLOCK_BYTES;
+const GROUP_INODES: u64 = 32_768;
+const GROUP_TABLE_BLOCKS: u64 = GROUP_INODES * 256 / BLOCK_BYTES;
+/// Two maps of bits, and in some groups copies of the superblock and of descriptors.
+const GROUP_OTHER_BLOCKS: u64 = 8;
+/// dm-integrity: a tag of 48 bytes for each block, in a run of 192 KiB before each run of 16 MiB of blocks.
+const RUN_BYTES: u64 = 16 << 20;
+const RUN_TAG_BYTES: u64 = RUN_BYTES / BLOCK_BYTES * 48;
+/// Its superblock and the smallest journal, rounded up.
+const HEAD_BYTES: u64 = 4 << 20;
+/// Blocks that ext4 keeps for itself (16 MiB at most), those of the quota's own file, and the room's root.
+const KEPT_BYTES: u64 = 32 << 20;
+
+/// How large the disk is on which a room may store what `limits` say. Untouched parts of it take nothing
+/// of the host's.
+pub(super) const fn bytes(limits: &Limits) -> u64 {
+    let blocks = limits
+        .workspace_bytes
+        .saturating_add(KEPT_BYTES)
+        .div_ceil(BLOCK_BYTES);
+    let for_bytes = blocks.div_ceil(GROUP_BLOCKS - GROUP_TABLE_BLOCKS - GROUP_OTHER_BLOCKS);
+    // Of the first group's inodes ext4 keeps eleven for itself.
+    let for_inodes = limits.inodes.saturating_add(16).div_ceil(GROUP_INODES);
+    let groups = if for_bytes > for_inodes {
+        for_bytes
+    } else {
+        for_inodes
+    };
+    let runs = (groups * GROUP_BLOCKS * BLOCK_BYTES).div_ceil(RUN_BYTES);
+    HEAD_BYTES + runs * (RUN_BYTES + RUN_TAG_BYTES)
+}
+
+/// This process's opening of the file, by which it sees whether anybody else still has one.
+#[derive(Debug)]
+pub(super) struct DiskFile {
+    opened: File,
+    directory: PathBuf,
+}
+
+impl DiskFile {
+    /// Makes the file in `directory`; what is returned beside it is the opening for QEMU.
+    pub(super) fn make(directory: &Path, bytes: u64) -> Result<(Self, OwnedFd), RoomError> {
+        let failed = |step| {
+            move |source: std::io::Error| RoomError::WorkspaceDisk {
+                step,
+                directory: directory.to_owned(),
+                source,
+            }
+        };
+        // Without `O_EXCL` it could be given a name later.
+        let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let given = open(directory, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| failed("make a file without a name")(error.into()))?;
+        let left = fstatvfs(&given)
+            .map_err(|error| failed("ask for the space that is left")(error.into()))?;
+        let have = left.f_bavail.saturating_mul(left.f_frsize);
+        if have < bytes {
+            return Err(RoomError::WorkspaceDiskSpace {
+                directory: directory.to_owned(),
+                need: bytes,
+                have,
+            });
+        }
+        let given = File::from(given);
+        given.set_len(bytes).map_err(failed("size the file"))?;
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/fd/{}", given.as_raw_fd()))
+            .map_err(failed("open the file a second time"))?;
+        let directory = directory.to_owned();
+        Ok((Self { opened, directory }, given.into()))
+    }
+
+    /// What is to be seen when QEMU is gone. The file itself is gone with the return, unless somebody else
+    /// has it.
+    pub(super) fn end(self) -> Result<Observed, RoomError> {
+        let state = fstat(&self.opened).map_err(|error| RoomError::WorkspaceDisk {
+            step: "look at the file's end",
+            directory: self.directory.clone(),
+            source: error.into(),
+        })?;
+        let held = u64::try_from(state.st_blocks).unwrap_or(0) * 512;
+        let (fact, why) = match (state.st_nlink, is_open_elsewhere(&self.opened)) {
+            (0, Ok(false)) => (
+                Fact::WorkspaceDiskClosed,
+                "it had no name, and its last opening was closed".to_owned(),
+            ),
+            (0, Ok(true)) => (
+                Fact::WorkspaceDiskOpenElsewhere,
+                "it has no name, and somebody else has it open".to_owned(),
+            ),
+            (0, Err(error)) => (
+                Fact::WorkspaceDiskOpenElsewhere,
+                format!(
+                    "it has no name, and its file system does not say who has it open: {error}"
+                ),
+            ),
+            (names, _) => (
+                Fact::WorkspaceDiskOpenElsewhere,
+                format!("it has {names} names"),
+            ),
+        };
+        drop(self);
+        Ok(Observed::now(
+            fact,
+            format!("{why}; {held} bytes of ciphertext; the key was in the machine's memory alone"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File},
+        os::fd::AsRawFd as _,
+        path::Path,
+    };
+
+    use super::{DiskFile, GROUP_BLOCKS, bytes};
+    use crate::{DEFAULT_ROOM, Fact, RoomConfig};
+
+    #[test]
+    fn a_disk_is_as_large_as_its_bytes_and_its_inodes_ask_for() {
+        let limits = RoomConfig::parse(DEFAULT_ROOM, Path::new("/var/lib/proofroom"))
+            .unwrap()
+            .limits;
+        let asked = limits.workspace_bytes;
+        let disk = bytes(&limits);
+        assert!(
+            disk > asked && disk < asked + asked / 8 + (128 << 20),
+            "{disk}"
+        );
+        let many_files = crate::Limits {
+            inodes: 10_000_000,
+            ..limits
+        };
+        // 306 groups have so many inodes.
+        assert!(bytes(&many_files) > 306 * GROUP_BLOCKS * 4096);
+        let most = crate::Limits {
+            workspace_bytes: 1 << 40,
+            ..limits
+        };
+        assert!(bytes(&most) > 1 << 40);
+    }
+
+    #[test]
+    fn the_file_has_no_name_takes_no_space_and_is_seen_to_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let (kept, given) = DiskFile::make(directory.path(), 1 << 30).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let given = File::from(given);
+        let state = given.metadata().unwrap();
+        use std::os::unix::fs::MetadataExt as _;
+        assert_eq!(
+            (state.len(), state.nlink(), state.mode() & 0o777),
+            (1 << 30, 0, 0o600)
+        );
+        assert!(state.blocks() < 64);
+        drop(given);
+        let seen = kept.end().unwrap();
+        assert_eq!(seen.fact, Fact::WorkspaceDiskClosed);
+        assert!(seen.detail.contains("no name"), "{}", seen.detail);
+    }
+
+    #[test]
+    fn who_else_has_the_file_open_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let (kept, given) = DiskFile::make(directory.path(), 1 << 20).unwrap();
+        let other = File::open(format!("/proc/self/fd/{}", given.as_raw_fd())).unwrap();
+        drop(given);
+        assert_eq!(kept.end().unwrap().fact, Fact::WorkspaceDiskOpenElsewhere);
+        drop(other);
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_said_with_its_place() {
+        let nowhere = DiskFile::make(Path::new("/proc/self"), 1 << 20).unwrap_err();
+        assert_eq!(nowhere.code(), "workspace-disk-not-made");
+        let directory = tempfile::tempdir().unwrap();
+        let refused = DiskFile::make(directory.path(), 1 << 60).unwrap_err();
+        assert_eq!(refused.code(), "workspace-disk-space");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
