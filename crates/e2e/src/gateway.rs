@@ -73,7 +73,16 @@ impl GatewayFiles {
     /// When they cannot be written.
     #[must_use]
     pub fn new(deployment: &Deployment, more: &str) -> Self {
-        let dir = deployment.path().join("gateway");
+        Self::named(deployment, "gateway", more)
+    }
+
+    /// As [`Self::new`], in a directory of this name, for a deployment with several gateways.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    #[must_use]
+    pub fn named(deployment: &Deployment, name: &str, more: &str) -> Self {
+        let dir = deployment.path().join(name);
         fs::create_dir_all(&dir).expect("directory");
         let files = Self { dir };
         files.configure(more);

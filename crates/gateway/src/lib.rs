@@ -69,4 +69,6 @@ pub use setup::{SetupProblem, contradictions};
 pub use shadow::ShadowRules;
 pub use sink::{BoxFuture, MODEL_RUN, RecordSink, Said, SinkError, Submission};
 pub use tls::authorities_in;
-pub use transport::{CONNECT_TIMEOUT, EVIDENCE_TIMEOUT, HttpClient, standard_client};
+pub use transport::{
+    CONNECT_TIMEOUT, EVIDENCE_TIMEOUT, HttpClient, client_of_key, standard_client,
+};

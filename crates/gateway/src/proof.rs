@@ -143,7 +143,8 @@ impl Proof {
             Some(bound) if bound == fetched => Ok(KeyVerifier::exactly(bound)),
             Some(_) => Err(ChannelError::KeyNotInEvidence),
             None if self.sealing_key().is_some() => Ok(KeyVerifier::exactly(fetched)),
-            None => KeyVerifier::exactly_and_public(fetched).map_err(|_| ChannelError::Internal),
+            None => KeyVerifier::exactly_and_certified(fetched, None)
+                .map_err(|_| ChannelError::Internal),
         }
     }
 

@@ -49,14 +49,19 @@ impl KeyVerifier {
         Arc::new(Self::new(Expectation::Exactly(spki)))
     }
 
-    /// This key, and only if a public authority certifies it for the host's name: for where no evidence
-    /// binds a key.
-    pub(crate) fn exactly_and_public(spki: Digest) -> Result<Arc<Self>, VerifierBuilderError> {
+    /// This key, and only if one of these authorities, or a public one where none are named, certifies it for the
+    /// host's name: for where no evidence binds a key, or evidence does not say whose the host is.
+    pub(crate) fn exactly_and_certified(
+        spki: Digest,
+        authorities: Option<RootCertStore>,
+    ) -> Result<Arc<Self>, VerifierBuilderError> {
         let mut verifier = Self::new(Expectation::Exactly(spki));
-        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let roots = authorities.unwrap_or_else(|| {
+            RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+        });
         let provider = Arc::clone(&verifier.provider);
-        let public = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        verifier.authorities = Some(public.build()?);
+        let certified = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        verifier.authorities = Some(certified.build()?);
         Ok(Arc::new(verifier))
     }
 
@@ -93,8 +98,8 @@ impl ServerCertVerifier for KeyVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(public) = &self.authorities {
-            public.verify_server_cert(end_entity, intermediates, name, ocsp, now)?;
+        if let Some(authorities) = &self.authorities {
+            authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now)?;
         }
         let parsed = ParsedCertificate::try_from(end_entity)?;
         let found = Digest::of(parsed.subject_public_key_info());

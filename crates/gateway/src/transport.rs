@@ -55,8 +55,32 @@ where
     Ok(pooled(connector))
 }
 
+/// A client that speaks TLS 1.3 alone, to servers that show the key whose SubjectPublicKeyInfo has this SHA-256 and for
+/// whose names these authorities, or public ones where none are named, certify it.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client_of_key<B>(
+    key: Digest,
+    authorities: Option<RootCertStore>,
+) -> Result<HttpClient<B>, rustls::Error>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
+    let verifier = tls::KeyVerifier::exactly_and_certified(key, authorities)
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    pinned_client(verifier)
+}
+
 /// A client whose every connection is judged by `verifier`, and which speaks TLS only.
-pub(crate) fn pinned_client(verifier: Arc<tls::KeyVerifier>) -> Result<HttpClient, rustls::Error> {
+pub(crate) fn pinned_client<B>(
+    verifier: Arc<tls::KeyVerifier>,
+) -> Result<HttpClient<B>, rustls::Error>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls::attested_config(verifier)?)
         .https_only()

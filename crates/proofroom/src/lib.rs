@@ -27,5 +27,6 @@ pub mod shadow_rules;
 pub mod shelf;
 pub mod state;
 pub mod upstreams;
+pub mod verified_gateway;
 
 pub use proofroom_ledger::files;

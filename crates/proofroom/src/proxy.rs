@@ -1,5 +1,8 @@
 //! The client's end of proofs of possession: a server on loopback that adds key or token and a proof to each request on
-//! its way to a gateway, for SDKs that cannot make proofs. Bodies stream both ways and are not looked at.
+//! its way to a gateway, for SDKs that cannot make proofs. Bodies stream both ways and are not looked at. Where a policy
+//! says what the gateway has to show, nothing goes to one whose evidence was not accepted.
+
+mod way;
 
 use std::{
     convert::Infallible,
@@ -20,11 +23,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use proofroom_authn::{HolderKey, Origin, ProofOf};
 use proofroom_canonical::Digest;
 use proofroom_clock::wall;
-use proofroom_gateway::{HttpClient, authorities_in, standard_client};
+use proofroom_gateway::authorities_in;
+use rustls::RootCertStore;
 use tokio::{net::TcpListener, sync::Semaphore};
 use zeroize::Zeroizing;
 
-use crate::keys::{KeyError, random, read_secret};
+use self::way::{NotSent, Way};
+use crate::{
+    keys::{KeyError, random, read_secret},
+    verified_gateway::{GatewayPolicy, NotVerified},
+};
 
 /// Connections at once; further ones wait.
 const CONNECTIONS: usize = 256;
@@ -60,6 +68,8 @@ pub struct ProxyParts {
     pub token: PathBuf,
     /// The authorities of the gateway's certificate (PEM), instead of the public ones.
     pub authorities: Option<PathBuf>,
+    /// What the gateway has to show besides, before anything is sent to it.
+    pub evidence: Option<GatewayPolicy>,
     /// Where to listen; loopback only.
     pub listen: SocketAddr,
 }
@@ -89,6 +99,9 @@ pub enum ProxyError {
     /// A file of secrets.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A gateway that does not show what it has to.
+    #[error(transparent)]
+    Gateway(#[from] NotVerified),
 }
 
 impl ProxyError {
@@ -101,6 +114,7 @@ impl ProxyError {
             Self::Authorities(_) => "proxy-authorities",
             Self::Tls(_) => "proxy-tls",
             Self::Key(_) => "proxy-file",
+            Self::Gateway(error) => error.code(),
         }
     }
 }
@@ -121,7 +135,7 @@ struct Courier {
     key: HolderKey,
     token: PathBuf,
     secret: Digest,
-    client: HttpClient<Body>,
+    way: Way,
     nonce: Mutex<Option<(String, Instant)>>,
 }
 
@@ -147,13 +161,17 @@ impl Proxy {
         };
         let listener = TcpListener::bind(parts.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let client = client(parts.authorities.as_deref())?;
+        let authorities = authorities(parts.authorities.as_deref())?;
+        let way = match parts.evidence {
+            None => Way::certified(authorities)?,
+            Some(policy) => Way::verified(parts.gateway.clone(), policy, authorities).await?,
+        };
         let courier = Courier {
             gateway: parts.gateway,
             key: parts.key,
             token: parts.token,
             secret: Digest::of(secret.as_bytes()),
-            client,
+            way,
             nonce: Mutex::default(),
         };
         Ok(Self {
@@ -175,6 +193,12 @@ impl Proxy {
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.secret
+    }
+
+    /// What the gateway showed and was accepted, in JSON, where a policy asks for it.
+    #[must_use]
+    pub fn verified(&self) -> Option<serde_json::Value> {
+        self.courier.way.told()
     }
 
     /// Answers until `stop` is ready. What is under way then breaks off.
@@ -207,20 +231,18 @@ impl Proxy {
         };
         tokio::select! {
             () = serve => {}
+            () = self.courier.way.keep() => {}
             () = stop => {}
         }
     }
 }
 
-fn client(named: Option<&Path>) -> Result<HttpClient<Body>, ProxyError> {
-    let roots = match named {
-        None => None,
-        Some(path) => {
-            let wrong = || ProxyError::Authorities(path.to_owned());
-            Some(authorities_in(path).ok_or_else(wrong)?)
-        }
+fn authorities(named: Option<&Path>) -> Result<Option<RootCertStore>, ProxyError> {
+    let read = |path: &Path| {
+        let wrong = || ProxyError::Authorities(path.to_owned());
+        authorities_in(path).ok_or_else(wrong)
     };
-    standard_client(roots).map_err(|error| ProxyError::Tls(error.to_string()))
+    named.map(read).transpose()
 }
 
 impl Own {
@@ -337,8 +359,7 @@ impl Courier {
 
     /// Asks the gateway, and learns the nonce that its answer has.
     async fn ask(&self, request: Request<Body>) -> Result<Response<Incoming>, Own> {
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|_| unreachable())?;
+        let answer = self.way.send(request).await.map_err(not_sent)?;
         self.learn(answer.headers());
         Ok(answer)
     }
@@ -405,12 +426,20 @@ fn address_at(gateway: &Origin, target: &str) -> Result<Uri, Own> {
     address.parse().map_err(|_| wrong())
 }
 
-const fn unreachable() -> Own {
-    Own(
-        StatusCode::BAD_GATEWAY,
-        "proxy-gateway-unreachable",
-        "the gateway does not answer, or its certificate is not of the authorities that are asked",
-    )
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+const fn not_sent(why: NotSent) -> Own {
+    match why {
+        NotSent::Unreachable => Own(
+            StatusCode::BAD_GATEWAY,
+            "proxy-gateway-unreachable",
+            "the gateway does not answer, or its certificate is not of the authorities that are asked",
+        ),
+        NotSent::NotVerified => Own(
+            StatusCode::BAD_GATEWAY,
+            "proxy-gateway-not-verified",
+            "the gateway's evidence is not accepted, so nothing was sent; why is on the proxy's standard error",
+        ),
+    }
 }
 
 fn strip(headers: &mut HeaderMap) {
