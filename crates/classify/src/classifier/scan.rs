@@ -238,26 +238,33 @@ impl Scanner {
         let to = floor_boundary(second, SEAM_REACH);
         let tail = first.get(from..).unwrap_or_default();
         let joined = tail.to_owned() + second.get(..to).unwrap_or_default();
-        let mut apart: Vec<(&str, usize)> = Vec::new();
-        self.scan_part(tail, &mut |ruling, span, _| {
-            apart.push((&ruling.id, span.start))
-        });
-        let head = joined.get(tail.len()..).unwrap_or_default();
-        self.scan_part(head, &mut |ruling, span, _| {
-            apart.push((&ruling.id, tail.len() + span.start));
-        });
+        let runs = long_runs(&joined);
+        let mut together = Vec::new();
+        let scan = |scratch: &mut Scratch| {
+            self.scan_text(&joined, &runs, scratch, &mut |ruling, span, sure| {
+                together.push((ruling, span, sure));
+            });
+        };
+        self.pool.with(|| self.scratch(), scan);
         // what one of the two shows by itself is reported there
-        let mut together = |ruling: &'s Ruling, span: Range<usize>, sure| {
-            let known = apart.contains(&(ruling.id.as_str(), span.start));
-            if !known {
+        let mut apart: Vec<(&str, usize)> = Vec::new();
+        if !together.is_empty() {
+            let (tail, head) = joined.split_at(tail.len());
+            for (part, at) in [(tail, 0), (head, tail.len())] {
+                self.scan_part(part, &mut |ruling, span, _| {
+                    apart.push((&ruling.id, at + span.start));
+                });
+            }
+        }
+        for (ruling, span, sure) in together {
+            if !apart.contains(&(ruling.id.as_str(), span.start)) {
                 let start = (from + span.start).min(first.len());
                 let end = (from + span.end).clamp(start, first.len());
                 report(ruling.found(start..end, sure));
             }
-        };
-        self.scan_part(&joined, &mut together);
+        }
         let crosses = |span: &Range<usize>| span.start < tail.len() && span.end >= tail.len();
-        for span in self.unlooked(&joined, &long_runs(&joined)) {
+        for span in self.unlooked(&joined, &runs) {
             if crosses(&span) {
                 report(self.undecoded(from + span.start..first.len(), CROWDED));
             }

@@ -10,6 +10,8 @@ use regex_automata::{
     util::{primitives::NonMaxUsize, syntax},
 };
 
+use super::shape::{Bytes, automaton};
+
 /// A pattern, compiled.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
@@ -17,6 +19,8 @@ pub(crate) struct Pattern {
     often: Regex,
     /// Builds none. Absent where nearly every text tries the pattern often, or it is large.
     seldom: Option<Regex>,
+    /// What a match may hold. Absent where it is not known.
+    holds: Option<Bytes>,
 }
 
 /// What searches with one pattern change: states, and places of the last match. Holds no text.
@@ -46,6 +50,7 @@ impl Pattern {
         Some(Self {
             often,
             seldom: seldom.flatten(),
+            holds: automaton(pattern).as_ref().map(Bytes::of),
         })
     }
 
@@ -54,6 +59,7 @@ impl Pattern {
         Some(Self {
             often: compile(pattern)?,
             seldom: None,
+            holds: None,
         })
     }
 
@@ -62,6 +68,7 @@ impl Pattern {
         Self {
             often,
             seldom: None,
+            holds: None,
         }
     }
 
@@ -75,6 +82,17 @@ impl Pattern {
     pub(crate) fn memory_usage(&self) -> usize {
         let seldom = self.seldom.as_ref().map_or(0, Regex::memory_usage);
         self.often.memory_usage() + seldom
+    }
+
+    /// As much of `input` as a match in it can hold, as far as its bytes tell.
+    fn within<'h>(&self, input: &Input<'h>) -> Input<'h> {
+        let mut input = input.clone();
+        if let (true, Some(bytes)) = (input.get_anchored().is_anchored(), self.holds) {
+            let span = input.get_range();
+            let text = input.haystack().get(span.clone()).unwrap_or_default();
+            input.set_end(span.start + bytes.run(text));
+        }
+        input
     }
 
     /// Whether it matches in `input`.
@@ -133,7 +151,9 @@ impl Search {
         self.tries += 1;
         match (&pattern.seldom, &mut self.seldom) {
             (Some(regex), Some(cache)) if self.tries <= FEW => {
-                regex.search_slots_with(cache, input, &mut self.places)?;
+                // such a search first wipes a mark for every place in the pattern at every byte
+                let input = pattern.within(input);
+                regex.search_slots_with(cache, &input, &mut self.places)?;
             }
             _ => {
                 let (regex, cache) = (&pattern.often, &mut self.often);
@@ -166,7 +186,7 @@ const MOST_STATES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
-    use regex_automata::Input;
+    use regex_automata::{Anchored, Input};
 
     use super::{FEW, Search};
     use crate::detect::catalogue;
@@ -186,7 +206,19 @@ mod tests {
                 search.tries = FEW;
                 let late = search.first(pattern, &Input::new(line));
                 assert_eq!(format!("{early:?}"), format!("{late:?}"), "{line}");
-                matched += usize::from(early.is_some_and(|early| !early.span.is_empty()));
+                let Some(early) = early.filter(|early| !early.span.is_empty()) else {
+                    continue;
+                };
+                matched += 1;
+                // the same where the match must begin, and more follows
+                let after = format!("{line}\u{e9}\n{line}");
+                let there = Input::new(&after).range(early.span.start..);
+                let there = there.anchored(Anchored::Yes);
+                search.begin();
+                let early = search.first(pattern, &there);
+                search.tries = FEW;
+                let late = search.first(pattern, &there);
+                assert_eq!(format!("{early:?}"), format!("{late:?}"), "{after}");
             }
         }
         assert!(matched > 200, "{matched}");

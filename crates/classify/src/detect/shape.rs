@@ -78,15 +78,61 @@ fn closed(nfa: &NFA, from: BTreeSet<StateID>) -> BTreeSet<StateID> {
     let mut open: Vec<StateID> = from.iter().copied().collect();
     let mut all = from;
     while let Some(state) = open.pop() {
-        let next: Vec<StateID> = match nfa.state(state) {
-            State::Look { next, .. } | State::Capture { next, .. } => vec![*next],
-            State::Union { alternates } => alternates.to_vec(),
-            State::BinaryUnion { alt1, alt2 } => vec![*alt1, *alt2],
-            _ => Vec::new(),
-        };
-        open.extend(next.into_iter().filter(|state| all.insert(*state)));
+        let next = reached_from(nfa, state).into_iter();
+        open.extend(next.filter(|state| all.insert(*state)));
     }
     all
+}
+
+/// The states that come right after `state` without a byte.
+fn reached_from(nfa: &NFA, state: StateID) -> Vec<StateID> {
+    match nfa.state(state) {
+        State::Look { next, .. } | State::Capture { next, .. } => vec![*next],
+        State::Union { alternates } => alternates.to_vec(),
+        State::BinaryUnion { alt1, alt2 } => vec![*alt1, *alt2],
+        _ => Vec::new(),
+    }
+}
+
+/// Bytes, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bytes([u128; 2]);
+
+impl Bytes {
+    /// Those that a match of `pattern` may hold.
+    pub(crate) fn of(pattern: &NFA) -> Self {
+        let mut bytes = Self::default();
+        let mut met = vec![false; pattern.states().len()];
+        let mut open = vec![pattern.start_anchored()];
+        while let Some(state) = open.pop() {
+            let Some(met) = met.get_mut(state.as_usize()).filter(|met| !**met) else {
+                continue;
+            };
+            *met = true;
+            open.extend(reached_from(pattern, state));
+            for step in steps_from(pattern, state) {
+                (step.first..=step.last).for_each(|byte| bytes.add(byte));
+                open.push(step.next);
+            }
+        }
+        bytes
+    }
+
+    fn add(&mut self, byte: u8) {
+        if let Some(half) = self.0.get_mut(usize::from(byte >> 7)) {
+            *half |= 1 << (byte & 0x7f);
+        }
+    }
+
+    /// How many bytes `text` begins with that are of these alone.
+    pub(crate) fn run(self, text: &[u8]) -> usize {
+        let [low, high] = self.0;
+        let outside = |byte: &u8| {
+            let half = if *byte < 0x80 { low } else { high };
+            half & (1 << (byte & 0x7f)) == 0
+        };
+        text.iter().position(outside).unwrap_or(text.len())
+    }
 }
 
 fn may_end(nfa: &NFA, states: &BTreeSet<StateID>) -> bool {
@@ -109,28 +155,32 @@ impl Step {
 }
 
 fn steps(nfa: &NFA, states: &BTreeSet<StateID>) -> Vec<Step> {
+    let states = states.iter();
+    states.flat_map(|state| steps_from(nfa, *state)).collect()
+}
+
+fn steps_from(nfa: &NFA, state: StateID) -> Vec<Step> {
     let step = |t: &Transition| Step {
         first: t.start,
         last: t.end,
         next: t.next,
     };
-    let mut steps = Vec::new();
-    for state in states {
-        match nfa.state(*state) {
-            State::ByteRange { trans } => steps.push(step(trans)),
-            State::Sparse(sparse) => steps.extend(sparse.transitions.iter().map(step)),
-            State::Dense(dense) => steps.extend((0..=u8::MAX).filter_map(|byte| {
+    match nfa.state(state) {
+        State::ByteRange { trans } => vec![step(trans)],
+        State::Sparse(sparse) => sparse.transitions.iter().map(step).collect(),
+        State::Dense(dense) => {
+            let one = |byte| {
                 let next = dense.matches_byte(byte)?;
                 Some(Step {
                     first: byte,
                     last: byte,
                     next,
                 })
-            })),
-            _ => {}
+            };
+            (0..=u8::MAX).filter_map(one).collect()
         }
+        _ => Vec::new(),
     }
-    steps
 }
 
 const MAX_PLACES: usize = 16;
@@ -140,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
     use regex_automata::{Anchored, Input};
 
-    use super::{Shape, automaton};
+    use super::{Bytes, Shape, automaton};
     use crate::detect::{Window, catalogue};
 
     #[test]
@@ -180,6 +230,15 @@ mod tests {
             }
         }
         assert!(matched > 100, "{matched}");
+    }
+
+    #[test]
+    fn a_match_holds_what_its_pattern_says() {
+        let bytes = |pattern| Bytes::of(&automaton(pattern).unwrap());
+        assert_eq!(bytes(r"\bpat[A-F]{3}\.").run(b"patABC.x"), 7);
+        assert_eq!(bytes("(?:ab|[^\n]{2})c$").run(b"\xff any \0 \n"), 8);
+        assert_eq!(bytes("a").run(b"aaa"), 3);
+        assert_eq!(bytes("a").run(b""), 0);
     }
 
     proptest! {
