@@ -30,6 +30,8 @@ const CAPS: Caps = Caps {
     inodes: 1000,
 };
 const DISK: &str = "/dev/vda";
+/// The disk that refuses to write one sector.
+const FAILING: &str = "/dev/vdb";
 const PLACE: &str = "/place";
 const SUPERBLOCK: &str = "/superblock";
 const BLOCK: u64 = 4096;
@@ -65,6 +67,7 @@ fn main() {
     // So that tags, too, are read from the disk again.
     fs::write("/sys/module/dm_bufio/parameters/retain_bytes", "0").unwrap();
     println!("RESULT blocks: {}", blocks(Path::new(DISK)));
+    println!("RESULT unwritten: {}", unwritten());
     let flags = |flags: u8| (FLAGS, vec![flags, 0, 0, 0]);
     let cases = [
         ("as-left", vec![]),
@@ -190,6 +193,38 @@ fn blocks(device: &Path) -> String {
     unmount(PLACE, UnmountFlags::empty()).unwrap();
     made.erase().unwrap();
     said.join(", ")
+}
+
+/// What a file has in the block that the host refuses to write: `/cases.json` says which sector of the second
+/// disk that is. Its kernel has taken the content from the writer before.
+fn unwritten() -> String {
+    let (made, mounted) = make(Path::new(FAILING)).unwrap();
+    place(mounted);
+    let sector: u64 = serde_json::from_slice(&fs::read("/cases.json").unwrap()).unwrap();
+    let file = File::options()
+        .create_new(true)
+        .read(true)
+        .write(true)
+        .open(Path::new(PLACE).join("file"))
+        .unwrap();
+    let content: Vec<u8> = pattern(64, 16).repeat(128);
+    file.write_all_at(&content, 0).unwrap();
+    let synced = file.sync_all().is_err();
+    forget();
+    let met = (0..2048).find(|block| Disk::places(number_of(&file, *block)).0 == sector * 512);
+    let mut found = [0; 4096];
+    let at = u64::try_from(met.unwrap_or(0)).unwrap() * BLOCK;
+    let read = match file.read_exact_at(&mut found, at) {
+        Ok(()) if found == [0; 4096] => "zeros",
+        Ok(()) => "content",
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => "EIO",
+        Err(_) => "another error",
+    };
+    drop(file);
+    unmount(PLACE, UnmountFlags::empty()).unwrap();
+    made.erase().unwrap();
+    remove_all();
+    format!("met {}, told {synced}, read {read}", met.is_some())
 }
 
 /// Which of the two contents the disk has for the file; its second block may be the other's.

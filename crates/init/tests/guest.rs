@@ -328,17 +328,35 @@ fn layers_are_checked_block_by_block_in_a_real_guest() {
     }
 }
 
+/// Two disks; the second refuses to write one sector.
+fn workspace_disks(dir: &Path, sector: u64) -> [String; 2] {
+    let [disk, failing] = ["disk", "failing"].map(|name| {
+        let disk = dir.join(name);
+        let file = fs::File::create(&disk).unwrap();
+        file.set_len(300 << 20).unwrap();
+        disk.display().to_string()
+    });
+    [
+        format!("file={disk}"),
+        format!(
+            "file.driver=blkdebug,file.image.driver=file,file.image.filename={failing},\
+             file.inject-error.0.event=write_aio,file.inject-error.0.iotype=write,\
+             file.inject-error.0.errno=5,file.inject-error.0.sector={sector}"
+        ),
+    ]
+}
+
 #[test]
 fn a_workspaces_blocks_stay_in_their_places_and_a_forged_superblock_denies_service_alone() {
     const TEST: &str =
         "a_workspaces_blocks_stay_in_their_places_and_a_forged_superblock_denies_service_alone";
     let Some(image) = ready(TEST) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let disk = dir.path().join("disk");
-    let file = fs::File::create(&disk).unwrap();
-    file.set_len(300 << 20).unwrap();
-    let words = [format!("file={}", disk.display())];
-    let said = boot(&image, dir.path(), "guest-workspace", &json!([]), &words);
+    // A block in the middle of the first large file: after superblock, journal and a run of tags.
+    let sector = (272 * 512 + 4096 * 48 + 3500 * 4096) / 512;
+    let (cases, words) = (json!(sector), workspace_disks(dir.path(), sector));
+    let said = boot(&image, dir.path(), "guest-workspace", &cases, &words);
+    assert_eq!(result(&said, "unwritten"), "met true, told true, read EIO");
     let blocks = result(&said, "blocks");
     for (what, found) in [
         ("written", "first"),

@@ -28,12 +28,13 @@ const GROUP_BLOCKS: u64 = 8 * BLOCK_BYTES;
 /// Any directory: it is covered in a mount namespace that ends with the making.
 const COVERED: &str = "/tmp";
 /// Files are not kept beyond the machine: no order of writing matters. The first failure in what the file
-/// system relies on is the last thing that is written.
+/// system relies on is the last thing that is written. With `dioread_lock` a new block counts as written before
+/// it is: one that the host refuses to write is then an error for its reader, and not zeros.
 const OPTIONS: &CStr =
-    c"errors=remount-ro,nobarrier,noauto_da_alloc,inode_readahead_blks=0,prjquota";
+    c"errors=remount-ro,nobarrier,noauto_da_alloc,dioread_lock,inode_readahead_blks=0,prjquota";
 /// The kernel's thread that writes empty inode tables would write one sixteenth of the disk.
 const WITHOUT_EMPTY_TABLES: &CStr =
-    c"errors=remount-ro,nobarrier,noauto_da_alloc,inode_readahead_blks=0,prjquota,noinit_itable";
+    c"errors=remount-ro,nobarrier,noauto_da_alloc,dioread_lock,inode_readahead_blks=0,prjquota,noinit_itable";
 
 /// A file system of the device's size.
 pub(super) struct Grown {
