@@ -70,6 +70,14 @@ const WAYS: &[(&str, Hide)] = &[
     }),
     ("two-messages", |t| halves(t, 2)),
     ("two-messages-early", |t| halves(t, 4)),
+    ("three-messages", |t| {
+        let mut parts = halves(t, 3);
+        let rest = parts.pop().unwrap();
+        [parts, halves(&rest, 2)].concat()
+    }),
+    ("messages-of-a-letter", |t| {
+        t.chars().map(String::from).collect()
+    }),
     ("long-chunk", |t| {
         halves(&format!("{}\n{t}", "word ".repeat(400)), 1)
     }),

@@ -16,11 +16,22 @@ pub(super) struct Reading<'a> {
     index: usize,
     /// Bytes that may still be read.
     left: usize,
-    before: Option<Read<'a>>,
+    /// What one author wrote right before, and who that is.
+    run: scan::Run<'a, Written<'a>>,
+    author: Option<Origin>,
     /// What a session knows everything so far by.
     chain: Option<Tag>,
     /// What it knows beginnings of what is read by.
     names: Option<Names<'a>>,
+}
+
+/// What is known of a segment that was read, beside its text.
+#[derive(Clone, Copy, Debug)]
+struct Written<'a> {
+    /// Its place.
+    index: usize,
+    path: Option<&'a str>,
+    tag: Option<Tag>,
 }
 
 /// A segment as far as it is read.
@@ -48,7 +59,8 @@ impl<'a> Reading<'a> {
             verdicts,
             index: 0,
             left: MAX_REQUEST_BYTES,
-            before: None,
+            run: scan::Run::default(),
+            author: None,
             chain: verdicts.map(begin),
             names: None,
         }
@@ -124,17 +136,15 @@ impl<'a> Reading<'a> {
         for (segment, part) in segments.iter().zip(parts) {
             self.floor(segment, &part.floors);
             let read = Read::new(segment, segment.text);
-            self.say(self.index, read.path, &part.text);
-            if let (Some(seam), Some(earlier)) = (&part.seam, self.before) {
-                self.say(self.index.saturating_sub(1), earlier.path, seam);
+            for known in part.text.iter() {
+                self.outcome.hit(self.index, read.path, known.found());
+            }
+            for known in part.seam.iter().flat_map(|seam| seam.iter()) {
+                if let Some(written) = self.run.back(known.back()) {
+                    self.outcome.hit(written.index, written.path, known.found());
+                }
             }
             self.go_on(read);
-        }
-    }
-
-    fn say(&mut self, index: usize, path: Option<&str>, verdict: &Verdict) {
-        for known in verdict.iter() {
-            self.outcome.hit(index, path, known.found());
         }
     }
 
@@ -147,10 +157,9 @@ impl<'a> Reading<'a> {
             self.outcome.oversize(self.index, cut);
         }
         let mut read = Read::new(segment, segment.text.get(..cut).unwrap_or_default());
-        read.tag = self.tag(read);
+        read.tag = self.tag(read.text);
         let text = self.scan(read);
-        let earlier = self.before.filter(|before| before.origin == read.origin);
-        let seam = earlier.map(|earlier| self.scan_seam(earlier, read));
+        let seam = (self.author == Some(read.origin)).then(|| self.scan_seam(read));
         self.go_on(read);
         if cut < segment.text.len() {
             self.left = 0;
@@ -176,15 +185,39 @@ impl<'a> Reading<'a> {
     }
 
     fn go_on(&mut self, read: Read<'a>) {
+        if self.author.replace(read.origin) != Some(read.origin) {
+            self.run.begin();
+        }
+        let written = Written {
+            index: self.index,
+            path: read.path,
+            tag: read.tag,
+        };
+        self.run.push(read.text, written);
         self.left = self.left.saturating_sub(read.text.len());
         self.index = self.index.saturating_add(1);
-        self.before = Some(read);
     }
 
-    fn tag(&self, read: Read<'_>) -> Option<Tag> {
+    fn tag(&self, text: &str) -> Option<Tag> {
         let policy = self.classifier.policy.digest;
-        let verdicts = self.verdicts?;
-        Some(read.tag.unwrap_or_else(|| verdicts.tag(policy, read.text)))
+        Some(self.verdicts?.tag(policy, text))
+    }
+
+    /// What a session knows what one author wrote right before by.
+    fn tag_of_run(&mut self) -> Option<Tag> {
+        let (policy, verdicts) = (self.classifier.policy.digest, self.verdicts?);
+        let texts = self.run.known();
+        let tags: Vec<Tag> = texts
+            .map(|(text, written)| {
+                *written
+                    .tag
+                    .get_or_insert_with(|| verdicts.tag(policy, text))
+            })
+            .collect();
+        match *tags {
+            [text] => Some(text),
+            _ => Some(verdicts.row(&tags)),
+        }
     }
 
     fn scan(&mut self, read: Read<'_>) -> Option<Verdict> {
@@ -197,27 +230,31 @@ impl<'a> Reading<'a> {
                 None
             }
             Some((verdicts, tag)) => {
-                let scan = |report: &mut dyn FnMut(scan::Found<'_>)| {
-                    scanner.scan(read.text, &mut |hit| report(hit));
+                let scan = |report: &mut dyn FnMut(usize, scan::Found<'_>)| {
+                    scanner.scan(read.text, &mut |hit| report(0, hit));
                 };
-                verdicts.recall(Subject::Text(tag), scan, &mut report)
+                verdicts.recall(Subject::Text(tag), scan, &mut |_, hit| report(hit))
             }
         }
     }
 
-    fn scan_seam(&mut self, first: Read<'_>, second: Read<'_>) -> Option<Verdict> {
+    fn scan_seam(&mut self, read: Read<'_>) -> Option<Verdict> {
         let scanner = &self.classifier.scanner;
-        let tags = self.tag(first).zip(second.tag);
-        let index = self.index.saturating_sub(1);
-        let mut report = |hit: scan::Found<'_>| self.outcome.hit(index, first.path, hit);
+        let tags = self.tag_of_run().zip(read.tag);
+        let (run, outcome) = (&self.run, &mut self.outcome);
+        let mut report = |back, hit: scan::Found<'_>| {
+            if let Some(written) = run.back(back) {
+                outcome.hit(written.index, written.path, hit);
+            }
+        };
         match self.verdicts.zip(tags) {
             None => {
-                scanner.scan_seam(first.text, second.text, &mut report);
+                scanner.scan_seam(run, read.text, &mut report);
                 None
             }
             Some((verdicts, (one, other))) => {
-                let scan = |report: &mut dyn FnMut(scan::Found<'_>)| {
-                    scanner.scan_seam(first.text, second.text, &mut |hit| report(hit));
+                let scan = |report: &mut dyn FnMut(usize, scan::Found<'_>)| {
+                    scanner.scan_seam(run, read.text, &mut |back, hit| report(back, hit));
                 };
                 verdicts.recall(Subject::Seam(one, other), scan, &mut report)
             }

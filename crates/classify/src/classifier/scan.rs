@@ -2,6 +2,7 @@
 //! again over every other reading of the text within a budget.
 
 mod building;
+mod seam;
 
 use std::{mem, ops::Range, sync::LazyLock};
 
@@ -25,6 +26,7 @@ use crate::{
     finding::MAX_FINDINGS,
 };
 use building::{Anchor, Building};
+pub(super) use seam::Run;
 
 /// A finding in one text, before it has a segment.
 pub(super) struct Found<'a> {
@@ -222,53 +224,6 @@ impl Scanner {
                 .undecoded(0..text.len(), "the scanner could not be built");
         }
         descent.read(text, &mut Vec::new(), text);
-    }
-
-    /// Reports values that begin in `first` and end in `second`, its successor.
-    pub(super) fn scan_seam<'s>(
-        &'s self,
-        first: &str,
-        second: &str,
-        report: &mut dyn FnMut(Found<'s>),
-    ) {
-        if first.is_empty() || second.is_empty() {
-            return;
-        }
-        let from = ceil_boundary(first, first.len().saturating_sub(SEAM_REACH));
-        let to = floor_boundary(second, SEAM_REACH);
-        let tail = first.get(from..).unwrap_or_default();
-        let joined = tail.to_owned() + second.get(..to).unwrap_or_default();
-        let runs = long_runs(&joined);
-        let mut together = Vec::new();
-        let scan = |scratch: &mut Scratch| {
-            self.scan_text(&joined, &runs, scratch, &mut |ruling, span, sure| {
-                together.push((ruling, span, sure));
-            });
-        };
-        self.pool.with(|| self.scratch(), scan);
-        // what one of the two shows by itself is reported there
-        let mut apart: Vec<(&str, usize)> = Vec::new();
-        if !together.is_empty() {
-            let (tail, head) = joined.split_at(tail.len());
-            for (part, at) in [(tail, 0), (head, tail.len())] {
-                self.scan_part(part, &mut |ruling, span, _| {
-                    apart.push((&ruling.id, at + span.start));
-                });
-            }
-        }
-        for (ruling, span, sure) in together {
-            if !apart.contains(&(ruling.id.as_str(), span.start)) {
-                let start = (from + span.start).min(first.len());
-                let end = (from + span.end).clamp(start, first.len());
-                report(ruling.found(start..end, sure));
-            }
-        }
-        let crosses = |span: &Range<usize>| span.start < tail.len() && span.end >= tail.len();
-        for span in self.unlooked(&joined, &runs) {
-            if crosses(&span) {
-                report(self.undecoded(from + span.start..first.len(), CROWDED));
-            }
-        }
     }
 
     /// Where a token may stand that was not looked for.
@@ -699,8 +654,6 @@ const MAX_DEPTH: usize = 2;
 const DECODE_FACTOR: usize = 2;
 /// Decoded bytes granted to a short text.
 const DECODE_FLOOR: usize = 4_096;
-/// How far into its neighbours a value split over two segments may reach.
-const SEAM_REACH: usize = 512;
 const REJOIN_REACH: usize = 600;
 /// A term is at most 200 bytes, in which words may be 20 blanks apart.
 const MAX_TERM_REACH: usize = 2_400;

@@ -51,10 +51,11 @@ pub(super) struct Names<'a> {
     beginning: &'a dyn Fn(usize) -> Option<Digest>,
 }
 
-/// Which text, or which two neighbours, a verdict is of.
+/// Which text, or which texts right behind each other, a verdict is of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     Text(Tag),
+    /// What comes first of two, and the second.
     Seam(Tag, Tag),
 }
 
@@ -64,6 +65,8 @@ pub(super) type Verdict = Arc<[Known]>;
 /// A finding without its text.
 #[derive(Debug)]
 pub(super) struct Known {
+    /// How many texts before the one it was found with.
+    back: usize,
     rule: Box<str>,
     reason: &'static str,
     label: Label,
@@ -77,7 +80,7 @@ pub(super) struct Part {
     /// The policy's path rules, by place, that give it a label.
     pub(super) floors: Vec<usize>,
     pub(super) text: Verdict,
-    /// Of it and its predecessor, where both have one author.
+    /// Of it and what the same author wrote right before.
     pub(super) seam: Option<Verdict>,
 }
 
@@ -153,6 +156,15 @@ impl SessionVerdicts {
         finish(hash)
     }
 
+    /// What texts right behind each other are known by that are known by these, of which there are several.
+    pub(super) fn row(&self, texts: &[Tag]) -> Tag {
+        let mut hash = self.hash(b"row ");
+        for text in texts {
+            hash.append(text);
+        }
+        finish(hash)
+    }
+
     /// What a request is known by of which nothing is read.
     pub(super) fn beginning(&self, policy: Digest, repository: &str) -> Tag {
         let mut hash = self.hash(b"none");
@@ -221,20 +233,21 @@ impl SessionVerdicts {
     pub(super) fn recall(
         &self,
         subject: Subject,
-        scan: impl FnOnce(&mut dyn FnMut(Found<'_>)),
-        report: &mut dyn FnMut(Found<'_>),
+        scan: impl FnOnce(&mut dyn FnMut(usize, Found<'_>)),
+        report: &mut dyn FnMut(usize, Found<'_>),
     ) -> Option<Verdict> {
         let known = self.lock().findings.find(subject);
         if let Some(known) = known {
-            known.iter().for_each(|known| report(known.found()));
+            let known_ones = known.iter();
+            known_ones.for_each(|known| report(known.back, known.found()));
             return Some(known);
         }
         let mut found = Vec::new();
-        scan(&mut |hit| {
+        scan(&mut |back, hit| {
             if found.len() <= MAX_FINDINGS {
-                found.push(Known::of(&hit));
+                found.push(Known::of(back, &hit));
             }
-            report(hit);
+            report(back, hit);
         });
         // of a text with more, the level alone would have to be kept apart
         if found.len() > MAX_FINDINGS {
@@ -367,14 +380,20 @@ impl Weighs for Stretch {
 }
 
 impl Known {
-    fn of(found: &Found<'_>) -> Self {
+    fn of(back: usize, found: &Found<'_>) -> Self {
         Self {
+            back,
             rule: found.rule.into(),
             reason: found.reason,
             label: found.label,
             span: found.span.clone(),
             confidence: found.confidence,
         }
+    }
+
+    /// How many texts before the one it was found with.
+    pub(super) const fn back(&self) -> usize {
+        self.back
     }
 
     pub(super) fn found(&self) -> Found<'_> {

@@ -5,11 +5,14 @@
     reason = "the samples are ASCII where they are cut"
 )]
 
+mod seams;
+mod sessions;
+
 use proofroom_canonical::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    Classifier, Context, OVER_BUDGET, OVERSIZE, SessionVerdicts, UNREADABLE,
+    Classifier, Context, OVER_BUDGET, OVERSIZE, UNREADABLE,
     literals::Engine,
     redact,
     scan::{Scanner, work},
@@ -173,29 +176,6 @@ fn text_encoded_too_often_is_unread() {
     let result = classifier.classify(&[user(&text)], &NOW);
     assert_eq!(rules(&result), [OVER_BUDGET]);
     assert_eq!(level(&classifier, &result), "restricted");
-}
-
-#[test]
-fn a_token_split_over_two_segments_of_one_origin_is_found_once() {
-    let classifier = classifier("");
-    let token = github_token();
-    let (first, second) = token.split_at(17);
-    let (first, second) = (format!("use {first}"), format!("{second} please"));
-    let segments = [user(&first), user(&second)];
-    let result = classifier.classify(&segments, &NOW);
-    assert_eq!(rules(&result), ["github-token"]);
-    assert_eq!(
-        (result.findings[0].segment, result.findings[0].span.clone()),
-        (0, 4..21)
-    );
-    let others = [
-        user(&first),
-        Segment {
-            origin: Origin::Assistant,
-            ..user(&second)
-        },
-    ];
-    assert_eq!(rules(&classifier.classify(&others, &NOW)), [""; 0]);
 }
 
 #[test]
@@ -544,45 +524,6 @@ proptest! {
         }
     }
 
-    /// As a stream is: what one message carries is found when two of one author carry it. The
-    /// label may come from another rule, and 512 bytes on each side of the cut are looked at.
-    #[test]
-    fn splitting_a_text_never_lowers_its_label(text in "[ -~]{0,60}", known in samples(), cut in 0_usize..1_000) {
-        let text = format!("{text}\n\n{known}\n\n");
-        let alone = shared().classify(&[user(&text)], &NOW).label;
-        let cut = crate::detect::floor_boundary(&text, cut % text.len().max(1));
-        let (first, second) = text.split_at(cut);
-        let split = shared().classify(&[user(first), user(second)], &NOW);
-        prop_assert!(split.label >= alone, "{cut} {first:?} {second:?}");
-    }
-
-    /// Conversations that grow, share their turns and are cut elsewhere, in one session that forgets
-    /// some of what it knew: each is classified as if it were the first.
-    #[test]
-    fn a_session_that_remembers_says_what_a_whole_scan_says(
-        turns in proptest::collection::vec((pieces(), 0_u8..3), 1..8),
-        cuts in proptest::collection::vec(0_usize..500, 1..4),
-        most in prop_oneof![1_usize..12, Just(1_000)],
-    ) {
-        let verdicts = SessionVerdicts::with_most([7; 32], most);
-        let parts: Vec<(&str, u8)> = turns.iter().map(|(t, o)| (t.as_str(), *o)).collect();
-        let all = turns.iter().map(|(text, _)| text.as_str()).collect::<String>();
-        for length in 1..=parts.len() {
-            same(&verdicts, &segments_of(&parts[..length]))?;
-        }
-        // long enough to be known by the stretch
-        let long: Vec<(&str, u8)> = parts.iter().cycle().take(50).copied().collect();
-        for length in [33, 40, 50] {
-            same(&verdicts, &segments_of(&long[..length]))?;
-            same(&verdicts, &segments_of(&long[50 - length..]))?;
-        }
-        for cut in cuts {
-            let cut = crate::detect::floor_boundary(&all, cut);
-            same(&verdicts, &[user(&all[..cut]), user(&all[cut..])])?;
-        }
-        same(&verdicts, &segments_of(&parts))?;
-    }
-
     /// The library's automaton in place of the literals' own engine finds the same.
     #[test]
     fn another_engine_finds_the_same(text in pieces(), more in pieces()) {
@@ -599,78 +540,6 @@ proptest! {
         }
         let _redacted = redact(&text);
     }
-}
-
-fn segments_of<'a>(parts: &[(&'a str, u8)]) -> Vec<Segment<'a>> {
-    let segment = |(text, origin): &(&'a str, u8)| Segment {
-        origin: [Origin::User, Origin::Assistant, Origin::ToolResult][usize::from(*origin)],
-        path: (*origin == 2).then_some("tests/a.txt"),
-        ..user(text)
-    };
-    parts.iter().map(segment).collect()
-}
-
-fn same(
-    verdicts: &SessionVerdicts,
-    segments: &[Segment<'_>],
-) -> Result<(), proptest::test_runner::TestCaseError> {
-    let remembered = shared().classify_in_session(segments, &NOW, verdicts);
-    prop_assert_eq!(remembered, shared().classify(segments, &NOW));
-    Ok(())
-}
-
-#[test]
-fn a_session_keeps_verdicts_within_its_bound_and_none_of_another_policy() {
-    let verdicts = SessionVerdicts::with_most([7; 32], 20);
-    let token = github_token();
-    for turn in 0..100 {
-        let text = format!("turn {turn} {token}");
-        let result = shared().classify_in_session(&[user(&text)], &NOW, &verdicts);
-        assert_eq!(rules(&result), ["github-token"]);
-        assert!(verdicts.len() <= 20, "{}", verdicts.len());
-    }
-    let off = classifier("[detectors]\noff = [\"github-token\"]");
-    let text = format!("turn 99 {token}");
-    let result = off.classify_in_session(&[user(&text)], &NOW, &verdicts);
-    assert_eq!(rules(&result), [""; 0]);
-    verdicts.forget();
-    assert!(verdicts.is_empty());
-}
-
-/// Nor is a path that gives a label forgotten, of which another repository says something else.
-#[test]
-fn what_a_session_knows_is_not_looked_at_again() {
-    let policy = "[[paths]]\nid = \"keys\"\nrepositories = [\"acme/web\"]\nglobs = [\"**/*.pem\"]\nlabel = \"restricted\"";
-    let classifier = classifier(policy);
-    let verdicts = SessionVerdicts::new([7; 32]);
-    let texts: Vec<String> = (0..40).map(|turn| format!("turn {turn}")).collect();
-    let mut segments: Vec<Segment<'_>> = texts.iter().map(|text| user(text)).collect();
-    segments[3].path = Some("a/key.pem");
-    let classify = |context| {
-        let result = classifier.classify_in_session(&segments, context, &verdicts);
-        assert_eq!(result, classifier.classify(&segments, context));
-        work::take();
-        let again = classifier.classify_in_session(&segments, context, &verdicts);
-        assert_eq!((again, work::take()), (result.clone(), 0));
-        rules(&result).len()
-    };
-    assert_eq!(classify(&NOW), 1);
-    let elsewhere = Context {
-        repository: "acme/other",
-        ..NOW
-    };
-    assert_eq!(classify(&elsewhere), 0);
-}
-
-/// The text of a verdict is never kept, nor its digest without the session's key.
-#[test]
-fn a_session_shows_nothing_and_two_sessions_know_one_text_by_different_digests() {
-    let text = github_token();
-    let [one, other] = [[1; 32], [2; 32]].map(SessionVerdicts::new);
-    let policy = shared().policy().digest();
-    assert_ne!(one.tag(policy, &text), other.tag(policy, &text));
-    let _found = shared().classify_in_session(&[user(&text)], &NOW, &one);
-    assert_eq!(format!("{one:?}"), "SessionVerdicts { .. }");
 }
 
 static ORACLE: std::sync::LazyLock<Scanner> = std::sync::LazyLock::new(|| {
