@@ -1,6 +1,8 @@
 //! Credentials without a vendor's form: a telling name, an operator, a literal. The name and the
 //! value are both judged, because half of all code says `token = …`.
 
+mod given;
+
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
@@ -15,6 +17,7 @@ use super::{
     value::{Look, NameKind, is_doubtful, is_placeholder, look},
 };
 use crate::{Confidence, training::Candidate};
+use given::{given_looks, given_to_password};
 
 const NAMES: &[&str] = &[
     "pass",
@@ -72,23 +75,6 @@ const fn named(
         check,
         broken: Broken::Leave,
         needs: always,
-    }
-}
-
-/// Of what stands before a literal without an operator between, in SQL and in configuration that is
-/// code (Gradle, Ruby).
-const fn given_to_password(
-    id: &'static str,
-    reason: &'static str,
-    severity: Severity,
-    check: fn(&Hit<'_>) -> Verdict,
-) -> Detector {
-    Detector {
-        literals: &["password", "passwd", "passphrase", "identified by"],
-        window: Window::At { reach: 160 },
-        pattern: GIVEN,
-        needs: given,
-        ..named(id, reason, severity, check)
     }
 }
 
@@ -203,28 +189,6 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
 ];
-
-const GIVEN: &str = r#"(?i:password|passwd|passphrase|identified by)[ \t]{1,4}(?:"([^"\s]{4,120})"|'([^'\s]{4,120})')"#;
-
-/// Whether a quoted literal may stand behind the name at `at`, with blanks alone between.
-fn given(text: &[u8], window: Range<usize>, at: usize) -> bool {
-    let letters = run(text, at..window.end, u8::is_ascii_alphabetic);
-    let first = blanks(text, at + letters..window.end);
-    let named = text.get(at..at + letters).unwrap_or_default();
-    let literal = |at: usize| text.get(at).is_some_and(|b| matches!(b, b'"' | b'\''));
-    named.eq_ignore_ascii_case(b"identified") || (first > at + letters && literal(first))
-}
-
-fn given_looks(hit: &Hit<'_>, wanted: Look, confidence: Confidence) -> Verdict {
-    let is = *hit
-        .look
-        .get_or_init(|| look(hit.value(), NameKind::Password));
-    if is == wanted {
-        Verdict::Accept(confidence)
-    } else {
-        Verdict::Reject
-    }
-}
 
 /// Whether the name at `at` says credential and what follows may be a literal that counts. It is
 /// asked for every `token` and `secret` of a text, of which few are assigned anything.
