@@ -1,26 +1,19 @@
 //! A double of an OpenTelemetry collector: takes OTLP/HTTP in JSON, keeps every byte, and reads what it got by the
 //! messages of `opentelemetry/proto/trace/v1/trace.proto`, in which no other member may stand.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
+use rustls::ServerConfig;
 use serde::Deserialize;
+
+use crate::server::{Received, Reply, Server};
 
 /// A collector that listens on loopback until its process ends.
 #[derive(Debug)]
 pub struct Collector {
     /// Host and port.
     pub address: String,
-    received: Arc<Mutex<Received>>,
-}
-
-#[derive(Debug, Default)]
-struct Received {
-    bytes: Vec<u8>,
-    bodies: Vec<Vec<u8>>,
+    server: Server,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,23 +157,30 @@ impl Collector {
     /// When it cannot listen.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let address = listener.local_addr().expect("an address").to_string();
-        let received = Arc::<Mutex<Received>>::default();
-        let keeps = Arc::clone(&received);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let keeps = Arc::clone(&keeps);
-                std::thread::spawn(move || serve(stream, &keeps));
-            }
-        });
-        Self { address, received }
+        Self::reached(None)
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    #[must_use]
+    pub fn over_tls(identity: Arc<ServerConfig>) -> Self {
+        Self::reached(Some(identity))
+    }
+
+    fn reached(tls: Option<Arc<ServerConfig>>) -> Self {
+        let server = Server::start(tls, |_| Reply::json(200, "{}"));
+        let address = server.address.clone();
+        Self { address, server }
     }
 
     /// Every byte of every request.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.lock().bytes.clone()
+        let received = self.server.received();
+        let bytes = |request: Received| [request.head, request.body].concat();
+        received.into_iter().flat_map(bytes).collect()
     }
 
     /// Every span, in the order of their arrival.
@@ -189,9 +189,10 @@ impl Collector {
     /// When a request is not of its format.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        let bodies = self.lock().bodies.clone();
+        let mut received = self.server.asked("/v1/traces");
+        received.retain(|request| request.method == "POST");
         let mut spans = Vec::new();
-        for body in bodies {
+        for Received { body, .. } in received {
             let text = String::from_utf8_lossy(&body).into_owned();
             let request: Request =
                 serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -208,45 +209,5 @@ impl Collector {
         }
         spans.iter().for_each(Span::check);
         spans
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Received> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One connection: requests with a length, answered one after another.
-fn serve(stream: TcpStream, keeps: &Mutex<Received>) {
-    let mut out = stream.try_clone().expect("a stream");
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            if stream.read_until(b'\n', &mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let length = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"));
-        let length = length.and_then(|length| length.trim().parse().ok());
-        let mut body = vec![0; length.expect("a length")];
-        if stream.read_exact(&mut body).is_err() {
-            return;
-        }
-        {
-            let mut received = keeps.lock().unwrap_or_else(PoisonError::into_inner);
-            received.bytes.extend(&head);
-            received.bytes.extend(&body);
-            if text.starts_with("post /v1/traces ") {
-                received.bodies.push(body);
-            }
-        }
-        let answer =
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
-        if out.write_all(answer).is_err() {
-            return;
-        }
     }
 }

@@ -122,6 +122,47 @@ impl GatewayFiles {
         self.dir.join("stderr")
     }
 
+    /// Every model-run record in the state directory, oldest first.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Value> {
+        self.records("model-run")
+    }
+
+    /// Every record of this kind, oldest first.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    #[must_use]
+    pub fn records(&self, kind: &str) -> Vec<Value> {
+        let lines = record_lines(&self.state());
+        let such = lines.iter().filter(|(of, ..)| of == kind);
+        such.map(|(_, _, envelope)| predicate(envelope)).collect()
+    }
+
+    /// Every byte of the state directory and of standard error, for a search.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    #[must_use]
+    pub fn written(&self) -> Vec<u8> {
+        let mut bytes = fs::read(self.log()).expect("readable");
+        let mut folders = vec![self.state()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("readable") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    bytes.extend(fs::read(path).expect("readable"));
+                }
+            }
+        }
+        bytes
+    }
+
     /// Makes a key with these options; returns the key.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ pub mod gateway;
 mod live;
 mod programs;
 mod room;
+pub mod server;
 mod session;
 
 pub use deployment::{Deployment, Upstream, git, image_directory, simulated_image_directory};

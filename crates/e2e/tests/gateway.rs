@@ -27,23 +27,6 @@ fn one() -> (Deployment, GatewayFiles) {
     (deployment, files)
 }
 
-/// Every model-run record in the state directory, oldest first.
-fn runs(files: &GatewayFiles) -> Vec<Value> {
-    record_lines(&files.state())
-        .iter()
-        .filter(|(kind, ..)| kind == "model-run")
-        .map(|(_, _, envelope)| predicate(envelope))
-        .collect()
-}
-
-fn accounts(files: &GatewayFiles) -> Vec<Value> {
-    record_lines(&files.state())
-        .iter()
-        .filter(|(kind, ..)| kind == "gateway-account")
-        .map(|(_, _, envelope)| predicate(envelope))
-        .collect()
-}
-
 #[test]
 fn a_run_has_a_record_that_its_key_alone_can_fetch_with_its_receipt() {
     let (_deployment, files) = one();
@@ -76,8 +59,8 @@ fn a_run_has_a_record_that_its_key_alone_can_fetch_with_its_receipt() {
         );
     }
     assert!(gateway.stop().success());
-    assert_eq!(runs(&files).len(), 1);
-    let accounts = accounts(&files);
+    assert_eq!(files.runs().len(), 1);
+    let accounts = files.records("gateway-account");
     assert_eq!(accounts.len(), 1, "the other key began no session");
     assert_eq!(accounts[0]["occasion"], "stopped");
     assert_eq!(accounts[0]["by_tier"]["standard"], 1);
@@ -161,7 +144,8 @@ fn scopes_and_limits_refuse_in_the_clients_format_and_each_refusal_is_a_record()
         "nobody knows what the model costs: {refused:?}"
     );
     assert!(gateway.stop().success());
-    let codes: Vec<String> = runs(&files)
+    let codes: Vec<String> = files
+        .runs()
         .iter()
         .map(|run| run["failure"]["code"].as_str().unwrap_or("none").to_owned())
         .collect();
@@ -175,7 +159,7 @@ fn scopes_and_limits_refuse_in_the_clients_format_and_each_refusal_is_a_record()
         "model-not-served",
     ];
     assert_eq!(codes, expected);
-    let rejected: Vec<String> = runs(&files)[5..]
+    let rejected: Vec<String> = files.runs()[5..]
         .iter()
         .flat_map(|run| {
             run["routing"]["rejected"]
@@ -211,11 +195,11 @@ fn a_mark_and_a_budget_outlive_a_kill_and_a_session_goes_on() {
     assert_eq!(after.headers["x-proofroom-label"], label, "the mark fell");
     assert_eq!(after.headers["x-proofroom-sequence"], "2");
     assert!(gateway.stop().success());
-    let runs = runs(&files);
+    let runs = files.runs();
     let sessions: std::collections::BTreeSet<_> =
         runs.iter().map(|run| run["session"].to_string()).collect();
     assert_eq!((runs.len(), sessions.len()), (3, 1));
-    let accounts = accounts(&files);
+    let accounts = files.records("gateway-account");
     let occasions: Vec<_> = accounts
         .iter()
         .map(|account| &account["occasion"])
@@ -283,7 +267,7 @@ fn what_a_stranger_can_stretch_has_an_end() {
         "it still serves"
     );
     assert!(gateway.stop().success());
-    let broken = runs(&files);
+    let broken = files.runs();
     assert!(
         broken.iter().any(|run| run["status"] == "cancelled"),
         "{broken:?}"
@@ -305,30 +289,13 @@ fn a_stop_ends_with_every_run_recorded_and_a_stream_begun_before_comes_to_its_en
         answer.status == 200 && answer.whole && answer.headers.contains_key("x-proofroom-record")
     });
     let whole = whole.count();
-    let runs = runs(&files);
+    let runs = files.runs();
     assert_eq!(
         runs.len(),
         whole,
         "what a client saw end has a record, and nothing else ran"
     );
-    assert_eq!(accounts(&files)[0]["recorded"], whole);
-}
-
-/// Everything of the state directory, standard error and metrics, for a search.
-fn written(files: &GatewayFiles, metrics: &str, into: &mut Vec<u8>) {
-    let mut folders = vec![files.state()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("readable") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                into.extend(std::fs::read(path).expect("readable"));
-            }
-        }
-    }
-    into.extend(std::fs::read(files.log()).expect("readable"));
-    into.extend(metrics.as_bytes());
+    assert_eq!(files.records("gateway-account")[0]["recorded"], whole);
 }
 
 /// A cassette whose one answer is `text`, for any number of turns.
@@ -398,8 +365,8 @@ fn a_canary_is_in_no_file_after_success_error_cancel_and_kill() {
     let gateway = files.start();
     assert_eq!(gateway.chat(&key, &prompt).status, 200);
     assert!(gateway.stop().success());
-    let mut all = Vec::new();
-    written(&files, &metrics, &mut all);
+    let mut all = files.written();
+    all.extend(metrics.as_bytes());
     assert!(
         all.len() > 10_000,
         "the search looked at {} bytes",
@@ -473,14 +440,17 @@ fn in_prompt_mode_a_kill_loses_no_record_and_what_raises_the_mark_is_strict() {
         answered += usize::from(answer.headers.contains_key("x-proofroom-record"));
     }
     gateway.kill();
-    let runs = runs(&files);
+    let runs = files.runs();
     assert_eq!((runs.len(), answered), (4, 4), "a kill lost a record");
     let modes: Vec<_> = runs.iter().map(|run| run["log"].as_str()).collect();
     // the first and the third raise the mark, and the last is of a session at the highest level
     let wanted = ["strict", "prompt", "strict", "strict"];
     assert_eq!(modes, wanted.map(Some));
     assert!(files.start().stop().success());
-    assert_eq!(accounts(&files)[0]["missing"], Value::Array(Vec::new()));
+    assert_eq!(
+        files.records("gateway-account")[0]["missing"],
+        Value::Array(Vec::new())
+    );
 }
 
 #[test]
@@ -519,7 +489,7 @@ fn a_full_disk_stops_runs_and_loses_no_record() {
         "{said}"
     );
     assert!(gateway.stop().success());
-    let accounts = accounts(&files);
+    let accounts = files.records("gateway-account");
     let last = accounts.last().expect("an account");
     assert_eq!((&last["runs"], &last["recorded"]), (&2.into(), &2.into()));
     let checked = files.command(&["check-records"]);

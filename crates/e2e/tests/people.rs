@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use proofroom_e2e::{
     Deployment,
-    gateway::{GatewayFiles, chat_body, predicate, read_answer, record_lines},
+    gateway::{GatewayFiles, chat_body, read_answer, record_lines},
     repository_root,
 };
 use proofroom_testkit::issuer::IssuerServer;
@@ -27,18 +27,9 @@ impl World {
     fn new(cassette: &std::path::Path) -> Self {
         let deployment = Deployment::with_cassette(cassette);
         let issuer = IssuerServer::start();
-        let url = &issuer.issuer.url;
+        let (url, table) = (&issuer.issuer.url, issuer.issuer.table("if-bound"));
         let people = format!(
-            r#"
-[[people.issuer]]
-url = "{url}"
-audience = "https://gateway.test"
-algorithms = ["ES256"]
-tokens = "at+jwt"
-name = "email"
-names = ["*@example.test"]
-longest_life_minutes = 60
-proof = "if-bound"
+            r#"{table}
 [[people.rule]]
 issuer = "{url}"
 when = [{{ claim = ["groups"], is = "developers" }}]
@@ -64,14 +55,6 @@ scope = {{ models = ["*"], tiers = ["*"], labels = ["*"], regions = ["*"], repos
         let done = self.files.command(&[&["person"], words].concat());
         assert!(done.status.success(), "{done:?}");
         String::from_utf8(done.stdout).expect("text")
-    }
-
-    fn runs(&self) -> Vec<Value> {
-        record_lines(&self.files.state())
-            .iter()
-            .filter(|(kind, ..)| kind == "model-run")
-            .map(|(_, _, envelope)| predicate(envelope))
-            .collect()
     }
 }
 
@@ -118,7 +101,7 @@ fn a_persons_tokens_are_one_session_whose_mark_stays_and_records_name_person_iss
         r#"Bearer error="invalid_token""#
     );
     assert!(gateway.stop().success());
-    let runs = world.runs();
+    let runs = world.files.runs();
     let client = &runs[1]["client"];
     assert_eq!(client["user"], "ada@example.test");
     assert_eq!(
@@ -179,6 +162,7 @@ fn barring_a_person_breaks_off_their_stream_and_lets_nothing_more_in_until_they_
     assert_eq!(gateway.chat(&token, "Say hello").status, 200);
     assert!(gateway.stop().success());
     let statuses: Vec<_> = world
+        .files
         .runs()
         .iter()
         .map(|run| run["status"].clone())

@@ -201,6 +201,17 @@ impl SimulatedIssuer {
         json!({"keys": [self.jwk()]})
     }
 
+    /// Its table in a gateway's `[people]`, which ends with `proof` (`if-bound`, `required`); further members may follow.
+    #[must_use]
+    pub fn table(&self, proof: &str) -> String {
+        let (url, algorithm) = (&self.url, self.key.algorithm());
+        format!(
+            "[[people.issuer]]\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\nalgorithms = [\"{algorithm}\"]\n\
+             tokens = \"at+jwt\"\nname = \"email\"\nnames = [\"*@example.test\"]\nlongest_life_minutes = 60\n\
+             proof = \"{proof}\"\n"
+        )
+    }
+
     /// What its discovery document says.
     #[must_use]
     pub fn discovery(&self) -> Value {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod azure;
+pub mod bedrock;
 pub mod cassette;
 mod der;
 pub mod enclave;
@@ -13,9 +14,11 @@ pub mod gpu;
 pub mod image;
 pub mod issuer;
 pub mod provider;
+pub mod service_account;
 pub mod simulated_guest;
 pub mod snp;
 pub mod td;
 pub mod tee;
+pub mod tls;
 pub mod tpm;
 pub mod tsm;

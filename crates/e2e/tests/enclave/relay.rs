@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use proofroom_testkit::tls::TlsIdentity;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConnection,
     SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
 /// An answer as it passes.
@@ -46,7 +46,11 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let (kept, enclave, server) = (Arc::clone(&seen), enclave.to_owned(), identity());
+        let (kept, enclave, server) = (
+            Arc::clone(&seen),
+            enclave.to_owned(),
+            TlsIdentity::self_signed().config,
+        );
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (kept, enclave) = (Arc::clone(&kept), enclave.clone());
@@ -60,18 +64,6 @@ impl Relay {
     pub(crate) fn next(&self, deed: impl FnOnce(&mut Passing) + Send + 'static) {
         self.seen.lock().expect("no panic").deed = Some(Box::new(deed));
     }
-}
-
-fn identity() -> Arc<ServerConfig> {
-    let made = generate_simple_self_signed(["relay.invalid".to_owned()]).expect("a certificate");
-    let CertifiedKey { cert, signing_key } = made;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key);
-    Arc::new(config.expect("usable"))
 }
 
 /// One request and its answer; then the connection ends.

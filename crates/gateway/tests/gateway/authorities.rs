@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls_pki_types::PrivateKeyDer;
+use proofroom_testkit::tls::TlsAuthority;
 
 use crate::{
     upstream::{FakeUpstream, Tls},
@@ -13,25 +11,9 @@ use crate::{
 
 /// An authority in PEM, and a server on the loopback that it certified.
 fn authority() -> (String, Tls) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let pem = params.self_signed(&key).unwrap().pem();
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![leaf.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    (pem, Arc::new(Mutex::new(Arc::new(config))))
+    let authority = TlsAuthority::new();
+    let server = authority.certify().config;
+    (authority.pem, Arc::new(Mutex::new(server)))
 }
 
 #[tokio::test]

@@ -9,17 +9,15 @@ use http_body_util::{BodyExt as _, Full};
 use proofroom_canonical::Digest;
 use proofroom_llm::Api;
 use proofroom_record::event::RunStatus;
-use ring::hmac;
+use proofroom_testkit::bedrock::{FRAMES, authorization, chunk, exception, frame};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    frames::{chunk, exception, frame},
     upstream::{FakeUpstream, Reply, Seen},
     world::{CHAT, Got, MESSAGES, Options, World, standard},
 };
 
-const FRAMES: &str = "application/vnd.amazon.eventstream";
 const MODEL: &str = "eu.anthropic.claude-x-v1:0";
 const PATH: &str = "/model/eu.anthropic.claude-x-v1%3A0";
 const SECRET_KEY: &str = "canary+secret/key";
@@ -82,52 +80,17 @@ fn ask(stream: bool) -> String {
     json!({"model": "nickname", "max_tokens": 50, "messages": turns, "stream": stream}).to_string()
 }
 
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
-}
-
-/// The signature of a request as it arrived, worked out anew: AWS's document in a few lines, by another library's HMAC.
-fn signature(seen: &Seen, host: &str) -> String {
-    let authorization = seen.headers["authorization"].to_str().unwrap();
-    let (_, names) = authorization.split_once("SignedHeaders=").unwrap();
-    let (names, _) = names.split_once(',').unwrap();
-    let date = seen.headers["x-amz-date"].to_str().unwrap();
-    let scope = format!(
-        "{}/eu-central-1/bedrock/aws4_request",
-        date.get(..8).unwrap()
-    );
-    let path = seen.target.replace('%', "%25");
-    let headers: String = names
-        .split(';')
-        .map(|name| {
-            let value = if name == "host" {
-                host
-            } else {
-                seen.headers[name].to_str().unwrap()
-            };
-            format!("{name}:{value}\n")
-        })
-        .collect();
-    let body = Digest::of(&seen.body).to_hex();
-    let canonical = format!("POST\n{path}\n\n{headers}\n{names}\n{body}");
-    let text = format!(
-        "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
-        Digest::of(canonical).to_hex()
-    );
-    let mut key = format!("AWS4{SECRET_KEY}").into_bytes();
-    for part in scope.split('/') {
-        key = hmac(&key, part);
-    }
-    let signature = hmac(&key, &text);
-    signature.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The `authorization` that a request must have as it arrived.
+fn expected(seen: &Seen, id: &str) -> String {
+    let header = |name: &str| seen.headers[name].to_str().unwrap();
+    authorization(&seen.target, header, &seen.body, (id, SECRET_KEY))
 }
 
 fn is_signed(seen: &Seen, id: &str, address: &str) {
     let authorization = seen.headers["authorization"].to_str().unwrap();
-    let expected =
+    let scope =
         format!("AWS4-HMAC-SHA256 Credential={id}/20261201/eu-central-1/bedrock/aws4_request, ");
-    assert!(authorization.starts_with(&expected), "{authorization}");
+    assert!(authorization.starts_with(&scope), "{authorization}");
     for name in [
         "accept",
         "content-type",
@@ -140,8 +103,7 @@ fn is_signed(seen: &Seen, id: &str, address: &str) {
     }
     assert_eq!(seen.headers["host"], address);
     assert_eq!(seen.headers["x-amz-security-token"], TOKEN);
-    let signature = format!("Signature={}", signature(seen, address));
-    assert!(authorization.ends_with(&signature), "{authorization}");
+    assert_eq!(authorization, expected(seen, id));
 }
 
 const ANSWER: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-x","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":5}}"#;
@@ -543,9 +505,7 @@ async fn bedrocks_openai_endpoint_is_asked_for_chat_with_a_signature_or_a_key() 
     let seen = bedrock.upstream.seen.recv().await.unwrap();
     assert_eq!(seen.target, "/openai/v1/chat/completions");
     assert_eq!(seen.body, body);
-    let authorization = seen.headers["authorization"].to_str().unwrap();
-    let signature = format!("Signature={}", signature(&seen, &address.to_string()));
-    assert!(authorization.ends_with(&signature), "{authorization}");
+    assert_eq!(seen.headers["authorization"], expected(&seen, "AKIDFIRST"));
     let (_, record) = world.record().await;
     assert_eq!(record.status, RunStatus::Complete);
     assert_eq!(record.translated, None);

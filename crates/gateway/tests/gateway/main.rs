@@ -26,7 +26,6 @@ mod enclave;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod frames;
 mod growing;
 #[cfg(test)]
 mod keys;

@@ -6,9 +6,11 @@ use std::sync::{
 };
 
 use proofroom_canonical::{Digest, Timestamp};
-use proofroom_testkit::tee::{Plan, SimulatedTee};
+use proofroom_testkit::{
+    tee::{Plan, SimulatedTee},
+    tls::TlsIdentity,
+};
 use rustls::ServerConfig;
-use rustls_pki_types::PrivateKeyDer;
 
 use crate::{
     upstream::{FakeUpstream, Tls},
@@ -76,22 +78,6 @@ impl TeeUpstream {
 
 /// A fresh TLS key with a certificate that no authority signed.
 pub fn identity() -> (Arc<ServerConfig>, Digest) {
-    use rcgen::PublicKeyData as _;
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["tee.test".to_owned()])
-        .unwrap()
-        .self_signed(&key)
-        .unwrap();
-    let spki = Digest::of(key.subject_public_key_info());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    (Arc::new(config), spki)
+    let TlsIdentity { config, spki } = TlsIdentity::self_signed();
+    (config, spki)
 }

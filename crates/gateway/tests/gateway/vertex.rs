@@ -3,12 +3,10 @@
 
 use std::{fs, path::PathBuf};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use proofroom_gateway::{UpstreamsConfig, config::SystemSecrets};
 use proofroom_record::event::RunStatus;
-use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
-use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
+use proofroom_testkit::service_account::{self, EMAIL, PEM};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,10 +14,6 @@ use crate::{
     upstream::{FakeUpstream, Reply, Seen},
     world::{CHAT, Got, NOW, World, chat, standard},
 };
-
-/// Made for these tests, and used nowhere else.
-const PEM: &str = include_str!("service-account.pem");
-const EMAIL: &str = "gateway@project.iam.gserviceaccount.com";
 
 /// An upstream, the endpoint of its tokens, and the file of the account.
 struct Vertex {
@@ -48,8 +42,7 @@ impl Vertex {
     }
 
     fn account(&self, key_id: &str) -> Value {
-        json!({"type": "service_account", "project_id": "p", "client_email": EMAIL, "private_key_id": key_id,
-            "private_key": PEM, "token_uri": self.token_uri()})
+        service_account::account(&self.token_uri(), key_id)
     }
 
     fn write(&self, account: &Value) {
@@ -96,10 +89,6 @@ async fn ask(world: &World) -> Got {
     .await
 }
 
-fn part(text: &str) -> Value {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
-}
-
 /// Head and claims of what the endpoint was asked with, once its signature was verified.
 fn asserted(seen: &Seen) -> (Value, Value) {
     assert_eq!(seen.target, "/token");
@@ -108,17 +97,7 @@ fn asserted(seen: &Seen) -> (Value, Value) {
         "application/x-www-form-urlencoded"
     );
     assert!(!seen.headers.contains_key("authorization"));
-    let form = std::str::from_utf8(&seen.body).unwrap();
-    let grant = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
-    let assertion = form.strip_prefix(grant).unwrap();
-    let (signed, signature) = assertion.rsplit_once('.').unwrap();
-    let (head, claims) = signed.split_once('.').unwrap();
-    let der = PrivatePkcs8KeyDer::from_pem_slice(PEM.as_bytes()).unwrap();
-    let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
-    let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key());
-    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    public.verify(signed.as_bytes(), &signature).unwrap();
-    (part(head), part(claims))
+    service_account::asserted(&seen.body).unwrap()
 }
 
 #[tokio::test]
