@@ -14,6 +14,7 @@ use proofroom_e2e::{
     gateway::{GatewayFiles, RunningGateway, chat_body},
     repository_root,
 };
+use proofroom_testkit::tls::{TlsAuthority, TlsIdentity};
 use serde_json::{Value, json};
 
 /// A cassette that says `text`, and one call of a tool with it.
@@ -241,4 +242,64 @@ fn a_collector_that_is_away_or_hangs_holds_up_no_run_and_no_stop() {
     let lines: Vec<_> = said.lines().filter(|line| line.contains("spans")).collect();
     assert_eq!(lines.len(), 1, "{said}");
     assert!(lines[0].contains("[collector-unreachable]"), "{said}");
+}
+
+/// What `/metrics` counts.
+fn counted(gateway: &RunningGateway, name: &str) -> u64 {
+    let text = String::from_utf8(gateway.operations("/metrics").body).expect("text");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let count = line.unwrap_or_else(|| panic!("no `{name}`: {text}"));
+    count.trim().parse().expect("a number")
+}
+
+#[test]
+fn spans_go_over_tls_to_whom_the_named_authority_certified_and_to_nobody_else() {
+    let cassette = repository_root().join("crates/testkit/cassettes/hello.json");
+    let deployment = Deployment::with_cassette(&cassette);
+    let files = GatewayFiles::new(&deployment, "");
+    let (own, other) = (TlsAuthority::new(), TlsAuthority::new());
+    let authorities = deployment.path().join("gateway/collector-ca.pem");
+    std::fs::write(&authorities, &own.pem).expect("written");
+    let key = files.key(&[]);
+    for (collector, taken) in [
+        (Collector::over_tls(own.certify().config), true),
+        (Collector::over_tls(other.certify().config), false),
+        (
+            Collector::over_tls(TlsIdentity::self_signed().config),
+            false,
+        ),
+    ] {
+        let endpoint = format!("https://{}", collector.address);
+        files.configure(&format!(
+            "[telemetry]\nendpoint = \"{endpoint}\"\nauthorities = \"collector-ca.pem\"\nstop_seconds = 1\n"
+        ));
+        let gateway = files.start();
+        // neither is a run's business
+        assert_eq!(gateway.chat(&key, "Say hello").status, 200);
+        let delivered = "proofroom_gateway_spans_delivered_total ";
+        let failing = "proofroom_gateway_collector_failing ";
+        let awaited = if taken { delivered } else { failing };
+        let until = Instant::now() + Duration::from_secs(30);
+        while counted(&gateway, awaited) == 0 {
+            assert!(Instant::now() < until, "{awaited}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(counted(&gateway, failing), u64::from(!taken));
+        assert_eq!(counted(&gateway, delivered) > 0, taken);
+        if !taken {
+            // it is tried five times, and what was not taken is counted
+            let lost = "proofroom_gateway_spans_lost_total{reason=\"collector\"} ";
+            let until = Instant::now() + Duration::from_secs(60);
+            while counted(&gateway, lost) == 0 {
+                assert!(Instant::now() < until, "nothing was counted");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            assert_eq!(counted(&gateway, lost), 2, "a run and its sending");
+        }
+        assert!(gateway.stop().success());
+        assert_eq!(collector.spans().len(), if taken { 2 } else { 0 });
+        assert_eq!(collector.bytes().is_empty(), !taken, "not a byte is sent");
+    }
+    let said = std::fs::read_to_string(files.log()).expect("text");
+    assert_eq!(said.matches("[collector-unreachable]").count(), 2, "{said}");
 }
