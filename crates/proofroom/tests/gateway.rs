@@ -19,6 +19,7 @@ use std::{
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_testkit::{
+    issuer::SimulatedIssuer,
     tee::SimulatedTee,
     tsm::{TsmDouble, TsmOptions, TsmProvider},
 };
@@ -215,21 +216,9 @@ fn a_gateway_locks_its_memory_or_says_that_it_does_not() {
 #[test]
 fn people_are_barred_at_issuers_of_the_configuration_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let config = r#"
-version = 1
-state = "state"
-[listen]
-address = "127.0.0.1:0"
-[[people.issuer]]
-url = "https://login.test"
-audience = "https://gateway.test"
-algorithms = ["ES256"]
-tokens = "at+jwt"
-name = "email"
-names = ["*@example.test"]
-longest_life_minutes = 60
-proof = "if-bound"
-"#;
+    let table = SimulatedIssuer::new("https://login.test").table("if-bound");
+    let listen = "[listen]\naddress = \"127.0.0.1:0\"";
+    let config = format!("version = 1\nstate = \"state\"\n{listen}\n{table}");
     fs::write(dir.path().join("gateway.toml"), config).unwrap();
     let person = |what: &str, issuer: &str| {
         let done = Command::new(env!("CARGO_BIN_EXE_proofroom"))

@@ -32,7 +32,7 @@ struct Door {
 }
 
 fn config(dir: &Path, issuer: &IssuerServer, proof: &str, urls: &str) -> Config {
-    let url = &issuer.issuer.url;
+    let (url, table) = (&issuer.issuer.url, issuer.issuer.table(proof));
     let text = format!(
         r#"
 version = 1
@@ -40,15 +40,7 @@ state = "."
 [listen]
 address = "127.0.0.1:0"
 urls = [{urls}]
-[[people.issuer]]
-url = "{url}"
-audience = "https://gateway.test"
-algorithms = ["ES256"]
-tokens = "at+jwt"
-name = "email"
-names = ["*@example.test"]
-longest_life_minutes = 60
-proof = "{proof}"
+{table}
 [[people.rule]]
 issuer = "{url}"
 when = [{{ claim = ["groups"], is = "admins" }}]
