@@ -4,7 +4,7 @@
 //! * `bare`: QEMU alone, no jail, no firmware but QEMU's own, no TPM, until the first process speaks;
 //! * `room`: [`Room::start_machine`]: jails, TPM, measured boot, layers, room inside, supervisor executed;
 //! * `pool`: taking such a room from a pool until its supervisor speaks;
-//! * the resident memory of a room's processes together, against that of the bare QEMU;
+//! * the resident memory of a room's processes together beside the guest's, against that of the bare QEMU;
 //! * `PROOFROOM_BENCH_TOGETHER` (6) rooms started at once.
 //!
 //! `PROOFROOM_BENCH_ROUNDS` (5), `PROOFROOM_BENCH_ACCEL` (`tcg`), `PROOFROOM_IMAGE_DIR`. Prints and never
@@ -102,7 +102,7 @@ fn measure(shape: &MachineShape, rounds: usize) {
         )
         .unwrap();
         room.push(began.elapsed());
-        memory.1 = resident_of(&started).max(memory.1);
+        memory.1 = resident_of(&started, &shape.machine).max(memory.1);
         started.destroy().unwrap();
         let mut pool: Pool<Room> = Pool::new(shape.clone(), 1, Duration::from_secs(3600));
         pool.tend(Instant::now()).unwrap();
@@ -123,7 +123,7 @@ fn measure(shape: &MachineShape, rounds: usize) {
     println!("room / bare = {ratio:.2} ({})", shape.machine.accelerator);
     let mib = |bytes: u64| bytes >> 20;
     println!(
-        "memory: bare QEMU {} MiB, a room's processes {} MiB",
+        "memory beside the guest's: bare QEMU {} MiB, a room's processes {} MiB",
         mib(memory.0),
         mib(memory.1)
     );
@@ -163,8 +163,8 @@ fn together(shape: &MachineShape, count: usize) {
     }
 }
 
-/// Resident bytes of every process of a room: QEMU and its TPM.
-fn resident_of(room: &Room) -> u64 {
+/// Resident bytes of every process of a room, QEMU and its TPM, beside the guest's memory.
+fn resident_of(room: &Room, machine: &MachineConfig) -> u64 {
     let mut pids: Vec<i32> = Vec::new();
     for group in room.trace().groups {
         let members = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
@@ -173,7 +173,8 @@ fn resident_of(room: &Room) -> u64 {
     pids.push(room.pid());
     pids.sort_unstable();
     pids.dedup();
-    pids.into_iter().map(bare::resident).sum()
+    let own = pids.into_iter().map(|pid| bare::resident(pid, machine));
+    own.sum()
 }
 
 fn report(name: &str, mut took: Vec<Duration>) -> Duration {

@@ -49,7 +49,7 @@ pub(crate) fn command(machine: &MachineConfig, initrd: PathBuf, disks: Vec<Disk>
     command
 }
 
-/// Until the first process of the image speaks; and QEMU's resident bytes then.
+/// Until the first process of the image speaks; and QEMU's own resident bytes then.
 pub(crate) fn boot(machine: &MachineConfig) -> (Duration, u64) {
     let initrd = machine.image.directory.join("initrd");
     let began = Instant::now();
@@ -59,17 +59,29 @@ pub(crate) fn boot(machine: &MachineConfig) -> (Duration, u64) {
     let port = qemu.stdout.as_mut().expect("a pipe");
     boot::read_frame(port).expect("the first process speaks");
     let took = began.elapsed();
-    let bytes = resident(i32::try_from(qemu.id()).unwrap_or_default());
+    let bytes = resident(i32::try_from(qemu.id()).unwrap_or_default(), machine);
     qemu.kill().expect("QEMU runs");
     qemu.wait().expect("QEMU ends");
     (took, bytes)
 }
 
-/// Resident bytes of a process.
-pub(crate) fn resident(pid: i32) -> u64 {
-    let status = Path::new("/proc").join(pid.to_string()).join("status");
-    let status = std::fs::read_to_string(status).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+/// Resident bytes of a process, without its mappings that are as large as the machine's memory: those are the guest's
+/// allowance.
+pub(crate) fn resident(pid: i32, machine: &MachineConfig) -> u64 {
+    let allowance = u64::from(machine.shape.memory_mib) << 10;
+    let maps = Path::new("/proc").join(pid.to_string()).join("smaps");
+    let maps = std::fs::read_to_string(maps).unwrap_or_default();
+    let kib = |line: &str, name| {
+        let value = line.strip_prefix(name)?.trim().strip_suffix(" kB")?;
+        value.parse::<u64>().ok()
+    };
+    let (mut own, mut is_guests) = (0, false);
+    for line in maps.lines() {
+        if let Some(size) = kib(line, "Size:") {
+            is_guests = size >= allowance;
+        } else if let Some(resident) = kib(line, "Rss:").filter(|_| !is_guests) {
+            own += resident;
+        }
+    }
+    own * 1024
 }
