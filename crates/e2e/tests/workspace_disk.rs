@@ -319,3 +319,35 @@ fn a_room_on_the_hosts_kernel_has_no_such_disk_and_does_not_start() {
     assert!(words.contains("--isolation vm"), "{words}");
     assert!(!Path::new(&refused.path).exists(), "a session began");
 }
+
+#[test]
+fn an_agent_gets_neither_around_the_caps_nor_below_the_files() {
+    const TEST: &str = "an_agent_gets_neither_around_the_caps_nor_below_the_files";
+    let deployment = deployment(&[
+        ("workspace_bytes = 2147483648", "workspace_bytes = 50331648"),
+        ("inodes = 400000", "inodes = 3000"),
+    ]);
+    let session = match session(&deployment, "intruder.py") {
+        Ok((session, _)) => session,
+        Err(why) => return skip(TEST, &why),
+    };
+    let bundle = session.command(&["python3", "script.py"]).run();
+    let words = said(&bundle);
+    assert_eq!(bundle.code, Some(0), "{words}");
+    for wanted in [
+        "attributes 0 1, 512 1, 512 1",
+        "refused: project-none, project-two, no-inheriting, no-flags, immutable, append",
+        "resize EPERM, group-extend EPERM, group-add EPERM, shutdown EPERM, freeze EPERM, trim EPERM, \
+         checkpoint EPERM, identity EPERM, label EPERM, swap-boot EPERM",
+        "quota-get EPERM, quota-set EPERM, quota-off EPERM",
+        "verity ENOTSUP, encryption ENOTSUP",
+        "disk-node EACCES, device-node EACCES, capability EPERM, trusted EPERM",
+        "attributes at the end 0 1, 512 1, 512 1",
+        "reserve EDQUOT",
+        "mounted rw,nosuid,nodev,noatime",
+        "holes True, reserved True, direct True, mapped True, moved True",
+    ] {
+        assert!(words.contains(wanted), "{wanted}: {words}");
+    }
+    bundle.assert_accepted();
+}
