@@ -76,6 +76,15 @@ fn listen(files: &GatewayFiles, address: SocketAddr, url: &str, more: &str) {
     fs::write(files.config(), text.replacen(from, &to, 1)).expect("written");
 }
 
+/// A gateway without TLS, and its address.
+fn without_tls(deployment: &Deployment) -> (GatewayFiles, String) {
+    let files = GatewayFiles::new(deployment, "");
+    let address = free_port();
+    let url = format!("http://{address}");
+    listen(&files, address, &url, "");
+    (files, url)
+}
+
 /// A proxy that serves. It is killed with the value.
 struct Proxy {
     child: Child,
@@ -144,10 +153,7 @@ impl Proxy {
 #[test]
 fn a_bound_key_is_good_through_the_proxy_that_holds_the_clients_key_and_nowhere_else() {
     let deployment = Deployment::with_cassette(&hello());
-    let files = GatewayFiles::new(&deployment, "");
-    let address = free_port();
-    let url = format!("http://{address}");
-    listen(&files, address, &url, "");
+    let (files, url) = without_tls(&deployment);
     let inputs = Inputs::new();
     let key = inputs.bound_key(&files);
     let mode = std::os::unix::fs::PermissionsExt::mode(
@@ -368,10 +374,7 @@ fn nothing_is_sent_to_a_gateway_that_has_not_shown_what_it_is_nor_to_another_in_
 #[test]
 fn a_gateway_that_is_to_show_evidence_needs_tls_to_bind_it_to() {
     let deployment = Deployment::with_cassette(&hello());
-    let files = GatewayFiles::new(&deployment, "");
-    let address = free_port();
-    let url = format!("http://{address}");
-    listen(&files, address, &url, "");
+    let (files, url) = without_tls(&deployment);
     let inputs = Inputs::new();
     inputs.bound_key(&files);
     let gateway = files.start();
