@@ -11,11 +11,11 @@ use std::{
     fs::{self, File},
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proofroom_e2e::{
-    Bundle, Deployment, Live, Session, canary::random, git, repository_root, skip,
+    Bundle, Deployment, Live, Process, Session, canary::random, git, repository_root, skip,
 };
 use serde_json::Value;
 
@@ -350,4 +350,38 @@ fn an_agent_gets_neither_around_the_caps_nor_below_the_files() {
         assert!(words.contains(wanted), "{wanted}: {words}");
     }
     bundle.assert_accepted();
+}
+
+#[test]
+fn a_host_that_is_killed_leaves_no_machine_and_nothing_more_is_written() {
+    const TEST: &str = "a_host_that_is_killed_leaves_no_machine_and_nothing_more_is_written";
+    let deployment = deployment(&[
+        ("workspace_bytes = 2147483648", "workspace_bytes = 67108864"),
+        ("inodes = 400000", "inodes = 3000"),
+    ]);
+    let session = match session(&deployment, "dirty.py") {
+        Ok((session, _)) => session,
+        Err(why) => return skip(TEST, &why),
+    };
+    let before = host(&deployment);
+    let mut live = session
+        .command(&["python3", "script.py"])
+        .live()
+        .patient(PATIENCE);
+    wait_for_word(&mut live, "held in memory");
+    let file = backing_file(&live);
+    let held = || file.metadata().expect("its state").blocks() * 512;
+    let written = held();
+    let processes = live.processes();
+    drop(live.kill());
+    // The guest sees its port close; on an emulated processor it takes a while to end.
+    let until = Instant::now() + PATIENCE;
+    while processes.iter().any(Process::lives) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Process::assert_gone(&processes);
+    // The script wrote 48 MiB.
+    let more = held() - written;
+    assert!(more < 8 << 20, "{more} bytes after {written}");
+    assert_eq!(host(&deployment), before);
 }

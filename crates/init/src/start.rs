@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     process::ExitCode,
 };
@@ -63,12 +63,14 @@ fn run() -> Result<(), InitError> {
     mounts::kernel_views()?;
     let mut port = ports::open(BOOT_PORT)?;
     let done = with_port(&mut port);
-    if let Err(error) = &done {
+    // A host that is gone hears nothing.
+    if let Err(error) = &done
+        && is_heard(&port)
+    {
         let report = Report::Failed {
             code: error.code().to_owned(),
             message: chain(error),
         };
-        // A host that is gone hears nothing.
         drop(boot::write_frame(&mut port, &report));
         wait_until_read(&port);
     }
@@ -135,13 +137,16 @@ fn room(port: &mut File, config: &BootConfig, text: &[u8]) -> Result<(), InitErr
     pump::pump(&channel, &socket).on("pump", "the channel")?;
     drop(socket);
     say(port, &Report::Ready { mechanisms })?;
-    let mut how = outlive(port, room)?;
+    let ended = outlive(port, room);
+    // Also when the host is gone: nothing waits to be written to its disk, and the key not for the machine's end.
+    let workspace = disk.map(end);
+    let mut how = ended?;
     // A block that is not the layer's was an error for whoever read it; the host hears of it too.
     if let Some(Err(error)) = layers.as_ref().map(Layers::intact) {
         how = format!("{how} {}: {}", error.code(), chain(&error));
     }
-    if let Some(disk) = disk {
-        how = format!("{how} {}", end(disk));
+    if let Some(workspace) = workspace {
+        how = format!("{how} {workspace}");
     }
     say(port, &Report::Ended { how })?;
     wait_until_read(port);
@@ -264,6 +269,19 @@ fn say(port: &mut File, report: &Report) -> Result<(), InitError> {
         .map_err(InitError::Boot)
 }
 
+/// Whether the host's side of the port is open. While it is not, the kernel keeps a writer waiting, for ever when
+/// the host is gone, and the machine would not end.
+fn is_heard(port: impl AsFd) -> bool {
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::from_borrowed_fd(port.as_fd(), PollFlags::OUT)];
+    let answered = poll(&mut fds, Some(&now)).is_ok();
+    let [port] = fds.map(|fd| fd.revents());
+    answered && port.contains(PollFlags::OUT) && !port.contains(PollFlags::HUP)
+}
+
 /// A port's buffers go with the machine: the host closes the port when it has read the last words.
 fn wait_until_read(port: &File) {
     let second = rustix::event::Timespec {
@@ -285,4 +303,19 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::is_heard;
+
+    #[test]
+    fn a_port_is_heard_for_as_long_as_its_other_side_is_open() {
+        let (port, host) = UnixStream::pair().unwrap();
+        assert!(is_heard(&port));
+        drop(host);
+        assert!(!is_heard(&port));
+    }
 }
