@@ -24,7 +24,7 @@ use crate::{
     sealed,
     tls::KeyVerifier,
     transport::{self, FetchFailure, HttpClient, RequestFault, UpstreamResponse},
-    waiting::{RETRY_MILLIS, is_closed, is_due, later},
+    waiting::{RETRY_MILLIS, is_closed, is_due, later, renewal},
 };
 
 /// Where an attested upstream serves its evidence.
@@ -223,9 +223,8 @@ impl AttestedRoute {
         let client =
             transport::pinned_client(Arc::clone(&key)).map_err(|_| ChannelError::Internal)?;
         core.evidence.keep(proof.evidence(), document);
-        let lifetime = proof.expires().unix_millis() - appraised.unix_millis();
         Ok(Arc::new(Verified {
-            renew_at: Timestamp::from_unix_millis(appraised.unix_millis() + lifetime / 5 * 4),
+            renew_at: renewal(appraised, proof.expires()),
             proof,
             connection: fetched.tls_spki,
             appraised,

@@ -72,3 +72,4 @@ pub use tls::authorities_in;
 pub use transport::{
     CONNECT_TIMEOUT, EVIDENCE_TIMEOUT, HttpClient, client_of_key, standard_client,
 };
+pub use waiting::renewal;

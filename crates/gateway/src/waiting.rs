@@ -1,4 +1,4 @@
-//! For how long nobody asks again after a failure, for evidence of an upstream or for a token of its credential.
+//! When evidence of an upstream or a token of its credential is asked for again: before it ends, and after a failure.
 
 use proofroom_canonical::Timestamp;
 
@@ -11,6 +11,13 @@ const KEEP_RETRY_MILLIS: i64 = 28_000;
 /// `millis` after `time`.
 pub(crate) const fn later(time: Timestamp, millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(time.unix_millis().saturating_add(millis))
+}
+
+/// When what holds from `since` until `until` is renewed, ahead of its end: at four fifths of its life.
+#[must_use]
+pub const fn renewal(since: Timestamp, until: Timestamp) -> Timestamp {
+    let life = until.unix_millis().saturating_sub(since.unix_millis());
+    later(since, life / 5 * 4)
 }
 
 /// Whether what was closed until `until` is closed at `now`.

@@ -28,7 +28,7 @@ use crate::{
     gateway::Core,
     prompt::Prompt,
     transport::{self, HttpClient},
-    waiting::{RETRY_MILLIS, is_closed, is_due, later},
+    waiting::{RETRY_MILLIS, is_closed, is_due, later, renewal},
 };
 
 /// What a token may be used for: Vertex AI takes no narrower scope.
@@ -392,10 +392,11 @@ fn granted(answer: &[u8], asked: Timestamp) -> Result<Granted, KeyError> {
     let mut value = HeaderValue::from_str(&value).map_err(|_| KeyError::TokenMalformed)?;
     value.set_sensitive(true);
     let lifetime = i64::from(answer.expires_in.min(MOST_SECONDS)).saturating_mul(1000);
+    let expires = later(asked, lifetime);
     Ok(Granted {
         token: value,
         asked,
-        expires: later(asked, lifetime),
-        renew_at: later(asked, lifetime / 5 * 4),
+        expires,
+        renew_at: renewal(asked, expires),
     })
 }

@@ -78,6 +78,6 @@ impl TeeUpstream {
 
 /// A fresh TLS key with a certificate that no authority signed.
 pub fn identity() -> (Arc<ServerConfig>, Digest) {
-    let TlsIdentity { config, spki } = TlsIdentity::self_signed();
+    let TlsIdentity { config, spki, .. } = TlsIdentity::self_signed();
     (config, spki)
 }

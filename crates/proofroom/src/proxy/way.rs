@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use proofroom_authn::Origin;
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_clock::steady;
-use proofroom_gateway::{HttpClient, client_of_key, standard_client};
+use proofroom_gateway::{HttpClient, client_of_key, renewal, standard_client};
 use rustls::RootCertStore;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -177,12 +177,11 @@ impl VerifiedWay {
         }
     }
 
-    /// A verification is renewed at four fifths of its life.
+    /// A verification is renewed ahead of its end.
     fn until_renewal(&self) -> Duration {
         let open = self.lock();
         open.as_ref().map_or(Duration::ZERO, |open| {
-            let life = open.until().unix_millis() - open.since.unix_millis();
-            let left = open.since.unix_millis() + life * 4 / 5 - steady().unix_millis();
+            let left = renewal(open.since, open.until()).unix_millis() - steady().unix_millis();
             Duration::from_millis(u64::try_from(left).unwrap_or_default())
         })
     }
