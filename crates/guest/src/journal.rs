@@ -17,7 +17,7 @@ use proofroom_record::{
     room_api::{self, EventsDurable, SignedEvent},
     statement::EventSummary,
 };
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use crate::channel::{Channel, ChannelError};
 
@@ -70,8 +70,6 @@ pub struct Journal {
     session: SessionId,
     chain: Mutex<Chain>,
     noted: StdMutex<Noted>,
-    /// Told when something is noted.
-    awaited: Notify,
 }
 
 #[derive(Debug)]
@@ -111,7 +109,6 @@ impl Journal {
                 open: Open::Yes,
             }),
             noted: StdMutex::new(Noted::default()),
-            awaited: Notify::new(),
         }
     }
 
@@ -154,18 +151,7 @@ impl Journal {
             },
             _ => return,
         };
-        let first = noted.waiting.is_empty();
         noted.waiting.push((steady(), kept));
-        drop(noted);
-        if first {
-            self.awaited.notify_one();
-        }
-    }
-
-    /// Waits until something is noted that was not written when this was last waited for. Once is enough for
-    /// all that is noted until the next [`Self::flush`].
-    pub async fn something_noted(&self) {
-        self.awaited.notified().await;
     }
 
     /// What was noted and is not written yet.

@@ -439,19 +439,9 @@ async fn import_and_run(session: &Arc<Session>, places: &Places) {
     }
 }
 
-/// Looks at the limits and writes observations, until `stop`: what is noted within [`FLUSH`], and the
-/// limits as often.
+/// Looks at the limits and writes observations from time to time, until `stop`.
 async fn flush(session: Arc<Session>, mut gauge: Gauge, mut stop: oneshot::Receiver<()>) {
-    loop {
-        tokio::select! {
-            _ = &mut stop => break,
-            () = session.journal.something_noted() => {
-                if timeout(FLUSH, &mut stop).await.is_ok() {
-                    break;
-                }
-            }
-            () = tokio::time::sleep(FLUSH) => {}
-        }
+    while timeout(FLUSH, &mut stop).await.is_err() {
         note_limits(&session, &mut gauge);
         if let Err(error) = session.journal.flush().await {
             session.lost(error);
