@@ -140,17 +140,21 @@ fn place(mounted: OwnedFd) {
     drop(mounted);
 }
 
+fn new_file() -> File {
+    File::options()
+        .create_new(true)
+        .read(true)
+        .write(true)
+        .open(Path::new(PLACE).join("file"))
+        .unwrap()
+}
+
 /// What a host can do to the blocks of a file of a living workspace, told by what its reader gets.
 fn blocks(device: &Path) -> String {
     let (made, mounted) = make(device).unwrap();
     place(mounted);
     let (one, two) = (pattern(16, 2), pattern(32, 2));
-    let file = File::options()
-        .create_new(true)
-        .read(true)
-        .write(true)
-        .open(Path::new(PLACE).join("file"))
-        .unwrap();
+    let file = new_file();
     file.write_all_at(&one, 0).unwrap();
     forget();
     let disk = Disk(File::options().read(true).write(true).open(device).unwrap());
@@ -201,12 +205,7 @@ fn unwritten() -> String {
     let (made, mounted) = make(Path::new(FAILING)).unwrap();
     place(mounted);
     let sector: u64 = serde_json::from_slice(&fs::read("/cases.json").unwrap()).unwrap();
-    let file = File::options()
-        .create_new(true)
-        .read(true)
-        .write(true)
-        .open(Path::new(PLACE).join("file"))
-        .unwrap();
+    let file = new_file();
     let content: Vec<u8> = pattern(64, 16).repeat(128);
     file.write_all_at(&content, 0).unwrap();
     let synced = file.sync_all().is_err();

@@ -22,10 +22,10 @@ pub(super) fn integrity(disk: u64) -> String {
 pub(super) fn crypt(key: &[u8; KEY_BYTES], checked: u64) -> Zeroizing<String> {
     let key = Zeroizing::new(hex::encode(key));
     let device = format!("{}:{}", major(checked), minor(checked));
-    Zeroizing::new(format!(
-        "capi:authenc(hmac(sha256),xts(aes))-random {} 0 {device} 0 2 integrity:{TAG_BYTES}:aead sector_size:{BLOCK_BYTES}",
-        key.as_str()
-    ))
+    let after = format!(" 0 {device} 0 2 integrity:{TAG_BYTES}:aead sector_size:{BLOCK_BYTES}");
+    let cipher = "capi:authenc(hmac(sha256),xts(aes))-random ";
+    // Joined in memory that is as large as it gets: what a growing text leaves behind is not wiped.
+    Zeroizing::new([cipher, key.as_str(), &after].concat())
 }
 
 /// Sectors that a laid-out disk has for what is above: the second word of its status.
