@@ -17,9 +17,9 @@ use proofroom_e2e::{
 };
 use proofroom_testkit::{
     tee::SimulatedTee,
+    tls::TlsAuthority,
     tsm::{TsmDouble, TsmOptions, TsmProvider},
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
 fn hello() -> PathBuf {
@@ -222,24 +222,20 @@ fn a_bound_key_is_good_through_the_proxy_that_holds_the_clients_key_and_nowhere_
 /// Gateways of one deployment behind one address, with certificates of one authority.
 struct Site {
     deployment: Deployment,
-    authority: Issuer<'static, KeyPair>,
+    authority: TlsAuthority,
     address: SocketAddr,
     inputs: Inputs,
 }
 
 impl Site {
     fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("an authority").pem();
         let site = Self {
             deployment: Deployment::with_cassette(&hello()),
-            authority: Issuer::new(params, key),
+            authority: TlsAuthority::new(),
             address: free_port(),
             inputs: Inputs::new(),
         };
-        fs::write(site.file("authority.pem"), pem).expect("written");
+        fs::write(site.file("authority.pem"), &site.authority.pem).expect("written");
         let text = proofroom_verifier::SIMULATED_UPSTREAM;
         fs::write(site.file("accepted.toml"), text).expect("written");
         let made = Command::new(program("proofroom-simulated-collateral"))
@@ -254,19 +250,17 @@ impl Site {
     }
 
     fn url(&self) -> String {
-        format!("https://localhost:{}", self.address.port())
+        format!("https://{}", self.address)
     }
 
     /// A gateway with a TLS key of its own, which looks for its machine's reports in this directory.
     fn gateway(&self, name: &str, reports: &Path) -> GatewayFiles {
         let more = format!("reports = \"{}\"", reports.display());
         let files = GatewayFiles::named(&self.deployment, name, &more);
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.authority).expect("certified");
+        let identity = self.authority.certify();
         let place = |name: &str| files.config().with_file_name(name);
-        fs::write(place("tls.pem"), certificate.pem()).expect("written");
-        fs::write(place("tls.key"), key.serialize_pem()).expect("written");
+        fs::write(place("tls.pem"), identity.certificate).expect("written");
+        fs::write(place("tls.key"), identity.key).expect("written");
         let tls = "tls = { certificate = \"tls.pem\", key = \"tls.key\", client_certificates = \"asked\" }\n";
         listen(&files, self.address, &self.url(), tls);
         files
@@ -292,14 +286,6 @@ impl Site {
         let Output { status, stderr, .. } = self.proxy(policy).output().expect("proofroom starts");
         (status.code(), String::from_utf8_lossy(&stderr).into_owned())
     }
-}
-
-fn runs(files: &GatewayFiles) -> usize {
-    let lines = record_lines(&files.state());
-    lines
-        .iter()
-        .filter(|(kind, ..)| kind == "model-run")
-        .count()
 }
 
 #[test]
@@ -368,7 +354,7 @@ fn nothing_is_sent_to_a_gateway_that_has_not_shown_what_it_is_nor_to_another_in_
         "{complaint}"
     );
     assert!(gateway.stop().success());
-    assert_eq!(runs(&genuine), 2);
+    assert_eq!(genuine.runs().len(), 2);
 }
 
 #[test]

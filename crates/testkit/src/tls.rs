@@ -21,6 +21,10 @@ pub struct TlsIdentity {
     pub config: Arc<ServerConfig>,
     /// SHA-256 of the key's SubjectPublicKeyInfo.
     pub spki: Digest,
+    /// The certificate in PEM, for servers that read it from a file.
+    pub certificate: String,
+    /// The key in PEM.
+    pub key: String,
 }
 
 /// An authority that certifies servers on loopback.
@@ -51,6 +55,8 @@ impl TlsIdentity {
         Self {
             config: Arc::new(config),
             spki: Digest::of(key.subject_public_key_info()),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
         }
     }
 }
