@@ -27,7 +27,7 @@ pub(crate) use code::SENSITIVE_CODE;
 pub(crate) use digits::scan_digits;
 pub(crate) use numbers::{NumberSearch, number_search};
 pub(crate) use scorer::{FEATURES, Feature, Least};
-pub(crate) use search::{Pattern, Search, compile, compile_seldom, compile_whole};
+pub(crate) use search::{ByHand, Match, Pattern, Search, compile, compile_seldom, compile_whole};
 pub(crate) use secrets::{JSON_WEB_TOKEN, crowded_tokens};
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{long_runs, scan_tokens};
@@ -385,12 +385,8 @@ fn shapes(detector: &Detector) -> Vec<Option<Shape>> {
         .collect()
 }
 
-/// Detectors whose patterns most texts with code or configuration try often.
-const OFTEN: &[&str] = &[
-    "credential-assignment",
-    "credential-assignment-possible",
-    SCORED,
-];
+/// Patterns that are matched by hand, and by what.
+const BY_HAND: &[(&str, ByHand)] = &[(assignment::PATTERN, assignment::assignment)];
 
 static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(|| {
     let tables = [
@@ -406,9 +402,12 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
         code::DETECTORS,
     ];
     let compile_one = |detector: &'static Detector| {
-        let often = OFTEN.contains(&detector.id);
-        let compile = if often { Pattern::often } else { Pattern::new };
-        let pattern = compile(detector.pattern).ok_or(detector.id)?;
+        let mut by_hand = BY_HAND.iter();
+        let by_hand = by_hand.find(|(pattern, _)| *pattern == detector.pattern);
+        let pattern = match by_hand {
+            Some((_, by_hand)) => Pattern::by_hand(*by_hand),
+            None => Pattern::new(detector.pattern).ok_or(detector.id)?,
+        };
         let shapes = shapes(detector);
         Ok(Compiled {
             detector,

@@ -41,7 +41,7 @@ struct Entry {
     literal: u32,
     /// From the literal's start to the byte after its announcing gram.
     offset: u32,
-    /// The literal's first bytes as [`folded`], and which of them it has.
+    /// The literal's first eight bytes, and which of them it has.
     head: u64,
     mask: u64,
 }
@@ -191,11 +191,13 @@ impl Literals {
         end: usize,
         found: &mut dyn FnMut(usize, usize),
     ) {
-        for (slot, end) in slots.iter().zip(end..) {
-            let bucket = self.bucket(*slot);
-            if bucket != 0 {
-                self.compare(bucket, text, end, found);
-            }
+        // in turn, but without a look at each that announces nothing
+        let mut left = u64::from_le_bytes(slots.map(|slot| self.bucket(slot)));
+        while left != 0 {
+            let place = left.trailing_zeros() & !7;
+            let [bucket, ..] = (left >> place).to_le_bytes();
+            self.compare(bucket, text, end + place as usize / 8, found);
+            left &= !(0xff << place);
         }
     }
 
@@ -204,12 +206,20 @@ impl Literals {
             let Some(start) = end.checked_sub(entry.offset as usize) else {
                 continue;
             };
-            // most announcements are false; this finds out without a look at the literal
-            let first = text.get(start..).and_then(<[u8]>::first_chunk);
-            if first.is_some_and(|first| folded(*first) & entry.mask != entry.head) {
-                continue;
-            }
             let literal = entry.literal as usize;
+            // most announcements are false; this finds out without a look at the literal, and whether a short one
+            // is there
+            if let Some(first) = text.get(start..).and_then(<[u8]>::first_chunk) {
+                let differ = (u64::from_le_bytes(*first) ^ entry.head) & entry.mask;
+                let alike = differ & !u64::from_le_bytes([FOLD; 8]) == 0;
+                if !alike || small(*first) & entry.mask != entry.head {
+                    continue;
+                }
+                if entry.mask != u64::MAX {
+                    found(literal, start);
+                    continue;
+                }
+            }
             let Some(wanted) = self.literals.get(literal) else {
                 continue;
             };
@@ -320,19 +330,27 @@ const LINE_ENDS: &[&str] = &[
     ".\n\n", "\n//", "},\n", ";\n}", "\n},", "),\n", "\n\n\n",
 ];
 
-/// Eight bytes in which the letters' case, and more, is one.
-const fn folded(bytes: [u8; 8]) -> u64 {
-    u64::from_le_bytes(bytes) | u64::from_le_bytes([FOLD; 8])
+/// Eight bytes, capital letters of ASCII made small.
+const fn small(bytes: [u8; 8]) -> u64 {
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let bytes = u64::from_le_bytes(bytes);
+    // no byte carries into its neighbour, as its high bit is clear before
+    let low = bytes & !HIGH;
+    let from_a = low + u64::from_le_bytes([0x80 - b'A'; 8]);
+    let behind_z = low + u64::from_le_bytes([0x7f - b'Z'; 8]);
+    let capital = (from_a ^ behind_z) & !bytes & HIGH;
+    // the high bit of a byte becomes the bit in which the cases differ
+    bytes | (capital >> 2)
 }
 
-/// The first eight bytes of a literal, folded, and a mask of those it has.
+/// The first eight bytes of a literal in small letters, and a mask of those it has.
 fn head(literal: &[u8]) -> (u64, u64) {
     let (mut head, mut mask) = ([0; 8], [0; 8]);
     for ((byte, head), mask) in literal.iter().zip(&mut head).zip(&mut mask) {
         (*head, *mask) = (*byte, u8::MAX);
     }
     let mask = u64::from_le_bytes(mask);
-    (folded(head) & mask, mask)
+    (u64::from_le_bytes(head) & mask, mask)
 }
 
 const fn gram([a, b, c]: [u8; 3]) -> Gram {

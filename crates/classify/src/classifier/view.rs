@@ -226,7 +226,7 @@ fn line_end(text: &str, at: usize) -> usize {
 fn foreign(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let blocks = text.as_bytes().chunks(ASCII_BLOCK).enumerate();
     blocks
-        .filter(|(_, block)| !block.is_ascii())
+        .filter(|(_, block)| block.iter().fold(0, |all, b| all | b) >= 0x80)
         .flat_map(|(index, block)| {
             let begin = index * ASCII_BLOCK;
             // a byte of 0xC2 or more begins a character
@@ -236,7 +236,7 @@ fn foreign(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
         .filter_map(|at| Some((at, text.get(at..)?.chars().next()?)))
 }
 
-const ASCII_BLOCK: usize = 64;
+const ASCII_BLOCK: usize = 128;
 
 fn is_invisible(c: char) -> bool {
     matches!(

@@ -1,6 +1,7 @@
 //! Credentials without a vendor's form: a telling name, an operator, a literal. The name and the
 //! value are both judged, because half of all code says `token = …`.
 
+mod form;
 mod given;
 
 use std::ops::Range;
@@ -17,6 +18,7 @@ use super::{
     value::{Look, NameKind, is_doubtful, is_placeholder, look},
 };
 use crate::{Confidence, training::Candidate};
+pub(super) use form::{PATTERN, assignment};
 use given::{given_looks, given_to_password};
 
 const NAMES: &[&str] = &[
@@ -48,16 +50,6 @@ const NAMES: &[&str] = &[
     "storage_key",
     "license_key",
 ];
-
-/// Name, operator, literal. Groups 1 to 3: quoted; 4: the rest of a line of configuration.
-const PATTERN: &str = concat!(
-    r"(?i:pass|pwd|secret|token|credential|(?:api|access|private|auth|encryption|signing|master|",
-    r"account|client|app|service|storage|license)[_-]?key|_key)[A-Za-z0-9_.\-]{0,40}",
-    r#"(?:\\?["'`\]\)]){0,3}[ \t]{0,20}"#,
-    r#"(?::[ \t]{0,4}[&A-Za-z_<>'\[\]?|. ]{1,30}=|:=|=>|::?:?=|[!=]={1,2}|[+.|?]{1,2}=|[=:(,>])"#,
-    r#"[ \t]{0,20}(?:\r?\n[ \t]{0,40})?(?:[bruLf@]{0,2}\\?"([^"\r\n]{3,300}?)\\?"|[bruLf@]{0,2}'([^'\r\n]{3,300})'"#,
-    r#"|`([^`\r\n]{3,300})`|([^\s"'`,;(){}\[\]<>&|]{4,300})(?:[ \t]*(?:[#;,&\\<}]|$)|[ \t]*[\r\n]))"#,
-);
 
 const fn named(
     id: &'static str,

@@ -112,15 +112,31 @@ fn first_group(bytes: &[u8], start: usize) -> usize {
 /// [`FEWEST_DIGITS`] and ends within 48 bytes of its first, so that groups with fewer in the block
 /// where they begin and the three after it, as most of source code are, begin none.
 fn next_digit(bytes: &[u8], from: usize) -> Option<usize> {
+    let near = |at: usize| {
+        bytes
+            .get(at..)
+            .and_then(<[u8]>::first_chunk)
+            .map(count_digits)
+    };
     let mut at = from;
-    while let Some(near) = bytes.get(at..)?.first_chunk::<{ 4 * DIGIT_BLOCK }>() {
-        let digits = count_digits(near);
-        if digits >= FEWEST_DIGITS
-            && let Some(start) = group_start(bytes, from, at..at + DIGIT_BLOCK)
-        {
-            return Some(start);
+    let mut digits = near(at);
+    while let Some(count) = digits {
+        if count >= FEWEST_DIGITS {
+            if let Some(start) = group_start(bytes, from, at..at + DIGIT_BLOCK) {
+                return Some(start);
+            }
+            at += DIGIT_BLOCK;
+            digits = near(at);
+            continue;
         }
-        at += if digits == 0 { near.len() } else { DIGIT_BLOCK };
+        // nor do those in the next three blocks where there are as few in twice as many
+        let behind = near(at + NEAR);
+        let few = behind.is_some_and(|behind| count + behind < FEWEST_DIGITS);
+        (at, digits) = if few || count == 0 {
+            (at + NEAR, behind)
+        } else {
+            (at + DIGIT_BLOCK, near(at + DIGIT_BLOCK))
+        };
     }
     group_start(bytes, from, at..bytes.len())
 }
@@ -142,13 +158,15 @@ fn group_start(bytes: &[u8], from: usize, part: Range<usize>) -> Option<usize> {
 
 /// How many digits there are. Blocks have less than 256 bytes, and without a check of each sum the
 /// compiler adds whole blocks at once.
-fn count_digits(block: &[u8; 4 * DIGIT_BLOCK]) -> u8 {
+fn count_digits(block: &[u8; NEAR]) -> u8 {
     block.iter().fold(0, |count: u8, b| {
         count.wrapping_add(u8::from(b.is_ascii_digit()))
     })
 }
 
 const DIGIT_BLOCK: usize = 16;
+/// The block where a number begins and the three after it.
+const NEAR: usize = 4 * DIGIT_BLOCK;
 /// Of the numbers that are looked for Medicare's have the fewest. An account's number of letters alone
 /// is allowed by the registry of some countries, and issued by none.
 pub(super) const FEWEST_DIGITS: u8 = 5;

@@ -1,6 +1,11 @@
 //! Does a name say that what it is given to is a credential?
 
-use std::{collections::HashMap, iter, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    iter,
+    sync::LazyLock,
+};
 
 use super::value::NameKind;
 
@@ -35,14 +40,13 @@ const ONE_OR_MANY: u8 = PASSWORD | TOKEN | KEY | QUALIFIES;
 impl Said {
     /// What one word says. It is asked for every word beside every `token` and `key` of a text.
     fn of(word: &str) -> Self {
-        let mut lower = [0; LONGEST];
-        let said = lower.get_mut(..word.len()).map_or(0, |lower| {
-            lower.copy_from_slice(word.as_bytes());
-            lower.make_ascii_lowercase();
-            let say = |word: &[u8]| WORDS.get(word).copied().unwrap_or(0);
-            let one = lower.strip_suffix(b"s").map_or(0, say);
-            say(lower) | (one & ONE_OR_MANY)
-        });
+        let say = |word: &[u8]| {
+            let known = Packed::of(word).and_then(|word| WORDS.get(&word));
+            known.copied().unwrap_or(0)
+        };
+        let one = word.strip_suffix(['s', 'S']);
+        let one = one.map_or(0, |one| say(one.as_bytes()));
+        let said = say(word.as_bytes()) | (one & ONE_OR_MANY);
         let ends = |ends: &[&str]| ends.iter().any(|end| ends_with(word, end));
         let password = u8::from(ends(&["password", "passwd", "pwd"])) * PASSWORD;
         let token = u8::from(ends(&["token", "secret", "apikey"])) * TOKEN;
@@ -68,8 +72,58 @@ impl Said {
     }
 }
 
+/// A short word in small letters, in one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Packed(u128);
+
+impl Packed {
+    /// Nothing of a word that is longer than all that are listed.
+    fn of(word: &[u8]) -> Option<Self> {
+        let mut packed = [0; LONGEST];
+        packed.get_mut(..word.len())?.copy_from_slice(word);
+        packed.make_ascii_lowercase();
+        Some(Self(u128::from_le_bytes(packed)))
+    }
+}
+
+impl Hash for Packed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.0);
+    }
+}
+
+/// A hash of [`Packed`] words. The words are listed here, so nobody chooses them to collide, and a multiplication is
+/// enough.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn write_u128(&mut self, word: u128) {
+        let bytes = word.to_le_bytes();
+        let (halves, _) = bytes.as_chunks();
+        let halves = halves.iter().map(|half| u64::from_le_bytes(*half));
+        let mixed = halves.fold(0, |mixed: u64, half| {
+            (mixed.rotate_left(23) ^ half).wrapping_mul(GOLDEN)
+        });
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(GOLDEN);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The golden ratio's fraction, which spreads well (Knuth, TAOCP 3, 6.4).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// What each word of the lists says.
-static WORDS: LazyLock<HashMap<&[u8], u8>> = LazyLock::new(|| {
+static WORDS: LazyLock<HashMap<Packed, u8, BuildHasherDefault<Mixed>>> = LazyLock::new(|| {
     let lists: [(&[&str], u8); 6] = [
         (PASSWORDS, PASSWORD),
         (TOKENS, TOKEN),
@@ -78,10 +132,10 @@ static WORDS: LazyLock<HashMap<&[u8], u8>> = LazyLock::new(|| {
         (&["public", "csrf", "xsrf"], PUBLIC),
         (LAST_WORDS, NOT_LAST),
     ];
-    let mut words = HashMap::new();
+    let mut words = HashMap::default();
     for (list, says) in lists {
-        for word in list {
-            *words.entry(word.as_bytes()).or_default() |= says;
+        for word in list.iter().filter_map(|word| Packed::of(word.as_bytes())) {
+            *words.entry(word).or_default() |= says;
         }
     }
     words
@@ -261,13 +315,14 @@ const LAST_WORDS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, WORDS, name_kind};
+    use super::{KEY_QUALIFIERS, LAST_WORDS, LONGEST, PASSWORDS, TOKENS, name_kind};
     use crate::detect::value::NameKind;
 
     #[test]
     fn every_listed_word_is_short_enough_to_be_looked_up() {
-        assert!(WORDS.keys().all(|word| word.len() + 1 < LONGEST));
-        assert!(WORDS.keys().all(|word| *word == word.to_ascii_lowercase()));
+        let lists = [PASSWORDS, TOKENS, KEY_QUALIFIERS, LAST_WORDS];
+        let mut words = lists.into_iter().flatten();
+        assert!(words.all(|word| word.len() < LONGEST && *word == word.to_ascii_lowercase()));
     }
 
     #[test]

@@ -12,21 +12,30 @@ use regex_automata::{
 
 use super::shape::{Bytes, automaton};
 
-/// A pattern, compiled.
+/// A pattern, ready to search with.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern {
-    /// Builds states as texts ask for them.
-    often: Regex,
-    /// Builds none. Absent where nearly every text tries the pattern often, or it is large.
-    seldom: Option<Regex>,
-    /// What a match may hold. Absent where it is not known.
-    holds: Option<Bytes>,
+pub(crate) struct Pattern(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Compiled {
+        /// Builds states as texts ask for them.
+        often: Regex,
+        /// Builds none. Absent where the pattern is large, or its owner compiled it.
+        seldom: Option<Regex>,
+        /// What a match may hold. Absent where it is not known.
+        holds: Option<Bytes>,
+    },
+    ByHand(ByHand),
 }
+
+/// What a pattern matches that begins where the range does, and ends within it.
+pub(crate) type ByHand = fn(&[u8], Range<usize>) -> Option<Match>;
 
 /// What searches with one pattern change: states, and places of the last match. Holds no text.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
-    often: Cache,
+    often: Option<Cache>,
     seldom: Option<Cache>,
     /// How often this text was searched.
     tries: usize,
@@ -47,59 +56,57 @@ impl Pattern {
     pub(crate) fn new(pattern: &str) -> Option<Self> {
         let often = compile(pattern)?;
         let seldom = (often.memory_usage() <= MOST_FOR_SELDOM).then(|| compile_seldom(pattern));
-        Some(Self {
+        Some(Self(Kind::Compiled {
             often,
             seldom: seldom.flatten(),
             holds: automaton(pattern).as_ref().map(Bytes::of),
-        })
-    }
-
-    /// The same for a pattern that is tried often.
-    pub(crate) fn often(pattern: &str) -> Option<Self> {
-        Some(Self {
-            often: compile(pattern)?,
-            seldom: None,
-            holds: None,
-        })
+        }))
     }
 
     /// A pattern that its owner compiled.
     pub(crate) const fn of(often: Regex) -> Self {
-        Self {
+        Self(Kind::Compiled {
             often,
             seldom: None,
             holds: None,
-        }
+        })
+    }
+
+    /// A pattern that is matched without an engine, which changes nothing as it searches.
+    pub(crate) const fn by_hand(by_hand: ByHand) -> Self {
+        Self(Kind::ByHand(by_hand))
     }
 
     /// Whether all its searches build states.
     pub(crate) const fn is_tried_often(&self) -> bool {
-        self.seldom.is_none()
+        matches!(&self.0, Kind::Compiled { seldom: None, .. })
     }
 
     /// Bytes that no search changes.
     #[cfg(test)]
     pub(crate) fn memory_usage(&self) -> usize {
-        let seldom = self.seldom.as_ref().map_or(0, Regex::memory_usage);
-        self.often.memory_usage() + seldom
-    }
-
-    /// As much of `input` as a match in it can hold, as far as its bytes tell.
-    fn within<'h>(&self, input: &Input<'h>) -> Input<'h> {
-        let mut input = input.clone();
-        if let (true, Some(bytes)) = (input.get_anchored().is_anchored(), self.holds) {
-            let span = input.get_range();
-            let text = input.haystack().get(span.clone()).unwrap_or_default();
-            input.set_end(span.start + bytes.run(text));
-        }
-        input
+        let Kind::Compiled { often, seldom, .. } = &self.0 else {
+            return 0;
+        };
+        often.memory_usage() + seldom.as_ref().map_or(0, Regex::memory_usage)
     }
 
     /// Whether it matches in `input`.
     #[cfg(test)]
-    pub(crate) fn is_match(&self, input: Input<'_>) -> bool {
-        self.often.is_match(input)
+    pub(crate) fn is_match(&self, input: &Input<'_>) -> bool {
+        Search::of(self).first(self, input).is_some()
     }
+}
+
+/// As much of `input` as a match of `bytes` alone can hold.
+fn within<'h>(input: &Input<'h>, bytes: Option<Bytes>) -> Input<'h> {
+    let mut input = input.clone();
+    if let (true, Some(bytes)) = (input.get_anchored().is_anchored(), bytes) {
+        let span = input.get_range();
+        let text = input.haystack().get(span.clone()).unwrap_or_default();
+        input.set_end(span.start + bytes.run(text));
+    }
+    input
 }
 
 /// Compiles a pattern the way detectors are compiled: over bytes, ASCII classes.
@@ -133,11 +140,16 @@ fn compile_with(pattern: &str, config: Config) -> Option<Regex> {
 impl Search {
     /// For searches with `pattern`, and with no other.
     pub(crate) fn of(pattern: &Pattern) -> Self {
+        let (often, seldom) = match &pattern.0 {
+            Kind::Compiled { often, seldom, .. } => (Some(often), seldom.as_ref()),
+            Kind::ByHand(_) => (None, None),
+        };
+        let places = often.map_or(0, |regex| regex.group_info().slot_len());
         Self {
-            often: pattern.often.create_cache(),
-            seldom: pattern.seldom.as_ref().map(Regex::create_cache),
+            often: often.map(Regex::create_cache),
+            seldom: seldom.map(Regex::create_cache),
             tries: 0,
-            places: vec![None; pattern.often.group_info().slot_len()],
+            places: vec![None; places],
         }
     }
 
@@ -148,18 +160,35 @@ impl Search {
 
     /// The leftmost match.
     pub(crate) fn first(&mut self, pattern: &Pattern, input: &Input<'_>) -> Option<Match> {
+        let (often, seldom, holds) = match &pattern.0 {
+            Kind::Compiled {
+                often,
+                seldom,
+                holds,
+            } => (often, seldom, *holds),
+            Kind::ByHand(by_hand) => {
+                let range = input.get_range();
+                let last = if input.get_anchored().is_anchored() {
+                    range.start
+                } else {
+                    range.end
+                };
+                let mut starts = range.start..=last;
+                return starts.find_map(|start| by_hand(input.haystack(), start..range.end));
+            }
+        };
         self.tries += 1;
-        match (&pattern.seldom, &mut self.seldom) {
-            (Some(regex), Some(cache)) if self.tries <= FEW => {
+        match (seldom, &mut self.seldom, &mut self.often) {
+            (Some(regex), Some(cache), _) if self.tries <= FEW => {
                 // such a search first wipes a mark for every place in the pattern at every byte
-                let input = pattern.within(input);
+                let input = within(input, holds);
                 regex.search_slots_with(cache, &input, &mut self.places)?;
             }
-            _ => {
-                let (regex, cache) = (&pattern.often, &mut self.often);
+            (_, _, cache) => {
+                let cache = cache.as_mut()?;
                 // most tries are in vain, which this finds out soonest
-                regex.search_half_with(cache, input)?;
-                regex.search_slots_with(cache, input, &mut self.places)?;
+                often.search_half_with(cache, input)?;
+                often.search_slots_with(cache, input, &mut self.places)?;
             }
         }
         let span = self.group(0)?;

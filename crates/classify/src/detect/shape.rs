@@ -220,7 +220,7 @@ mod tests {
                     let end = samples.len().min(at + reach);
                     let input = Input::new(&samples).range(at..end).anchored(Anchored::Yes);
                     if let Some(shape) = shape
-                        && compiled.pattern.is_match(input)
+                        && compiled.pattern.is_match(&input)
                     {
                         let misfit = shape.misfit(samples.as_bytes(), at + literal.len());
                         assert_eq!(misfit, None, "{literal} at {at}");
@@ -256,7 +256,7 @@ mod tests {
                 let literal = compiled.detector.literals[index];
                 let literal = if upper { literal.to_uppercase() } else { literal.to_owned() };
                 let text = format!("{literal}{tail}");
-                let matches = compiled.pattern.is_match(Input::new(&text).anchored(Anchored::Yes));
+                let matches = compiled.pattern.is_match(&Input::new(&text).anchored(Anchored::Yes));
                 prop_assert!(!matches || shape.misfit(text.as_bytes(), literal.len()).is_none(), "{text:?}");
             }
         }

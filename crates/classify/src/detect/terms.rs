@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 pub(super) struct Beginnings {
     /// Per bucket where its terms begin in `terms`, and one more.
     begins: Vec<usize>,
+    /// The same as bits, by the first byte and then the second: small enough to stay near.
+    known: [u32; 32],
     terms: Vec<&'static [u8]>,
 }
 
@@ -22,8 +24,15 @@ impl Beginnings {
         let bucket = |term: &&[u8]| term.first_chunk().map_or(0, |two| bucket(*two));
         terms.sort_by_key(bucket);
         let begin = |place| terms.partition_point(|term| bucket(term) < place);
+        let mut known = [0; 32];
+        for [first, second] in terms.iter().filter_map(|term| term.first_chunk()) {
+            if let Some(seconds) = known.get_mut(usize::from(first & 31)) {
+                *seconds |= 1_u32 << (second & 31);
+            }
+        }
         Self {
             begins: (0..=BUCKETS).map(begin).collect(),
+            known,
             terms,
         }
     }
@@ -33,10 +42,18 @@ impl Beginnings {
     pub(super) fn any_in(&self, text: &[u8]) -> bool {
         let first = text.first_chunk();
         let inner = text.windows(3).zip(1..).any(|(three, at)| match three {
-            [before, a, b] if !before.is_ascii_alphabetic() => self.is_at(text, at, [*a, *b]),
+            [before, a, b] => {
+                !before.is_ascii_alphabetic() & self.is_known([*a, *b])
+                    && self.is_at(text, at, [*a, *b])
+            }
             _ => false,
         });
         inner || first.is_some_and(|two| self.is_at(text, 0, *two))
+    }
+
+    fn is_known(&self, [first, second]: [u8; 2]) -> bool {
+        let seconds = self.known.get(usize::from(first & 31));
+        seconds.is_some_and(|seconds| seconds >> (second & 31) & 1 == 1)
     }
 
     fn is_at(&self, text: &[u8], at: usize, two: [u8; 2]) -> bool {
