@@ -7,6 +7,7 @@ mod code;
 mod digits;
 mod health;
 mod line;
+mod mail;
 mod markings;
 mod name;
 mod numbers;
@@ -27,7 +28,7 @@ pub(crate) use code::SENSITIVE_CODE;
 pub(crate) use digits::scan_digits;
 pub(crate) use numbers::{NumberSearch, number_search};
 pub(crate) use scorer::{FEATURES, Feature, Least};
-pub(crate) use search::{ByHand, Match, Pattern, Search, compile, compile_seldom, compile_whole};
+pub(crate) use search::{ByHand, Lent, Marks, Match, Pattern, Search, compile, compile_whole};
 pub(crate) use secrets::{JSON_WEB_TOKEN, crowded_tokens};
 pub(crate) use shape::Shape;
 pub(crate) use tokens::{long_runs, scan_tokens};
@@ -386,7 +387,10 @@ fn shapes(detector: &Detector) -> Vec<Option<Shape>> {
 }
 
 /// Patterns that are matched by hand, and by what.
-const BY_HAND: &[(&str, ByHand)] = &[(assignment::PATTERN, assignment::assignment)];
+const BY_HAND: &[(&str, ByHand)] = &[
+    (assignment::PATTERN, assignment::assignment),
+    (mail::PATTERN, mail::mail_address),
+];
 
 static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(|| {
     let tables = [
@@ -424,7 +428,7 @@ mod tests {
     use proptest::prelude::*;
     use regex_automata::{Anchored, Input};
 
-    use super::{Compiled, Search, Window, bytes_of, catalogue, next_run};
+    use super::{Compiled, Marks, Search, Window, bytes_of, catalogue, next_run};
 
     const ALPHABET: [bool; 256] = bytes_of(b"abc");
 
@@ -477,7 +481,7 @@ mod tests {
             };
             looked
                 && Search::of(&compiled.pattern)
-                    .first(&compiled.pattern, &input)
+                    .first(&compiled.pattern, &input, &mut Marks::default())
                     .is_some()
         })
     }

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     ClassificationPolicy, Confidence, Label, Levels,
     detect::{
-        Broken, Hit, Least, Pattern, QuickLook, SENSITIVE_CODE, Search, Shape, Sure, Verdict,
-        Window, ceil_boundary, crowded_tokens, floor_boundary, long_runs, number_search,
+        Broken, Hit, Least, Lent, Marks, Pattern, QuickLook, SENSITIVE_CODE, Search, Shape, Sure,
+        Verdict, Window, ceil_boundary, crowded_tokens, floor_boundary, long_runs, number_search,
         scan_digits, scan_tokens, scored,
     },
     finding::MAX_FINDINGS,
@@ -174,6 +174,10 @@ impl Scanner {
         let texts: Vec<String> = warming::texts(words.map(|(word, _)| word)).collect();
         let warm = |_| {
             let mut scratch = self.scratch();
+            for rule in &self.rules {
+                let reach = rule.window.range(usize::MAX / 2, usize::MAX).len();
+                scratch.marks.make_room(&rule.pattern, reach);
+            }
             for text in &texts {
                 self.scan_with(text, &mut scratch, &mut |_| {});
             }
@@ -189,6 +193,7 @@ impl Scanner {
         let rules = self.rules.iter().map(|rule| Search::of(&rule.pattern));
         Scratch {
             rules: rules.collect(),
+            marks: Marks::default(),
             numbers: number_search(),
         }
     }
@@ -296,7 +301,7 @@ impl Scanner {
         report: &mut Report<'s, '_>,
     ) {
         work::count(text.len());
-        self.scan_literals(text, &mut scratch.rules, report);
+        self.scan_literals(text, scratch, report);
         let mut numbered = |id: &str, span: Range<usize>, confidence| {
             if let Some(ruling) = self.digits.iter().find(|ruling| ruling.id == id) {
                 report(ruling, span, Sure::from(confidence));
@@ -310,7 +315,7 @@ impl Scanner {
     fn scan_literals<'s>(
         &'s self,
         text: &str,
-        searches: &mut [Search],
+        Scratch { rules, marks, .. }: &mut Scratch,
         report: &mut Report<'s, '_>,
     ) {
         let Some(literals) = &self.literals else {
@@ -323,7 +328,7 @@ impl Scanner {
             let within = within.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
             for attempt in self.tries_of.get(literal).into_iter().flatten() {
                 if let Some(rule) = self.rules.get(attempt.rule)
-                    && let Some(search) = searches.get_mut(attempt.rule)
+                    && let Some(search) = rules.get_mut(attempt.rule)
                     && !(within && rule.begins_word)
                     && !(said && rule.says_once())
                 {
@@ -331,7 +336,9 @@ impl Scanner {
                         said |= rule.says_once();
                         report(ruling, span, sure);
                     };
-                    rule.apply(text, start, attempt, search, &mut report);
+                    let marks = &mut *marks;
+                    let mut lent = Lent { search, marks };
+                    rule.apply(text, start, attempt, &mut lent, &mut report);
                 }
             }
         });
@@ -350,7 +357,7 @@ impl Rule {
         text: &str,
         literal: usize,
         attempt: &Try,
-        search: &mut Search,
+        search: &mut Lent<'_>,
         report: &mut Report<'s, '_>,
     ) {
         let window = self.window.range(literal, text.len());
@@ -400,7 +407,7 @@ impl Rule {
         &'s self,
         text: &str,
         literal: usize,
-        search: &mut Search,
+        search: &mut Lent<'_>,
         report: &mut Report<'s, '_>,
     ) {
         let end = floor_boundary(text, literal.saturating_add(REJOIN_REACH));
@@ -425,7 +432,7 @@ impl Rule {
         &'s self,
         text: &str,
         input: &Input<'_>,
-        search: &mut Search,
+        search: &mut Lent<'_>,
         report: &mut Report<'s, '_>,
     ) -> Option<Range<usize>> {
         work::count(input.get_range().len());

@@ -3,13 +3,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::detect::{NumberSearch, Search};
+use crate::detect::{Marks, NumberSearch, Search};
 
 /// What the searches of one scan change.
 #[derive(Debug)]
 pub(super) struct Scratch {
     /// One for each rule of the scanner.
     pub(super) rules: Vec<Search>,
+    pub(super) marks: Marks,
     /// For the numbers that no literal announces.
     pub(super) numbers: NumberSearch,
 }
@@ -17,8 +18,8 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Another text is scanned from now on.
     fn begin(&mut self) {
-        let searches = self.rules.iter_mut().chain(&mut self.numbers);
-        searches.for_each(Search::begin);
+        self.rules.iter_mut().for_each(Search::begin);
+        self.numbers.begin();
     }
 }
 

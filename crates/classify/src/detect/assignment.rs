@@ -198,7 +198,7 @@ fn may_be_assigned(text: &[u8], window: Range<usize>, at: usize, doubt: bool) ->
     let name = at + run(text, at..end, is_name);
     let closed = name + run(text, name..end, is_closing);
     let operator = blanks(text, closed..end);
-    let after = operator + run(text, operator..end, |b| OPERATORS.contains(b));
+    let after = operator + run(text, operator..end, is_operator);
     if after == operator {
         return false;
     }
@@ -259,8 +259,13 @@ fn literal_at(text: &[u8], rest: Range<usize>) -> Literal {
 }
 
 /// What a literal without quotes is made of.
-fn is_bare(b: &u8) -> bool {
-    !b.is_ascii_whitespace() && !b"\"'`,;(){}[]<>&|".contains(b)
+const fn is_bare(b: &u8) -> bool {
+    let mark = matches!(
+        b,
+        b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'>' | b'&' | b'|'
+    );
+    let bracket = matches!(b, b'(' | b')' | b'{' | b'}' | b'[' | b']');
+    !b.is_ascii_whitespace() && !mark && !bracket
 }
 
 /// Whether the literal without quotes at the start of `rest` ends as one does, and may look like a
@@ -351,7 +356,13 @@ fn is_type(b: &u8) -> bool {
     b.is_ascii_alphabetic() || b" \t&_<>'[]?|.".contains(b)
 }
 
-const OPERATORS: &[u8] = b":=!+.|?(,>";
+const fn is_operator(b: &u8) -> bool {
+    matches!(
+        b,
+        b':' | b'=' | b'!' | b'+' | b'.' | b'|' | b'?' | b'(' | b',' | b'>'
+    )
+}
+
 /// The shortest value in quotes.
 const MIN_VALUE: usize = 3;
 /// The shortest without.

@@ -113,30 +113,29 @@ fn first_group(bytes: &[u8], start: usize) -> usize {
 /// where they begin and the three after it, as most of source code are, begin none.
 fn next_digit(bytes: &[u8], from: usize) -> Option<usize> {
     let near = |at: usize| {
-        bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .map(count_digits)
+        let near = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        near.map(count_digits)
     };
     let mut at = from;
     let mut digits = near(at);
     while let Some(count) = digits {
-        if count >= FEWEST_DIGITS {
-            if let Some(start) = group_start(bytes, from, at..at + DIGIT_BLOCK) {
-                return Some(start);
-            }
-            at += DIGIT_BLOCK;
-            digits = near(at);
-            continue;
-        }
-        // nor do those in the next three blocks where there are as few in twice as many
         let behind = near(at + NEAR);
-        let few = behind.is_some_and(|behind| count + behind < FEWEST_DIGITS);
-        (at, digits) = if few || count == 0 {
-            (at + NEAR, behind)
-        } else {
-            (at + DIGIT_BLOCK, near(at + DIGIT_BLOCK))
-        };
+        // where there are as few in twice as many, none of four blocks has more near
+        if behind.is_none_or(|behind| count + behind >= FEWEST_DIGITS) {
+            let mut count = Some(count);
+            for block in (at..at + NEAR).step_by(DIGIT_BLOCK) {
+                let Some(count) = count.take().or_else(|| near(block)) else {
+                    return group_start(bytes, from, block..bytes.len());
+                };
+                if count >= FEWEST_DIGITS
+                    && let Some(start) = group_start(bytes, from, block..block + DIGIT_BLOCK)
+                {
+                    return Some(start);
+                }
+            }
+        }
+        at += NEAR;
+        digits = behind;
     }
     group_start(bytes, from, at..bytes.len())
 }

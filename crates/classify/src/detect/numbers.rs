@@ -6,7 +6,7 @@ use std::{ops::Range, sync::LazyLock};
 use regex_automata::{Anchored, Input};
 
 use super::{
-    Broken, Detector, Hit, Pattern, Search, Severity, Verdict, Window, always,
+    Broken, Detector, Hit, Marks, Pattern, Search, Severity, Verdict, Window, always,
     checksums::{
         finnish, iban, korean, kvnr, luhn, singapore, spanish_letter, swedish, thai, verhoeff,
     },
@@ -114,10 +114,24 @@ fn with_letters(bytes: &[u8], start: usize) -> Option<usize> {
 }
 
 /// What searches for the forms of numbers change.
-pub(crate) type NumberSearch = Option<Search>;
+#[derive(Debug)]
+pub(crate) struct NumberSearch {
+    search: Option<Search>,
+    marks: Marks,
+}
 
 pub(crate) fn number_search() -> NumberSearch {
-    FORMS.as_ref().map(Search::of)
+    NumberSearch {
+        search: FORMS.as_ref().map(Search::of),
+        marks: Marks::default(),
+    }
+}
+
+impl NumberSearch {
+    /// Another text is searched from now on.
+    pub(crate) fn begin(&mut self) {
+        self.search.iter_mut().for_each(Search::begin);
+    }
 }
 
 fn formed(
@@ -129,10 +143,11 @@ fn formed(
     if !may_be_formed(text.as_bytes(), from, start) {
         return None;
     }
-    let (pattern, search) = (FORMS.as_ref()?, search.as_mut()?);
+    let (pattern, search) = (FORMS.as_ref()?, search);
     let end = floor_boundary(text, from + MAX_FORM);
     let input = Input::new(text).range(from..end).anchored(Anchored::Yes);
-    let found = search.first(pattern, &input)?;
+    let marks = &mut search.marks;
+    let found = search.search.as_mut()?.first(pattern, &input, marks)?;
     let (group, span) = (found.group, found.value);
     let follows = text.as_bytes().get(span.end).copied().unwrap_or(b' ');
     if follows.is_ascii_alphanumeric() || matches!(follows, b'_') {
@@ -169,10 +184,18 @@ fn formed(
 fn may_be_formed(bytes: &[u8], from: usize, start: usize) -> bool {
     let rest = bytes.get(start..).unwrap_or_default();
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-    let next = rest.get(digits).copied().unwrap_or(b' ');
+    let after = |places: usize| rest.get(digits + places).copied().unwrap_or(b' ');
+    let next = after(0);
+    let separates = |b: u8| matches!(b, b' ' | b'-');
     match (start - from, digits) {
-        (0, 1) => next == b'-' || next.is_ascii_uppercase(),
-        (0, 3 | 4) => matches!(next, b' ' | b'-'),
+        (0, 1) if next == b'-' => (1..=4).all(|places| after(places).is_ascii_digit()),
+        (0, 1) => next.is_ascii_uppercase() && after(2).is_ascii_digit() && after(3) == b'-',
+        // a second group as long, and a third
+        (0, 3 | 4) => {
+            separates(next)
+                && (1..=digits).all(|places| after(places).is_ascii_digit())
+                && separates(after(digits + 1))
+        }
         (0, 6..=8) => matches!(next, b'-' | b'+') || next.is_ascii_uppercase(),
         // the least lengths of letters with digits right behind them
         (1, 0..=6) | (2, 0..=1) => false,
@@ -381,3 +404,26 @@ const VERBS: &[&str] = &["call", "reach", "ring", "dial", "contact", "cell", "sm
 const AFTER: &[&str] = &[
     "office", "fax", "mobile", "cell", "phone", "(mobile", "(cell", "home",
 ];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex_automata::{Anchored, Input};
+
+    use super::{FORMS, may_be_formed};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        /// The look before the pattern keeps it from no match.
+        #[test]
+        fn what_has_a_form_passes_the_quick_look(
+            text in "([A-Z]{0,2}|[A-Z]{5,6}|AB )([0-9]{1,8}|[0-9]{3,4}|[0-9])[A-Z+ -]{0,2}([0-9]{1,4}|[A-Z0-9]{2})[ -]?([0-9]{3,7}|[A-Z0-9]{1,6})[ A-Z-]{0,2}([0-9]{1,4}(-[0-9])?| [0-9]{2} [A-D])? ?",
+        ) {
+            let start = text.find(|c: char| c.is_ascii_digit()).unwrap();
+            let pattern = FORMS.as_ref().unwrap();
+            if pattern.is_match(&Input::new(&text).anchored(Anchored::Yes)) {
+                prop_assert!(may_be_formed(text.as_bytes(), 0, start), "{:?}", text);
+            }
+        }
+    }
+}

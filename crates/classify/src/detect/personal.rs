@@ -8,6 +8,7 @@ use super::{
     checksums::{aba, kvnr, luhn, nhs, spanish_letter, vin},
     digits,
     line::{around, before_on_line},
+    mail,
 };
 use crate::Confidence;
 
@@ -43,7 +44,7 @@ pub(super) const DETECTORS: &[Detector] = &[
                 before: 64,
                 reach: 120,
             },
-            r"[A-Za-z0-9][A-Za-z0-9._%+'-]{0,63}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,5}[A-Za-z]{2,24}",
+            mail::PATTERN,
             email,
         )
     },

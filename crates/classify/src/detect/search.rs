@@ -7,6 +7,10 @@ use std::ops::Range;
 use regex_automata::{
     Input,
     meta::{Cache, Config, Regex},
+    nfa::thompson::{
+        NFA,
+        backtrack::{self, BoundedBacktracker},
+    },
     util::{primitives::NonMaxUsize, syntax},
 };
 
@@ -22,7 +26,7 @@ enum Kind {
         /// Builds states as texts ask for them.
         often: Regex,
         /// Builds none. Absent where the pattern is large, or its owner compiled it.
-        seldom: Option<Regex>,
+        seldom: Option<BoundedBacktracker>,
         /// What a match may hold. Absent where it is not known.
         holds: Option<Bytes>,
     },
@@ -36,11 +40,28 @@ pub(crate) type ByHand = fn(&[u8], Range<usize>) -> Option<Match>;
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
     often: Option<Cache>,
-    seldom: Option<Cache>,
     /// How often this text was searched.
     tries: usize,
     /// Where the groups of the last match begin and end.
     places: Vec<Option<NonMaxUsize>>,
+}
+
+/// The marks of searches that build no states, of whatever pattern: one for each place in the pattern at each byte. All
+/// share them, so that what is wiped is in a near cache.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks(Option<backtrack::Cache>);
+
+/// What a search with one pattern is lent.
+pub(crate) struct Lent<'a> {
+    pub(crate) search: &'a mut Search,
+    pub(crate) marks: &'a mut Marks,
+}
+
+impl Lent<'_> {
+    /// The leftmost match.
+    pub(crate) fn first(&mut self, pattern: &Pattern, input: &Input<'_>) -> Option<Match> {
+        self.search.first(pattern, input, self.marks)
+    }
 }
 
 /// A match and the first group that takes part in it, or the whole match as group 0.
@@ -55,7 +76,7 @@ impl Pattern {
     /// Compiles `pattern`.
     pub(crate) fn new(pattern: &str) -> Option<Self> {
         let often = compile(pattern)?;
-        let seldom = (often.memory_usage() <= MOST_FOR_SELDOM).then(|| compile_seldom(pattern));
+        let seldom = (often.memory_usage() <= MOST_FOR_SELDOM).then(|| backtracker(pattern));
         Some(Self(Kind::Compiled {
             often,
             seldom: seldom.flatten(),
@@ -88,14 +109,52 @@ impl Pattern {
         let Kind::Compiled { often, seldom, .. } = &self.0 else {
             return 0;
         };
-        often.memory_usage() + seldom.as_ref().map_or(0, Regex::memory_usage)
+        let seldom = seldom.as_ref();
+        often.memory_usage() + seldom.map_or(0, |regex| regex.get_nfa().memory_usage())
     }
 
     /// Whether it matches in `input`.
     #[cfg(test)]
     pub(crate) fn is_match(&self, input: &Input<'_>) -> bool {
-        Search::of(self).first(self, input).is_some()
+        let mut search = Search::of(self);
+        search.first(self, input, &mut Marks::default()).is_some()
     }
+}
+
+impl Marks {
+    /// Makes room for what a search with `pattern` over so many bytes marks, so that none asks for memory.
+    pub(crate) fn make_room(&mut self, pattern: &Pattern, bytes: usize) {
+        if let Kind::Compiled {
+            seldom: Some(regex),
+            ..
+        } = &pattern.0
+        {
+            let text = vec![b' '; bytes.min(regex.max_haystack_len())];
+            self.search(regex, &Input::new(&text), &mut []);
+        }
+    }
+
+    /// Whether it matches in `input`, and the places of the leftmost match. Nothing where there would have to be too many
+    /// marks.
+    fn search(
+        &mut self,
+        regex: &BoundedBacktracker,
+        input: &Input<'_>,
+        places: &mut [Option<NonMaxUsize>],
+    ) -> Option<bool> {
+        let cache = self.0.get_or_insert_with(|| regex.create_cache());
+        regex.reset_cache(cache);
+        let found = regex.try_search_slots(cache, input, places).ok()?;
+        Some(found.is_some())
+    }
+}
+
+/// The leftmost match of a pattern that is matched by hand.
+fn leftmost(by_hand: ByHand, input: &Input<'_>) -> Option<Match> {
+    let range = input.get_range();
+    let anchored = input.get_anchored().is_anchored();
+    let last = if anchored { range.start } else { range.end };
+    (range.start..=last).find_map(|start| by_hand(input.haystack(), start..range.end))
 }
 
 /// As much of `input` as a match of `bytes` alone can hold.
@@ -114,15 +173,19 @@ pub(crate) fn compile(pattern: &str) -> Option<Regex> {
     compile_with(pattern, config())
 }
 
-/// The same without states that are built while it searches.
-pub(crate) fn compile_seldom(pattern: &str) -> Option<Regex> {
-    compile_with(pattern, config().hybrid(false))
-}
-
 /// The same with all states built at once, where they fit.
 pub(crate) fn compile_whole(pattern: &str) -> Option<Regex> {
     let whole = config().dfa(true).dfa_state_limit(None);
     compile_with(pattern, whole.dfa_size_limit(Some(MOST_STATES)))
+}
+
+/// The same as a search that goes over the text once and again for each way to match.
+fn backtracker(pattern: &str) -> Option<BoundedBacktracker> {
+    BoundedBacktracker::builder()
+        .syntax(syntax::Config::new().unicode(false).utf8(false))
+        .thompson(NFA::config().utf8(false))
+        .build(pattern)
+        .ok()
 }
 
 fn config() -> Config {
@@ -140,14 +203,13 @@ fn compile_with(pattern: &str, config: Config) -> Option<Regex> {
 impl Search {
     /// For searches with `pattern`, and with no other.
     pub(crate) fn of(pattern: &Pattern) -> Self {
-        let (often, seldom) = match &pattern.0 {
-            Kind::Compiled { often, seldom, .. } => (Some(often), seldom.as_ref()),
-            Kind::ByHand(_) => (None, None),
+        let often = match &pattern.0 {
+            Kind::Compiled { often, .. } => Some(often),
+            Kind::ByHand(_) => None,
         };
         let places = often.map_or(0, |regex| regex.group_info().slot_len());
         Self {
             often: often.map(Regex::create_cache),
-            seldom: seldom.map(Regex::create_cache),
             tries: 0,
             places: vec![None; places],
         }
@@ -159,33 +221,31 @@ impl Search {
     }
 
     /// The leftmost match.
-    pub(crate) fn first(&mut self, pattern: &Pattern, input: &Input<'_>) -> Option<Match> {
+    pub(crate) fn first(
+        &mut self,
+        pattern: &Pattern,
+        input: &Input<'_>,
+        marks: &mut Marks,
+    ) -> Option<Match> {
         let (often, seldom, holds) = match &pattern.0 {
             Kind::Compiled {
                 often,
                 seldom,
                 holds,
             } => (often, seldom, *holds),
-            Kind::ByHand(by_hand) => {
-                let range = input.get_range();
-                let last = if input.get_anchored().is_anchored() {
-                    range.start
-                } else {
-                    range.end
-                };
-                let mut starts = range.start..=last;
-                return starts.find_map(|start| by_hand(input.haystack(), start..range.end));
-            }
+            Kind::ByHand(by_hand) => return leftmost(*by_hand, input),
         };
         self.tries += 1;
-        match (seldom, &mut self.seldom, &mut self.often) {
-            (Some(regex), Some(cache), _) if self.tries <= FEW => {
-                // such a search first wipes a mark for every place in the pattern at every byte
-                let input = within(input, holds);
-                regex.search_slots_with(cache, &input, &mut self.places)?;
-            }
-            (_, _, cache) => {
-                let cache = cache.as_mut()?;
+        let seldom = seldom.as_ref().filter(|_| self.tries <= FEW);
+        let early = seldom.and_then(|regex| {
+            // such a search first wipes a mark for every place in the pattern at every byte
+            let input = within(input, holds);
+            marks.search(regex, &input, &mut self.places)
+        });
+        match early {
+            Some(found) => found.then_some(())?,
+            None => {
+                let cache = self.often.as_mut()?;
                 // most tries are in vain, which this finds out soonest
                 often.search_half_with(cache, input)?;
                 often.search_slots_with(cache, input, &mut self.places)?;
@@ -217,7 +277,7 @@ const MOST_STATES: usize = 256 << 10;
 mod tests {
     use regex_automata::{Anchored, Input};
 
-    use super::{FEW, Search};
+    use super::{FEW, Marks, Search};
     use crate::detect::catalogue;
 
     #[test]
@@ -228,12 +288,12 @@ mod tests {
         let mut matched = 0;
         for compiled in catalogue().unwrap() {
             let pattern = &compiled.pattern;
-            let mut search = Search::of(pattern);
+            let (mut search, mut marks) = (Search::of(pattern), Marks::default());
             for line in samples.lines() {
                 search.begin();
-                let early = search.first(pattern, &Input::new(line));
+                let early = search.first(pattern, &Input::new(line), &mut marks);
                 search.tries = FEW;
-                let late = search.first(pattern, &Input::new(line));
+                let late = search.first(pattern, &Input::new(line), &mut marks);
                 assert_eq!(format!("{early:?}"), format!("{late:?}"), "{line}");
                 let Some(early) = early.filter(|early| !early.span.is_empty()) else {
                     continue;
@@ -244,9 +304,9 @@ mod tests {
                 let there = Input::new(&after).range(early.span.start..);
                 let there = there.anchored(Anchored::Yes);
                 search.begin();
-                let early = search.first(pattern, &there);
+                let early = search.first(pattern, &there, &mut marks);
                 search.tries = FEW;
-                let late = search.first(pattern, &there);
+                let late = search.first(pattern, &there, &mut marks);
                 assert_eq!(format!("{early:?}"), format!("{late:?}"), "{after}");
             }
         }

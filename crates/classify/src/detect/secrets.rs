@@ -165,7 +165,13 @@ pub(super) const DETECTORS: &[Detector] = &[
 fn has_user(text: &[u8], window: std::ops::Range<usize>, at: usize) -> bool {
     let after = text.get(at + "://".len()..window.end).unwrap_or_default();
     let mut ends = after.iter();
-    let end = ends.find(|b| b.is_ascii_whitespace() || b":/@\"'`<>?#".contains(b));
+    let end = ends.find(|b| {
+        b.is_ascii_whitespace()
+            || matches!(
+                b,
+                b':' | b'/' | b'@' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'?' | b'#'
+            )
+    });
     end == Some(&b':') && ends.any(|b| *b == b'@')
 }
 

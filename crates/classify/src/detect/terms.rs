@@ -1,37 +1,58 @@
 //! Clinical terms, and whether any of them is near.
 
-use std::sync::LazyLock;
+use std::{cmp::Reverse, sync::LazyLock};
 
 /// Terms by their first two bytes, so that most words are passed over without a look at any term: an automaton of them is
 /// too large for the nearest cache, and a text that is met for the first time asks once.
 pub(super) struct Beginnings {
     /// Per bucket where its terms begin in `terms`, and one more.
-    begins: Vec<usize>,
+    begins: Vec<u16>,
     /// The same as bits, by the first byte and then the second: small enough to stay near.
     known: [u32; 32],
-    terms: Vec<&'static [u8]>,
+    /// Of a bucket the longest first.
+    terms: Vec<Term>,
+}
+
+struct Term {
+    text: &'static [u8],
+    /// Its place in the list.
+    index: usize,
 }
 
 impl Beginnings {
     /// Those of what is more than a setting.
     pub(super) fn of_strong() -> &'static Self {
-        static BEGINNINGS: LazyLock<Beginnings> = LazyLock::new(|| Beginnings::of(STRONG));
+        static BEGINNINGS: LazyLock<Beginnings> = LazyLock::new(|| Beginnings::of(STRONG.iter()));
         &BEGINNINGS
     }
 
-    fn of(words: &[&'static str]) -> Self {
-        let mut terms: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let bucket = |term: &&[u8]| term.first_chunk().map_or(0, |two| bucket(*two));
-        terms.sort_by_key(bucket);
+    /// Those of all terms, [`STRONG`] before [`WEAK`].
+    pub(super) fn of_all() -> &'static Self {
+        static BEGINNINGS: LazyLock<Beginnings> =
+            LazyLock::new(|| Beginnings::of(STRONG.iter().chain(WEAK)));
+        &BEGINNINGS
+    }
+
+    fn of<'a>(words: impl Iterator<Item = &'a &'static str>) -> Self {
+        let term = |(index, word): (usize, &&'static str)| Term {
+            text: word.as_bytes(),
+            index,
+        };
+        let mut terms: Vec<Term> = words.enumerate().map(term).collect();
+        let bucket = |term: &Term| term.text.first_chunk().map_or(0, |two| bucket(*two));
+        terms.sort_by_key(|term| (bucket(term), Reverse(term.text.len()), term.index));
         let begin = |place| terms.partition_point(|term| bucket(term) < place);
+        let begins = (0..=BUCKETS).map(begin);
         let mut known = [0; 32];
-        for [first, second] in terms.iter().filter_map(|term| term.first_chunk()) {
+        for [first, second] in terms.iter().filter_map(|term| term.text.first_chunk()) {
             if let Some(seconds) = known.get_mut(usize::from(first & 31)) {
                 *seconds |= 1_u32 << (second & 31);
             }
         }
         Self {
-            begins: (0..=BUCKETS).map(begin).collect(),
+            begins: begins
+                .map(|at| u16::try_from(at).unwrap_or(u16::MAX))
+                .collect(),
             known,
             terms,
         }
@@ -44,11 +65,27 @@ impl Beginnings {
         let inner = text.windows(3).zip(1..).any(|(three, at)| match three {
             [before, a, b] => {
                 !before.is_ascii_alphabetic() & self.is_known([*a, *b])
-                    && self.is_at(text, at, [*a, *b])
+                    && self.longest_at(text, at, [*a, *b]).is_some()
             }
             _ => false,
         });
-        inner || first.is_some_and(|two| self.is_at(text, 0, *two))
+        inner || first.is_some_and(|two| self.longest_at(text, 0, *two).is_some())
+    }
+
+    /// Calls `found` with each term of `text` by its place in the list and where it begins, in any letter case,
+    /// within words too: the leftmost, of several the longest, then the next behind it.
+    pub(super) fn each_in(&self, text: &[u8], found: &mut dyn FnMut(usize, usize)) {
+        let mut at = 0;
+        while let Some(two) = text.get(at..).and_then(<[u8]>::first_chunk) {
+            let known = self.is_known(*two);
+            match known.then(|| self.longest_at(text, at, *two)).flatten() {
+                Some(term) => {
+                    found(term.index, at);
+                    at += term.text.len();
+                }
+                None => at += 1,
+            }
+        }
     }
 
     fn is_known(&self, [first, second]: [u8; 2]) -> bool {
@@ -56,13 +93,13 @@ impl Beginnings {
         seconds.is_some_and(|seconds| seconds >> (second & 31) & 1 == 1)
     }
 
-    fn is_at(&self, text: &[u8], at: usize, two: [u8; 2]) -> bool {
-        let bound = |place: usize| self.begins.get(place).copied().unwrap_or_default();
+    fn longest_at(&self, text: &[u8], at: usize, two: [u8; 2]) -> Option<&Term> {
+        let bound = |place: usize| self.begins.get(place).map_or(0, |at| usize::from(*at));
         let place = bucket(two);
         let terms = self.terms.get(bound(place)..bound(place + 1));
-        terms.into_iter().flatten().any(|term| {
-            let word = text.get(at..at + term.len());
-            word.is_some_and(|word| word.eq_ignore_ascii_case(term))
+        terms.into_iter().flatten().find(|term| {
+            let word = text.get(at..at + term.text.len());
+            word.is_some_and(|word| word.eq_ignore_ascii_case(term.text))
         })
     }
 }
@@ -343,10 +380,10 @@ pub(super) const WEAK: &[&str] = &[
 mod tests {
     use std::sync::LazyLock;
 
-    use aho_corasick::AhoCorasick;
+    use aho_corasick::{AhoCorasick, MatchKind};
     use proptest::prelude::*;
 
-    use super::{Beginnings, STRONG};
+    use super::{Beginnings, STRONG, WEAK};
 
     static ORACLE: LazyLock<AhoCorasick> = LazyLock::new(|| {
         let builder = &mut AhoCorasick::builder();
@@ -378,6 +415,37 @@ mod tests {
             text.truncate(cut);
             let found = Beginnings::of_strong().any_in(text.as_bytes());
             prop_assert_eq!(found, by_the_library(&text), "{:?}", text);
+        }
+    }
+
+    static ALL: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let builder = &mut AhoCorasick::builder();
+        let builder = builder.match_kind(MatchKind::LeftmostLongest);
+        let builder = builder.ascii_case_insensitive(true);
+        builder.build(STRONG.iter().chain(WEAK)).unwrap()
+    });
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// The library's automaton is the oracle here too.
+        #[test]
+        fn the_terms_of_a_text_are_those_that_the_library_finds(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    prop::sample::select(STRONG).prop_map(str::to_owned),
+                    prop::sample::select(WEAK).prop_map(str::to_uppercase),
+                    prop::sample::select(WEAK).prop_map(|term| term.chars().skip(1).collect()),
+                    "[a-z ]{0,3}",
+                ],
+                0..8,
+            ),
+        ) {
+            let text = parts.concat();
+            let wanted = ALL.find_iter(&text);
+            let wanted: Vec<_> = wanted.map(|term| (term.pattern().as_usize(), term.start())).collect();
+            let mut found = Vec::new();
+            Beginnings::of_all().each_in(text.as_bytes(), &mut |term, at| found.push((term, at)));
+            prop_assert_eq!(found, wanted, "{:?}", text);
         }
     }
 

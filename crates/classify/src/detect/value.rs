@@ -229,6 +229,11 @@ impl Counts {
 
 /// Paths, addresses, calls and member accesses.
 fn is_code(value: &str) -> bool {
+    // each of them has one of these
+    let marked = |b: u8| matches!(b, b'/' | b':' | b'(' | b'>' | b'.' | b'\\' | b'[');
+    if !value.bytes().any(marked) {
+        return false;
+    }
     let path = value.starts_with('/') || value.starts_with("./") || value.starts_with("../");
     let scheme = value.contains("://") || value.starts_with("data:");
     let call = value.contains("()") || value.contains("->") || value.contains("::");

@@ -236,7 +236,7 @@ mod tests {
     use regex_automata::{Anchored, Input};
 
     use super::{PATTERN, assignment};
-    use crate::detect::{Pattern, Search};
+    use crate::detect::{Marks, Pattern, Search};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
@@ -251,10 +251,10 @@ mod tests {
         ) {
             let text = format!("{name}{middle}{operator}{before}{value}");
             static SHARED: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(PATTERN).unwrap());
-            let mut search = Search::of(&SHARED);
+            let (mut search, mut marks) = (Search::of(&SHARED), Marks::default());
             for end in [text.len(), text.len().saturating_sub(cut)] {
                 let input = Input::new(&text).range(..end).anchored(Anchored::Yes);
-                let wanted = search.first(&SHARED, &input);
+                let wanted = search.first(&SHARED, &input, &mut marks);
                 let found = assignment(text.as_bytes(), 0..end);
                 prop_assert_eq!(format!("{found:?}"), format!("{wanted:?}"), "{:?}", text);
             }
