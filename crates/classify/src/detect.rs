@@ -540,18 +540,35 @@ mod tests {
         ": ",
         "= ",
         "12345",
+        "password",
+        "passphrase",
+        " is",
+        " WAS ",
+        " to:",
+        " now",
+        " a.b@c",
+        " 'hunter22'",
+        "machine a ",
+        "login b ",
+        "password c123",
         "\t",
         "\n",
     ];
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #![proptest_config(ProptestConfig::with_cases(8_000))]
         /// A quick look keeps no pattern from a match that another literal does not announce.
         #[test]
         fn quick_looks_lose_no_match(parts in proptest::collection::vec(proptest::sample::select(PARTS), 1..9)) {
             // a clinical term is near, which `health-note` wants to see
             let text = parts.concat() + " diabetes";
-            let looked_at = ["crypto-or-auth-code", "contact-address-block", "health-note"];
+            let looked_at = [
+                "crypto-or-auth-code",
+                "contact-address-block",
+                "health-note",
+                "password-in-prose",
+                "netrc-password",
+            ];
             for compiled in catalogue().unwrap() {
                 if looked_at.contains(&compiled.detector.id) {
                     let (all, looked) = (matches(compiled, &text, false), matches(compiled, &text, true));

@@ -3,11 +3,13 @@
 
 mod form;
 mod given;
+mod prose;
 
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use memchr::memmem;
 use regex_automata::{Anchored, Input};
 
 use super::{
@@ -20,6 +22,7 @@ use super::{
 use crate::{Confidence, training::Candidate};
 pub(super) use form::{PATTERN, assignment};
 use given::{given_looks, given_to_password};
+use prose::password_in_prose;
 
 const NAMES: &[&str] = &[
     "pass",
@@ -147,20 +150,14 @@ pub(super) const DETECTORS: &[Detector] = &[
             argument,
         )
     },
-    Detector {
-        literals: &["password", "passphrase", "passcode"],
-        window: Window::At { reach: 200 },
-        pattern: r#"(?i:password|passphrase|passcode)(?: [A-Za-z0-9'`._@-]{1,40}){0,4}? (?i:is|was|to)(?: now|:)? ["'`]?([^\s"'`,;]{4,80})"#,
-        ..named(
-            "password-in-prose",
-            "a sentence that tells a password",
-            Severity::SecondHighest,
-            told,
-        )
-    },
+    password_in_prose(),
     Detector {
         literals: &["machine "],
         window: Window::At { reach: 400 },
+        needs: |text, window, _| {
+            let near = text.get(window).unwrap_or_default();
+            memmem::find(near, b"login").is_some()
+        },
         pattern: r"machine\s{1,8}\S{1,120}\s{1,8}login\s{1,8}\S{1,120}\s{1,8}password\s{1,8}(\S{4,200})",
         ..named(
             "netrc-password",
@@ -490,29 +487,6 @@ fn names() -> Result<AhoCorasick, aho_corasick::BuildError> {
         .build(NAMES)
 }
 
-/// Prose names many things after "password is": only what has a digit counts.
-fn told(hit: &Hit<'_>) -> Verdict {
-    let value = hit.value().trim_end_matches(['.', '!', '?', ')']);
-    let before = hit.text.get(..hit.value.start).unwrap_or_default();
-    let quoted = before.ends_with(['"', '\'', '`'])
-        && hit
-            .text
-            .get(hit.value.end..)
-            .is_some_and(|after| after.starts_with(['"', '\'', '`']));
-    if quoted
-        && value.len() >= 4
-        && !NOT_TOLD.contains(&value)
-        && !value.contains(['{', '$', '%', '<'])
-    {
-        return Verdict::Accept(Confidence::Low);
-    }
-    if value.bytes().any(|b| b.is_ascii_digit()) && look(value, NameKind::Password) != Look::Not {
-        Verdict::Accept(Confidence::Low)
-    } else {
-        Verdict::Reject
-    }
-}
-
 fn argument(hit: &Hit<'_>) -> Verdict {
     match look(hit.value(), NameKind::Password) {
         Look::Not => Verdict::Reject,
@@ -617,29 +591,6 @@ fn is_configuration(line: &str) -> bool {
         b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'"' | b'\'' | b'/' | b':')
     })
 }
-
-/// What sentences say of a password that is not one.
-const NOT_TOLD: &[&str] = &[
-    "string",
-    "password",
-    "required",
-    "invalid",
-    "valid",
-    "empty",
-    "null",
-    "none",
-    "None",
-    "true",
-    "false",
-    "text",
-    "missing",
-    "incorrect",
-    "correct",
-    "hidden",
-    "optional",
-    "undefined",
-    "expired",
-];
 
 /// The rule that reports what the scorer takes.
 pub(crate) const SCORED: &str = "credential-scored";

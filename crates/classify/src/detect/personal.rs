@@ -317,9 +317,10 @@ fn email(hit: &Hit<'_>) -> Verdict {
     let role = ROLES.contains(&local) || ROLES.contains(&first) && local.len() < first.len() + 4;
     let reserved = NOT_TOP.contains(&top)
         || domain.starts_with("example.")
-        || RESERVED
-            .iter()
-            .any(|d| domain == *d || domain.ends_with(&format!(".{d}")));
+        || RESERVED.iter().any(|reserved| {
+            let within = domain.strip_suffix(reserved);
+            within.is_some_and(|within| within.is_empty() || within.ends_with('.'))
+        });
     let before = hit.text.get(..hit.span.start).unwrap_or_default();
     let mailto = before
         .len()
