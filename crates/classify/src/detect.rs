@@ -556,7 +556,7 @@ mod tests {
     ];
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(8_000))]
+        #![proptest_config(ProptestConfig::with_cases(6_000))]
         /// A quick look keeps no pattern from a match that another literal does not announce.
         #[test]
         fn quick_looks_lose_no_match(parts in proptest::collection::vec(proptest::sample::select(PARTS), 1..9)) {

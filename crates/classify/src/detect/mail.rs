@@ -64,7 +64,7 @@ mod tests {
     use crate::detect::{Marks, Pattern, Search};
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(6_000))]
         #[test]
         fn by_hand_it_is_what_the_pattern_says(
             local in "[ .%_]{0,2}([A-Za-z0-9._%+'-]{0,6}|[a-z.]{61,66})",

@@ -413,7 +413,7 @@ mod tests {
     use super::{FORMS, may_be_formed};
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(6_000))]
         /// The look before the pattern keeps it from no match.
         #[test]
         fn what_has_a_form_passes_the_quick_look(

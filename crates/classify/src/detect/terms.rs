@@ -61,15 +61,17 @@ impl Beginnings {
     /// Whether a word of `text` begins with a term, in any letter case. No part of a word counts but its
     /// beginning, as where terms are counted.
     pub(super) fn any_in(&self, text: &[u8]) -> bool {
-        let first = text.first_chunk();
-        let inner = text.windows(3).zip(1..).any(|(three, at)| match three {
-            [before, a, b] => {
-                !before.is_ascii_alphabetic() & self.is_known([*a, *b])
-                    && self.longest_at(text, at, [*a, *b]).is_some()
-            }
-            _ => false,
-        });
-        inner || first.is_some_and(|two| self.longest_at(text, 0, *two).is_some())
+        let mut begins = true;
+        let mut pairs = text.windows(2).zip(0..);
+        pairs.any(|(pair, at)| {
+            let Some(two) = pair.first_chunk() else {
+                return false;
+            };
+            let may_be = begins & self.is_known(*two);
+            let [first, _] = two;
+            begins = !first.is_ascii_alphabetic();
+            may_be && self.longest_at(text, at, *two).is_some()
+        })
     }
 
     /// Calls `found` with each term of `text` by its place in the list and where it begins, in any letter case,
