@@ -139,7 +139,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "record",
-        &["canonical", "dsse", "evidence", "tlog", "verifier"],
+        &[
+            "canonical",
+            "dsse",
+            "evidence",
+            "provider",
+            "tlog",
+            "verifier",
+        ],
     ),
     (
         "room",

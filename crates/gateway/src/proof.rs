@@ -6,10 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_evidence::MAX_DOCUMENT_BYTES;
-use proofroom_provider::{
-    MAX_REPORT_BYTES, ProviderCheck, ProviderPolicy, ReceiptRule, VerifiedProvider,
-};
-use proofroom_record::statement::{Assurance, CheckFact, ProviderFacts};
+use proofroom_provider::{MAX_REPORT_BYTES, ProviderPolicy, ReceiptRule, VerifiedProvider};
+use proofroom_record::statement::{Assurance, ProviderFacts};
 use proofroom_serving::KeyConfig;
 use proofroom_verifier::{AppraisalPolicy, Freshness, VerifiedUpstream, appraise};
 
@@ -167,33 +165,8 @@ impl Proof {
             expires: self.expires(),
             provider: match self {
                 Self::Upstream(_) => None,
-                Self::Provider(proof) => Some(facts(proof)),
+                Self::Provider(proof) => Some(ProviderFacts::of(proof)),
             },
         }
-    }
-}
-
-fn facts(proof: &VerifiedProvider) -> ProviderFacts {
-    let checks = proof.checks().iter().map(fact);
-    ProviderFacts {
-        format: proof.format().as_str().to_owned(),
-        checks: checks.chain(proof.sealing_key().map(sealed_to)).collect(),
-    }
-}
-
-/// That the request went sealed, and the digest of the key that it was sealed to.
-fn sealed_to(key: KeyConfig) -> CheckFact {
-    CheckFact {
-        check: "request: sealed".to_owned(),
-        outcome: "pass".to_owned(),
-        code: Some(key.digest().to_string()),
-    }
-}
-
-fn fact(check: &ProviderCheck) -> CheckFact {
-    CheckFact {
-        check: check.label(),
-        outcome: check.outcome.word().to_owned(),
-        code: check.outcome.code().map(str::to_owned),
     }
 }

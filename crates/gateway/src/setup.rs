@@ -7,7 +7,7 @@ use std::{
 };
 
 use proofroom_classify::{Assurance, RoutingPolicy};
-use proofroom_provider::Format;
+use proofroom_provider::ProviderPolicy;
 
 use crate::{
     attested::AttestedRoute,
@@ -96,28 +96,49 @@ impl SetupProblem {
 }
 
 /// Everything in which a routing policy and an upstreams file contradict each other, when the
-/// appraisal policies of these names are loaded.
+/// appraisal policies of these names and these policies for providers are loaded.
 #[must_use]
 pub fn contradictions(
     routing: &RoutingPolicy,
     upstreams: &UpstreamsConfig,
     appraisal: &[&Path],
+    providers: &BTreeMap<PathBuf, ProviderPolicy>,
 ) -> Vec<SetupProblem> {
     let tiers: BTreeMap<&str, Assurance> = routing.tiers().collect();
     let mut problems = unknown_upstreams(routing, upstreams);
     for upstream in &upstreams.upstreams {
         problems.extend(check_tier(upstream, &tiers));
-        if let AttestationRequirement::ProofroomUpstream { appraisal_policy } =
-            &upstream.attestation
-            && !appraisal.contains(&appraisal_policy.as_path())
-        {
-            problems.push(SetupProblem::NoAppraisalPolicy {
-                upstream: upstream.name.clone(),
-                policy: appraisal_policy.display().to_string(),
-            });
-        }
+        problems.extend(check_policy(upstream, appraisal, providers));
     }
     problems
+}
+
+/// Whether the policy that an upstream's evidence is judged by is loaded.
+fn check_policy(
+    upstream: &Upstream,
+    appraisal: &[&Path],
+    providers: &BTreeMap<PathBuf, ProviderPolicy>,
+) -> Option<SetupProblem> {
+    let name = upstream.name.clone();
+    match &upstream.attestation {
+        AttestationRequirement::None => None,
+        AttestationRequirement::ProofroomUpstream { appraisal_policy } => {
+            let loaded = appraisal.contains(&appraisal_policy.as_path());
+            (!loaded).then(|| SetupProblem::NoAppraisalPolicy {
+                upstream: name,
+                policy: appraisal_policy.display().to_string(),
+            })
+        }
+        AttestationRequirement::Provider { format, policy } => {
+            let loaded = providers
+                .get(policy)
+                .is_some_and(|found| found.format() == *format);
+            (!loaded).then(|| SetupProblem::NoProviderPolicy {
+                upstream: name,
+                policy: policy.display().to_string(),
+            })
+        }
+    }
 }
 
 fn unknown_upstreams(routing: &RoutingPolicy, upstreams: &UpstreamsConfig) -> Vec<SetupProblem> {
@@ -138,24 +159,27 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
     };
     let public = client(None)?;
     let loaded: Vec<&Path> = config.appraisal.keys().map(PathBuf::as_path).collect();
-    let problems = contradictions(&config.routing, &config.upstreams, &loaded);
+    let (routing, upstreams) = (&config.routing, &config.upstreams);
+    let problems = contradictions(routing, upstreams, &loaded, &config.providers.policies);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut channels = BTreeMap::new();
     for upstream in &config.upstreams.upstreams {
+        // A missing one is a contradiction, found above.
         let policy = match &upstream.attestation {
             AttestationRequirement::None => None,
             AttestationRequirement::ProofroomUpstream { appraisal_policy } => {
-                // A missing one is a contradiction, found above.
                 let Some(policy) = config.appraisal.get(appraisal_policy) else {
                     continue;
                 };
                 Some(RoutePolicy::Upstream(Box::new(policy.clone())))
             }
-            AttestationRequirement::Provider { format, policy } => {
-                let found = provider_policy(config, upstream, *format, policy);
-                Some(found.map_err(|problem| vec![problem])?)
+            AttestationRequirement::Provider { policy, .. } => {
+                let Some(policy) = config.providers.policies.get(policy) else {
+                    continue;
+                };
+                Some(RoutePolicy::Provider(Box::new(policy.clone())))
             }
         };
         let channel = match policy {
@@ -173,21 +197,6 @@ pub(crate) fn channels(config: &Config) -> Result<BTreeMap<String, Channel>, Vec
         channels.insert(upstream.name.clone(), channel);
     }
     Ok(channels)
-}
-
-fn provider_policy(
-    config: &Config,
-    upstream: &Upstream,
-    format: Format,
-    name: &Path,
-) -> Result<RoutePolicy, SetupProblem> {
-    let found = config.providers.policies.get(name);
-    let policy = found.filter(|policy| policy.format() == format);
-    let policy = policy.ok_or_else(|| SetupProblem::NoProviderPolicy {
-        upstream: upstream.name.clone(),
-        policy: name.display().to_string(),
-    })?;
-    Ok(RoutePolicy::Provider(Box::new(policy.clone())))
 }
 
 fn check_tier(upstream: &Upstream, tiers: &BTreeMap<&str, Assurance>) -> Option<SetupProblem> {

@@ -525,6 +525,7 @@ fn assignment(commit: String) -> Assignment {
             egress: Digest::of(proofroom_egress::DEFAULT_EGRESS),
             room_appraisal: some,
             version: None,
+            providers: std::collections::BTreeMap::new(),
         },
         access_policy: DEFAULT_POLICY.to_owned(),
         egress_policy: proofroom_egress::DEFAULT_EGRESS.to_owned(),

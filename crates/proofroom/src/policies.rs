@@ -1,6 +1,8 @@
 //! The policy files of a deployment: where each is, what it says, and its digest. All of them are
 //! read before anything starts, and every problem of every file is reported at once.
 
+mod providers;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -21,6 +23,7 @@ use proofroom_room::RoomConfig;
 use proofroom_tlog::LeafIndex;
 use proofroom_verifier::{AppraisalPolicy, RoomAppraisalPolicy};
 
+pub use self::providers::ProviderPolicies;
 use crate::{
     causes,
     log::LogAccess,
@@ -41,6 +44,8 @@ const ROOM_APPRAISAL: &str = "room-appraisal.toml";
 /// File name under which a session's folder keeps the reference values of its room.
 pub const ROOM_REFERENCE: &str = "room-reference.json";
 const UPSTREAMS: &str = "upstreams.toml";
+/// Directory of a session's folder with the policies for providers.
+const PROVIDERS: &str = "providers";
 /// File names under which a session's folder keeps the version that was in force.
 const VERSION_ENTRY: &str = "policy-version.dsse.json";
 const VERSION_LEAF: &str = "policy-version.leaf";
@@ -175,6 +180,8 @@ pub struct PolicySet {
     pub room_appraisal: RoomAppraisalPolicy,
     /// `upstreams.toml`.
     pub upstreams: UpstreamsConfig,
+    /// What `upstreams.toml` names for providers in their own formats.
+    pub providers: ProviderPolicies,
 }
 
 impl PolicySet {
@@ -222,7 +229,7 @@ impl PolicySet {
         if !problems.is_empty() {
             return Err(PolicyProblems(problems));
         }
-        let mut set = Self::parse(texts, state)?;
+        let mut set = Self::parse(texts, state, beside(dir, upstreams))?;
         set.version = version;
         Ok(set)
     }
@@ -237,7 +244,11 @@ impl PolicySet {
         clippy::too_many_lines,
         reason = "one line for each policy, broken by the formatter"
     )]
-    fn parse(texts: Vec<(&'static str, String)>, state: &Path) -> Result<Self, PolicyProblems> {
+    fn parse(
+        texts: Vec<(&'static str, String)>,
+        state: &Path,
+        beside: &Path,
+    ) -> Result<Self, PolicyProblems> {
         let text = |wanted: &str| {
             texts
                 .iter()
@@ -268,9 +279,16 @@ impl PolicySet {
             UPSTREAMS,
             UpstreamsConfig::parse(text(UPSTREAMS), Arc::new(SystemSecrets)),
         );
-        if let (Some(routing), Some(upstreams)) = (&routing, &upstreams) {
+        let providers = upstreams.as_ref().and_then(|upstreams| {
+            let loaded = ProviderPolicies::load(upstreams, beside);
+            loaded.map_err(|found| problems.0.extend(found)).ok()
+        });
+        if let (Some(routing), Some(upstreams), Some(providers)) =
+            (&routing, &upstreams, &providers)
+        {
             let appraisal = [Path::new(APPRAISAL)];
-            for problem in contradictions(routing, upstreams, &appraisal) {
+            let found = contradictions(routing, upstreams, &appraisal, providers.by_name());
+            for problem in found {
                 problems
                     .0
                     .push(format!("{ROUTING} and {UPSTREAMS}: {problem}"));
@@ -288,6 +306,7 @@ impl PolicySet {
             egress,
             room_appraisal,
             upstreams,
+            providers,
         ) {
             (
                 Some(access),
@@ -298,6 +317,7 @@ impl PolicySet {
                 Some(egress),
                 Some(room_appraisal),
                 Some(upstreams),
+                Some(providers),
             ) => Ok(Self {
                 texts,
                 version: None,
@@ -310,6 +330,7 @@ impl PolicySet {
                 egress,
                 room_appraisal,
                 upstreams,
+                providers,
             }),
             _ => Err(PolicyProblems(problems.0)),
         }
@@ -355,6 +376,7 @@ impl PolicySet {
             egress: digest(EGRESS),
             room_appraisal: digest(ROOM_APPRAISAL),
             version: self.version.as_ref().map(|found| found.version.digest()),
+            providers: self.providers.digests(),
         }
     }
 
@@ -370,6 +392,7 @@ impl PolicySet {
             appraisal: bytes(APPRAISAL),
             egress: bytes(EGRESS),
             room_appraisal: bytes(ROOM_APPRAISAL),
+            providers: self.providers.files(),
         }
     }
 
@@ -406,6 +429,7 @@ impl PolicySet {
         for (name, text) in &self.texts {
             crate::files::replace(&dir.join(name), text.as_bytes())?;
         }
+        self.providers.save(&dir.join(PROVIDERS))?;
         if let Some(version) = &self.version {
             crate::files::replace(&dir.join(VERSION_ENTRY), &version.envelope)?;
             let leaf = version.leaf.map(|leaf| leaf.get().to_string());
@@ -452,6 +476,7 @@ pub fn read_saved(dir: &Path) -> io::Result<PolicyFiles> {
         appraisal: bytes(APPRAISAL)?,
         egress: bytes(EGRESS)?,
         room_appraisal: bytes(ROOM_APPRAISAL)?,
+        providers: providers::read_saved(&dir.join(PROVIDERS))?,
     })
 }
 
@@ -472,6 +497,15 @@ pub fn init(dir: &Path) -> io::Result<Vec<PathBuf>> {
         made.push(path);
     }
     Ok(made)
+}
+
+/// Where the policies for providers are: beside the other policies, or else beside the upstreams file.
+fn beside<'a>(dir: Option<&'a Path>, upstreams: &'a UpstreamSource) -> &'a Path {
+    let file = match upstreams {
+        UpstreamSource::File(file) => file.parent(),
+        UpstreamSource::PolicyDirectory | UpstreamSource::Made { .. } => None,
+    };
+    dir.or(file).unwrap_or(Path::new("."))
 }
 
 /// What a session is started with must not differ from what is in force.

@@ -3,6 +3,7 @@
 mod begin;
 mod channel;
 mod ending;
+mod evidence;
 mod inspection;
 mod leftovers;
 mod living;
@@ -196,6 +197,7 @@ pub async fn run(
         channel,
         service,
         shelf,
+        ahead,
     } = begun;
     let (living, mut orders) = Living::new(session, &room, &service, (deployment.clock)());
     // Without its socket a session is only not controllable from elsewhere.
@@ -209,24 +211,33 @@ pub async fn run(
         clock: deployment.clock,
     };
     channel::serve(&room, &service, channel, limit, outside, &progress).await;
+    drop(ahead);
     living.enter(Phase::Ending);
     service.end_reports();
     drop(orders);
     let finished = finish(deployment, session, &dir, room, &service, &shelf, out).await;
     drop(listening);
-    finished.map_err(|cause| {
-        if !began(&dir).unwrap_or(true) {
-            drop(fs::remove_dir_all(&dir));
-            return SessionError::RoomLost.into();
-        }
-        let state = deployment.state.path().to_owned();
-        SessionError::NotKept {
-            session,
-            state,
-            cause,
-        }
-        .into()
-    })
+    finished.map_err(|cause| not_kept(&deployment.state, session, &dir, cause))
+}
+
+/// Why there is no bundle of a session that went on to its end.
+fn not_kept(
+    state: &StateDir,
+    session: SessionId,
+    dir: &Path,
+    cause: anyhow::Error,
+) -> anyhow::Error {
+    if !began(dir).unwrap_or(true) {
+        drop(fs::remove_dir_all(dir));
+        return SessionError::RoomLost.into();
+    }
+    let state = state.path().to_owned();
+    SessionError::NotKept {
+        session,
+        state,
+        cause,
+    }
+    .into()
 }
 
 /// Nothing happened that a record could be about. A machine that still boots for the session was taken

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proofroom_canonical::{Nonce, json};
 use proofroom_evidence::{Collateral, Fmspc, Quote};
-use proofroom_serving::ServingReport;
+use proofroom_serving::{ServingReport, ServingStatement};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -116,10 +116,48 @@ impl ProviderDocument {
         self.challenge
     }
 
+    /// The challenge that the report was made for, as it says itself. Proves no freshness: who appraises an archived
+    /// document with it takes that from whoever chose the challenge and recorded what came of it.
+    ///
+    /// # Errors
+    /// [`ReportError`] for a report that says none that can be read.
+    pub fn kept_challenge(&self) -> Result<Nonce, ReportError> {
+        let report = self.report.as_bytes();
+        match self.provider {
+            Format::ProofroomEnclave => {
+                let statement = ServingReport::parse(report)?.statement;
+                Ok(ServingStatement::parse(statement.as_bytes())?.nonce)
+            }
+            Format::Aci => self.challenge.ok_or(ReportError::Member {
+                member: "challenge",
+                problem: "is missing",
+            }),
+            Format::Tinfoil => Ok(TinfoilReport::parse(report)?.nonce),
+            Format::NearAi | Format::Dstack => {
+                let report = Report::parse(report, self.provider)?;
+                let quote = report.attestations().next().map(|end| &end.quote);
+                quote
+                    .and_then(|quote| challenge_in(quote))
+                    .ok_or(ReportError::Member {
+                        member: "intel_quote",
+                        problem: "is no quote",
+                    })
+            }
+        }
+    }
+
     pub(crate) fn collateral_for(&self, quote: &Quote) -> Option<&Collateral> {
         let facts = quote.pck_facts().ok()?;
         self.collateral.get(&facts.fmspc.to_string())
     }
+}
+
+/// What the second half of report data holds, in the lineage of dstack.
+fn challenge_in(quote: &[u8]) -> Option<Nonce> {
+    let quote = Quote::parse(quote).ok()?;
+    let data = quote.claims().report_data;
+    let (_, nonce) = data.split_first_chunk::<32>()?;
+    <[u8; 32]>::try_from(nonce).ok().map(Nonce::from_random)
 }
 
 /// The platforms whose collateral a report's appraisal needs, each once. A quote that cannot be read has

@@ -1,6 +1,8 @@
 //! Bundles: everything that an auditor needs about one session, in one deterministic file. This
 //! module knows which files there are and where; what they prove is [`crate::ladder`]'s business.
 
+use std::collections::BTreeMap;
+
 use proofroom_canonical::{Digest, Refusal};
 
 pub mod archive;
@@ -15,6 +17,9 @@ pub const VERIFY_MD: &str = "VERIFY.md";
 pub const REPORT_HTML: &str = "report.html";
 /// Name of the reference values of the room.
 pub const ROOM_REFERENCE: &str = "trust/room-reference.json";
+
+/// Below which name the policies for providers lie.
+pub const PROVIDER_POLICIES: &str = "trust/policies/providers/";
 
 /// Name of the entry of the policy history, without its endings.
 pub const POLICY_VERSION: &str = "policy-version";
@@ -73,7 +78,12 @@ pub struct PolicyFiles {
     pub egress: Vec<u8>,
     /// `room-appraisal.toml`.
     pub room_appraisal: Vec<u8>,
+    /// The policies for providers in their own formats, and the policies that these rest on, by file name.
+    pub providers: ProviderFiles,
 }
+
+/// Policies for providers, and the policies that these rest on, by file name.
+pub type ProviderFiles = BTreeMap<String, Vec<u8>>;
 
 /// The session key's signature over the last durable event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +188,9 @@ impl BundleParts {
         for (name, bytes) in self.trust.files() {
             put(name, bytes);
         }
+        for (name, bytes) in &self.trust.policies.providers {
+            put(&format!("{PROVIDER_POLICIES}{name}"), bytes);
+        }
         if let RoomReference::Manifest(bytes) = &self.trust.room_reference {
             put(ROOM_REFERENCE, bytes);
         }
@@ -248,6 +261,7 @@ impl TrustMaterial {
         let room_reference =
             (files.remove(ROOM_REFERENCE)).map_or(RoomReference::NotUsed, RoomReference::Manifest);
         let policy_version = take_optional(files, POLICY_VERSION)?;
+        let providers = take_providers(files)?;
         let mut trust = |name: &str| take(files, &format!("trust/{name}"));
         Ok(Self {
             ca: trust("ca.pem")?,
@@ -262,6 +276,7 @@ impl TrustMaterial {
                 appraisal: trust("policies/appraisal.toml")?,
                 egress: trust("policies/egress.toml")?,
                 room_appraisal: trust("policies/room-appraisal.toml")?,
+                providers,
             },
             policy_version,
             room_reference,
@@ -324,6 +339,18 @@ fn take_record(files: &mut Files, name: &str) -> Result<LoggedRecord, Refusal> {
 fn take_optional(files: &mut Files, name: &str) -> Result<Option<LoggedRecord>, Refusal> {
     let held = files.contains_key(&envelope_name(name));
     held.then(|| take_record(files, name)).transpose()
+}
+
+fn take_providers(files: &mut Files) -> Result<ProviderFiles, Refusal> {
+    let names = files
+        .keys()
+        .filter_map(|name| name.strip_prefix(PROVIDER_POLICIES));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let taken = names.into_iter().map(|name| {
+        let bytes = take(files, &format!("{PROVIDER_POLICIES}{name}"))?;
+        Ok((name, bytes))
+    });
+    taken.collect()
 }
 
 fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, Refusal> {

@@ -5,7 +5,7 @@ use proofroom_canonical::{Digest, Refusal, Timestamp};
 use proofroom_verifier::RoomAppraisal;
 
 use crate::{
-    bundle::{Bundle, BundleParts, HeadSignature},
+    bundle::{Bundle, BundleParts, HeadSignature, ProviderFiles},
     chain::{self, VerifiedChain, verify_chain},
     event::SessionEnd,
     facts::BundleFacts,
@@ -21,6 +21,7 @@ pub mod completeness;
 mod evidence;
 mod log;
 mod presentation;
+mod provider;
 mod remarks;
 mod room;
 mod seam;
@@ -28,6 +29,7 @@ mod signatures;
 mod version;
 
 pub use check::{Blame, Check, Failure, Outcome, Requirement, Verdict};
+pub use evidence::UpstreamEvidence;
 pub use presentation::{WriteError, write_bundle};
 
 use binding::Isolation;
@@ -36,11 +38,11 @@ pub(crate) use signatures::Records;
 
 /// Where one trust anchor comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Anchor {
+pub enum Anchor<T = Vec<u8>> {
     /// From the bundle's own `trust/`: shows that the bundle agrees with itself, not whose it is.
     FromBundle,
     /// From the auditor: the file's bytes.
-    Pinned(Vec<u8>),
+    Pinned(T),
 }
 
 impl Anchor {
@@ -61,6 +63,8 @@ pub struct Anchors {
     pub log_key: Anchor,
     /// The appraisal policy for attested upstreams.
     pub appraisal_policy: Anchor,
+    /// The policies for providers in their own formats, by the file names that the session had.
+    pub provider_policies: Anchor<ProviderFiles>,
     /// The appraisal policy for rooms.
     pub room_appraisal_policy: Anchor,
     /// The reference values of the room's image; the policy must pin them, whoever brings them.
@@ -75,6 +79,7 @@ impl Anchors {
             ca: Anchor::FromBundle,
             log_key: Anchor::FromBundle,
             appraisal_policy: Anchor::FromBundle,
+            provider_policies: Anchor::FromBundle,
             room_appraisal_policy: Anchor::FromBundle,
             room_reference: Anchor::FromBundle,
         }
@@ -96,6 +101,9 @@ pub struct Report {
     pub not_proven: Vec<String>,
     /// The appraisals of the room's evidence, each with all its checks: at its start, at its end.
     pub room: Vec<RoomAppraisal>,
+    /// What stood behind each run on an attested upstream, as it was judged again here; empty unless every run's
+    /// evidence was accepted.
+    pub upstreams: Vec<UpstreamEvidence>,
 }
 
 /// Verifies a bundle. Never fails: what is wrong with the bundle is in the report.
@@ -122,7 +130,7 @@ pub fn verify_bundle(bytes: &[u8], anchors: &Anchors, now: Timestamp) -> Report 
 }
 
 fn finish(rungs: Rungs, facts: Option<BundleFacts>, anchors: &Anchors) -> Report {
-    let (checks, room) = (rungs.checks, rungs.room);
+    let (checks, room, upstreams) = (rungs.checks, rungs.room, rungs.upstreams);
     Report {
         verdict: Verdict::of(&checks),
         remarks: facts.as_ref().map(remarks::remarks).unwrap_or_default(),
@@ -130,6 +138,7 @@ fn finish(rungs: Rungs, facts: Option<BundleFacts>, anchors: &Anchors) -> Report
         checks,
         facts,
         room,
+        upstreams,
     }
 }
 
@@ -333,14 +342,12 @@ fn check_evidence(
             Err(failure) => rungs.refuse("evidence", failure),
         };
     }
-    let own = &parts.trust.policies.appraisal;
-    let policy = anchors.appraisal_policy.bytes(own);
-    let at_use = rungs.require("evidence", || {
-        evidence::verify_at_use(parts, binding, records, policy)
-    });
+    let judge = evidence::Judge::new(parts, anchors);
+    let at_use = rungs.require("evidence", || judge.verify_at_use(parts, binding, records));
     match at_use {
-        Proved::Yes(()) => {
-            let made = evidence::verify_now(parts, records, policy, now);
+        Proved::Yes(upstreams) => {
+            rungs.upstreams = upstreams;
+            let made = judge.verify_now(records, now);
             rungs.made("evidence-now", Requirement::Advisory, made);
         }
         Proved::Not(_) => {

@@ -2,6 +2,7 @@
 //! side and the reading side of one format; `docs/spec/records.md` is its text.
 
 mod model_run;
+mod provider;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,11 +11,12 @@ use proofroom_evidence::EvidenceType;
 use serde::{Deserialize, Serialize};
 
 pub use model_run::{
-    AnsweredBy, Assurance, CheckFact, ClassificationResult, ClientIdentity, EarlierAttempt,
-    Failure, FindingCount, LogMode, ModelRequest, ModelResponse, ModelRun, ModelSource,
-    ProviderFacts, Receipt, RedactionResult, RejectedUpstream, ReplacedCount, RoutingInputs,
-    RoutingResult, ShadowDifference, ShadowResult, TokenCount, Translated, UpstreamFacts,
+    AnsweredBy, Assurance, ClassificationResult, ClientIdentity, EarlierAttempt, Failure,
+    FindingCount, LogMode, ModelRequest, ModelResponse, ModelRun, ModelSource, RedactionResult,
+    RejectedUpstream, ReplacedCount, RoutingInputs, RoutingResult, ShadowDifference, ShadowResult,
+    TokenCount, Translated, UpstreamFacts,
 };
+pub use provider::{CheckFact, ProviderFacts, Receipt};
 
 use crate::event::{RunStatus, SessionEnd};
 
@@ -121,6 +123,10 @@ pub struct PolicyDigests {
     /// deployment keeps none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Digest>,
+    /// The policies for providers that attest in their own format, and the policies that these rest on, by file
+    /// name; none where no upstream is such a provider.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub providers: BTreeMap<String, Digest>,
 }
 
 impl PolicyDigests {

@@ -1,6 +1,6 @@
 //! Label, tier, high-water mark: who may send what where.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use http::Request;
@@ -276,7 +276,7 @@ fn a_rule_for_an_upstream_that_is_not_there_is_a_contradiction() {
     let found = |names: &str| {
         let text = ROUTING.replacen("upstreams = [\"*\"]", names, 1);
         let routing = RoutingPolicy::parse(&text, "r.toml", &classification).unwrap();
-        contradictions(&routing, &upstreams, &[])
+        contradictions(&routing, &upstreams, &[], &BTreeMap::new())
     };
     assert_eq!(found("upstreams = [\"std\", \"other-*\"]"), []);
     let unknown = SetupProblem::UnknownUpstream {

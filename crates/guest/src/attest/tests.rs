@@ -125,6 +125,7 @@ fn the_record_claims_what_was_sent_and_appraised() {
         egress: digest,
         room_appraisal: Digest::of("room"),
         version: None,
+        providers: std::collections::BTreeMap::new(),
     };
     let none = RoomEvidenceOffer::None {
         reason: "r".to_owned(),

@@ -4,17 +4,16 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use proofroom_canonical::{Digest, Nonce, SessionId};
+use proofroom_canonical::{Nonce, SessionId};
 use proofroom_confine::{FileAudit, Loopback};
 use proofroom_egress_broker::{Broker, SystemResolver};
 use proofroom_gateway::{
-    Config, Gateway, Limits as GatewayLimits, Providers, RunEvent, RunObserver, SteadyClock,
-    SystemEntropy,
+    Config, Gateway, Limits as GatewayLimits, SteadyClock, SystemEntropy,
     config::{AttestationRequirement, Upstream},
 };
 use proofroom_record::{
@@ -25,12 +24,16 @@ use proofroom_room::{Diagnostics, Pool, Programs, Recall, Room, RoomConfig, Room
 use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::{
-    Deployment, SessionError, SessionRequest, channel::Interrupts, evidence_path,
-    inspection::DeliveryInspector, reference::Judging, save_room,
+    Deployment, SessionError, SessionRequest,
+    channel::Interrupts,
+    evidence::{Ahead, EvidenceKeeper},
+    inspection::DeliveryInspector,
+    reference::Judging,
+    save_room,
 };
 use crate::{
     broker::{Origin, OriginError, WorkspaceLimits},
-    files,
+    collateral::CollateralSource,
     isolation::Backend,
     keys::random,
     policies::{APPRAISAL, PolicySet},
@@ -51,6 +54,7 @@ pub(super) struct Begun {
     pub(super) channel: UnixStream,
     pub(super) service: Arc<SessionService>,
     pub(super) shelf: Arc<Shelf>,
+    pub(super) ahead: Ahead,
 }
 
 /// Which session, of which deployment, and where it is kept.
@@ -98,7 +102,8 @@ pub(super) async fn begin(
         DeliveryInspector::new(&policies, &request.agent, &repository, deployment.clock);
     let commands = command_rules(&room_config);
     let idle = Duration::from_secs(room_config.limits.idle_seconds);
-    let gateway = gateway(deployment, policies, dir, &shelf, progress)?;
+    let gateway = gateway(place, policies, request.collateral, &shelf, progress)?;
+    let ahead = Ahead::of(gateway.clone());
     let (room, channel) = start_room(starter, session, room_config, progress).await?;
     save_room(dir, &room, &request.agent, (deployment.clock)())?;
     let assignment = Assignment {
@@ -145,6 +150,7 @@ pub(super) async fn begin(
         channel,
         service: Arc::new(SessionService::new(facts, services)),
         shelf,
+        ahead,
     })
 }
 
@@ -312,29 +318,27 @@ fn repository_name(path: &Path) -> String {
 }
 
 fn gateway(
-    deployment: &Deployment,
+    place: &Place<'_>,
     policies: PolicySet,
-    dir: &Path,
+    collateral: Option<CollateralSource>,
     shelf: &Arc<Shelf>,
     progress: &Arc<Progress>,
 ) -> anyhow::Result<Gateway> {
     for upstream in policies.upstreams.iter() {
         progress.fact("upstream", &described(upstream));
     }
-    let keeper = Arc::new(EvidenceKeeper {
-        dir: dir.to_owned(),
-        gateway: OnceLock::new(),
-        progress: Arc::clone(progress),
-    });
+    let keeper = EvidenceKeeper::new(place.dir.to_owned(), Arc::clone(progress));
+    let keeper = Arc::new(keeper);
+    let keys = &place.deployment.keys;
     let gateway = Gateway::new(Config {
         classification: policies.classification,
         routing: policies.routing,
         shadow: policies.shadow,
         upstreams: policies.upstreams,
         appraisal: BTreeMap::from([(PathBuf::from(APPRAISAL), policies.appraisal)]),
-        providers: Providers::default(),
-        signing_key: deployment.keys.gateway().clone(),
-        commitments: Some(deployment.keys.commitments()),
+        providers: policies.providers.with(collateral),
+        signing_key: keys.gateway().clone(),
+        commitments: Some(keys.commitments()),
         clock: Arc::new(SteadyClock),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::clone(shelf) as _,
@@ -346,7 +350,7 @@ fn gateway(
         let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
         SessionError::Contradiction(words)
     })?;
-    drop(keeper.gateway.set(gateway.clone()));
+    keeper.watch(gateway.clone());
     Ok(gateway)
 }
 
@@ -386,62 +390,6 @@ fn described(upstream: &Upstream) -> String {
         "{} ({source}), tier {}, behind it {behind}",
         upstream.name, upstream.tier
     )
-}
-
-/// Keeps evidence documents beside the session that relied on them.
-struct EvidenceKeeper {
-    dir: PathBuf,
-    gateway: OnceLock<Gateway>,
-    progress: Arc<Progress>,
-}
-
-impl RunObserver for EvidenceKeeper {
-    fn observe(&self, event: &RunEvent) {
-        match event {
-            RunEvent::UpstreamVerified {
-                upstream,
-                policy,
-                evidence,
-            } => {
-                self.progress.note(&format!(
-                    "upstream {upstream} verified under the policy {policy}, before anything was sent"
-                ));
-                if let Err(error) = self.keep(*evidence) {
-                    self.progress.note(&format!(
-                        "its evidence cannot be kept, so the session will have no bundle: {error}"
-                    ));
-                }
-            }
-            RunEvent::UpstreamClosed { upstream, code } => self
-                .progress
-                .note(&format!("upstream {upstream} is closed ({code})")),
-            RunEvent::UpstreamKeyRead { upstream } => self
-                .progress
-                .note(&format!("the key of upstream {upstream} was read again")),
-            RunEvent::GatewayClosed => self
-                .progress
-                .note("a record could not be kept; the gateway takes no more requests"),
-            RunEvent::Routed { .. }
-            | RunEvent::Ended { .. }
-            | RunEvent::SentAgain { .. }
-            | RunEvent::UpstreamRests { .. }
-            | RunEvent::UpstreamBack { .. } => {}
-        }
-    }
-}
-
-impl EvidenceKeeper {
-    fn keep(&self, digest: Digest) -> std::io::Result<()> {
-        let Some(bytes) = self
-            .gateway
-            .get()
-            .and_then(|gateway| gateway.evidence(digest))
-        else {
-            return Ok(());
-        };
-        std::fs::create_dir_all(self.dir.join("evidence"))?;
-        files::replace(&evidence_path(&self.dir, digest), &bytes)
-    }
 }
 
 /// The programs that go into the room; they lie beside this one.

@@ -1,6 +1,8 @@
 //! Rungs `binding`, `policies`, `destruction` and `isolation`: that the records of a bundle speak
 //! about one session, under one set of policies, in one room.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proofroom_canonical::{Digest, IsolationLevel, json};
 use proofroom_verifier::{Assurance, label_of, level_of};
 
@@ -10,11 +12,14 @@ use super::{
     version,
 };
 use crate::{
-    bundle::BundleParts,
+    bundle::{BundleParts, PROVIDER_POLICIES, ProviderFiles},
     chain::VerifiedChain,
     event::EventBody,
     predicate::VerifiedRecord,
-    statement::{AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, RoomEvidenceClaim},
+    statement::{
+        AgentSession, BINDING_PURPOSE, Binding, Destruction, ModelRun, PolicyDigests,
+        RoomEvidenceClaim,
+    },
 };
 
 /// The most bytes that `binding.json` may have.
@@ -151,6 +156,7 @@ pub(super) fn verify_policies(
         pair(file.title, file.path, bound, found)
     });
     all_equal("policy-differs", pairs)?;
+    verify_provider_policies(&parts.trust.policies.providers, bound)?;
     for run in &records.runs {
         let (run, place) = (run.predicate(), "a model-run record");
         let (classified, routed) = (run.classification.policy, run.routing.policy);
@@ -161,9 +167,33 @@ pub(super) fn verify_policies(
         ];
         all_equal("policy-of-run-differs", pairs)?;
     }
-    let files = "seven policy files are the ones the session was bound to";
+    let files = match bound.providers.len() {
+        0 => "seven policy files are the ones the session was bound to".to_owned(),
+        more => format!(
+            "seven policy files and {more} for providers are the ones the session was bound to"
+        ),
+    };
     let version = version::verify(bound, records)?;
     Ok((format!("{files}{version}"), ()))
+}
+
+/// The same files, each with the same digest, and no other.
+fn verify_provider_policies(held: &ProviderFiles, bound: &PolicyDigests) -> Result<(), Failure> {
+    let found = held.iter().map(|(name, bytes)| (name, Digest::of(bytes)));
+    let found: BTreeMap<&String, Digest> = found.collect();
+    let wanted = bound.providers.iter().map(|(name, digest)| (name, *digest));
+    let wanted: BTreeMap<&String, Digest> = wanted.collect();
+    let names: BTreeSet<&&String> = found.keys().chain(wanted.keys()).collect();
+    let differs = names
+        .into_iter()
+        .find(|name| found.get(**name) != wanted.get(**name));
+    match differs {
+        None => Ok(()),
+        Some(name) => {
+            let cause = format!("{PROVIDER_POLICIES}{name}: not the file that binding.json names");
+            Err(Failure::refused("policy-differs", cause))
+        }
+    }
 }
 
 pub(super) fn verify_destruction(

@@ -6,6 +6,8 @@ use std::error::Error;
 use proofroom_verifier::{RoomAppraisal, with_causes};
 use serde::Serialize;
 
+use super::evidence::UpstreamEvidence;
+
 /// One named check of the ladder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -197,6 +199,7 @@ impl<T> Proved<T> {
 pub(super) struct Rungs {
     pub(super) checks: Vec<Check>,
     pub(super) room: Vec<RoomAppraisal>,
+    pub(super) upstreams: Vec<UpstreamEvidence>,
 }
 
 impl Rungs {

@@ -21,6 +21,7 @@ pub fn transcript(report: &Report) -> String {
         line(&mut out, &check_line(check));
     }
     room(&mut out, report);
+    upstreams(&mut out, report);
     line(&mut out, "");
     for remark in &report.remarks {
         line(&mut out, remark);
@@ -84,6 +85,29 @@ fn room(out: &mut String, report: &Report) {
             let name = format!("{}: {}", appraisal.moment().as_str(), check.name);
             line(out, &format!("  {name:<28} {words}"));
         }
+    }
+}
+
+/// What stood behind each run on an attested upstream.
+fn upstreams(out: &mut String, report: &Report) {
+    for shown in &report.upstreams {
+        let held = shown.held.map_or_else(
+            || "every required check holds".to_owned(),
+            |held| format!("{held} checks hold"),
+        );
+        let not_made = shown.not_made.iter().map(|check| {
+            let code = check.code.as_deref().unwrap_or_default();
+            format!("; not made: {} [{code}]", check.check)
+        });
+        let words = format!(
+            "run {} on {}: {} under `{}`, {held}{}",
+            shown.sequence,
+            shown.upstream,
+            shown.format,
+            shown.policy,
+            not_made.collect::<String>()
+        );
+        line(out, &format!("  {}", printable(&words)));
     }
 }
 
@@ -164,6 +188,7 @@ pub fn json(report: &Report) -> Value {
         "session": session,
         "checks": report.checks,
         "room": report.room,
+        "upstreams": report.upstreams,
         "remarks": report.remarks,
         "not_proven": report.not_proven,
     })

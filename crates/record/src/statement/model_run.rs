@@ -3,6 +3,7 @@
 use proofroom_canonical::{Digest, Nonce, RunId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::provider::{ProviderFacts, Receipt};
 use crate::event::RunStatus;
 
 /// Predicate `model-run/v1`: one model request and what became of it.
@@ -384,46 +385,6 @@ pub enum Assurance {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provider: Option<ProviderFacts>,
     },
-}
-
-/// What was checked of a provider's own evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProviderFacts {
-    /// Whose format, such as `near-ai`.
-    pub format: String,
-    /// Every check, in order.
-    pub checks: Vec<CheckFact>,
-}
-
-/// A named check with what it answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckFact {
-    /// What it is about and its name, such as `model-0: gpu`.
-    pub check: String,
-    /// `pass` or `not-evaluated`: nothing is accepted with a check that failed.
-    pub outcome: String,
-    /// Why it was not made. Of `request: sealed` the digest of the key that the request was sealed to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-}
-
-/// A provider's signature over one answer, as the gateway verified it: the digests in `text` are those of
-/// the bytes that were forwarded and of those that came back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Receipt {
-    /// Whose machine signed, such as `gateway` or `model-0`.
-    pub signer: String,
-    /// `ecdsa` (secp256k1, EIP-191) or `ed25519`.
-    pub algorithm: String,
-    /// The address or key, in hex, that the machine's quote binds.
-    pub key: String,
-    /// What was signed.
-    pub text: String,
-    /// The signature in hex.
-    pub signature: String,
 }
 
 /// What came back.

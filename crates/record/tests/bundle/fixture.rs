@@ -348,6 +348,7 @@ fn policy_files() -> PolicyFiles {
         appraisal: APPRAISAL.as_bytes().to_vec(),
         egress: b"# egress\n".to_vec(),
         room_appraisal: NO_ROOM_EVIDENCE.as_bytes().to_vec(),
+        providers: std::collections::BTreeMap::new(),
     }
 }
 
@@ -371,6 +372,7 @@ fn binding(policies: &PolicyFiles) -> Binding {
             egress: Digest::of(&policies.egress),
             room_appraisal: Digest::of(&policies.room_appraisal),
             version: None,
+            providers: std::collections::BTreeMap::new(),
         },
         session_key: spki_digest(session_key().verifying_key()),
     }

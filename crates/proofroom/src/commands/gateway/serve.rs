@@ -21,9 +21,6 @@ use proofroom_attester::{TsmAttester, TsmPaths};
 use proofroom_clock::wall;
 use proofroom_confine::MemoryNotLocked;
 use proofroom_evidence::ReportData;
-use proofroom_gateway::{
-    ProviderPolicy, Providers, UpstreamsConfig, config::AttestationRequirement,
-};
 use proofroom_gateway_server::{
     Config, Parts, Prices, Progress, Server, TelemetryNews,
     config::MemoryMode,
@@ -187,7 +184,8 @@ fn parts(config: Config) -> Result<Parts, Failure> {
     } = kept(&config)?;
     let policies = policies(&config, state.path())?;
     let digests = policies.digests();
-    let providers = providers(&config, &policies.upstreams)?;
+    let collateral = config.collateral.clone().map(CollateralSource::Directory);
+    let providers = policies.providers.with(collateral);
     Ok(Parts {
         policies: GatewayPolicies {
             classification: digests.classification,
@@ -215,31 +213,6 @@ fn parts(config: Config) -> Result<Parts, Failure> {
             ..config
         },
     })
-}
-
-/// The policies for providers lie beside the other policies, or else beside the upstreams file.
-fn providers(config: &Config, upstreams: &UpstreamsConfig) -> Result<Providers, Failure> {
-    let beside = config.upstreams.as_deref().and_then(Path::parent);
-    let directory = config.policy.as_deref().or(beside);
-    let directory = directory.unwrap_or(Path::new("."));
-    let mut providers = Providers::default();
-    for upstream in upstreams.iter() {
-        let AttestationRequirement::Provider { policy: name, .. } = &upstream.attestation else {
-            continue;
-        };
-        let text = read(&directory.join(name))?;
-        let sibling = |name: &str| read(&directory.join(name)).ok();
-        let file = name.display().to_string();
-        let policy = ProviderPolicy::parse(&text, &file, &sibling).map_err(|problems| {
-            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Failure::new(USAGE, "provider-policy", anyhow::anyhow!(words.join("\n")))
-        })?;
-        providers.policies.insert(name.clone(), policy);
-    }
-    if let Some(directory) = &config.collateral {
-        providers.collateral = Arc::new(CollateralSource::Directory(directory.clone()));
-    }
-    Ok(providers)
 }
 
 /// Evidence where the kernel makes any; elsewhere, why not.
@@ -289,80 +262,4 @@ fn log_signer(keys: &DeploymentKeys) -> anyhow::Result<NoteSigner> {
     let name = KeyName::parse(&format!("{}/log", keys.trust_domain()))
         .context("the trust domain cannot name a log")?;
     NoteSigner::from_seed(name, keys.log().as_bytes()).context("the log's key cannot sign")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path, sync::Arc};
-
-    use proofroom_gateway::{
-        UpstreamsConfig,
-        config::{AttestationRequirement, SystemSecrets},
-    };
-    use proofroom_gateway_server::{Config, config::DEFAULT_CONFIG};
-    use proofroom_testkit::{provider, tee};
-
-    use super::providers;
-
-    const UPSTREAMS: &str = r#"
-[[upstream]]
-name = "provider"
-tier = "tee"
-base_url = "https://provider.invalid"
-apis = ["chat"]
-models = ["simulated/model"]
-region = "eu"
-source = "live"
-key = { from = "none" }
-retention = { mode = "in-memory" }
-attestation = { kind = "near-ai", provider_policy = "provider.toml" }
-"#;
-
-    fn loaded(directory: &Path) -> Result<proofroom_gateway::Providers, &'static str> {
-        let named = "upstreams = \"upstreams.toml\"\ncollateral = \"collateral\"\n";
-        let config = Config::parse(&format!("{named}{DEFAULT_CONFIG}"), directory).unwrap();
-        let upstreams = UpstreamsConfig::parse(UPSTREAMS, Arc::new(SystemSecrets)).unwrap();
-        let attestation = &upstreams.iter().next().unwrap().attestation;
-        assert!(matches!(
-            attestation,
-            AttestationRequirement::Provider { .. }
-        ));
-        providers(&config, &upstreams).map_err(|failure| failure.code)
-    }
-
-    #[test]
-    fn policies_for_providers_and_collateral_are_read_beside_the_upstreams_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        assert_eq!(loaded(dir.path()).unwrap_err(), "gateway-file");
-        write("provider.toml", &provider::policy("near-ai"));
-        // the policies that it names are not there yet
-        assert_eq!(loaded(dir.path()).unwrap_err(), "provider-policy");
-        for (name, text) in provider::policies() {
-            write(name, &text);
-        }
-        let found = loaded(dir.path()).unwrap();
-        assert_eq!(
-            found.policies[Path::new("provider.toml")].model(),
-            provider::MODEL
-        );
-        let platform = proofroom_evidence::Fmspc::from_bytes([0x51, 0x4d, 0, 0, 0, 0]);
-        assert!(found.collateral.of_platform(platform).is_none());
-        fs::create_dir(dir.path().join("collateral")).unwrap();
-        let tee = tee::SimulatedTee::demo();
-        let nonce = proofroom_canonical::Nonce::from_random([0; 32]);
-        let now = proofroom_canonical::Timestamp::from_unix_seconds(1_796_083_200);
-        let plan = tee.plan(
-            nonce,
-            proofroom_canonical::Digest::of(""),
-            provider::MODEL,
-            now,
-        );
-        let kept = proofroom_canonical::json::to_bytes(&tee.collateral(&plan)).unwrap();
-        fs::write(dir.path().join("collateral/514d00000000.json"), kept).unwrap();
-        assert_eq!(
-            found.collateral.of_platform(platform),
-            Some(tee.collateral(&plan))
-        );
-    }
 }

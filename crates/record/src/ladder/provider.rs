@@ -1,0 +1,110 @@
+//! Evidence of providers in their own formats, appraised again: under the policies that the session was bound to, and
+//! under the auditor's own where they are given.
+
+use proofroom_canonical::{Digest, Timestamp};
+use proofroom_provider::{
+    Exchange, ProviderCheck, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
+};
+
+use super::{Anchor, Failure};
+use crate::bundle::ProviderFiles;
+
+/// The policies for providers among some files, by the files' names.
+pub(super) struct ProviderPolicies(Vec<(String, ProviderPolicy)>);
+
+impl ProviderPolicies {
+    fn read(files: &ProviderFiles) -> Self {
+        let text = |name: &str| {
+            let bytes = files.get(name)?;
+            std::str::from_utf8(bytes).ok().map(str::to_owned)
+        };
+        // a file that is none is what another rests on, and is read with that
+        let parsed = files.keys().filter_map(|name| {
+            let policy = ProviderPolicy::parse(&text(name)?, name, &text).ok()?;
+            Some((name.clone(), policy))
+        });
+        Self(parsed.collect())
+    }
+
+    fn of_digest(&self, digest: Digest) -> Option<&(String, ProviderPolicy)> {
+        self.0.iter().find(|(_, policy)| policy.digest() == digest)
+    }
+}
+
+/// Whose policies judge providers.
+pub(super) struct ProviderJudge {
+    bound: ProviderPolicies,
+    pinned: Anchor<ProviderPolicies>,
+}
+
+/// A document as a record used it.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) document: &'a [u8],
+    /// Digest of the policy that accepted it.
+    pub(super) policy: Digest,
+    /// The key that the connection had.
+    pub(super) tls_spki: Digest,
+}
+
+impl ProviderJudge {
+    pub(super) fn new(held: &ProviderFiles, anchor: &Anchor<ProviderFiles>) -> Self {
+        Self {
+            bound: ProviderPolicies::read(held),
+            pinned: match anchor {
+                Anchor::FromBundle => Anchor::FromBundle,
+                Anchor::Pinned(files) => Anchor::Pinned(ProviderPolicies::read(files)),
+            },
+        }
+    }
+
+    /// What the document proves as of `at` under the policy that the session was bound to. The auditor's own policy
+    /// of that name must accept it too.
+    pub(super) fn appraise(
+        &self,
+        shown: Shown<'_>,
+        at: Timestamp,
+    ) -> Result<VerifiedProvider, Failure> {
+        let (name, policy) = self.bound.of_digest(shown.policy).ok_or_else(|| {
+            let cause =
+                "a run was appraised under a policy for a provider that is not among the session's";
+            Failure::refused("evidence-policy-differs", cause)
+        })?;
+        let verified = appraise(shown, policy, at)?;
+        if let Anchor::Pinned(own) = &self.pinned {
+            let own = own.0.iter().find(|(other, _)| other == name);
+            let (_, own) = own.ok_or_else(|| {
+                let cause = format!("the pinned policies have none for providers named `{name}`");
+                Failure::refused("provider-policy-missing", cause)
+            })?;
+            appraise(shown, own, at)?;
+        }
+        Ok(verified)
+    }
+}
+
+/// Appraises an archived document as of `at`, for the challenge that it says itself and the connection that the record
+/// states: that the challenge was fresh and the connection had this key is the gateway's word.
+fn appraise(
+    shown: Shown<'_>,
+    policy: &ProviderPolicy,
+    at: Timestamp,
+) -> Result<VerifiedProvider, Failure> {
+    let place = format!("evidence {}", Digest::of(shown.document));
+    let challenge = ProviderDocument::parse(shown.document)
+        .and_then(|document| document.kept_challenge())
+        .map_err(|error| Failure::at(&place, error.code(), &error))?;
+    let exchange = Exchange::Challenge {
+        nonce: challenge,
+        tls_spki: shown.tls_spki,
+    };
+    let appraisal = appraise_provider(shown.document, policy, exchange, at);
+    appraisal.into_verified().map_err(|appraisal| {
+        let obstacle = appraisal.first_obstacle();
+        let label = obstacle.map_or_else(|| "evidence".to_owned(), ProviderCheck::label);
+        let code = obstacle.and_then(|check| check.outcome.code());
+        let code = code.unwrap_or("evidence-incomplete");
+        let cause = format!("{place}: `{label}` fails at {at}: {code}");
+        Failure::refused(code, cause)
+    })
+}

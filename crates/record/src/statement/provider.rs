@@ -1,0 +1,73 @@
+//! What a model-run record keeps of a provider that attests in its own format: the checks on its evidence, and its
+//! signature over the answer.
+
+use proofroom_provider::{ProviderCheck, VerifiedProvider};
+use serde::{Deserialize, Serialize};
+
+/// What was checked of a provider's own evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderFacts {
+    /// Whose format, such as `near-ai`.
+    pub format: String,
+    /// Every check, in order.
+    pub checks: Vec<CheckFact>,
+}
+
+/// A named check with what it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckFact {
+    /// What it is about and its name, such as `model-0: gpu`.
+    pub check: String,
+    /// `pass` or `not-evaluated`: nothing is accepted with a check that failed.
+    pub outcome: String,
+    /// Why it was not made. Of `request: sealed` the digest of the key that the request was sealed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// A provider's signature over one answer, as the gateway verified it: the digests in `text` are those of
+/// the bytes that were forwarded and of those that came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Whose machine signed, such as `gateway` or `model-0`.
+    pub signer: String,
+    /// `ecdsa` (secp256k1, EIP-191) or `ed25519`.
+    pub algorithm: String,
+    /// The address or key, in hex, that the machine's quote binds.
+    pub key: String,
+    /// What was signed.
+    pub text: String,
+    /// The signature in hex.
+    pub signature: String,
+}
+
+impl ProviderFacts {
+    /// What the evidence of a verified provider showed, check for check, and that requests to it are sealed where they
+    /// are.
+    #[must_use]
+    pub fn of(proof: &VerifiedProvider) -> Self {
+        let checks = proof.checks().iter().map(CheckFact::of);
+        let sealed = proof.sealing_key().map(|key| CheckFact {
+            check: "request: sealed".to_owned(),
+            outcome: "pass".to_owned(),
+            code: Some(key.digest().to_string()),
+        });
+        Self {
+            format: proof.format().as_str().to_owned(),
+            checks: checks.chain(sealed).collect(),
+        }
+    }
+}
+
+impl CheckFact {
+    fn of(check: &ProviderCheck) -> Self {
+        Self {
+            check: check.label(),
+            outcome: check.outcome.word().to_owned(),
+            code: check.outcome.code().map(str::to_owned),
+        }
+    }
+}
