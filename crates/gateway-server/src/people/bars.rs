@@ -35,6 +35,16 @@ pub enum BarFileError {
         #[source]
         source: io::Error,
     },
+    /// It was written before, and is not there.
+    #[error(
+        "the file of who is barred, `{path}`, is gone: put it back as it was. Where nobody is to be barred any more, remove `{marker}` too, which says that there was one"
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// What says that it was written.
+        marker: PathBuf,
+    },
     /// It is not strict JSON of its shape.
     #[error("the file of who is barred is not what `proofroom gateway person` writes")]
     Malformed(#[source] JsonError),
@@ -54,6 +64,7 @@ impl BarFileError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::File { .. } => "bars-file",
+            Self::Gone { .. } => "bars-gone",
             Self::Malformed(_) => "bars-malformed",
             Self::Version(_) => "bars-version",
             Self::TooLarge(_) => "bars-too-large",
@@ -125,15 +136,28 @@ impl BarFile {
         }
     }
 
-    /// Reads the file at `path`; nobody is barred where there is none.
+    /// Reads the file at `path`; nobody is barred where there never was one.
     ///
     /// # Errors
     /// See [`BarFileError`].
     pub fn load(path: &Path) -> Result<Self, BarFileError> {
         match fs::read(path) {
             Ok(bytes) => Self::parse(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::never_written(path),
             Err(source) => Err(unusable(path, source)),
+        }
+    }
+
+    /// Nobody barred, unless the marker says that there was a file.
+    fn never_written(path: &Path) -> Result<Self, BarFileError> {
+        let marker = marker(path);
+        match marker.try_exists() {
+            Ok(false) => Ok(Self::default()),
+            Ok(true) => Err(BarFileError::Gone {
+                path: path.to_owned(),
+                marker,
+            }),
+            Err(source) => Err(unusable(&marker, source)),
         }
     }
 
@@ -153,8 +177,28 @@ impl BarFile {
             return Err(BarFileError::TooLarge(bytes.len()));
         }
         files::replace(path, &bytes).map_err(|source| unusable(path, source))?;
+        mark(path)?;
         Ok(done)
     }
+}
+
+/// What lies beside the file at `path` from its first writing on, so that a start notices when it is gone.
+fn marker(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".made");
+    PathBuf::from(name)
+}
+
+/// Puts the marker beside the file at `path`, durably. The file comes first: a marker alone would keep a gateway from
+/// starting that never barred anybody.
+fn mark(path: &Path) -> Result<(), BarFileError> {
+    let marker = marker(path);
+    let failed = |source| unusable(&marker, source);
+    if marker.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let words = b"The file of who is barred was written. A gateway does not start without it.\n";
+    files::replace(&marker, words).map_err(failed)
 }
 
 fn unusable(path: &Path, source: io::Error) -> BarFileError {
@@ -228,10 +272,14 @@ impl Index {
 }
 
 impl BarList {
-    /// Where there is no file yet, nobody is barred until there is one.
+    /// Where there is no file yet, nobody is barred until there is one. One that was written and is gone is refused.
     pub(crate) fn open(path: &Path) -> Result<Self, BarFileError> {
         let stamp = state_file::stamp(path);
         let index = Some(Index::of(BarFile::load(path)?));
+        // a file of a version that made no marker gets its own here
+        if stamp.is_some() {
+            mark(path)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             state: RwLock::new(State { stamp, index }),
@@ -277,3 +325,6 @@ impl BarList {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
