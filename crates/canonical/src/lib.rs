@@ -17,5 +17,5 @@ pub use hexadecimal::{Hex, HexError, lower_hex};
 pub use id::{IdError, Nonce, RunId, SessionId};
 pub use level::{EvidenceLevel, IsolationLevel};
 pub use refusal::Refusal;
-pub use sensitive::Sensitive;
+pub use sensitive::{Sensitive, Wipe, Wiped};
 pub use time::{Timestamp, TimestampError};

@@ -11,14 +11,13 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
-use proofroom_canonical::Hasher;
+use proofroom_canonical::{Hasher, Wiped};
 use proofroom_llm::{
     Delivery,
     bedrock::{EVENT_STREAM, InvokeStream, MAX_ERROR_BYTES, error_answer},
     translate::invoke_body,
 };
 use proofroom_record::statement::Translated;
-use zeroize::Zeroizing;
 
 use crate::{
     config::invoke_operation,
@@ -95,7 +94,7 @@ impl Invoked {
                 .and_then(|named| named.to_str().ok())
                 .map(str::to_owned);
             let status = parts.status.as_u16();
-            let held = Zeroizing::default();
+            let held = Wiped::default();
             (
                 Mode::Error {
                     status,
@@ -151,7 +150,7 @@ enum Mode {
     Error {
         status: u16,
         named: Option<String>,
-        held: Zeroizing<Vec<u8>>,
+        held: Wiped<Vec<u8>>,
     },
     Ended,
 }

@@ -5,8 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use proofroom_canonical::Digest;
-use zeroize::Zeroize as _;
+use proofroom_canonical::{Digest, Wiped};
 
 use crate::beginnings::{Arriving, Beginnings};
 
@@ -14,23 +13,9 @@ use crate::beginnings::{Arriving, Beginnings};
 #[derive(Clone)]
 pub(crate) struct Prompt(Bytes);
 
-struct Wiped(Vec<u8>);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
 impl Prompt {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(Bytes::from_owner(Wiped(bytes)))
+        Self(Bytes::from_owner(Wiped::new(bytes)))
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -87,11 +72,11 @@ where
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(max);
     let mut body = std::pin::pin!(body);
     let mut arriving = Arriving::default();
-    let mut held = Wiped(Vec::with_capacity(expected.min(max)));
+    let mut held = Wiped::new(Vec::with_capacity(expected.min(max)));
     let content = loop {
         let data = match body.frame().await {
             None if arriving.bytes() > max as u64 => break Content::TooLarge,
-            None => break Content::Whole(Prompt::new(std::mem::take(&mut held.0))),
+            None => break Content::Whole(Prompt::new(std::mem::take(&mut *held))),
             Some(Err(_)) => break Content::Broken,
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
@@ -100,7 +85,7 @@ where
         };
         arriving.update(&data);
         if arriving.bytes() > max as u64 {
-            held = Wiped(Vec::new());
+            held = Wiped::new(Vec::new());
             if arriving.bytes() > (max as u64).saturating_mul(HASHED_BEYOND) {
                 break Content::TooLarge;
             }
@@ -119,14 +104,14 @@ where
 }
 
 /// Appends, moving to a larger buffer by hand so that the smaller one is wiped.
-fn append(held: &mut Wiped, data: &[u8]) {
-    let needed = held.0.len().saturating_add(data.len());
-    if needed > held.0.capacity() {
+fn append(held: &mut Wiped<Vec<u8>>, data: &[u8]) {
+    let needed = held.len().saturating_add(data.len());
+    if needed > held.capacity() {
         let mut larger = Vec::with_capacity(needed.saturating_mul(2));
-        larger.extend_from_slice(&held.0);
-        *held = Wiped(larger);
+        larger.extend_from_slice(held);
+        *held = Wiped::new(larger);
     }
-    held.0.extend_from_slice(data);
+    held.extend_from_slice(data);
 }
 
 #[cfg(test)]

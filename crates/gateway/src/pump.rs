@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode, header, response::Parts};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
-use proofroom_canonical::Hasher;
+use proofroom_canonical::{Hasher, Wiped};
 use proofroom_llm::{Ending, Framing, Metered, ResponseMeter, Restorer, error_event};
 use proofroom_record::{
     event::RunStatus,
@@ -17,7 +17,6 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
-use zeroize::Zeroizing;
 
 use crate::{
     answer::{AnswerBody, AnswerError, AnswerFrame, FRAMES_AHEAD, trailers},
@@ -79,14 +78,14 @@ impl Passed {
 #[derive(Default)]
 pub(crate) struct EndMark {
     wanted: bool,
-    held: Zeroizing<Vec<u8>>,
+    held: Wiped<Vec<u8>>,
 }
 
 impl EndMark {
     pub(crate) fn of(draft: &Draft) -> Self {
         Self {
             wanted: draft.signed.is_some(),
-            held: Zeroizing::default(),
+            held: Wiped::default(),
         }
     }
 

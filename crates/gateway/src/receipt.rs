@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, response::Parts};
 use http_body_util::{BodyExt as _, Full, Limited};
-use proofroom_canonical::{Digest, Hasher, Nonce, Timestamp};
+use proofroom_canonical::{Digest, Hasher, Nonce, Timestamp, Wiped};
 use proofroom_llm::{Framing, MAX_ANSWER_BYTES};
 use proofroom_provider::{
     AciRun, Format, MAX_RECEIPT_BYTES, MAX_SESSION_BYTES, ServedRun, VerifiedProvider,
@@ -16,7 +16,6 @@ use proofroom_provider::{
 use proofroom_record::statement::Receipt;
 use proofroom_serving::{RECEIPT_HEADER, RECEIPT_PATH};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::{
     attested::{AttestedRoute, Verified},
@@ -83,7 +82,7 @@ pub(crate) struct Tap {
     framing: Framing,
     hasher: Hasher,
     bytes: u64,
-    head: Zeroizing<Vec<u8>>,
+    head: Wiped<Vec<u8>>,
     /// The id of the receipt, where the answer's head names one.
     named: Option<String>,
 }
@@ -101,7 +100,7 @@ impl Tap {
                 .map(str::to_owned),
             hasher: Hasher::new(),
             bytes: 0,
-            head: Zeroizing::new(Vec::new()),
+            head: Wiped::new(Vec::new()),
         }
     }
 

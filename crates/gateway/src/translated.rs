@@ -7,14 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
 use http_body::Frame;
-use proofroom_canonical::{Digest, Hasher};
+use proofroom_canonical::{Digest, Hasher, Wiped};
 use proofroom_llm::{
     Api, Framing, MAX_ANSWER_BYTES, ResponseMeter, Restorer, UsageReport, error_event,
     translate::{StreamTranslator, TranslateError, Translation, UsageEvent},
 };
 use proofroom_record::{event::RunStatus, statement::Translated};
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use crate::{
     answer::{AnswerBody, AnswerFrame, FRAMES_AHEAD},
@@ -343,8 +342,8 @@ async fn collect(
     body: &mut Arriving,
     received: &mut Passed,
     limits: Limits,
-) -> Result<Zeroizing<Vec<u8>>, UpstreamFault> {
-    let mut held = Zeroizing::new(Vec::new());
+) -> Result<Wiped<Vec<u8>>, UpstreamFault> {
+    let mut held = Wiped::new(Vec::new());
     loop {
         match body.next(limits).await {
             Err(Stop::Fault(fault)) => return Err(fault),

@@ -3,12 +3,12 @@
 
 use std::{fmt, ops::Range};
 
+use proofroom_canonical::Wiped;
 use serde::{
     Deserializer as _,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use zeroize::Zeroizing;
 
 use crate::{
     Api, Delivery, RequestError, RequestFacts, UsageReport, kept,
@@ -100,7 +100,7 @@ fn array(members: &[(String, Node)], name: &'static str) -> Result<usize, Reques
 
 /// The top level: the model with its place, and all other members.
 pub(crate) struct Top {
-    pub(crate) model: Option<(Zeroizing<String>, Range<usize>)>,
+    pub(crate) model: Option<(Wiped<String>, Range<usize>)>,
     pub(crate) members: Vec<(String, Node)>,
     /// Per member where its name lies.
     begun: Vec<Begun>,
@@ -192,14 +192,14 @@ fn refuse_ambiguous(parts: &Parts<'_>) -> Result<(), RequestError> {
 }
 
 /// The model's text, and the place of its JSON string in `text`, from which `raw` borrows.
-fn locate(text: &str, raw: &RawValue) -> Result<(Zeroizing<String>, Range<usize>), RequestError> {
+fn locate(text: &str, raw: &RawValue) -> Result<(Wiped<String>, Range<usize>), RequestError> {
     const WRONG: RequestError = RequestError::WrongType {
         name: "model",
         expected: "a string",
     };
     let name: String = serde_json::from_str(raw.get()).map_err(|_| WRONG)?;
     let span = place_in(text, raw.get()).ok_or(WRONG)?;
-    Ok((Zeroizing::new(name), span))
+    Ok((Wiped::new(name), span))
 }
 
 fn model_name(name: &str) -> Result<String, RequestError> {

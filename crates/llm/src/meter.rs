@@ -3,8 +3,8 @@
 
 use std::num::NonZeroUsize;
 
+use proofroom_canonical::{Wipe as _, Wiped};
 use sse_core::{SseDecoder, SseEvent};
-use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Api, Usage,
@@ -87,7 +87,7 @@ pub struct ResponseMeter {
 
 enum Reader {
     Events(Box<SseDecoder>),
-    Whole(Zeroizing<Vec<u8>>),
+    Whole(Wiped<Vec<u8>>),
     TooLarge,
 }
 
@@ -105,7 +105,7 @@ impl ResponseMeter {
             Framing::EventStream => Reader::Events(Box::new(SseDecoder::with_limit(
                 NonZeroUsize::new(MAX_EVENT_BYTES).unwrap_or(NonZeroUsize::MAX),
             ))),
-            Framing::Json => Reader::Whole(Zeroizing::new(Vec::new())),
+            Framing::Json => Reader::Whole(Wiped::new(Vec::new())),
         };
         Self {
             api,
@@ -130,7 +130,7 @@ impl ResponseMeter {
                     match next {
                         Ok(SseEvent::Message(mut message)) => {
                             let step = read_event(self.api, &message.data);
-                            message.data.zeroize();
+                            message.data.wipe();
                             apply(step, &mut self.seen, &mut self.complete);
                         }
                         Ok(SseEvent::Retry(_)) => {}

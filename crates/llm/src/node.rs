@@ -3,8 +3,8 @@
 
 use std::{cell::Cell, fmt};
 
+use proofroom_canonical::Wiped;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use zeroize::Zeroizing;
 
 use crate::{
     RequestError,
@@ -17,9 +17,9 @@ pub(crate) enum Node {
     Bool(bool),
     Unsigned(u64),
     Number(String),
-    Text(Zeroizing<String>),
+    Text(Wiped<String>),
     Array(Vec<Node>),
-    Object(Vec<(Zeroizing<String>, Node)>, Begun),
+    Object(Vec<(Wiped<String>, Node)>, Begun),
 }
 
 impl Node {
@@ -183,11 +183,11 @@ impl<'de> Visitor<'de> for Read<'_> {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Text(Zeroizing::new(value.to_owned())))
+        Ok(Node::Text(Wiped::new(value.to_owned())))
     }
 
     fn visit_string<E>(self, value: String) -> Result<Node, E> {
-        Ok(Node::Text(Zeroizing::new(value)))
+        Ok(Node::Text(Wiped::new(value)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
@@ -207,7 +207,7 @@ impl<'de> Visitor<'de> for Read<'_> {
             if members.is_empty() {
                 begun = Begun::at(&name, self.body);
             }
-            members.push((Zeroizing::new(name.text), map.next_value_seed(inner)?));
+            members.push((Wiped::new(name.text), map.next_value_seed(inner)?));
         }
         if has_duplicate(members.iter().map(|(name, _)| name.as_str())) {
             return Err(self.budget.duplicate());

@@ -6,8 +6,7 @@ mod stream;
 
 use std::ops::Range;
 
-use proofroom_canonical::Sensitive;
-use zeroize::Zeroizing;
+use proofroom_canonical::{Sensitive, Wiped};
 
 pub use restore::Restorer;
 
@@ -33,10 +32,10 @@ pub fn replace_values(
     body: &str,
     model: &Range<usize>,
     placeholders: &[Placeholder],
-) -> Result<Zeroizing<String>, NotJson> {
+) -> Result<Wiped<String>, NotJson> {
     let mut longest_first: Vec<&Placeholder> = placeholders.iter().collect();
     longest_first.sort_by_key(|placeholder| std::cmp::Reverse(placeholder.value.expose().len()));
-    let spelled: Vec<(Zeroizing<String>, &Placeholder)> = longest_first
+    let spelled: Vec<(Wiped<String>, &Placeholder)> = longest_first
         .into_iter()
         .map(|placeholder| (escaped(placeholder.value.expose()), placeholder))
         .collect();
@@ -47,7 +46,7 @@ pub fn replace_values(
     })
 }
 
-fn replaced(text: &str, spelled: &[(Zeroizing<String>, &Placeholder)]) -> Option<String> {
+fn replaced(text: &str, spelled: &[(Wiped<String>, &Placeholder)]) -> Option<String> {
     let mut changed: Option<String> = None;
     for (escaped, placeholder) in spelled {
         for value in [placeholder.value.expose().as_str(), escaped.as_str()] {

@@ -1,6 +1,6 @@
 //! Changes strings of a JSON document and nothing else: every other byte stays as it was written.
 
-use zeroize::Zeroizing;
+use proofroom_canonical::Wiped;
 
 /// The document cannot be taken apart into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +21,9 @@ pub(crate) struct Found<'a> {
 pub(crate) fn change_strings(
     document: &str,
     mut change: impl FnMut(&Found<'_>) -> Option<String>,
-) -> Result<Zeroizing<String>, NotJson> {
-    let mut changed = Zeroizing::new(String::with_capacity(document.len()));
-    let mut member = Zeroizing::new(String::new());
+) -> Result<Wiped<String>, NotJson> {
+    let mut changed = Wiped::new(String::with_capacity(document.len()));
+    let mut member = Wiped::new(String::new());
     let mut from = 0;
     while let Some(at) = document.get(from..).and_then(|rest| rest.find('"')) {
         let at = from.saturating_add(at);
@@ -69,23 +69,23 @@ fn end_of(document: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn unescaped(raw: &str) -> Result<Zeroizing<String>, NotJson> {
+fn unescaped(raw: &str) -> Result<Wiped<String>, NotJson> {
     let inner = raw.get(1..raw.len().saturating_sub(1)).ok_or(NotJson)?;
     if inner.contains('\\') {
         let text: String = serde_json::from_str(raw).map_err(|_| NotJson)?;
-        return Ok(Zeroizing::new(text));
+        return Ok(Wiped::new(text));
     }
-    Ok(Zeroizing::new(inner.to_owned()))
+    Ok(Wiped::new(inner.to_owned()))
 }
 
 /// `text` as a JSON string.
-fn quoted(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(serde_json::Value::from(text).to_string())
+fn quoted(text: &str) -> Wiped<String> {
+    Wiped::new(serde_json::Value::from(text).to_string())
 }
 
 /// `text` as it stands within a JSON string.
-pub(crate) fn escaped(text: &str) -> Zeroizing<String> {
+pub(crate) fn escaped(text: &str) -> Wiped<String> {
     let quoted = quoted(text);
     let inner = quoted.get(1..quoted.len().saturating_sub(1));
-    Zeroizing::new(inner.unwrap_or_default().to_owned())
+    Wiped::new(inner.unwrap_or_default().to_owned())
 }

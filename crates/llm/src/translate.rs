@@ -5,9 +5,9 @@
 
 use std::num::NonZeroUsize;
 
+use proofroom_canonical::{Wipe as _, Wiped};
 use serde_json::value::RawValue;
 use sse_core::{SseDecoder, SseEvent};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{Api, MAX_EVENT_BYTES, refusal::error_body, refusal::error_event};
 
@@ -102,7 +102,7 @@ impl Translation {
     ///
     /// # Errors
     /// [`TranslateError`], naming what cannot be said.
-    pub fn request(self, body: &[u8], model: &str) -> Result<Zeroizing<Vec<u8>>, TranslateError> {
+    pub fn request(self, body: &[u8], model: &str) -> Result<Wiped<Vec<u8>>, TranslateError> {
         let body: &RawValue = read_answer::parsed(body)?;
         let talk = match self.client {
             Api::Messages => read_messages::read(body)?,
@@ -121,7 +121,7 @@ impl Translation {
     ///
     /// # Errors
     /// [`TranslateError`], naming what cannot be said.
-    pub fn answer(self, bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, TranslateError> {
+    pub fn answer(self, bytes: &[u8]) -> Result<Wiped<Vec<u8>>, TranslateError> {
         let mut whole = Whole::default();
         for said in read_answer::read(self.upstream, bytes)? {
             whole.add(said);
@@ -196,7 +196,7 @@ impl StreamTranslator {
             match next {
                 Ok(SseEvent::Message(mut message)) => {
                     let said = self.reader.event(&message.data);
-                    message.data.zeroize();
+                    message.data.wipe();
                     self.say(said?, &mut out)?;
                 }
                 Ok(SseEvent::Retry(_)) => {}

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use aws_smithy_eventstream::frame::read_message_from;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use proofroom_canonical::Wiped;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::{Exception, MAX_FRAME_BYTES};
 
@@ -72,7 +72,7 @@ impl FrameFault {
 /// One streamed answer, in whatever pieces it comes. Holds at most one frame and the piece that was pushed last.
 #[derive(Default)]
 pub struct InvokeStream {
-    held: Zeroizing<Vec<u8>>,
+    held: Wiped<Vec<u8>>,
     /// How much of `held` was read.
     read: usize,
 }
@@ -93,7 +93,7 @@ impl InvokeStream {
             // by hand, so that the smaller buffer is wiped
             let mut larger = Vec::with_capacity(needed.saturating_mul(2));
             larger.extend_from_slice(&self.held);
-            self.held = Zeroizing::new(larger);
+            self.held = Wiped::new(larger);
         }
         self.held.extend_from_slice(chunk);
     }
@@ -196,7 +196,7 @@ fn read_frame(frame: &[u8]) -> Result<Vec<u8>, FrameFault> {
 fn event(payload: &[u8]) -> Result<Vec<u8>, FrameFault> {
     let chunk: Chunk<'_> = serde_json::from_slice(payload).map_err(|_| FrameFault::Payload)?;
     let data = STANDARD.decode(chunk.bytes.as_bytes());
-    let data = Zeroizing::new(data.map_err(|_| FrameFault::Payload)?);
+    let data = Wiped::new(data.map_err(|_| FrameFault::Payload)?);
     let text = std::str::from_utf8(&data).map_err(|_| FrameFault::Payload)?;
     let event: Event<'_> = serde_json::from_str(text).map_err(|_| FrameFault::Payload)?;
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use proofroom_canonical::Sensitive;
+use proofroom_canonical::{Sensitive, Wiped};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::{
     Placeholder,
@@ -27,7 +26,7 @@ pub struct Restorer {
     framing: Framing,
     events: Events,
     /// The document so far, for an answer that is one.
-    document: Zeroizing<Vec<u8>>,
+    document: Wiped<Vec<u8>>,
     /// More than a document may have: passes unchanged.
     passing: bool,
     /// Held back, by the text that it belongs to.
@@ -51,7 +50,7 @@ impl Restorer {
             placeholders,
             framing,
             events: Events::new(api),
-            document: Zeroizing::new(Vec::new()),
+            document: Wiped::new(Vec::new()),
             passing: false,
             pending: BTreeMap::new(),
             restored: 0,
@@ -228,8 +227,8 @@ fn put_back(
     text: &str,
     kind: Kind,
     restored: &mut u64,
-) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+) -> Wiped<String> {
+    let mut out = Wiped::new(String::with_capacity(text.len()));
     let mut rest = text;
     while let Some((at, placeholder)) = first(placeholders, rest) {
         out.push_str(rest.get(..at).unwrap_or_default());
@@ -248,7 +247,7 @@ fn put_back_until(
     text: &str,
     kind: Kind,
     restored: &mut u64,
-) -> (Zeroizing<String>, Option<String>) {
+) -> (Wiped<String>, Option<String>) {
     let behind = last(placeholders, text);
     let (_, tail) = text.split_at_checked(behind).unwrap_or((text, ""));
     let held = beginning(placeholders, tail);
@@ -259,9 +258,9 @@ fn put_back_until(
     (out, (!held.is_empty()).then(|| held.to_owned()))
 }
 
-fn spelled(value: &Sensitive<String>, kind: Kind) -> Zeroizing<String> {
+fn spelled(value: &Sensitive<String>, kind: Kind) -> Wiped<String> {
     match kind {
-        Kind::Plain => Zeroizing::new(value.expose().clone()),
+        Kind::Plain => Wiped::new(value.expose().clone()),
         Kind::Arguments => escaped(value.expose()),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use proofroom_canonical::Wiped;
 use serde_json::value::{RawValue, to_raw_value};
-use zeroize::Zeroizing;
 
 use super::{TranslateError, json::written, read_answer::parsed};
 
@@ -16,7 +16,7 @@ const VERSION: &str = "bedrock-2023-05-31";
 ///
 /// # Errors
 /// [`TranslateError::NotSayable`] where the request has one of the two members that are added here.
-pub fn invoke_body(messages: &[u8], betas: &[&str]) -> Result<Zeroizing<Vec<u8>>, TranslateError> {
+pub fn invoke_body(messages: &[u8], betas: &[&str]) -> Result<Wiped<Vec<u8>>, TranslateError> {
     let mut members: BTreeMap<String, &RawValue> = parsed(messages)?;
     let added = ["anthropic_version", "anthropic_beta"];
     if let Some(taken) = added.into_iter().find(|name| members.contains_key(*name)) {

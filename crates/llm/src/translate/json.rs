@@ -6,17 +6,17 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
+use proofroom_canonical::{Wipe as _, Wiped};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
-use zeroize::{Zeroize as _, Zeroizing};
 
 /// Characters that are wiped when dropped.
 #[derive(Clone, Default)]
-pub(super) struct Text(Zeroizing<String>);
+pub(super) struct Text(Wiped<String>);
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Wiped::new(text))
     }
 }
 
@@ -61,18 +61,18 @@ impl Json<'_> {
     }
 
     /// The document's bytes.
-    pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+    pub(super) fn to_bytes(&self) -> Wiped<Vec<u8>> {
         written(self)
     }
 }
 
 /// The bytes of a value that JSON can say.
-pub(super) fn written(value: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    let mut out = Wiping(Zeroizing::new(Vec::with_capacity(1024)));
+pub(super) fn written(value: &impl Serialize) -> Wiped<Vec<u8>> {
+    let mut out = Wiping(Wiped::new(Vec::with_capacity(1024)));
     // writing to memory fails for no value that JSON can say
     match serde_json::to_writer(&mut out, value) {
         Ok(()) => out.0,
-        Err(_) => Zeroizing::new(Vec::new()),
+        Err(_) => Wiped::new(Vec::new()),
     }
 }
 
@@ -124,7 +124,7 @@ pub(super) fn typed<'a>(kind: &'static str) -> Object<'a> {
 }
 
 /// Grows by hand, so that the smaller buffer is wiped.
-struct Wiping(Zeroizing<Vec<u8>>);
+struct Wiping(Wiped<Vec<u8>>);
 
 impl io::Write for Wiping {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -132,8 +132,8 @@ impl io::Write for Wiping {
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.saturating_mul(2));
             larger.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = Zeroizing::new(larger);
+            self.0.wipe();
+            self.0 = Wiped::new(larger);
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
