@@ -79,6 +79,16 @@ pub fn to_bytes<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
     serde_json::to_vec(value).map_err(JsonError::Shape)
 }
 
+/// The same as [`to_bytes`], for what will have some `expected` bytes: memory for them is taken once.
+///
+/// # Errors
+/// As [`to_bytes`].
+pub fn to_bytes_of<T: serde::Serialize>(value: &T, expected: usize) -> Result<Vec<u8>, JsonError> {
+    let mut bytes = Vec::with_capacity(expected);
+    serde_json::to_writer(&mut bytes, value).map_err(JsonError::Shape)?;
+    Ok(bytes)
+}
+
 #[derive(Clone, Copy)]
 struct Strict {
     depth: usize,

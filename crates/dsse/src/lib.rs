@@ -136,6 +136,29 @@ impl Envelope {
         Ok(Self::of(payload, signer.key_id(), &signature))
     }
 
+    /// Lets `signer` sign `payload`, and gives the envelope's file: what [`Self::to_bytes`] gives of
+    /// [`Self::sign_with`], written in one piece. Base64 needs no escapes.
+    ///
+    /// # Errors
+    /// [`not_signed`].
+    pub fn sign_to_bytes(payload: &[u8], signer: &impl EnvelopeSigner) -> Result<Vec<u8>, Refusal> {
+        let signature = signer.sign(&pre_authentication_encoding(PAYLOAD_TYPE, payload))?;
+        let key_id = json::to_bytes(&signer.key_id()).map_err(malformed)?;
+        let encoded = payload.len().saturating_add(signature.len()) / 3 * 4;
+        let around = 128_usize.saturating_add(key_id.len());
+        let mut file = String::with_capacity(encoded.saturating_add(around));
+        file.push_str(r#"{"payload":""#);
+        STANDARD.encode_string(payload, &mut file);
+        file.push_str(r#"","payloadType":""#);
+        file.push_str(PAYLOAD_TYPE);
+        file.push_str(r#"","signatures":[{"keyid":"#);
+        file.push_str(&String::from_utf8_lossy(&key_id));
+        file.push_str(r#","sig":""#);
+        STANDARD.encode_string(&signature, &mut file);
+        file.push_str(r#""}]}"#);
+        Ok(file.into_bytes())
+    }
+
     fn of(payload: &[u8], keyid: String, signature: &[u8]) -> Self {
         Self {
             payload: STANDARD.encode(payload),
@@ -214,7 +237,7 @@ fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, Refusal> {
 mod tests {
     use p256::ecdsa::SigningKey;
 
-    use super::{Envelope, pre_authentication_encoding};
+    use super::{Envelope, EnvelopeSigner, pre_authentication_encoding};
 
     fn key(byte: u8) -> SigningKey {
         SigningKey::from_slice(&[byte; 32]).unwrap()
@@ -235,6 +258,33 @@ mod tests {
         let read = Envelope::parse(&envelope.to_bytes().unwrap()).unwrap();
         let payload = read.verify(key(1).verifying_key()).unwrap();
         assert_eq!(payload.as_bytes(), b"{}");
+    }
+
+    /// With an id that has to be escaped.
+    struct Odd(SigningKey);
+
+    impl EnvelopeSigner for Odd {
+        fn key_id(&self) -> String {
+            "\"\u{1}é".to_owned()
+        }
+
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, super::Refusal> {
+            EnvelopeSigner::sign(&self.0, message)
+        }
+    }
+
+    #[test]
+    fn the_file_in_one_piece_is_that_of_the_envelope() {
+        for length in [0, 1, 2, 3, 100, 3_000, 5_000] {
+            let payload = vec![0xfb; length];
+            let file = Envelope::sign_to_bytes(&payload, &key(1)).unwrap();
+            let envelope = Envelope::sign(&payload, &key(1));
+            assert_eq!(file, envelope.to_bytes().unwrap(), "{length}");
+            assert_eq!(file.capacity() / 1024, file.len() / 1024, "grew: {length}");
+            let file = Envelope::sign_to_bytes(&payload, &Odd(key(1))).unwrap();
+            let envelope = Envelope::sign_with(&payload, &Odd(key(1))).unwrap();
+            assert_eq!(file, envelope.to_bytes().unwrap(), "{length}");
+        }
     }
 
     #[test]

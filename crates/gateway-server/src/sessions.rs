@@ -326,9 +326,7 @@ impl Sessions {
         let kind = proofroom_record::gateway::GatewayAccount::LEAF;
         let store = &self.permission.store;
         let log = LogMode::Strict;
-        store
-            .record(kind, session, sealed.bytes, event, log)
-            .await?;
+        store.record(kind, session, sealed, event, log).await?;
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ use std::{
 use proofroom_canonical::{Digest, RunId, SessionId};
 use proofroom_ledger::{LeafStatus, Ledger, LedgerError};
 use proofroom_record::{
-    predicate::read_unverified,
+    predicate::{SealedRecord, read_unverified},
     statement::{LogMode, ModelRun},
 };
 use proofroom_tlog::{LeafIndex, LeafKind};
@@ -162,11 +162,11 @@ impl RecordStore {
         &self,
         kind: LeafKind,
         session: SessionId,
-        envelope: Vec<u8>,
+        record: SealedRecord,
         event: Event,
         log: LogMode,
     ) -> Result<Digest, StoreError> {
-        self.append(Kind::Record(kind), session, envelope, event, log)
+        self.append(Kind::Record(kind), session, record, event, log)
             .await
     }
 
@@ -180,6 +180,11 @@ impl RecordStore {
         event: Event,
         log: LogMode,
     ) -> Result<(), StoreError> {
+        let digest = Digest::of(&body);
+        let body = SealedRecord {
+            bytes: body,
+            digest,
+        };
         self.append(kind, session, body, event, log).await?;
         Ok(())
     }
@@ -188,18 +193,18 @@ impl RecordStore {
         &self,
         kind: Kind,
         session: SessionId,
-        body: Vec<u8>,
+        body: SealedRecord,
         event: Event,
         log: LogMode,
     ) -> Result<Digest, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let digest = Digest::of(&body);
+        let SealedRecord { bytes, digest } = body;
         let work = Work {
             kind,
             session,
             digest,
             event,
-            line: line::render(kind, session, digest, &body),
+            line: line::render(kind, session, digest, &bytes),
             log,
             reply,
         };

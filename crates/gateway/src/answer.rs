@@ -106,8 +106,8 @@ impl Body for AnswerBody {
 pub(crate) fn trailers(record: Digest, status: RunStatus) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_str(&record.to_string()) {
-        trailers.insert(headers::RECORD, value);
+        trailers.insert(&headers::RECORD, value);
     }
-    trailers.insert(headers::STATUS, HeaderValue::from_static(status.as_str()));
+    trailers.insert(&headers::STATUS, HeaderValue::from_static(status.as_str()));
     trailers
 }

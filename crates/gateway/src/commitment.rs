@@ -38,6 +38,21 @@ impl CommitmentKey {
         Digest::from_bytes(*mac(&self.0, &[b"proofroom.commitment-key-id.v1"]))
     }
 
+    /// To the values that built-in detectors found, under the key of the run with this `blinding`: no key is derived
+    /// where they found none.
+    pub(crate) fn commit_to(
+        &self,
+        blinding: &Nonce,
+        found: &Classification,
+        segments: &[Segment<'_>],
+    ) -> Commitments {
+        let mut rules = found.findings.iter().map(|finding| &finding.rule);
+        if !rules.any(|rule| finds_values(rule)) {
+            return Commitments::new();
+        }
+        self.of_run(blinding).commit_to(found, segments)
+    }
+
     /// The key of the run whose record has this `blinding`.
     #[must_use]
     pub fn of_run(&self, blinding: &Nonce) -> RunKey {
@@ -72,11 +87,7 @@ impl RunKey {
 
     /// To the different values that built-in detectors found, the first [`MAX_COMMITMENTS`] of each rule. A
     /// value is the text at the finding's place.
-    pub(crate) fn commit_to(
-        &self,
-        found: &Classification,
-        segments: &[Segment<'_>],
-    ) -> Commitments {
+    fn commit_to(&self, found: &Classification, segments: &[Segment<'_>]) -> Commitments {
         let mut all = Commitments::new();
         let values = found
             .findings

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use proofroom_canonical::{Digest, Nonce, RunId, SessionId, Timestamp};
 use proofroom_classify::{Classification, Label};
 use proofroom_llm::{Api, Placeholder, RequestFacts, Usage};
 use proofroom_record::{
     event::RunStatus,
-    predicate::seal,
+    predicate::{SealedRecord, seal},
     statement::{
         Assurance, ClassificationResult, EarlierAttempt, FindingCount, ModelRequest, ModelResponse,
         ModelRun, Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
@@ -217,23 +217,21 @@ impl Draft {
         self.core.clock.now().max(latest)
     }
 
-    /// The headers that every answer of this run carries.
-    pub(crate) fn headers(&self) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        let mut set = |name: &'static str, text: &str| {
+    /// Adds the headers that every answer of this run carries.
+    pub(crate) fn put_headers(&self, map: &mut HeaderMap) {
+        let mut set = |name: &'static HeaderName, text: &str| {
             if let Ok(value) = HeaderValue::from_str(text) {
                 map.insert(name, value);
             }
         };
-        set(headers::RUN, &self.opening.run.to_string());
-        set(headers::LABEL, self.high_water());
-        set(headers::SEQUENCE, &self.position.sequence.to_string());
+        set(&headers::RUN, &self.opening.run.to_string());
+        set(&headers::LABEL, self.high_water());
+        set(&headers::SEQUENCE, &self.position.sequence.to_string());
         if let Some(tier) = &self.routing.tier {
-            set(headers::TIER, tier);
+            set(&headers::TIER, tier);
         }
         let announced = HeaderValue::from_static("x-proofroom-record, x-proofroom-status");
         map.insert(header::TRAILER, announced);
-        map
     }
 
     /// Signs the record and makes it durable. On failure the gateway closes.
@@ -258,18 +256,21 @@ impl Draft {
         self.caller.gate.ended(&finished);
         ended.code.clone_from(&finished.code);
         let at = finished.finished;
-        let said = Box::new(Said {
+        let said = Said {
             sequence: self.position.sequence,
             high_water: self.high_water().to_owned(),
             finished,
-        });
+        };
         let submission = self.sign(end, at);
-        let submission = submission.map(|envelope| Submission {
-            kind: MODEL_RUN,
-            session: ended.session,
-            log,
-            envelope,
-            said,
+        // boxed: a run's future holds it
+        let submission = submission.map(|record| {
+            Box::new(Submission {
+                kind: MODEL_RUN,
+                session: ended.session,
+                log,
+                record,
+                said,
+            })
         });
         keep(core, (ended, trace), submission)
     }
@@ -327,13 +328,11 @@ impl Draft {
         }
     }
 
-    fn sign(self: Box<Self>, end: End, finished: Timestamp) -> Result<Vec<u8>, SinkError> {
+    fn sign(self: Box<Self>, end: End, finished: Timestamp) -> Result<SealedRecord, SinkError> {
         let core = Arc::clone(&self.core);
-        seal((*self).predicate(end, finished), &core.signer)
-            .map(|sealed| sealed.bytes)
-            .map_err(|error| SinkError {
-                reason: format!("the record cannot be written: {error}"),
-            })
+        seal((*self).predicate(end, finished), &core.signer).map_err(|error| SinkError {
+            reason: format!("the record cannot be written: {error}"),
+        })
     }
 
     fn predicate(self, end: End, finished: Timestamp) -> ModelRun {
@@ -396,10 +395,10 @@ struct Ended {
 async fn keep(
     core: Arc<Core>,
     (ended, trace): (Ended, Option<Unkept>),
-    submission: Result<Submission, SinkError>,
+    submission: Result<Box<Submission>, SinkError>,
 ) -> Result<Digest, SinkError> {
     let kept = match submission {
-        Ok(submission) => core.sink.submit(submission).await,
+        Ok(submission) => core.sink.submit(*submission).await,
         Err(error) => Err(error),
     };
     if let (Some(trace), Some(tracing)) = (trace, &core.tracing) {

@@ -9,26 +9,26 @@ use crate::credential::Access;
 pub const MAX_FORWARDED_VALUE_BYTES: usize = 1024;
 
 /// The run's id; on every answer to a model request.
-pub const RUN: &str = "x-proofroom-run";
+pub static RUN: HeaderName = HeaderName::from_static("x-proofroom-run");
 /// On an answer the session's label; on a request the label that its sender asks for at least.
-pub const LABEL: &str = "x-proofroom-label";
+pub static LABEL: HeaderName = HeaderName::from_static("x-proofroom-label");
 /// The run's place in its session, from 0.
-pub const SEQUENCE: &str = "x-proofroom-sequence";
+pub static SEQUENCE: HeaderName = HeaderName::from_static("x-proofroom-sequence");
 /// The tier chosen; absent when nothing was sent.
-pub const TIER: &str = "x-proofroom-tier";
+pub static TIER: HeaderName = HeaderName::from_static("x-proofroom-tier");
 /// Trailer: digest of the run's record.
-pub const RECORD: &str = "x-proofroom-record";
+pub static RECORD: HeaderName = HeaderName::from_static("x-proofroom-record");
 /// Trailer: how the run ended.
-pub const STATUS: &str = "x-proofroom-status";
+pub static STATUS: HeaderName = HeaderName::from_static("x-proofroom-status");
 
-const FORWARDED_REQUEST: [&str; 7] = [
-    "accept",
-    "content-type",
-    "user-agent",
-    "anthropic-version",
-    "anthropic-beta",
-    "anthropic-dangerous-direct-browser-access",
-    "openai-beta",
+static FORWARDED_REQUEST: [HeaderName; 7] = [
+    header::ACCEPT,
+    header::CONTENT_TYPE,
+    header::USER_AGENT,
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("anthropic-dangerous-direct-browser-access"),
+    HeaderName::from_static("openai-beta"),
 ];
 
 /// Headers that speak of a client's API and mean nothing in another.
@@ -39,7 +39,7 @@ const OF_AN_API: [&str; 4] = [
     "openai-beta",
 ];
 
-const FORWARDED_ANSWER: [HeaderName; 6] = [
+static FORWARDED_ANSWER: [HeaderName; 6] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::RETRY_AFTER,
@@ -52,8 +52,8 @@ const FORWARDED_ANSWER_PREFIXES: [&str; 3] =
     ["anthropic-ratelimit-", "x-ratelimit-", "openai-processing-"];
 
 /// The client's headers that are forwarded. Their values are classified with the body.
-fn forwarded(client: &HeaderMap) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
-    FORWARDED_REQUEST.into_iter().flat_map(move |name| {
+fn forwarded(client: &HeaderMap) -> impl Iterator<Item = (&'static HeaderName, &HeaderValue)> {
+    FORWARDED_REQUEST.iter().flat_map(move |name| {
         let values = client.get_all(name).into_iter();
         values
             .filter(|value| value.len() <= MAX_FORWARDED_VALUE_BYTES && value.to_str().is_ok())
@@ -63,7 +63,7 @@ fn forwarded(client: &HeaderMap) -> impl Iterator<Item = (&'static str, &HeaderV
 
 /// The labels that a request asks for at least, as written.
 pub(crate) fn asked_labels(client: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values = client.get_all(LABEL).into_iter();
+    let values = client.get_all(&LABEL).into_iter();
     values.flat_map(|value| {
         value
             .as_bytes()
@@ -101,7 +101,8 @@ pub(crate) fn without_apis(headers: &mut HeaderMap) {
 
 /// The headers of an upstream's answer that the client gets.
 pub(crate) fn to_client(upstream: &HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    // those of a run come to them
+    let mut headers = HeaderMap::with_capacity(12);
     for (name, value) in upstream {
         let named = FORWARDED_ANSWER.contains(name)
             || FORWARDED_ANSWER_PREFIXES

@@ -208,7 +208,7 @@ pub(crate) fn head(draft: &Draft, parts: &Parts, body: AnswerBody) -> Response<A
     let mut head = Response::new(body);
     *head.status_mut() = parts.status;
     *head.headers_mut() = headers::to_client(&parts.headers);
-    head.headers_mut().extend(draft.headers());
+    draft.put_headers(head.headers_mut());
     head
 }
 

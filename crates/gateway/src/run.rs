@@ -1,5 +1,5 @@
-//! One model run, from the arrived request to the head of its answer. Runs in a task of its own, so
-//! that a client that goes away leaves a record and not a gap.
+//! One model run, from the arrived request to the head of its answer. Goes on when its client goes away, so
+//! that there is a record and not a gap.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(crate) struct Reading {
     shadowed: Option<Shadowed>,
 }
 
-/// Closes the gateway when a run's task ends without having ended the run: its record is lost.
+/// Closes the gateway when a run's future ends without having ended the run: its record is lost.
 struct Unrecorded(Option<Arc<Core>>);
 
 impl Drop for Unrecorded {
@@ -226,8 +226,8 @@ fn inspect_and_classify(
     };
     let (classification, commitments, shadowed) = with_segments(&facts, beside, |segments| {
         let mut found = core.classify(segments, Some(&source), caller);
-        let key = core.commitments.as_ref().map(|key| key.of_run(&blinding));
-        let commitments = key.map(|key| key.commit_to(&found, segments));
+        let key = core.commitments.as_ref();
+        let commitments = key.map(|key| key.commit_to(&blinding, &found, segments));
         let shadow = core.classify_beside(segments, caller);
         let asked = asked_in_texts(core.levels(), &facts).max(beside.asked);
         if let Some(label) = asked {
@@ -502,7 +502,9 @@ pub(crate) fn answer_alone(
         answered: (!gone).then_some(refusal.status),
         finish: None,
     };
-    let answer = refusal.respond(draft.headers(), AnswerBody::empty());
+    let mut headers = HeaderMap::new();
+    draft.put_headers(&mut headers);
+    let answer = refusal.respond(headers, AnswerBody::empty());
     let closing = draft.close(end);
     async move {
         let answer = match closing.await {
@@ -522,9 +524,9 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Each run allocates its task's future, moves it there, and wipes it at its end.
+    /// Each run allocates its future, moves it there, and wipes it at its end.
     #[test]
-    fn the_task_of_a_run_is_small() {
+    fn the_future_of_a_run_is_small() {
         let bytes = future_bytes(&conduct);
         assert!(bytes < 7 * 1024, "{bytes} bytes");
     }

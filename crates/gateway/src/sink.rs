@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use proofroom_canonical::{Digest, SessionId};
-use proofroom_record::statement::LogMode;
+use proofroom_record::{predicate::SealedRecord, statement::LogMode};
 
 use crate::gate::Finished;
 
@@ -22,10 +22,10 @@ pub struct Submission {
     pub session: SessionId,
     /// When it has to be on disk: what the record says of itself.
     pub log: LogMode,
-    /// The DSSE envelope's file bytes.
-    pub envelope: Vec<u8>,
-    /// What the record says, for whoever does not read it. Boxed: a run's task holds it.
-    pub said: Box<Said>,
+    /// The record.
+    pub record: SealedRecord,
+    /// What the record says, for whoever does not read it.
+    pub said: Said,
 }
 
 /// What a record says of its run.

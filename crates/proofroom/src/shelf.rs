@@ -333,11 +333,11 @@ impl RecordSink for Shelf {
             // Named by its place in the session, which the record itself carries.
             let run = proofroom_record::predicate::read_unverified::<
                 proofroom_record::statement::ModelRun,
-            >(&submission.envelope)
+            >(&submission.record.bytes)
             .map_err(|error| refuse(error.to_string()))?;
             let name = format!("{:04}-model-run", run.sequence);
             let record = self
-                .keep(LeafKind::ModelRun, &name, submission.envelope)
+                .keep(LeafKind::ModelRun, &name, submission.record.bytes)
                 .await
                 .map_err(|error| refuse(error.to_string()))?;
             let recorded = RunRecorded {

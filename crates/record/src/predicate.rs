@@ -88,6 +88,9 @@ impl<P> VerifiedRecord<P> {
     }
 }
 
+/// A statement about a model run has seldom more.
+const COMMON_BYTES: usize = 4096;
+
 /// Makes the statement about `predicate` and signs it.
 ///
 /// # Errors
@@ -103,8 +106,8 @@ pub fn seal<P: Predicate>(
         predicate_type: P::TYPE.to_owned(),
         predicate,
     };
-    let payload = json::to_bytes(&statement).map_err(malformed::<P>)?;
-    let bytes = Envelope::sign_with(&payload, signer)?.to_bytes()?;
+    let payload = json::to_bytes_of(&statement, COMMON_BYTES).map_err(malformed::<P>)?;
+    let bytes = Envelope::sign_to_bytes(&payload, signer)?;
     let digest = Digest::of(&bytes);
     Ok(SealedRecord { bytes, digest })
 }

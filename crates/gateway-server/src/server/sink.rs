@@ -29,11 +29,11 @@ impl RecordSink for StoreSink {
             let Submission {
                 session,
                 log,
-                envelope,
+                record,
                 ..
             } = submission;
             self.store
-                .record(LeafKind::ModelRun, session, envelope, event, log)
+                .record(LeafKind::ModelRun, session, record, event, log)
                 .await
                 .map_err(|error| of(&error))
         })

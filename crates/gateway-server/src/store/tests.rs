@@ -12,7 +12,7 @@ use std::{
 };
 
 use proofroom_canonical::{Digest, SessionId, Timestamp};
-use proofroom_record::{gateway::AccountOccasion, statement::LogMode};
+use proofroom_record::{gateway::AccountOccasion, predicate::SealedRecord, statement::LogMode};
 use proofroom_tlog::{KeyName, LeafKind, NoteSigner};
 
 use super::{
@@ -215,8 +215,11 @@ fn record<'a>(
     body: &str,
     log: LogMode,
 ) -> impl Future<Output = Result<Digest, StoreError>> + use<'a> {
-    let body = body.as_bytes().to_vec();
-    store.record(LeafKind::GatewayAccount, session(), body, event(), log)
+    let record = SealedRecord {
+        bytes: body.as_bytes().to_vec(),
+        digest: Digest::of(body),
+    };
+    store.record(LeafKind::GatewayAccount, session(), record, event(), log)
 }
 
 #[test]

@@ -176,7 +176,8 @@ impl RecordSink for MemorySink {
             if self.broken.load(Ordering::SeqCst) {
                 return Err(disk_full());
             }
-            let digest = Digest::of(&submission.envelope);
+            let digest = Digest::of(&submission.record.bytes);
+            assert_eq!(submission.record.digest, digest);
             self.records.send(submission).unwrap();
             Ok(digest)
         })
@@ -377,7 +378,7 @@ impl World {
     pub async fn record(&mut self) -> (Digest, ModelRun) {
         let submission = self.records.recv().await.unwrap();
         assert_eq!(submission.kind, "model-run");
-        let envelope = Envelope::parse(&submission.envelope).unwrap();
+        let envelope = Envelope::parse(&submission.record.bytes).unwrap();
         let payload = envelope.verify(key().verifying_key()).unwrap();
         let text = String::from_utf8(payload.as_bytes().to_vec()).unwrap();
         assert!(
@@ -387,7 +388,7 @@ impl World {
         let statement: Statement<ModelRun> = json::parse(payload.as_bytes(), 1 << 20).unwrap();
         assert_eq!(statement.predicate_type, MODEL_RUN_V1);
         assert_eq!(statement.predicate.session, submission.session);
-        (Digest::of(&submission.envelope), statement.predicate)
+        (Digest::of(&submission.record.bytes), statement.predicate)
     }
 
     /// The records that are durable by now, in order.
@@ -395,7 +396,7 @@ impl World {
         let durable = std::iter::from_fn(|| self.records.try_recv().ok());
         durable
             .map(|submission| {
-                let envelope = Envelope::parse(&submission.envelope).unwrap();
+                let envelope = Envelope::parse(&submission.record.bytes).unwrap();
                 let payload = envelope.verify(key().verifying_key()).unwrap();
                 let statement: Statement<ModelRun> =
                     json::parse(payload.as_bytes(), 1 << 20).unwrap();
