@@ -39,6 +39,7 @@ use crate::{
     gate::{Gate, OpenGate},
     headers, models,
     observe::{RunEvent, RunObserver},
+    ongoing::until_answered,
     prompt,
     provider::{CollateralStore, Providers},
     refusal::Refusal,
@@ -319,15 +320,10 @@ impl Gateway {
             arrival: prompt::read(body, core.limits.request_bytes).await,
         };
         let (reply, head) = oneshot::channel();
-        tokio::spawn(run::conduct(
-            Arc::clone(core),
-            caller,
-            incoming,
-            reply,
-            permit,
-        ));
-        head.await
-            .unwrap_or_else(|_| Refusal::unfinished().response(api))
+        let run = run::conduct(Arc::clone(core), caller, incoming, reply, permit);
+        until_answered(run, head)
+            .await
+            .unwrap_or_else(|| Refusal::unfinished().response(api))
     }
 }
 
