@@ -69,6 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "record",
             "sealing",
             "serving",
+            "signer",
             "verifier",
         ],
     ),
@@ -97,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "egress",
             "init",
             "record",
+            "signer",
         ],
     ),
     (
@@ -154,6 +156,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("sealing", &["canonical", "serving"]),
     ("serving", &["canonical", "evidence"]),
+    ("signer", &["canonical", "dsse"]),
     (
         "testkit",
         &["canonical", "clock", "evidence", "llm", "serving"],

@@ -84,7 +84,7 @@ pub fn spki_digest(key: &VerifyingKey) -> Digest {
         .map_or(Digest::of([]), |der| Digest::of(der.as_bytes()))
 }
 
-/// Holds an ECDSA P-256 key and signs envelopes.
+/// Holds an ECDSA P-256 key and signs with it.
 pub trait EnvelopeSigner {
     /// [`key_id`] of its key.
     fn key_id(&self) -> String;

@@ -23,6 +23,7 @@ use proofroom_classify::{
 };
 use proofroom_llm::{Api, translate::Translation};
 use proofroom_record::statement::RejectedUpstream;
+use proofroom_signer::FastSigner;
 use proofroom_verifier::AppraisalPolicy;
 use tokio::sync::oneshot;
 
@@ -46,7 +47,6 @@ use crate::{
     run::{self, Incoming},
     setup::{self, SetupProblem},
     shadow::{Shadow, ShadowRules},
-    signer::RecordSigner,
     sink::RecordSink,
     trace::{TraceSink, Tracing, Tracked, Vocabulary},
 };
@@ -136,7 +136,7 @@ pub(crate) struct Core {
     pub(crate) upstreams: UpstreamsConfig,
     channels: BTreeMap<String, Channel>,
     pub(crate) healths: Healths,
-    pub(crate) signer: RecordSigner,
+    pub(crate) signer: FastSigner,
     pub(crate) commitments: Option<CommitmentKey>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -173,7 +173,7 @@ impl Gateway {
     /// Every contradiction between the policies and the upstreams, at once.
     pub fn new(config: Config) -> Result<Self, Vec<SetupProblem>> {
         let channels = setup::channels(&config)?;
-        let signer = RecordSigner::new(&config.signing_key);
+        let signer = FastSigner::new(&config.signing_key);
         let signer = signer.map_err(|_| vec![SetupProblem::RecordKey])?;
         let classifier = Classifier::new(&config.classification);
         let threads = thread::available_parallelism().map_or(1, NonZero::get);

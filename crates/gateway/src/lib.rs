@@ -38,7 +38,6 @@ mod sending;
 mod served;
 mod setup;
 mod shadow;
-mod signer;
 mod sink;
 mod tls;
 pub mod trace;

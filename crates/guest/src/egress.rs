@@ -22,8 +22,12 @@ use proofroom_record::{
 use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::{
-    channel::Body, journal::JournalError, redact::REDACTED, serve::error_response,
-    session::Session, tools,
+    channel::Body,
+    journal::JournalError,
+    redact::{REDACTED, holds_credential},
+    serve::error_response,
+    session::Session,
+    tools,
 };
 
 pub mod authority;
@@ -189,18 +193,9 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A request's action. A path with a credential in it is not written.
-fn action_of(
-    session: &Session,
-    method: &str,
-    uri: &http::Uri,
-    endpoint: Option<&Endpoint>,
-) -> Action {
+fn action_of(method: &str, uri: &http::Uri, endpoint: Option<&Endpoint>) -> Action {
     let path = cut(uri.path(), MAX_PATH);
-    let secret = session
-        .redactor
-        .argv(std::slice::from_ref(&path))
-        .iter()
-        .any(|kept| kept == REDACTED);
+    let secret = holds_credential(&path);
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     Action::Egress {
         host: endpoint.map_or_else(

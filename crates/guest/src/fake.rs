@@ -36,7 +36,6 @@ use tokio::task::JoinHandle;
 use crate::{
     channel::{Body, BoxError, whole},
     observe::Watch,
-    redact::Redactor,
     spawn::{AgentCommand, Ended, Running, SpawnError, Spawner, Streams},
     supervisor::{Places, SupervisorError, supervise},
     tree::Owner,
@@ -379,14 +378,7 @@ impl Room {
             }
         };
         self.running = Some(tokio::spawn(async move {
-            supervise(
-                stream,
-                Arc::new(Unconfined),
-                places,
-                Redactor::default(),
-                cancelled,
-            )
-            .await
+            supervise(stream, Arc::new(Unconfined), places, cancelled).await
         }));
     }
 

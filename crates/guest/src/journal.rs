@@ -9,14 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use p256::ecdsa::SigningKey;
-use proofroom_canonical::{Digest, EvidenceLevel, SessionId, Timestamp, json};
+use proofroom_canonical::{Digest, EvidenceLevel, Refusal, SessionId, Timestamp, json};
 use proofroom_clock::steady;
 use proofroom_record::{
     event::{Action, Event, EventBody, MAX_EVENT_BYTES, Observation, Outcome, SessionEnd, VERSION},
     room_api::{self, EventsDurable, SignedEvent},
     statement::EventSummary,
 };
+use proofroom_signer::FastSigner;
 use tokio::sync::Mutex;
 
 use crate::channel::{Channel, ChannelError};
@@ -44,6 +44,9 @@ pub enum JournalError {
     /// The host did not take the events.
     #[error("the host did not take the event")]
     NotTaken(#[source] ChannelError),
+    /// The session key gave no signature.
+    #[error("the session key signs no event")]
+    Unsigned(#[source] Refusal),
     /// An event's line has no form, or is too long.
     #[error("event of {0} bytes cannot be written")]
     Unwritable(usize),
@@ -57,6 +60,7 @@ impl JournalError {
             Self::Ended => "journal-ended",
             Self::NotDurable { .. } => "journal-not-durable",
             Self::NotTaken(_) => "journal-not-taken",
+            Self::Unsigned(_) => "journal-unsigned",
             Self::Unwritable(_) => "journal-unwritable",
         }
     }
@@ -66,7 +70,7 @@ impl JournalError {
 #[derive(Debug)]
 pub struct Journal {
     channel: Channel,
-    key: SigningKey,
+    signer: FastSigner,
     session: SessionId,
     chain: Mutex<Chain>,
     noted: StdMutex<Noted>,
@@ -96,10 +100,10 @@ struct Noted {
 impl Journal {
     /// A chain whose event 0 will name `root`, the digest of the session's binding statement.
     #[must_use]
-    pub fn new(channel: Channel, key: SigningKey, session: SessionId, root: Digest) -> Self {
+    pub fn new(channel: Channel, signer: FastSigner, session: SessionId, root: Digest) -> Self {
         Self {
             channel,
-            key,
+            signer,
             session,
             chain: Mutex::new(Chain {
                 next: 0,
@@ -238,7 +242,8 @@ impl Journal {
         for (time, body) in &bodies {
             let line = self.line(next, head, *time, body.clone())?;
             head = Digest::of(&line);
-            let signed = SignedEvent::sign(line, next, &self.key);
+            let signed =
+                SignedEvent::sign(line, next, &self.signer).map_err(JournalError::Unsigned)?;
             post.extend(json::to_bytes(&signed).map_err(|_| JournalError::Unwritable(0))?);
             post.push(b'\n');
             next = next.saturating_add(1);

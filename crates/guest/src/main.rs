@@ -14,7 +14,6 @@ use std::{
 
 use proofroom_guest::{
     confined::Confined,
-    redact::Redactor,
     supervisor::{Places, SupervisorError, supervise},
 };
 use proofroom_record::event::SessionEnd;
@@ -63,7 +62,7 @@ async fn session(channel: UnixStream) -> ExitCode {
     let cancelled = async move {
         terminate.recv().await;
     };
-    match supervise(channel, spawner, places, Redactor::default(), cancelled).await {
+    match supervise(channel, spawner, places, cancelled).await {
         Ok((SessionEnd::Completed, _)) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(error) => failed(error.code(), &chain(&error)),

@@ -14,7 +14,7 @@ use proofroom_canonical::{Digest, Hasher};
 use proofroom_confine::{NAME_SWITCH, RESOLVER_FILE};
 use proofroom_record::event::{Attempt, Observation};
 
-use crate::{journal::Journal, redact::Redactor};
+use crate::{journal::Journal, redact};
 
 /// The most processes whose start one session writes down.
 const MAX_PROCESSES: usize = 2_000;
@@ -167,7 +167,6 @@ pub struct Observer {
     journal: Arc<Journal>,
     workspace: PathBuf,
     readable: Vec<PathBuf>,
-    redactor: Redactor,
     seen: Mutex<Tally>,
     programs: Arc<Programs>,
     files: Files,
@@ -204,7 +203,6 @@ impl Observer {
         journal: Arc<Journal>,
         workspace: PathBuf,
         readable: Vec<PathBuf>,
-        redactor: Redactor,
         programs: Arc<Programs>,
         files: Files,
     ) -> Self {
@@ -212,7 +210,6 @@ impl Observer {
             journal,
             workspace,
             readable,
-            redactor,
             seen: Mutex::default(),
             programs,
             files,
@@ -405,7 +402,7 @@ impl Observer {
                 pid,
                 path: path.to_string_lossy().into_owned(),
                 executable,
-                argv: cut(self.redactor.argv(argv)),
+                argv: cut(redact::arguments(argv)),
             }),
             std::cmp::Ordering::Equal => self.journal.note(Observation::LimitReached {
                 resource: "processes".to_owned(),

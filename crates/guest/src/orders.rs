@@ -28,6 +28,7 @@ use crate::{
     journal::JournalError,
     observe::Files,
     process::{self, Audience, Job, Piece, Stream},
+    redact,
     session::Session,
     tools::{self, ToolError},
 };
@@ -131,7 +132,7 @@ async fn perform(
         && !argv.iter().any(|one| one.contains('\0'));
     let action = Action::RunByPerson {
         argv: if usable {
-            session.redactor.argv(&argv)
+            redact::arguments(&argv)
         } else {
             vec![]
         },

@@ -1,87 +1,77 @@
-//! Credentials in command arguments: which arguments are not written down. A small list of shapes;
-//! the classification policy's own detectors are wired in through [`Redactor::with`].
+//! Credentials in command arguments: which arguments are not written down, by a small list of shapes.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// What takes the place of an argument.
 pub const REDACTED: &str = "[redacted]";
 
-/// Says whether a text holds a credential.
-pub type Detector = fn(&str) -> Redact;
+/// What a credential begins with, or stands behind, in whatever case.
+const SHAPES: &str = "(?i)AKIA|ASIA|ghp_|gho_|ghs_|github_pat_|glpat-|sk-|xoxb-|xoxp-|-----BEGIN\
+    |password=|token=|secret=|api_key=|Bearer ";
 
-/// What becomes of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redact {
-    /// It is written as it is.
-    Keep,
-    /// [`REDACTED`] is written in its place.
-    Replace,
+/// The arguments as they are written down.
+#[must_use]
+pub fn arguments(argv: &[String]) -> Vec<String> {
+    let written = |text: &String| match holds_credential(text) {
+        true => REDACTED.to_owned(),
+        false => text.clone(),
+    };
+    argv.iter().map(written).collect()
 }
 
-/// Decides which arguments are written down.
-#[derive(Clone, Copy, Debug)]
-pub struct Redactor(Detector);
-
-impl Default for Redactor {
-    fn default() -> Self {
-        Self(well_known_shapes)
-    }
-}
-
-impl Redactor {
-    /// Decides by `detector`, and by the well-known shapes.
-    #[must_use]
-    pub const fn with(detector: Detector) -> Self {
-        Self(detector)
-    }
-
-    /// The arguments as they are written down.
-    #[must_use]
-    pub fn argv(self, argv: &[String]) -> Vec<String> {
-        let kept = |text: &String| {
-            let replace = [well_known_shapes(text), (self.0)(text)].contains(&Redact::Replace);
-            if replace {
-                REDACTED.to_owned()
-            } else {
-                text.clone()
-            }
-        };
-        argv.iter().map(kept).collect()
-    }
-}
-
-fn well_known_shapes(text: &str) -> Redact {
-    const MARKS: [&str; 16] = [
-        "AKIA",
-        "ASIA",
-        "ghp_",
-        "gho_",
-        "ghs_",
-        "github_pat_",
-        "glpat-",
-        "sk-",
-        "xoxb-",
-        "xoxp-",
-        "-----BEGIN",
-        "password=",
-        "token=",
-        "secret=",
-        "api_key=",
-        "Bearer ",
-    ];
-    let lower = text.to_lowercase();
-    let found = MARKS
-        .iter()
-        .any(|mark| text.contains(mark) || lower.contains(&mark.to_lowercase()));
-    if found { Redact::Replace } else { Redact::Keep }
+/// Whether a text looks as if it held a credential. Every start of a program asks this of each of its arguments.
+pub(crate) fn holds_credential(text: &str) -> bool {
+    static CREDENTIAL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(SHAPES).ok());
+    CREDENTIAL
+        .as_ref()
+        .is_none_or(|shapes| shapes.is_match(text))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{REDACTED, Redactor};
+    use super::{REDACTED, arguments, holds_credential};
 
     #[test]
     fn an_argument_with_a_credential_is_not_written() {
         let argv = ["curl", "-H", "Authorization: Bearer abc", "x"].map(str::to_owned);
-        let kept = Redactor::default().argv(&argv);
-        assert_eq!(kept, ["curl", "-H", REDACTED, "x"]);
+        assert_eq!(arguments(&argv), ["curl", "-H", REDACTED, "x"]);
+    }
+
+    #[test]
+    fn every_shape_is_found_in_whatever_case_and_nothing_else_is() {
+        for shape in [
+            "AKIA",
+            "ASIA",
+            "ghp_",
+            "gho_",
+            "ghs_",
+            "github_pat_",
+            "glpat-",
+            "sk-",
+            "xoxb-",
+            "xoxp-",
+            "-----BEGIN",
+            "password=",
+            "token=",
+            "secret=",
+            "api_key=",
+            "Bearer ",
+        ] {
+            for spelled in [shape.to_owned(), shape.to_uppercase(), shape.to_lowercase()] {
+                assert!(holds_credential(&format!("--x={spelled}1")), "{spelled}");
+            }
+        }
+        for plain in [
+            "",
+            "--edition=2024",
+            "password",
+            "BEGIN",
+            "/usr/bin/cc",
+            "bearer",
+        ] {
+            assert!(!holds_credential(plain), "{plain}");
+        }
     }
 }

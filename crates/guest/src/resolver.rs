@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     egress,
     names::Directory,
-    redact::REDACTED,
+    redact::{REDACTED, holds_credential},
     session::Session,
     told::{News, Told},
 };
@@ -259,8 +259,7 @@ impl Resolver {
 
     /// Upper and lower case are one name; a name with a credential in it is not written.
     async fn refuse_name(&self, session: &Session, name: &str) {
-        let kept = session.redactor.argv(&[name.to_owned()]);
-        let secret = kept.iter().any(|kept| kept == REDACTED);
+        let secret = holds_credential(name);
         let name = name.to_ascii_lowercase();
         let name = if secret { REDACTED } else { &name };
         self.refuse(session, format!("dns {name}")).await;

@@ -30,7 +30,6 @@ use crate::{
     journal::{Journal, JournalError},
     observe::{Files, Observer, Programs},
     process::OutputBudget,
-    redact::Redactor,
     resolver::Resolver,
     spawn::Spawner,
     told::{News, Told},
@@ -71,8 +70,6 @@ pub struct Session {
     pub spawner: Arc<dyn Spawner>,
     /// The workspace's git.
     pub git: Git,
-    /// Which arguments are not written down.
-    pub redactor: Redactor,
     /// Programs started so far.
     pub programs: Arc<Programs>,
     /// Model runs so far, by their place in the session: they may end in another order.
@@ -280,7 +277,6 @@ impl Session {
                 .iter()
                 .map(PathBuf::from)
                 .collect(),
-            self.redactor,
             Arc::clone(&self.programs),
             files,
         ))

@@ -20,6 +20,7 @@ use proofroom_record::{
     event::{EventBody, Exit, Observation, SessionEnd},
     room_api::{self, Assignment, MAX_ASSIGNMENT_BYTES, ProgressKind},
 };
+use proofroom_signer::FastSigner;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{mpsc, oneshot, watch},
@@ -38,7 +39,6 @@ use crate::{
     observe::Files,
     orders,
     process::{self, Audience, Job, OutputBudget, Piece, Stream},
-    redact::Redactor,
     resolver::{self, Resolver},
     serve,
     session::{MAX_ASTRAY, Session},
@@ -186,13 +186,12 @@ pub async fn supervise(
     stream: UnixStream,
     spawner: Arc<dyn Spawner>,
     places: Places,
-    redactor: Redactor,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<(SessionEnd, Digest), SupervisorError> {
     let channel = Channel::over(stream).await.map_err(SupervisorError::Host)?;
     let host = channel.clone();
     tokio::select! {
-        done = carry_through(channel, spawner, places, redactor, cancelled) => done,
+        done = carry_through(channel, spawner, places, cancelled) => done,
         // The process ends with this error, and every process of the room with it.
         () = host.gone() => Err(SupervisorError::HostGone),
     }
@@ -202,7 +201,6 @@ async fn carry_through(
     channel: Channel,
     spawner: Arc<dyn Spawner>,
     places: Places,
-    redactor: Redactor,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<(SessionEnd, Digest), SupervisorError> {
     let started = steady();
@@ -224,7 +222,6 @@ async fn carry_through(
         &identity,
         spawner,
         &places,
-        redactor,
     )?;
     let session = Arc::new(session);
     open(&session, &identity).await?;
@@ -298,10 +295,11 @@ fn begin(
     identity: &Identity,
     spawner: Arc<dyn Spawner>,
     places: &Places,
-    redactor: Redactor,
 ) -> Result<Session, SupervisorError> {
-    let key = identity.key.clone();
-    let journal = Journal::new(channel.clone(), key, assignment.session, identity.binding);
+    let signer = FastSigner::new(&identity.key)
+        .map_err(|_| SupervisorError::Identity(IdentityError::NoKey))?;
+    let (number, root) = (assignment.session, identity.binding);
+    let journal = Journal::new(channel.clone(), signer, number, root);
     let root = &places.workspace;
     let output = assignment.limits.session_output_bytes;
     Ok(Session {
@@ -322,7 +320,6 @@ fn begin(
         assignment,
         channel,
         spawner,
-        redactor,
         programs: Arc::default(),
         runs: Mutex::default(),
         result: Mutex::default(),

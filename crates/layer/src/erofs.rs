@@ -13,6 +13,9 @@ const MKFS: Program = Program {
 const UUID: &str = "70726f6f-6672-4f6f-8d2d-6c6179657231";
 /// 1980-01-01 UTC: older times do not fit into zip archives, which tools make of files.
 const TIME: &str = "315532800";
+/// What is compressed together, in bytes on disk. A tool chain has a sixth less to read and to hash than with the
+/// 4 KiB that are the program's default, and is read in pieces that are larger than this anyway.
+const CLUSTER: &str = "-C65536";
 
 /// Writes the files in `tree` as an erofs image. Owners are root, times are one, extended
 /// attributes (file capabilities among them) are left out.
@@ -23,7 +26,7 @@ pub(crate) fn write(tree: &Path, image: &Path, compression: Compression) -> Resu
     match compression {
         Compression::None => {}
         Compression::Lz4 => {
-            command.arg("-zlz4hc");
+            command.args(["-zlz4hc", CLUSTER]);
         }
     }
     command.arg(image).arg(tree);

@@ -290,7 +290,7 @@ mod tests {
             body,
         };
         let line = String::from_utf8(json::to_bytes(&event).unwrap()).unwrap();
-        SignedEvent::sign(line, seq, &key())
+        SignedEvent::sign(line, seq, &key()).unwrap()
     }
 
     fn opened() -> SignedEvent {

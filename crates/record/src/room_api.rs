@@ -5,16 +5,16 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use p256::ecdsa::{
-    DerSignature, SigningKey, VerifyingKey,
-    signature::{Signer as _, Verifier as _},
+use p256::ecdsa::{DerSignature, VerifyingKey, signature::Verifier as _};
+use proofroom_canonical::{
+    Digest, IsolationLevel, Nonce, Refusal, RunId, SessionId, Timestamp, json,
 };
-use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp, json};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     attest_api::AssignmentEvent,
     dsse::Envelope,
+    dsse::EnvelopeSigner,
     event::{EgressEnd, Exit, RunStatus},
     statement::{BINDING_PURPOSE, Binding, PolicyDigests},
 };
@@ -332,15 +332,17 @@ pub struct SignedEvent {
 }
 
 impl SignedEvent {
-    /// Signs `line`, which is event number `seq`.
-    #[must_use]
-    pub fn sign(line: String, seq: u64, key: &SigningKey) -> Self {
+    /// Lets `signer` sign `line`, which is event number `seq`.
+    ///
+    /// # Errors
+    /// `envelope-not-signed`.
+    pub fn sign(line: String, seq: u64, signer: &impl EnvelopeSigner) -> Result<Self, Refusal> {
         let message = event_head_message(seq, Digest::of(&line));
-        let signature: DerSignature = key.sign(&message);
-        Self {
+        let signature = signer.sign(&message)?;
+        Ok(Self {
             event: line,
-            sig: STANDARD.encode(signature.as_bytes()),
-        }
+            sig: STANDARD.encode(signature),
+        })
     }
 
     /// Whether the holder of `key` signed this line as event number `seq`.
@@ -684,7 +686,7 @@ mod tests {
     #[test]
     fn a_signature_holds_for_its_line_and_position_only() {
         let key = SigningKey::from_slice(&[3; 32]).unwrap();
-        let signed = SignedEvent::sign("{}".to_owned(), 4, &key);
+        let signed = SignedEvent::sign("{}".to_owned(), 4, &key).unwrap();
         assert!(signed.is_signed_by(4, key.verifying_key()));
         assert!(!signed.is_signed_by(5, key.verifying_key()));
         let other = SignedEvent {

@@ -52,7 +52,7 @@ pub(super) async fn forward(
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let method = parts.method.as_str();
-    let action = action_of(&session, method, &parts.uri, asked.endpoint.as_ref());
+    let action = action_of(method, &parts.uri, asked.endpoint.as_ref());
     let allowed = asked.target.map_err(Denied::from).and_then(|target| {
         session.egress.request(method, &target)?;
         may_connect(&session, &target.endpoint)?;

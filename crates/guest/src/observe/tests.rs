@@ -7,7 +7,9 @@ use proofroom_canonical::{Digest, SessionId};
 use proofroom_record::event::{Attempt, Observation};
 
 use super::{Files, MAX_ATTEMPTS, Observer, Programs, Seen, Verdict, Watch as _};
-use crate::{channel::Channel, identity, journal::Journal, redact::Redactor};
+use proofroom_signer::FastSigner;
+
+use crate::{channel::Channel, identity, journal::Journal};
 
 const EACCES: Verdict = Verdict::Deny(libc::EACCES);
 
@@ -21,16 +23,15 @@ struct Stage {
 async fn stage(files: Files) -> Stage {
     let (room, host) = UnixStream::pair().unwrap();
     let channel = Channel::over(room).await.unwrap();
-    let key = identity::new_key().unwrap();
+    let signer = FastSigner::new(&identity::new_key().unwrap()).unwrap();
     let root = Digest::of("root");
     let session = SessionId::from_random([7; 16]);
-    let journal = Arc::new(Journal::new(channel, key, session, root));
+    let journal = Arc::new(Journal::new(channel, signer, session, root));
     let workspace = tempfile::tempdir().unwrap();
     let observer = Observer::new(
         Arc::clone(&journal),
         workspace.path().to_owned(),
         vec![PathBuf::from("/srv/toolchain")],
-        Redactor::default(),
         Arc::<Programs>::default(),
         files,
     );

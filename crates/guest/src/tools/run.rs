@@ -13,6 +13,7 @@ use super::{Done, ToolError, arguments, perform};
 use crate::{
     observe::Files,
     process::{self, Audience, Job},
+    redact,
     session::Session,
 };
 
@@ -42,7 +43,7 @@ pub(super) async fn call(session: &Session, bytes: &[u8]) -> Result<Value, ToolE
         return perform(session, action, None, async { Err(refused) }).await;
     }
     let action = Action::Run {
-        argv: session.redactor.argv(&argv),
+        argv: redact::arguments(&argv),
     };
     let operation = Operation::Run { argv: argv.clone() };
     let most = session.assignment.limits.command_seconds;

@@ -1,15 +1,21 @@
-//! Signs records fast: ring's P-256, with the key that the rest of the product holds as RustCrypto's.
+//! Signs fast: ring's P-256, with a key that the rest of the product holds as RustCrypto's. For whoever signs while
+//! somebody waits: the gateway each model-run record, a room's supervisor each event before its action happens.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
 
 use p256::ecdsa::SigningKey;
 use proofroom_canonical::Refusal;
-use proofroom_record::dsse::{EnvelopeSigner, key_id, not_signed};
+use proofroom_dsse::{EnvelopeSigner, key_id, not_signed};
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
 
-/// The gateway's record key.
-pub(crate) struct RecordSigner {
+/// An ECDSA P-256 key in ring's hands. Its nonces are ring's: random, and mixed with the key and with what is signed
+/// (two signatures of one message differ).
+pub struct FastSigner {
     pair: EcdsaKeyPair,
     random: SystemRandom,
     key_id: String,
@@ -18,10 +24,22 @@ pub(crate) struct RecordSigner {
 /// ring does not take the key.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("ring refuses the key")]
-pub(crate) struct RefusedKey;
+pub struct RefusedKey;
 
-impl RecordSigner {
-    pub(crate) fn new(key: &SigningKey) -> Result<Self, RefusedKey> {
+impl fmt::Debug for FastSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FastSigner")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FastSigner {
+    /// Hands `key` to ring.
+    ///
+    /// # Errors
+    /// [`RefusedKey`]: ring checks that the public key is one, and is the private one's.
+    pub fn new(key: &SigningKey) -> Result<Self, RefusedKey> {
         let random = SystemRandom::new();
         let secret = zeroize::Zeroizing::new(<[u8; 32]>::from(key.to_bytes()));
         let public = key.verifying_key().to_sec1_point(false);
@@ -39,7 +57,7 @@ impl RecordSigner {
     }
 }
 
-impl EnvelopeSigner for RecordSigner {
+impl EnvelopeSigner for FastSigner {
     fn key_id(&self) -> String {
         self.key_id.clone()
     }
@@ -54,15 +72,15 @@ impl EnvelopeSigner for RecordSigner {
 #[cfg(test)]
 mod tests {
     use p256::ecdsa::SigningKey;
-    use proofroom_record::dsse::Envelope;
+    use proofroom_dsse::Envelope;
 
-    use super::RecordSigner;
+    use super::FastSigner;
 
     #[test]
     fn what_ring_signs_the_verifier_accepts() {
         for byte in 1..=32 {
             let key = SigningKey::from_slice(&[byte; 32]).unwrap();
-            let signer = RecordSigner::new(&key).unwrap();
+            let signer = FastSigner::new(&key).unwrap();
             let envelope = Envelope::sign_with(b"{}", &signer).unwrap();
             let payload = envelope.verify(key.verifying_key()).unwrap();
             assert_eq!(payload.as_bytes(), b"{}");
