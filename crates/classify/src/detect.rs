@@ -11,6 +11,7 @@ mod mail;
 mod markings;
 mod name;
 mod numbers;
+mod operators;
 mod personal;
 mod scorer;
 mod search;
@@ -233,6 +234,7 @@ pub fn is_credential(rule: &str) -> bool {
     let tables = [
         secrets::DETECTORS,
         vendor::DETECTORS,
+        operators::DETECTORS,
         assignment::DETECTORS,
         tokens::DETECTORS,
     ];
@@ -246,6 +248,7 @@ pub(crate) fn is_secret(rule: &str) -> bool {
     let tables = [
         secrets::DETECTORS,
         vendor::DETECTORS,
+        operators::DETECTORS,
         assignment::DETECTORS,
         tokens::DETECTORS,
     ];
@@ -396,6 +399,7 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
     let tables = [
         secrets::DETECTORS,
         vendor::DETECTORS,
+        operators::DETECTORS,
         assignment::DETECTORS,
         digits::DETECTORS,
         markings::DETECTORS,

@@ -487,7 +487,8 @@ fn names() -> Result<AhoCorasick, aho_corasick::BuildError> {
         .build(NAMES)
 }
 
-fn argument(hit: &Hit<'_>) -> Verdict {
+/// For a value that stands where only a credential does.
+pub(super) fn argument(hit: &Hit<'_>) -> Verdict {
     match look(hit.value(), NameKind::Password) {
         Look::Not => Verdict::Reject,
         Look::Possible | Look::Generated => Verdict::Accept(Confidence::Medium),

@@ -563,6 +563,36 @@ pub(super) const DETECTORS: &[Detector] = &[
         r"\b[a-z0-9]{36}NRAL\b",
     ),
     token(
+        "vendor-id-token",
+        "a key whose form is a vendor's prefix before an identifier",
+        &[
+            "sdk-",
+            "mob-",
+            "access-sandbox-",
+            "access-development-",
+            "access-production-",
+        ],
+        r"\b(?:(?:sdk|mob)-[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}|access-(?:sandbox|development|production)-[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12})\b",
+    ),
+    token(
+        "paypal-token",
+        "a Braintree or PayPal access token",
+        &["access_token$"],
+        r"\baccess_token\$(?:production|sandbox)\$[a-z0-9]{16}\$[a-f0-9]{32}\b",
+    ),
+    inner(
+        80,
+        "azure-identifiable-key",
+        "a key of an Azure service, which says itself whose it is",
+        &[
+            "azfu", "azse", "acdb", "+ast", "+aeh", "+asb", "+aba", "+acr", "azdo",
+        ],
+        concat!(
+            r"\b(?:[A-Za-z0-9_-]{44}AzFu[A-Za-z0-9_-]{5}[AQgw]==|[A-Za-z0-9]{42}AzSe[A-D][A-Za-z0-9]{5}|[A-Za-z0-9+/]{76}(?:\+ASt|ACDb|\+ABa)[A-Za-z0-9+/]{5}[AQgw]==",
+            r"|[A-Za-z0-9+/]{33}(?:\+AEh|\+ASb)[A-Za-z0-9+/]{5}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/]{42}\+ACR[A-D][A-Za-z0-9+/]{5}|[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4})"
+        ),
+    ),
+    token(
         "vendor-token",
         "a token with a vendor's prefix",
         &[
@@ -597,6 +627,10 @@ pub(super) const DETECTORS: &[Detector] = &[
             "apify_api_",
             "mlsn.",
             "re_",
+            "ntn_",
+            "napi_",
+            "eaac",
+            "eaam",
         ],
         concat!(
             r"\b(?:aio_[A-Za-z0-9]{28}|figd_[A-Za-z0-9_-]{38,45}|phx_[A-Za-z0-9]{40,50}|rnd_[A-Za-z0-9]{32}|nfp_[A-Za-z0-9]{36,40}",
@@ -605,7 +639,7 @@ pub(super) const DETECTORS: &[Detector] = &[
             r"|amzn\.mws\.[a-f0-9]{8}-(?:[a-f0-9]{4}-){3}[a-f0-9]{12}|ABSK[A-Za-z0-9+/]{100,140}|sl\.[A-Za-z0-9_-]{130,1100}",
             r"|PMAT-[A-Z0-9]{26}|API-[A-Z0-9]{26}|waka_[a-f0-9-]{36}|tgp_v1_[A-Za-z0-9_-]{43}|csk-[a-z0-9]{48}|pcsk_[A-Za-z0-9_]{60,80}",
             r"|jina_[A-Za-z0-9]{60}|rpa_[A-Z0-9]{40,50}|AKID[A-Za-z0-9]{32}|1//0[A-Za-z0-9_-]{40,120}|fc-[a-f0-9]{32}|sgamp_[A-Za-z0-9]{32,70}",
-            r"|apify_api_[A-Za-z0-9]{36}|mlsn\.[a-f0-9]{64}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24})(?:[^A-Za-z0-9_-]|$)"
+            r"|apify_api_[A-Za-z0-9]{36}|mlsn\.[a-f0-9]{64}|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}|ntn_[A-Za-z0-9]{40,50}|napi_[a-z0-9]{64}|EAA[CM][A-Za-z0-9]{100,240})(?:[^A-Za-z0-9_-]|$)"
         ),
     ),
 ];
