@@ -14,8 +14,18 @@ pub(super) fn mail_address(text: &[u8], range: Range<usize>) -> Option<Match> {
     let at = part(text, range.start, MAX_LOCAL, |b| {
         b.is_ascii_alphanumeric() || b"._%+'-".contains(&b)
     })?;
-    let mut label = (text.get(at) == Some(&b'@')).then_some(at + 1)?;
-    let mut end = None;
+    let end = (text.get(at) == Some(&b'@')).then(|| domain(text, at + 1))??;
+    let span = range.start..end;
+    Some(Match {
+        value: span.clone(),
+        group: 0,
+        span,
+    })
+}
+
+/// Where the domain of an address ends that begins at `from`.
+pub(super) fn domain(text: &[u8], from: usize) -> Option<usize> {
+    let (mut label, mut end) = (from, None);
     for _ in 0..MAX_LABELS {
         let dot = part(text, label, MAX_LABEL, |b| {
             b.is_ascii_alphanumeric() || b == b'-'
@@ -30,12 +40,7 @@ pub(super) fn mail_address(text: &[u8], range: Range<usize>) -> Option<Match> {
         // as many labels as there are before a top one
         end = (top >= label + MIN_TOP).then_some(top).or(end);
     }
-    let span = range.start..end?;
-    Some(Match {
-        value: span.clone(),
-        group: 0,
-        span,
-    })
+    end
 }
 
 /// Where a part of an address ends that begins at `from`, with a letter or digit, and goes on so for at most so many bytes.

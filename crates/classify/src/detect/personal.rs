@@ -243,15 +243,12 @@ pub(super) const DETECTORS: &[Detector] = &[
     },
 ];
 
-/// Whether an address can stand around the `@` at `at`.
+/// Whether an address can stand around the `@` at `at`. What begins before another `@` is looked for there.
 fn between_names(text: &[u8], window: Range<usize>, at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| text.get(at));
-    let after = text.get(at + 1..window.end).unwrap_or_default();
-    let label = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'-';
-    let domain = after.iter().take_while(label).count();
+    let text = text.get(..window.end).unwrap_or_default();
     before.is_some_and(|b| b.is_ascii_alphanumeric() || b"._%+'-".contains(b))
-        && after.first().is_some_and(u8::is_ascii_alphanumeric)
-        && after.get(domain) == Some(&b'.')
+        && mail::domain(text, at + 1).is_some()
 }
 
 /// Whether the last word of the part of an address at `at` has a number behind it.
