@@ -11,19 +11,18 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+mod providers;
+
 use clap::Parser;
 use proofroom_canonical::Timestamp;
 use proofroom_record::{
-    bundle::{ProviderFiles, archive::MAX_BUNDLE_BYTES},
+    bundle::archive::MAX_BUNDLE_BYTES,
     ladder::{Anchor, Anchors, Report, verify_bundle},
     render,
 };
 
 /// The most bytes that a file with a trust anchor may have.
 const MAX_ANCHOR_BYTES: usize = 1024 * 1024;
-
-/// The most files that a directory of trust anchors may have.
-const MAX_ANCHOR_FILES: usize = 256;
 
 const USAGE: u8 = 64;
 const INTERNAL: u8 = 70;
@@ -118,11 +117,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<u8, RunError> {
     let bytes = read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
+    let provider_policies = match &arguments.provider_policies {
+        Some(dir) => Anchor::Pinned(providers::files(dir)?),
+        None => Anchor::FromBundle,
+    };
     let anchors = Anchors {
         ca: anchor(arguments.ca.as_deref())?,
         log_key: anchor(arguments.log_key.as_deref())?,
         appraisal_policy: anchor(arguments.appraisal_policy.as_deref())?,
-        provider_policies: provider_anchor(arguments.provider_policies.as_deref())?,
+        provider_policies,
         room_appraisal_policy: anchor(arguments.room_appraisal_policy.as_deref())?,
         room_reference: anchor(arguments.room_reference.as_deref())?,
     };
@@ -148,30 +151,6 @@ fn anchor(path: Option<&Path>) -> Result<Anchor, RunError> {
     path.map_or(Ok(Anchor::FromBundle), |path| {
         read(path, MAX_ANCHOR_BYTES).map(Anchor::Pinned)
     })
-}
-
-/// The files of a directory, by name.
-fn provider_anchor(dir: Option<&Path>) -> Result<Anchor<ProviderFiles>, RunError> {
-    let Some(dir) = dir else {
-        return Ok(Anchor::FromBundle);
-    };
-    let refused = |source| RunError::Read {
-        path: dir.to_owned(),
-        source,
-    };
-    let mut files = ProviderFiles::new();
-    for entry in dir.read_dir().map_err(refused)? {
-        let entry = entry.map_err(refused)?;
-        if files.len() >= MAX_ANCHOR_FILES {
-            let words = format!("more than the {MAX_ANCHOR_FILES} files allowed");
-            return Err(refused(io::Error::other(words)));
-        }
-        if entry.path().is_file() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            files.insert(name, read(&entry.path(), MAX_ANCHOR_BYTES)?);
-        }
-    }
-    Ok(Anchor::Pinned(files))
 }
 
 fn read(path: &Path, max: usize) -> Result<Vec<u8>, RunError> {

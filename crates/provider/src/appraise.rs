@@ -7,7 +7,7 @@ use proofroom_serving::{KeyConfig, ServingReport};
 use proofroom_verifier::{
     Assurance, CheckName, Freshness, Outcome, QuoteAppraisal, QuoteExpectation, Verdict,
     appraise_quote,
-    gpu::{GpuEndorsements, VerifiedGpus, appraise_gpus},
+    gpu::{VerifiedGpus, appraise_unendorsed_gpus},
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -363,8 +363,7 @@ impl Work<'_> {
             return (CheckOutcome::not_evaluated("gpu-no-policy", words), None);
         };
         let fresh = Freshness::Challenge(Nonce::from_random(nonce));
-        let none = GpuEndorsements::default();
-        let appraisal = appraise_gpus(payload.as_bytes(), none, policy, fresh, self.now);
+        let appraisal = appraise_unendorsed_gpus(payload.as_bytes(), policy, fresh, self.now);
         let failure = appraisal.first_failure();
         match (appraisal.into_verified(), failure) {
             (Ok(gpus), _) => (CheckOutcome::Pass, Some(gpus)),

@@ -261,7 +261,7 @@ impl TrustMaterial {
         let room_reference =
             (files.remove(ROOM_REFERENCE)).map_or(RoomReference::NotUsed, RoomReference::Manifest);
         let policy_version = take_optional(files, POLICY_VERSION)?;
-        let providers = take_providers(files)?;
+        let providers = take_below(files, PROVIDER_POLICIES);
         let mut trust = |name: &str| take(files, &format!("trust/{name}"));
         Ok(Self {
             ca: trust("ca.pem")?,
@@ -341,31 +341,26 @@ fn take_optional(files: &mut Files, name: &str) -> Result<Option<LoggedRecord>, 
     held.then(|| take_record(files, name)).transpose()
 }
 
-fn take_providers(files: &mut Files) -> Result<ProviderFiles, Refusal> {
-    let names = files
-        .keys()
-        .filter_map(|name| name.strip_prefix(PROVIDER_POLICIES));
-    let names: Vec<String> = names.map(str::to_owned).collect();
-    let taken = names.into_iter().map(|name| {
-        let bytes = take(files, &format!("{PROVIDER_POLICIES}{name}"))?;
-        Ok((name, bytes))
-    });
-    taken.collect()
+/// Every file in `folder`, which ends in a slash, by its name below it.
+fn take_below(files: &mut Files, folder: &str) -> Files {
+    let mut below = Files::new();
+    for (name, bytes) in std::mem::take(files) {
+        match name.strip_prefix(folder) {
+            Some(inner) => below.insert(inner.to_owned(), bytes),
+            None => files.insert(name, bytes),
+        };
+    }
+    below
 }
 
 fn take_evidence(files: &mut Files) -> Result<Vec<Vec<u8>>, Refusal> {
-    let names: Vec<String> = files
-        .keys()
-        .filter(|name| name.starts_with("evidence/"))
-        .cloned()
-        .collect();
-    let mut documents = Vec::new();
-    for name in names {
-        let document = take(files, &name)?;
-        if name != evidence_name(Digest::of(&document)) {
-            return Err(unknown(&name));
+    let held = take_below(files, "evidence/").into_iter();
+    let documents = held.map(|(name, document)| {
+        let name = format!("evidence/{name}");
+        match name == evidence_name(Digest::of(&document)) {
+            true => Ok(document),
+            false => Err(unknown(&name)),
         }
-        documents.push(document);
-    }
-    Ok(documents)
+    });
+    documents.collect()
 }

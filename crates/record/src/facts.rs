@@ -10,6 +10,7 @@ use crate::{
     ladder::Records,
     statement::{
         AgentSession, Assurance, Binding, Destruction, ModelRun, ModelSource, RoomEvidenceClaim,
+        Signer,
     },
 };
 
@@ -67,6 +68,20 @@ impl BundleFacts {
                 .collect(),
             evidence: parts.evidence.iter().map(Digest::of).collect(),
         }
+    }
+
+    /// Those of three texts that must be said aloud: that evidence was simulated, that answers were played back, that
+    /// the session was interrupted.
+    pub(crate) fn said_aloud(&self, words: [&'static str; 3]) -> Vec<&'static str> {
+        let interrupted = self.session.signer == Signer::Gateway;
+        let applies = [
+            self.has_simulated_evidence(),
+            self.has_cassette(),
+            interrupted,
+        ];
+        let said = applies.into_iter().zip(words);
+        said.filter_map(|(applies, words)| applies.then_some(words))
+            .collect()
     }
 
     /// Whether any model answer was played back from a recording.

@@ -343,18 +343,14 @@ fn check_evidence(
         };
     }
     let judge = evidence::Judge::new(parts, anchors);
-    let at_use = rungs.require("evidence", || judge.verify_at_use(parts, binding, records));
-    match at_use {
-        Proved::Yes(upstreams) => {
-            rungs.upstreams = upstreams;
-            let made = judge.verify_now(records, now);
-            rungs.made("evidence-now", Requirement::Advisory, made);
-        }
-        Proved::Not(_) => {
-            let reason = "`evidence` did not pass";
-            rungs.not_evaluated("evidence-now", Requirement::Advisory, reason);
-        }
-    }
+    let at_use = rungs.require("evidence", || judge.verify_at_use(binding, records));
+    let Proved::Yes(upstreams) = at_use else {
+        let reason = "`evidence` did not pass";
+        return rungs.not_evaluated("evidence-now", Requirement::Advisory, reason);
+    };
+    rungs.upstreams = upstreams;
+    let made = judge.verify_now(records, now);
+    rungs.made("evidence-now", Requirement::Advisory, made);
 }
 
 fn check_room(rungs: &mut Rungs, records: &Records) {

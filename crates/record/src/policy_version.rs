@@ -92,9 +92,8 @@ impl Predicate for PolicyVersion {
     fn subjects(&self) -> Vec<Subject> {
         let files = self.policies.by_file();
         files
-            .into_iter()
             .map(|(name, digest)| Subject::sha256(name, digest))
-            .collect()
+            .into()
     }
 
     fn contradiction(&self) -> Option<&'static str> {

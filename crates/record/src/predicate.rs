@@ -191,35 +191,24 @@ impl Predicate for ModelRun {
     fn contradiction(&self) -> Option<&'static str> {
         let sent = self.request.forwarded.is_some();
         let answered = self.response.is_some();
+        let upstream = self.upstream.as_ref().map(|facts| &facts.name);
+        let mut earlier = self.earlier.iter();
+        let routed = upstream.is_none() || upstream == self.routing.upstream.as_ref();
         match self.status {
-            RunStatus::Refused
-                if sent || answered || self.upstream.is_some() || !self.earlier.is_empty() =>
-            {
+            RunStatus::Refused if sent || answered || self.sent_to().next().is_some() => {
                 Some("refused, yet something was sent")
             }
-            RunStatus::Complete if !(sent && answered && self.upstream.is_some()) => {
+            RunStatus::Complete if !(sent && answered && upstream.is_some()) => {
                 Some("complete, yet request, upstream or answer is missing")
             }
-            _ if self
-                .earlier
-                .iter()
-                .any(|attempt| !BUSY.contains(&attempt.http_status)) =>
-            {
+            _ if earlier.any(|attempt| !BUSY.contains(&attempt.http_status)) => {
                 Some("sent again after a status that does not say busy")
             }
             _ if self.translated.is_some() && !sent => Some("translated, yet nothing was sent"),
             RunStatus::Refused | RunStatus::UpstreamError if self.failure.is_none() => {
                 Some("refused or failed without a reason")
             }
-            _ if self.upstream.as_ref().map(|u| &u.name)
-                != self
-                    .routing
-                    .upstream
-                    .as_ref()
-                    .filter(|_| self.upstream.is_some()) =>
-            {
-                Some("served by another upstream than the one routed to")
-            }
+            _ if !routed => Some("served by another upstream than the one routed to"),
             _ => None,
         }
     }

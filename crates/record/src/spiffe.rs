@@ -58,14 +58,10 @@ impl FromStr for SpiffeId {
         if text.len() > MAX_SPIFFE_BYTES {
             return Err(refuse());
         }
-        let mut parts = text
-            .strip_prefix("spiffe://")
-            .ok_or_else(refuse)?
-            .split('/');
-        let trust_domain = parts
-            .next()
-            .filter(|domain| is_name(domain))
-            .ok_or_else(refuse)?;
+        let after = text.strip_prefix("spiffe://").ok_or_else(refuse)?;
+        let mut parts = after.split('/');
+        let trust_domain = parts.next().filter(|domain| is_name(domain));
+        let trust_domain = trust_domain.ok_or_else(refuse)?;
         let path: Vec<&str> = parts.collect();
         let role = match path.as_slice() {
             ["gateway"] => Role::Gateway,

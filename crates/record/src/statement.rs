@@ -133,10 +133,8 @@ impl PolicyDigests {
     /// The digests by the policies' names, as a room measures them.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, Digest> {
-        let named = self.each().into_iter();
-        named
-            .map(|(name, digest)| (name.to_owned(), digest))
-            .collect()
+        let named = self.each();
+        named.map(|(name, digest)| (name.to_owned(), digest)).into()
     }
 
     /// The policies' names, each with its digest.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use proofroom_canonical::lower_hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::note::{NoteError, NoteSignature, SignedNote};
@@ -108,11 +109,7 @@ impl VerifierKey {
             return Err(KeyError::Malformed);
         };
         let name = KeyName::parse(name)?;
-        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if id.len() != 8 || !id.bytes().all(lower) {
-            return Err(KeyError::Malformed);
-        }
-        let id = u32::from_str_radix(id, 16).map_err(|_| KeyError::Malformed)?;
+        let id = lower_hex(id).ok_or(KeyError::Malformed)?;
         let key = STANDARD.decode(key).map_err(|_| KeyError::Malformed)?;
         let (&kind, key) = key.split_first().ok_or(KeyError::Malformed)?;
         if kind != ED25519 {
@@ -121,7 +118,7 @@ impl VerifierKey {
         let bytes: &[u8; 32] = key.try_into().map_err(|_| KeyError::Malformed)?;
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Point)?;
         let parsed = Self::new(name, key)?;
-        if parsed.id == id {
+        if parsed.id == u32::from_be_bytes(id) {
             Ok(parsed)
         } else {
             Err(KeyError::IdMismatch)

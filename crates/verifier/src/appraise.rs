@@ -233,12 +233,7 @@ impl Work<'_> {
             bytes: document.quote_bytes(),
             collateral: document.collateral(),
         };
-        let by = platform::JudgedBy {
-            rule: self.policy.platform(),
-            policy: self.policy.name(),
-            now: self.now,
-        };
-        let found = platform::judge(quoted, by);
+        let found = platform::judge(quoted, self.policy.platform(), self.now);
         self.made.extend(found.made);
         self.tcb = found.tcb;
         self.tolerated_until = found.tolerated_until;

@@ -1,21 +1,11 @@
 //! The one place that knows `dcap-qvl`: runs its quote verification under one given root and turns
 //! its answers and error texts into our checks and codes. Judges no TCB status and no measurement.
 
-use dcap_qvl::{
-    QuoteCollateralV3, QuotePolicy, TcbStatus, configs::RingConfig, verify::QuoteVerifier,
-};
+use dcap_qvl::{QuoteCollateralV3, QuotePolicy, configs::RingConfig, verify::QuoteVerifier};
 use proofroom_canonical::Timestamp;
-use proofroom_evidence::Collateral;
+use proofroom_evidence::{Collateral, PckFacts};
 
-use crate::{CauseCode, CheckName};
-
-/// What a verified quote's platform is.
-pub(crate) struct Platform {
-    pub(crate) status: TcbStatus,
-    pub(crate) advisories: Vec<String>,
-    pub(crate) evaluation: u32,
-    pub(crate) collateral_expires: Timestamp,
-}
+use crate::{CauseCode, CheckName, TcbFacts};
 
 /// Why `dcap-qvl` refused, and which checks it had passed by then.
 pub(crate) struct Refusal {
@@ -28,9 +18,9 @@ pub(crate) struct Refusal {
 pub(crate) fn verify(
     quote: &[u8],
     collateral: &Collateral,
-    root: Vec<u8>,
+    (root, pck): (Vec<u8>, &PckFacts),
     now: Timestamp,
-) -> Result<Platform, Refusal> {
+) -> Result<TcbFacts, Refusal> {
     let now = u64::try_from(now.unix_seconds()).unwrap_or(0);
     let claims = QuoteVerifier::<RingConfig>::new_with_config(root)
         .verify_with_policy(
@@ -41,10 +31,12 @@ pub(crate) fn verify(
             &QuotePolicy::claims_only(now),
         )
         .map_err(|error| refusal(&format!("{error:#}")))?;
-    Ok(Platform {
+    Ok(TcbFacts {
         status: claims.tcb.status,
         advisories: claims.tcb.advisory_ids,
-        evaluation: claims.tcb.eval_data_number,
+        evaluation_data_number: claims.tcb.eval_data_number,
+        fmspc: pck.fmspc,
+        ppid: pck.ppid,
         collateral_expires: Timestamp::from_unix_seconds(
             i64::try_from(claims.earliest_expiration_date).unwrap_or(i64::MAX),
         ),

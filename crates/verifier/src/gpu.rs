@@ -26,6 +26,8 @@ pub use verified::{VerifiedGpu, VerifiedGpus};
 
 use chain::Refusal;
 use device::Device;
+use rim::Rims;
+use token::Tokens;
 
 /// What NVIDIA says about its devices beside their own evidence. Whatever is not supplied is not
 /// evaluated; whether that is acceptable is the policy's to say.
@@ -162,6 +164,22 @@ pub fn appraise_gpus(
     }
 }
 
+/// Like [`appraise_gpus`] with nothing of NVIDIA's beside the evidence. A program that calls this alone has no reader of
+/// manifests and tokens in it.
+#[must_use]
+pub fn appraise_unendorsed_gpus(
+    list: &[u8],
+    policy: &GpuPolicy,
+    freshness: Freshness,
+    now: Timestamp,
+) -> GpuAppraisal {
+    let work = Work::new(policy, freshness, now);
+    match EvidenceList::parse(list) {
+        Ok(list) => work.judge(&list, |work| (Rims::none(), Tokens::none(work))),
+        Err(error) => work.refuse(&error),
+    }
+}
+
 /// Appraises devices whose reports and certificates are at hand.
 #[must_use]
 pub fn appraise_devices(
@@ -171,18 +189,10 @@ pub fn appraise_devices(
     freshness: Freshness,
     now: Timestamp,
 ) -> GpuAppraisal {
-    let mut work = Work::new(policy, freshness, now);
-    work.set(GpuCheckName::EvidenceList, GpuOutcome::Pass);
-    let rims = rim::Rims::verify(&endorsements, policy, now);
-    let tokens = token::verify(&mut work, &endorsements);
-    let devices: Vec<Device> = list
-        .devices()
-        .iter()
-        .map(|evidence| Device::appraise(&work, evidence, &rims, &tokens))
-        .collect();
-    work.set_unique(&devices);
-    work.set_count(&devices);
-    work.finish(devices, tokens.expires)
+    Work::new(policy, freshness, now).judge(list, |work| {
+        let rims = Rims::verify(&endorsements, policy, now);
+        (rims, token::verify(work, &endorsements))
+    })
 }
 
 /// An appraisal under way.
@@ -201,6 +211,24 @@ impl<'a> Work<'a> {
             now,
             checks: Vec::new(),
         }
+    }
+
+    /// Judges the devices, with the manifests and tokens that `endorsed` gives.
+    fn judge(
+        mut self,
+        list: &EvidenceList,
+        endorsed: impl FnOnce(&mut Self) -> (Rims, Tokens),
+    ) -> GpuAppraisal {
+        self.set(GpuCheckName::EvidenceList, GpuOutcome::Pass);
+        let (rims, tokens) = endorsed(&mut self);
+        let devices: Vec<Device> = list
+            .devices()
+            .iter()
+            .map(|evidence| Device::appraise(&self, evidence, &rims, &tokens))
+            .collect();
+        self.set_unique(&devices);
+        self.set_count(&devices);
+        self.finish(devices, tokens.expires)
     }
 
     fn set(&mut self, name: GpuCheckName, outcome: GpuOutcome) {

@@ -32,7 +32,7 @@ pub use policy::{
     AppraisalPolicy, Assurance, INTEL_SGX_ROOT, PRODUCTION_UPSTREAM, PolicyProblem,
     SIMULATED_UPSTREAM,
 };
-pub use quote::{QuoteAppraisal, QuoteExpectation, appraise_quote};
+pub use quote::{QuoteAppraisal, QuoteExpectation, VerifiedQuote, appraise_quote};
 pub use reference::{ReferenceManifest, ReferenceRelease};
 pub use room::{
     AIK_USAGE, AK_COMMON_NAME, RoomAppraisal, RoomCause, RoomCheck, RoomCheckName, RoomCode,
@@ -44,12 +44,12 @@ pub use room_policy::{
 };
 pub use snp::{
     SnpAppraisal, SnpCause, SnpChain, SnpCheck, SnpCheckName, SnpExpectation, SnpFacts, SnpOutcome,
-    SnpReason, appraise_snp,
+    SnpReason, VerifiedSnp, appraise_snp,
 };
 pub use snp_policy::{
     AMD_ARK_GENOA, AMD_ARK_MILAN, AMD_ARK_TURIN, PRODUCTION_SNP, SnpAppraisalPolicy,
 };
-pub use verified::{VerifiedQuote, VerifiedRoom, VerifiedSnp, VerifiedUpstream};
+pub use verified::{VerifiedRoom, VerifiedUpstream};
 pub use vtpm::{
     GOOGLE_EK_AK_ROOT, GcpAppraisal, GcpEvidence, GcpHardware, GcpInstance, HardwareChecks,
     PRODUCTION_AZURE_SNP, PRODUCTION_AZURE_TDX, PRODUCTION_GCP_SNP, PRODUCTION_GCP_TDX,

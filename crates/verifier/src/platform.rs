@@ -20,15 +20,6 @@ pub(crate) struct Quoted<'a> {
     pub(crate) collateral: &'a Collateral,
 }
 
-/// Whose rule a platform is judged by.
-#[derive(Clone, Copy)]
-pub(crate) struct JudgedBy<'a> {
-    pub(crate) rule: &'a PlatformRule,
-    /// The policy's name, for words.
-    pub(crate) policy: &'a str,
-    pub(crate) now: Timestamp,
-}
-
 /// What came of it. A check that was not reached has no outcome here.
 pub(crate) struct Findings {
     pub(crate) made: Made<CheckName>,
@@ -38,18 +29,24 @@ pub(crate) struct Findings {
 }
 
 /// Makes the checks `pck-chain-root` to `td-attributes`.
-pub(crate) fn judge(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Findings {
+pub(crate) fn judge(quoted: Quoted<'_>, rule: &PlatformRule, now: Timestamp) -> Findings {
     let mut found = Findings {
         made: Made::none(),
         tcb: None,
         tolerated_until: None,
     };
-    match chain(quoted, by) {
-        Ok((root, pck)) => vendor(&mut found, quoted, by, root, &pck),
+    match chain(quoted, rule) {
+        Ok((root, pck)) => match dcap::verify(quoted.bytes, quoted.collateral, (root, &pck), now) {
+            Ok(tcb) => {
+                let about = about_this_pce(quoted.collateral, pck.pce_id);
+                accept(&mut found, tcb, about, (rule, now));
+            }
+            Err(refusal) => refuse(&mut found, refusal),
+        },
         Err(outcome) => found.made.set(CheckName::PckChainRoot, outcome),
     }
     if !found.made.answered(CheckName::TdAttributes) {
-        let outcome = attributes(by.rule, quoted.quote.claims());
+        let outcome = attributes(rule, quoted.quote.claims());
         found
             .made
             .set_if_proved(CheckName::TdAttributes, SIGNED, outcome);
@@ -57,8 +54,8 @@ pub(crate) fn judge(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Findings {
     found
 }
 
-fn chain(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<(Vec<u8>, PckFacts), Outcome> {
-    let root = trusted_root(quoted, by)?;
+fn chain(quoted: Quoted<'_>, rule: &PlatformRule) -> Result<(Vec<u8>, PckFacts), Outcome> {
+    let root = trusted_root(quoted, rule)?;
     let pck = quoted
         .quote
         .pck_facts()
@@ -66,32 +63,20 @@ fn chain(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<(Vec<u8>, PckFacts), Ou
     Ok((root, pck))
 }
 
-fn vendor(
-    found: &mut Findings,
-    quoted: Quoted<'_>,
-    by: JudgedBy<'_>,
-    root: Vec<u8>,
-    pck: &PckFacts,
-) {
-    match dcap::verify(quoted.bytes, quoted.collateral, root, by.now) {
-        Ok(platform) => accept(found, quoted.collateral, by, platform, pck),
-        Err(refusal) => {
-            for name in refusal.passed {
-                found.made.set(*name, Outcome::Pass);
-            }
-            let outcome = Outcome::fail(refusal.cause, refusal.words);
-            found.made.set(refusal.check, outcome);
-        }
+fn refuse(found: &mut Findings, refusal: dcap::Refusal) {
+    for name in refusal.passed {
+        found.made.set(*name, Outcome::Pass);
     }
+    let outcome = Outcome::fail(refusal.cause, refusal.words);
+    found.made.set(refusal.check, outcome);
 }
 
 /// The quote verified; what is left is whether its platform is good enough.
 fn accept(
     found: &mut Findings,
-    collateral: &Collateral,
-    by: JudgedBy<'_>,
-    platform: dcap::Platform,
-    pck: &PckFacts,
+    tcb: TcbFacts,
+    about: Outcome,
+    (rule, now): (&PlatformRule, Timestamp),
 ) {
     for name in [
         CheckName::PckChainRoot,
@@ -100,20 +85,11 @@ fn accept(
     ] {
         found.made.set(name, Outcome::Pass);
     }
-    let about = about_this_pce(collateral, pck.pce_id);
     found.made.set(CheckName::CollateralSignature, about);
-    let tcb = TcbFacts {
-        status: platform.status,
-        advisories: platform.advisories,
-        evaluation_data_number: platform.evaluation,
-        fmspc: pck.fmspc,
-        ppid: pck.ppid,
-        collateral_expires: platform.collateral_expires,
-    };
-    let outcome = match by.rule.judge_status(tcb.status, by.now) {
+    let outcome = match rule.judge_status(tcb.status, now) {
         Ok(until) => {
             found.tolerated_until = until;
-            judge_tcb(by.rule, &tcb)
+            judge_tcb(rule, &tcb)
         }
         Err(outcome) => outcome,
     };
@@ -149,7 +125,7 @@ fn judge_tcb(rule: &PlatformRule, tcb: &TcbFacts) -> Outcome {
 
 /// The DER of the root that both the collateral's and the quote's chain end in, if the policy
 /// trusts it. Compared by digest, so a changed copy of a root is no root.
-fn trusted_root(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<Vec<u8>, Outcome> {
+fn trusted_root(quoted: Quoted<'_>, rule: &PlatformRule) -> Result<Vec<u8>, Outcome> {
     let missing = |whose: &str| {
         let words = format!("{whose} has no certificate");
         Outcome::fail(CauseCode::ChainMalformed, words)
@@ -161,8 +137,8 @@ fn trusted_root(quoted: Quoted<'_>, by: JudgedBy<'_>) -> Result<Vec<u8>, Outcome
     let in_quote = chain.into_iter().next_back();
     let in_quote = in_quote.ok_or_else(|| missing("PCK certificate chain of the quote"))?;
     for digest in [&root, &in_quote].map(Digest::of) {
-        if !by.rule.trusts_root(digest) {
-            let policy = by.policy;
+        if !rule.trusts_root(digest) {
+            let policy = &rule.policy;
             let words =
                 format!("the chain ends in root {digest}, which policy `{policy}` does not trust");
             return Err(Outcome::fail(CauseCode::RootNotTrusted, words));

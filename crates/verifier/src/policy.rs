@@ -17,7 +17,7 @@ pub(crate) use platform::{
 };
 pub(crate) use purpose::Purpose;
 pub(crate) use raw::{
-    Expect, Problems, RawRegister, read, read_name, read_register, read_value, run_examples,
+    NonceRule, Problems, RawRegister, read, read_name, read_register, read_value, run_examples,
 };
 
 /// The most bytes of a policy file that are read.

@@ -6,11 +6,14 @@ use proofroom_canonical::{Digest, Timestamp};
 use proofroom_evidence::{Collateral, Quote, REPORT_DATA_BYTES, Register, TdClaims};
 use serde::Serialize;
 
+mod verified;
+
+pub use verified::VerifiedQuote;
+
 use crate::{
     AppraisalPolicy, Assurance, CauseCode, Check, CheckName, Outcome, Reason, TcbFacts, Verdict,
-    VerifiedQuote,
     check::{Made, all_passed, verdict_of},
-    platform::{Findings, JudgedBy, Quoted, judge, placeholders},
+    platform::{Findings, Quoted, judge, placeholders},
 };
 
 /// What zero means in these two: never extended, never configured.
@@ -164,12 +167,7 @@ fn platform(
         bytes,
         collateral,
     };
-    let by = JudgedBy {
-        rule: policy.platform(),
-        policy: policy.name(),
-        now,
-    };
-    *found = judge(quoted, by);
+    *found = judge(quoted, policy.platform(), now);
 }
 
 fn claims(

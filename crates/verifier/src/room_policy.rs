@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     Assurance, PolicyProblem, ReferenceManifest, ReferenceRelease,
     policy::{
-        Expect, PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform,
+        NonceRule, PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform,
         RawPlatformExample, RawRegister, RawTcb, RegisterRule, read, read_name, read_register,
         read_value, run_examples,
     },
@@ -100,13 +100,6 @@ pub enum TpmOwner {
 enum AkRule {
     /// The deployment's CA, by a certificate for one session.
     DeploymentCa,
-}
-
-/// The one rule there is. Written out so that a reader of the file sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum NonceRule {
-    Required,
 }
 
 /// A policy that pins everything it must.
@@ -340,12 +333,8 @@ impl RawTdx {
             machines: self.machines,
         };
         let platform = platform.read(&self.name, problems);
-        let examples = |examples: &[RawPlatformExample], expect, problems: &mut _| {
-            let judged = examples.iter().map(|example| example.judged(&platform));
-            run_examples(judged, expect, problems);
-        };
-        examples(&self.matches, Expect::Match, problems);
-        examples(&self.not_match, Expect::NoMatch, problems);
+        let judged = |example: &RawPlatformExample| example.judged(&platform);
+        run_examples(&self.matches, &self.not_match, judged, problems);
         if self.simulated.is_some() && Assurance::of_policy(&self.name) != Assurance::Simulated {
             problems.add(
                 "policy-simulated-reference",

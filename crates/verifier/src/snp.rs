@@ -10,7 +10,7 @@ use proofroom_evidence::{
 use serde::Serialize;
 
 use crate::{
-    Assurance, SnpAppraisalPolicy, Verdict, VerifiedSnp,
+    Assurance, SnpAppraisalPolicy, Verdict,
     check::{Made, all_passed, find, first_failure, verdict_of},
 };
 
@@ -18,8 +18,10 @@ mod chain;
 mod check;
 mod claims;
 mod pki;
+mod verified;
 
 pub use check::{SnpCause, SnpCheck, SnpCheckName, SnpOutcome, SnpReason};
+pub use verified::VerifiedSnp;
 
 /// AMD's certificates for one report, each DER, and the root's revocation list.
 #[derive(Clone, Copy, Debug)]

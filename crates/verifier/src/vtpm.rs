@@ -19,7 +19,7 @@ use crate::{
     Assurance, Check, SnpAppraisalPolicy, SnpChain, SnpCheck, SnpExpectation, Verdict,
     appraise_snp,
     check::{CheckOutcome, Made, NamedCheck, all_passed, first_failure, verdict_of},
-    platform::{JudgedBy, Quoted, judge},
+    platform::{Quoted, judge},
 };
 
 mod ak;
@@ -221,7 +221,7 @@ fn hardware(
     let data = report.report_data();
     let judged = match (policy.hardware_of(Cloud::Azure), report.tee(), beside) {
         (Some(Hardware::Tdx(rule)), HclTee::Tdx, VtpmHardware::Tdx(bytes, collateral)) => {
-            td(rule, policy.name(), (bytes, collateral), now, &data)
+            td(rule, (bytes, collateral), now, &data)
         }
         (Some(Hardware::Snp(rule)), HclTee::Snp, VtpmHardware::Snp(chain)) => {
             // What the report binds is as old as the boot: that it is fresh is the TPM's to show.
@@ -273,7 +273,6 @@ struct Judged {
 
 fn td(
     rule: &TdRule,
-    policy: &str,
     (bytes, collateral): (&[u8], &Collateral),
     now: Timestamp,
     data: &[u8],
@@ -294,12 +293,7 @@ fn td(
         bytes,
         collateral,
     };
-    let by = JudgedBy {
-        rule: &rule.platform,
-        policy,
-        now,
-    };
-    let checks = judge(quoted, by).made.into_checks();
+    let checks = judge(quoted, &rule.platform, now).made.into_checks();
     let claims = quote.claims();
     let outcome = match first_failure(&checks) {
         Some((check, code, words)) => refused(check, code, words),

@@ -11,7 +11,7 @@ use proofroom_verifier::{
     Assurance, Freshness, Verdict,
     gpu::{
         DeviceAppraisal, GpuAppraisal, GpuCheckName, GpuEndorsements, GpuOutcome, GpuPolicy,
-        GpuReason, PRODUCTION_GPU, SIMULATED_GPU, appraise_gpus,
+        GpuReason, PRODUCTION_GPU, SIMULATED_GPU, appraise_gpus, appraise_unendorsed_gpus,
     },
 };
 use serde_json::json;
@@ -759,6 +759,8 @@ fn every_truncation_of_a_report_is_refused() {
         let none = GpuEndorsements::default();
         let appraisal = appraise_gpus(&list, none, &policy, case.freshness, now());
         assert_refused(&appraisal, "report-parse", "gpu-report-malformed");
+        let unendorsed = appraise_unendorsed_gpus(&list, &policy, case.freshness, now());
+        assert_eq!(unendorsed, appraisal);
     }
 }
 

@@ -23,7 +23,7 @@ use proofroom_verifier::{
     Freshness, Verdict,
     gpu::{
         GpuAppraisal, GpuCheckName, GpuEndorsements, GpuOutcome, GpuPolicy, PRODUCTION_GPU,
-        appraise_devices, appraise_gpus,
+        appraise_devices, appraise_gpus, appraise_unendorsed_gpus,
     },
 };
 use serde_json::Value;
@@ -209,6 +209,8 @@ fn eight_genuine_gpus_of_a_provider_are_accepted_for_their_nonce() {
     let fresh = Freshness::Challenge(nonce);
     let appraisal = appraise_gpus(payload.as_bytes(), none, &policy, fresh, captured());
     assert_eq!(appraisal.verdict(), Verdict::Accept, "{appraisal:#?}");
+    let unendorsed = appraise_unendorsed_gpus(payload.as_bytes(), &policy, fresh, captured());
+    assert_eq!(unendorsed, appraisal);
     let verified = appraisal.into_verified().unwrap();
     assert_eq!(verified.devices().len(), 8);
     assert_eq!(verified.devices()[0].driver(), Some("570.172.08"));

@@ -1,7 +1,7 @@
 //! Rungs `binding`, `policies`, `destruction` and `isolation`: that the records of a bundle speak
 //! about one session, under one set of policies, in one room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proofroom_canonical::{Digest, IsolationLevel, json};
 use proofroom_verifier::{Assurance, label_of, level_of};
@@ -167,27 +167,21 @@ pub(super) fn verify_policies(
         ];
         all_equal("policy-of-run-differs", pairs)?;
     }
-    let files = match bound.providers.len() {
-        0 => "seven policy files are the ones the session was bound to".to_owned(),
-        more => format!(
-            "seven policy files and {more} for providers are the ones the session was bound to"
-        ),
+    let more = match bound.providers.len() {
+        0 => String::new(),
+        more => format!(" and {more} for providers"),
     };
     let version = version::verify(bound, records)?;
-    Ok((format!("{files}{version}"), ()))
+    let found = format!("seven policy files{more} are the ones the session was bound to{version}");
+    Ok((found, ()))
 }
 
 /// The same files, each with the same digest, and no other.
 fn verify_provider_policies(held: &ProviderFiles, bound: &PolicyDigests) -> Result<(), Failure> {
     let found = held.iter().map(|(name, bytes)| (name, Digest::of(bytes)));
-    let found: BTreeMap<&String, Digest> = found.collect();
-    let wanted = bound.providers.iter().map(|(name, digest)| (name, *digest));
-    let wanted: BTreeMap<&String, Digest> = wanted.collect();
-    let names: BTreeSet<&&String> = found.keys().chain(wanted.keys()).collect();
-    let differs = names
-        .into_iter()
-        .find(|name| found.get(**name) != wanted.get(**name));
-    match differs {
+    let (found, wanted): (BTreeMap<&String, Digest>, _) = (found.collect(), &bound.providers);
+    let mut names = found.keys().copied().chain(wanted.keys());
+    match names.find(|name| found.get(name) != wanted.get(*name)) {
         None => Ok(()),
         Some(name) => {
             let cause = format!("{PROVIDER_POLICIES}{name}: not the file that binding.json names");

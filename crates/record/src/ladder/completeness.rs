@@ -64,16 +64,13 @@ fn same<T: PartialEq + fmt::Debug>(
 }
 
 fn check_end(session: &AgentSession, chain: &VerifiedChain) -> Result<(), Failure> {
-    let told = chain.end().unwrap_or(SessionEnd::Interrupted);
+    let (stated, told) = (session.end, chain.end().unwrap_or(SessionEnd::Interrupted));
     // A room that was lost after its last event had still no record of its own.
-    let lost = session.signer == Signer::Gateway && session.end == SessionEnd::Interrupted;
-    if told == session.end || lost {
+    let lost = session.signer == Signer::Gateway && stated == SessionEnd::Interrupted;
+    if told == stated || lost {
         return Ok(());
     }
-    let cause = format!(
-        "session record says `{:?}`, the last event says `{told:?}`",
-        session.end
-    );
+    let cause = format!("session record says `{stated:?}`, the last event says `{told:?}`");
     Err(Failure::refused("session-end-differs", cause))
 }
 
@@ -111,10 +108,11 @@ fn check_outcomes(
     let mut unseen: BTreeMap<Digest, &ModelRun> =
         runs.map(|run| (run.digest(), run.predicate())).collect();
     for event in chain.events() {
-        let EventBody::Outcome { of, result } = &event.body else {
-            continue;
-        };
-        let Outcome::ModelRun { record, .. } = result else {
+        let EventBody::Outcome {
+            of,
+            result: result @ Outcome::ModelRun { record, .. },
+        } = &event.body
+        else {
             continue;
         };
         let Some(held) = unseen.remove(record) else {
@@ -124,7 +122,7 @@ fn check_outcomes(
             );
             return Err(Failure::refused("outcome-without-run", cause));
         };
-        check_told(event.seq, result, held)?;
+        check_told(event.seq, result, *record, held)?;
         check_intent(event.seq, chain.action_of(*of), held)?;
     }
     // A room that was lost may have lost the outcome of a run that its intent announced.
@@ -140,22 +138,19 @@ fn check_outcomes(
 }
 
 /// Whether an outcome tells a run as its record does.
-fn check_told(seq: u64, result: &Outcome, held: &ModelRun) -> Result<(), Failure> {
-    let (class, tier_held) = (&held.classification, &held.routing.tier);
-    let same = match result {
-        Outcome::ModelRun {
-            run,
-            tier,
-            label,
-            run_status,
-            ..
-        } => {
-            let told = (run, run_status, tier) == (&held.run, &held.status, tier_held);
-            told && [&class.label, &class.high_water_after].contains(&label)
-        }
-        _ => false,
+fn check_told(seq: u64, result: &Outcome, record: Digest, held: &ModelRun) -> Result<(), Failure> {
+    let told = |label: &String| Outcome::ModelRun {
+        run: held.run,
+        record,
+        tier: held.routing.tier.clone(),
+        label: label.clone(),
+        run_status: held.status,
     };
-    if same {
+    let class = &held.classification;
+    if [&class.label, &class.high_water_after]
+        .map(told)
+        .contains(result)
+    {
         return Ok(());
     }
     let cause = format!(
@@ -240,11 +235,8 @@ pub(super) fn verify_times(records: &Records, now: Timestamp) -> Made<()> {
         let cause = format!("records claim {last}, later than now ({now})");
         return Err(Failure::refused("time-in-future", cause));
     }
-    let found = format!(
-        "the session's own clocks say {} to {}",
-        session.started, session.ended
-    );
-    Ok((found, ()))
+    let (from, to) = (session.started, session.ended);
+    Ok((format!("the session's own clocks say {from} to {to}"), ()))
 }
 
 const fn not_after(earlier: Timestamp, later: Timestamp, skew: i64) -> bool {

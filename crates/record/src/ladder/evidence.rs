@@ -1,16 +1,19 @@
 //! Rungs `evidence` and `evidence-now`: every attested upstream's document, appraised again under
 //! the policy that the session was bound to, as of the time of its use and as of now.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+};
 
 use proofroom_canonical::{Digest, Timestamp};
-use proofroom_provider::VerifiedProvider;
 use serde::Serialize;
 
 use super::{
     Anchors, Failure, Made,
     provider::{ProviderJudge, Shown},
-    room, seam,
+    room,
+    seam::{self, Appraised},
     signatures::Records,
 };
 use crate::{
@@ -101,15 +104,11 @@ pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), 
 
 /// The documents of a bundle, and the policies that judge them.
 pub(super) struct Judge<'a> {
+    parts: &'a BundleParts,
+    anchors: &'a Anchors,
     documents: BTreeMap<Digest, &'a [u8]>,
-    policy: &'a [u8],
-    providers: ProviderJudge,
-}
-
-/// What an accepted document says.
-enum Accepted {
-    First(seam::Appraised),
-    Provider(Box<VerifiedProvider>),
+    /// Read when the first run on a provider is judged.
+    providers: OnceCell<ProviderJudge>,
 }
 
 /// What an appraisal depends on: document, policy, connection, time.
@@ -117,25 +116,23 @@ type Question = (Digest, Digest, Digest, Timestamp);
 
 impl<'a> Judge<'a> {
     pub(super) fn new(parts: &'a BundleParts, anchors: &'a Anchors) -> Self {
-        let own = &parts.trust.policies;
         let documents = parts.evidence.iter();
+        let documents = documents.map(|document| (Digest::of(document), document.as_slice()));
         Self {
-            documents: documents
-                .map(|document| (Digest::of(document), document.as_slice()))
-                .collect(),
-            policy: anchors.appraisal_policy.bytes(&own.appraisal),
-            providers: ProviderJudge::new(&own.providers, &anchors.provider_policies),
+            parts,
+            anchors,
+            documents: documents.collect(),
+            providers: OnceCell::new(),
         }
     }
 
     pub(super) fn verify_at_use(
         &self,
-        parts: &BundleParts,
         binding: &Binding,
         records: &Records,
     ) -> Made<Vec<UpstreamEvidence>> {
-        check_cited(parts, records)?;
-        let mut appraised: BTreeMap<Question, Accepted> = BTreeMap::new();
+        check_cited(self.parts, records)?;
+        let mut appraised: BTreeMap<Question, Appraised> = BTreeMap::new();
         let mut shown = Vec::new();
         let mut unbound = 0usize;
         for used in uses(records) {
@@ -151,7 +148,7 @@ impl<'a> Judge<'a> {
                 Entry::Vacant(place) => place.insert(self.appraise(&used, used.appraised)?),
             };
             check_use(&used, result)?;
-            unbound += usize::from(!result.binds_connection());
+            unbound += usize::from(result.tls_spki.is_none());
             shown.push(told(&used, result));
         }
         let keys = match unbound {
@@ -176,92 +173,60 @@ impl<'a> Judge<'a> {
         Ok((format!("would still be accepted at {now}"), ()))
     }
 
-    fn appraise(&self, used: &Use<'_>, at: Timestamp) -> Result<Accepted, Failure> {
+    fn appraise(&self, used: &Use<'_>, at: Timestamp) -> Result<Appraised, Failure> {
         let (run, evidence) = (used.run.run, used.evidence);
         let document = self.documents.get(&evidence).ok_or_else(|| {
             let cause = format!("evidence {evidence} of `{run}` is not in the bundle");
             Failure::refused("evidence-missing", cause)
         })?;
+        let (own, anchors) = (&self.parts.trust.policies, self.anchors);
         if used.provider.is_none() {
-            return seam::appraise(document, self.policy, at).map(Accepted::First);
+            let policy = anchors.appraisal_policy.bytes(&own.appraisal);
+            return seam::appraise(document, policy, at);
         }
         let shown = Shown {
             document,
             policy: used.policy,
             tls_spki: used.tls_spki,
         };
-        let verified = self.providers.appraise(shown, at)?;
-        Ok(Accepted::Provider(Box::new(verified)))
+        let read = || ProviderJudge::new(&own.providers, &anchors.provider_policies);
+        self.providers.get_or_init(read).appraise(shown, at)
     }
 }
 
-impl Accepted {
-    fn policy(&self) -> &str {
-        match self {
-            Self::First(appraised) => &appraised.policy,
-            Self::Provider(verified) => verified.policy_name(),
-        }
-    }
-
-    const fn expires(&self) -> Timestamp {
-        match self {
-            Self::First(appraised) => appraised.expires,
-            Self::Provider(verified) => verified.expires(),
-        }
-    }
-
-    /// Whether evidence binds the key of the connection. Where it does, the key is the record's: of a provider the
-    /// appraisal itself compares them.
-    const fn binds_connection(&self) -> bool {
-        match self {
-            Self::First(_) => true,
-            Self::Provider(verified) => verified.tls_spki().is_some(),
-        }
-    }
-}
-
-fn check_use(used: &Use<'_>, result: &Accepted) -> Result<(), Failure> {
+fn check_use(used: &Use<'_>, result: &Appraised) -> Result<(), Failure> {
     let run = used.run.run;
     let refuse = |code, cause: String| Err(Failure::refused(code, cause));
-    if result.policy().contains("simulated") && !used.policy_name.contains("simulated") {
+    if result.policy.contains("simulated") && !used.policy_name.contains("simulated") {
         let cause = "hides that its evidence was accepted by a policy for test keys";
         return refuse("evidence-policy-name", format!("`{run}` {cause}"));
     }
-    match (result, used.provider) {
-        (Accepted::First(appraised), _) if appraised.tls_spki != used.tls_spki => {
-            let cause =
-                format!("the connection of `{run}` used another key than the evidence names");
-            return refuse("evidence-key-differs", cause);
-        }
-        (Accepted::Provider(verified), Some(stated)) if ProviderFacts::of(verified) != *stated => {
-            let cause = format!("`{run}` states other checks than its evidence shows");
-            return refuse("evidence-checks-differ", cause);
-        }
-        _ => {}
+    if result.tls_spki.is_some_and(|key| key != used.tls_spki) {
+        let cause = format!("the connection of `{run}` used another key than the evidence names");
+        return refuse("evidence-key-differs", cause);
     }
-    let over = used.expires > result.expires();
-    let sent = used.upstream.sent;
-    if over || sent < used.appraised || sent > used.expires {
+    if result.provider.as_ref() != used.provider {
+        let cause = format!("`{run}` states other checks than its evidence shows");
+        return refuse("evidence-checks-differ", cause);
+    }
+    let over = used.expires > result.expires;
+    if over || !(used.appraised..=used.expires).contains(&used.upstream.sent) {
         let cause = "was sent outside the time for which the evidence was accepted";
         return refuse("evidence-expired", format!("`{run}` {cause}"));
     }
     Ok(())
 }
 
-fn told(used: &Use<'_>, result: &Accepted) -> UpstreamEvidence {
-    let checks = used.provider.map(|facts| facts.checks.as_slice());
-    let held = |check: &&CheckFact| check.outcome == "pass";
-    let not_made = checks.into_iter().flatten().filter(|check| !held(check));
+fn told(used: &Use<'_>, result: &Appraised) -> UpstreamEvidence {
+    let (upstream, provider) = (used.upstream, used.provider);
+    let format = provider.map_or(FIRST_PROTOCOL, |facts| &facts.format);
     UpstreamEvidence {
         sequence: used.run.sequence,
-        upstream: used.upstream.name.clone(),
-        format: used
-            .provider
-            .map_or(FIRST_PROTOCOL, |facts| &facts.format)
-            .to_owned(),
-        policy: result.policy().to_owned(),
+        upstream: upstream.name.clone(),
+        format: format.to_owned(),
+        policy: result.policy.clone(),
         evidence: used.evidence,
-        held: checks.map(|checks| checks.iter().filter(held).count()),
-        not_made: not_made.cloned().collect(),
+        held: provider.map(ProviderFacts::held),
+        not_made: provider.map(ProviderFacts::not_made).unwrap_or_default(),
     }
 }

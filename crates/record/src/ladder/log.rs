@@ -2,9 +2,7 @@
 //! that every record of the bundle is in that tree.
 
 use proofroom_canonical::SessionId;
-use proofroom_tlog::{
-    KeyError, LogProof, RecordLeaf, SignedNote, VerifiedCheckpoint, VerifierKey, VerifyError,
-};
+use proofroom_tlog::{KeyError, LogProof, RecordLeaf, SignedNote, VerifiedCheckpoint, VerifierKey};
 
 use super::{Failure, Made, check::Blame, one_line, signatures::Records};
 use crate::{
@@ -21,7 +19,7 @@ pub(super) fn verify_checkpoint(log_key: &[u8], parts: &BundleParts) -> Made<Ver
     check_signed_once(name, &note)?;
     let verified = key
         .verify_checkpoint(&note)
-        .map_err(|error| log_failure(name, &error))?;
+        .map_err(|error| Failure::at(name, error.code(), &error))?;
     let found = format!(
         "`{}`, {} leaves, signed by the log's Ed25519 key",
         verified.checkpoint().origin(),
@@ -88,7 +86,7 @@ fn included<P: Predicate>(
         digest: record.digest(),
     };
     key.verify_proof(&proof, &leaf.to_bytes())
-        .map_err(|error| log_failure(&name, &error))?;
+        .map_err(|error| Failure::at(&name, error.code(), &error))?;
     Ok(proof.note().clone())
 }
 
@@ -113,8 +111,4 @@ fn check_signed_once(name: &str, note: &SignedNote) -> Result<(), Failure> {
     }
     let cause = format!("{name}: {count} signatures, not one by the log");
     Err(Failure::refused("checkpoint-signatures", cause))
-}
-
-fn log_failure(name: &str, error: &VerifyError) -> Failure {
-    Failure::at(name, error.code(), error)
 }

@@ -111,20 +111,10 @@ pub(super) fn check(rungs: &mut Rungs, bundle: &Bundle, facts: Option<&BundleFac
     };
     let shown = on_page(&rungs.checks);
     rungs.require("presentation", || {
-        let page = render::verify_md(facts);
-        compare(
-            VERIFY_MD,
-            render::VERIFY_MD_FORMAT,
-            &bundle.verify_md,
-            &page,
-        )?;
-        let page = render::report_html(facts, &shown);
-        compare(
-            REPORT_HTML,
-            render::REPORT_FORMAT,
-            &bundle.report_html,
-            &page,
-        )?;
+        let (format, page) = (render::VERIFY_MD_FORMAT, render::verify_md(facts));
+        compare(VERIFY_MD, format, &bundle.verify_md, &page)?;
+        let (format, page) = (render::REPORT_FORMAT, render::report_html(facts, &shown));
+        compare(REPORT_HTML, format, &bundle.report_html, &page)?;
         let found = "VERIFY.md and report.html say what the records say";
         Ok((found.to_owned(), ()))
     });

@@ -3,11 +3,11 @@
 
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_provider::{
-    Exchange, ProviderCheck, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
+    Exchange, ProviderCheck, ProviderDocument, ProviderPolicy, appraise_provider,
 };
 
-use super::{Anchor, Failure};
-use crate::bundle::ProviderFiles;
+use super::{Anchor, Failure, seam::Appraised};
+use crate::{bundle::ProviderFiles, statement::ProviderFacts};
 
 /// The policies for providers among some files, by the files' names.
 pub(super) struct ProviderPolicies(Vec<(String, ProviderPolicy)>);
@@ -60,11 +60,7 @@ impl ProviderJudge {
 
     /// What the document proves as of `at` under the policy that the session was bound to. The auditor's own policy
     /// of that name must accept it too.
-    pub(super) fn appraise(
-        &self,
-        shown: Shown<'_>,
-        at: Timestamp,
-    ) -> Result<VerifiedProvider, Failure> {
+    pub(super) fn appraise(&self, shown: Shown<'_>, at: Timestamp) -> Result<Appraised, Failure> {
         let (name, policy) = self.bound.of_digest(shown.policy).ok_or_else(|| {
             let cause =
                 "a run was appraised under a policy for a provider that is not among the session's";
@@ -89,7 +85,7 @@ fn appraise(
     shown: Shown<'_>,
     policy: &ProviderPolicy,
     at: Timestamp,
-) -> Result<VerifiedProvider, Failure> {
+) -> Result<Appraised, Failure> {
     let place = format!("evidence {}", Digest::of(shown.document));
     let challenge = ProviderDocument::parse(shown.document)
         .and_then(|document| document.kept_challenge())
@@ -99,12 +95,18 @@ fn appraise(
         tls_spki: shown.tls_spki,
     };
     let appraisal = appraise_provider(shown.document, policy, exchange, at);
-    appraisal.into_verified().map_err(|appraisal| {
+    let verified = appraisal.into_verified().map_err(|appraisal| {
         let obstacle = appraisal.first_obstacle();
         let label = obstacle.map_or_else(|| "evidence".to_owned(), ProviderCheck::label);
         let code = obstacle.and_then(|check| check.outcome.code());
         let code = code.unwrap_or("evidence-incomplete");
         let cause = format!("{place}: `{label}` fails at {at}: {code}");
         Failure::refused(code, cause)
+    })?;
+    Ok(Appraised {
+        tls_spki: verified.tls_spki(),
+        expires: verified.expires(),
+        policy: verified.policy_name().to_owned(),
+        provider: Some(ProviderFacts::of(&verified)),
     })
 }

@@ -5,7 +5,7 @@ use proofroom_evidence::EvidenceType;
 use super::{Anchor, Anchors, Check, Outcome, Requirement};
 use crate::{
     facts::BundleFacts,
-    statement::{Assurance, RoomEvidenceClaim, Signer, UpstreamFacts},
+    statement::{Assurance, RoomEvidenceClaim, UpstreamFacts},
 };
 
 const SIMULATED: &str =
@@ -14,14 +14,8 @@ const CASSETTE: &str = "CASSETTE: model answers were recorded ones, played back;
 const INTERRUPTED: &str = "INTERRUPTED: the room was lost, and the gateway closed the record from what was durable; events after the last one shown may be missing";
 
 pub(super) fn remarks(facts: &BundleFacts) -> Vec<String> {
-    let interrupted = facts.session.signer == Signer::Gateway;
-    let said = [
-        (facts.has_simulated_evidence(), SIMULATED),
-        (facts.has_cassette(), CASSETTE),
-        (interrupted, INTERRUPTED),
-    ];
-    let said = said.into_iter().filter(|(applies, _)| *applies);
-    said.map(|(_, words)| words.to_owned()).collect()
+    let said = facts.said_aloud([SIMULATED, CASSETTE, INTERRUPTED]);
+    said.into_iter().map(str::to_owned).collect()
 }
 
 pub(super) fn not_proven(

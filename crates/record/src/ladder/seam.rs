@@ -1,5 +1,5 @@
-//! The one place where the ladder calls the verifier: an archived document, the policy's text, and
-//! the time to judge at.
+//! The one place where the ladder calls the verifier for the first protocol: an archived document, the
+//! policy's text, and the time to judge at.
 
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_evidence::EvidenceDocument;
@@ -8,13 +8,17 @@ use proofroom_verifier::{
 };
 
 use super::Failure;
+use crate::statement::ProviderFacts;
 
 /// What an accepted document says.
-#[derive(Clone, Debug)]
 pub(super) struct Appraised {
-    pub(super) tls_spki: Digest,
+    /// The key of the connection; none where a provider's evidence binds none and its policy bears with that.
+    pub(super) tls_spki: Option<Digest>,
     pub(super) expires: Timestamp,
+    /// Name of the policy that accepted it.
     pub(super) policy: String,
+    /// What was checked of a provider's own evidence; none in the first protocol.
+    pub(super) provider: Option<ProviderFacts>,
 }
 
 /// Appraises an archived document as of `at`, with the nonce that it records itself: whoever kept
@@ -25,7 +29,10 @@ pub(super) fn appraise(
     at: Timestamp,
 ) -> Result<Appraised, Failure> {
     let place = format!("evidence {}", Digest::of(document));
-    let policy = parse_policy(policy)?;
+    let (code, title) = ("appraisal-policy", "appraisal policy");
+    let policy = read_policy(policy, code, title, |text| {
+        AppraisalPolicy::parse(text, "appraisal.toml")
+    })?;
     let nonce = EvidenceDocument::parse(document)
         .and_then(|document| document.statement())
         .map_err(|error| Failure::at(&place, error.code(), &error))?
@@ -41,16 +48,10 @@ pub(super) fn appraise(
         Failure::refused("evidence-incomplete", cause)
     })?;
     Ok(Appraised {
-        tls_spki: verified.tls_spki(),
+        tls_spki: Some(verified.tls_spki()),
         expires: verified.expires(),
         policy: verified.policy_name().to_owned(),
-    })
-}
-
-fn parse_policy(bytes: &[u8]) -> Result<AppraisalPolicy, Failure> {
-    let (code, title) = ("appraisal-policy", "appraisal policy");
-    read_policy(bytes, code, title, |text| {
-        AppraisalPolicy::parse(text, "appraisal.toml")
+        provider: None,
     })
 }
 

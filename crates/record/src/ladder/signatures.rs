@@ -1,7 +1,7 @@
 //! Rungs `signature` and `key-chain`: who signed each record, and what the deployment's CA says
 //! about those keys. Says nothing about what the records claim.
 
-use proofroom_canonical::{Digest, Refusal};
+use proofroom_canonical::Digest;
 
 use super::{Failure, Made, check::Blame};
 use crate::{
@@ -99,11 +99,7 @@ fn family(predicate_type: &str) -> &str {
 }
 
 fn read_certificate(name: &str, pem: &[u8]) -> Result<UnverifiedCertificate, Failure> {
-    UnverifiedCertificate::parse_pem(pem).map_err(|error| certificate_failure(name, &error))
-}
-
-fn certificate_failure(name: &str, error: &Refusal) -> Failure {
-    Failure::at(name, error.code(), error)
+    UnverifiedCertificate::parse_pem(pem).map_err(|error| Failure::at(name, error.code(), &error))
 }
 
 /// The two certified keys of a bundle.
@@ -114,10 +110,10 @@ pub(super) struct Keys {
 
 pub(super) fn verify_key_chain(ca_pem: &[u8], records: &Records, binding: &Binding) -> Made<Keys> {
     let ca = DeploymentCa::parse_pem(ca_pem)
-        .map_err(|error| certificate_failure("trust/ca.pem", &error))?;
+        .map_err(|error| Failure::at("trust/ca.pem", error.code(), &error))?;
     let certify = |name, certificate| {
         ca.verify(certificate)
-            .map_err(|error| certificate_failure(name, &error))
+            .map_err(|error| Failure::at(name, error.code(), &error))
     };
     let session = certify("trust/session.pem", &records.session_certificate)?;
     let gateway = certify("trust/gateway.pem", &records.gateway_certificate)?;
@@ -161,7 +157,7 @@ fn check_validity(
 ) -> Result<(), Failure> {
     let valid = |name: &str, key: &CertifiedKey, at| match key.key_at(at) {
         Ok(_) => Ok(()),
-        Err(error) => Err(certificate_failure(name, &error)),
+        Err(error) => Err(Failure::at(name, error.code(), &error)),
     };
     let claim = records.session.predicate();
     match claim.signer {

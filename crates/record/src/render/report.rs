@@ -7,7 +7,7 @@ use super::printable;
 use crate::{
     facts::{BundleFacts, StoppedAttempt},
     ladder::{Check, Outcome, Requirement, end_words},
-    statement::{Assurance, ModelRun, ModelSource, ObservedFact, Signer},
+    statement::{Assurance, ModelRun, ModelSource, ObservedFact},
 };
 
 /// The page's format, named in its first line.
@@ -63,13 +63,7 @@ const CASSETTE: &str = "<b>Cassette.</b> Model answers were recorded ones, playe
 const INTERRUPTED: &str = "<b>Interrupted.</b> The room was lost. The gateway closed the record from what was durable; later events may be missing.";
 
 fn warnings(page: &mut Page, facts: &BundleFacts) {
-    let interrupted = facts.session.signer == Signer::Gateway;
-    let warnings = [
-        (facts.has_simulated_evidence(), SIMULATED),
-        (facts.has_cassette(), CASSETTE),
-        (interrupted, INTERRUPTED),
-    ];
-    for (_, text) in warnings.into_iter().filter(|(applies, _)| *applies) {
+    for text in facts.said_aloud([SIMULATED, CASSETTE, INTERRUPTED]) {
         page.raw(&format!("<p class=\"warn\">{text}</p>"));
     }
 }

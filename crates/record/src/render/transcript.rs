@@ -44,18 +44,13 @@ fn subject(out: &mut String, report: &Report) {
     });
     let (id, agent) = (session.session, printable(&session.agent));
     let (events, runs) = (&session.events, facts.runs.len());
+    let (from, to) = (session.started, session.ended);
     line(out, &format!("Session {id} of agent {agent}"));
     let rows = [
         ("identity", printable(&session.spiffe_id)),
         ("commit", printable(&facts.binding.commit)),
         ("isolation", session.isolation.to_string()),
-        (
-            "time",
-            format!(
-                "{} to {} (the deployment's clocks)",
-                session.started, session.ended
-            ),
-        ),
+        ("time", format!("{from} to {to} (the deployment's clocks)")),
         ("end", end_words(session.end).to_owned()),
         ("result", printable(&result)),
     ];
@@ -91,22 +86,17 @@ fn room(out: &mut String, report: &Report) {
 /// What stood behind each run on an attested upstream.
 fn upstreams(out: &mut String, report: &Report) {
     for shown in &report.upstreams {
-        let held = shown.held.map_or_else(
-            || "every required check holds".to_owned(),
-            |held| format!("{held} checks hold"),
-        );
-        let not_made = shown.not_made.iter().map(|check| {
-            let code = check.code.as_deref().unwrap_or_default();
-            format!("; not made: {} [{code}]", check.check)
-        });
-        let words = format!(
-            "run {} on {}: {} under `{}`, {held}{}",
-            shown.sequence,
-            shown.upstream,
-            shown.format,
-            shown.policy,
-            not_made.collect::<String>()
-        );
+        let (run, name) = (shown.sequence, &shown.upstream);
+        let (format, policy) = (&shown.format, &shown.policy);
+        let held = match shown.held {
+            None => "every required check holds".to_owned(),
+            Some(held) => format!("{held} checks hold"),
+        };
+        let not_made = shown.not_made.iter();
+        let not_made: String = not_made
+            .map(|check| format!("; not made: {check}"))
+            .collect();
+        let words = format!("run {run} on {name}: {format} under `{policy}`, {held}{not_made}");
         line(out, &format!("  {}", printable(&words)));
     }
 }
@@ -136,8 +126,8 @@ fn verdict_words(report: &Report) -> String {
     });
     let interrupted =
         (report.facts.as_ref()).is_some_and(|facts| facts.session.signer == Signer::Gateway);
-    match (report.verdict, pinned) {
-        (Verdict::Accepted, _) => {
+    let words = match report.verdict {
+        Verdict::Accepted => {
             let what = match interrupted {
                 true => "accepted as the record of an interrupted session",
                 false => "accepted",
@@ -146,17 +136,16 @@ fn verdict_words(report: &Report) -> String {
                 true => "with the pinned trust anchors",
                 false => "with trust anchors from the bundle",
             };
-            format!("{what}, {anchors}")
+            return format!("{what}, {anchors}");
         }
-        (Verdict::Incomplete, _) => {
-            "incomplete: nothing is refuted, but a required check could not be made".to_owned()
+        Verdict::Incomplete => {
+            "incomplete: nothing is refuted, but a required check could not be made"
         }
-        (Verdict::Unsupported, _) => {
-            "unsupported: written in a version that this verifier cannot read".to_owned()
-        }
-        (Verdict::Rejected, _) => "rejected".to_owned(),
-        (Verdict::Malformed, _) => "malformed: not a bundle".to_owned(),
-    }
+        Verdict::Unsupported => "unsupported: written in a version that this verifier cannot read",
+        Verdict::Rejected => "rejected",
+        Verdict::Malformed => "malformed: not a bundle",
+    };
+    words.to_owned()
 }
 
 fn line(out: &mut String, text: &str) {

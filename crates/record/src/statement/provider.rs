@@ -1,6 +1,8 @@
 //! What a model-run record keeps of a provider that attests in its own format: the checks on its evidence, and its
 //! signature over the answer.
 
+use std::fmt;
+
 use proofroom_provider::{ProviderCheck, VerifiedProvider};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +62,17 @@ impl ProviderFacts {
             checks: checks.chain(sealed).collect(),
         }
     }
+
+    /// How many checks hold.
+    pub(crate) fn held(&self) -> usize {
+        self.checks.iter().filter(|check| check.holds()).count()
+    }
+
+    /// The checks that were not made, and that the policy bears with.
+    pub(crate) fn not_made(&self) -> Vec<CheckFact> {
+        let not_made = self.checks.iter().filter(|check| !check.holds());
+        not_made.cloned().collect()
+    }
 }
 
 impl CheckFact {
@@ -69,5 +82,20 @@ impl CheckFact {
             outcome: check.outcome.word().to_owned(),
             code: check.outcome.code().map(str::to_owned),
         }
+    }
+
+    fn holds(&self) -> bool {
+        self.outcome == "pass"
+    }
+}
+
+impl fmt::Display for CheckFact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} [{}]",
+            self.check,
+            self.code.as_deref().unwrap_or_default()
+        )
     }
 }

@@ -36,6 +36,14 @@ pub(super) struct Rims {
 }
 
 impl Rims {
+    /// No manifests.
+    pub(super) const fn none() -> Self {
+        Self {
+            driver: Kind(Vec::new()),
+            bios: Kind(Vec::new()),
+        }
+    }
+
     pub(super) fn verify(
         endorsements: &GpuEndorsements<'_>,
         policy: &GpuPolicy,

@@ -54,21 +54,10 @@ enum State {
 }
 
 pub(super) fn verify(work: &mut Work<'_>, endorsements: &GpuEndorsements<'_>) -> Tokens {
-    let mut tokens = Tokens {
-        state: State::NotSupplied,
-        claims: Vec::new(),
-        expires: None,
-    };
     if endorsements.tokens.is_empty() {
-        for name in [
-            GpuCheckName::TokenParse,
-            GpuCheckName::TokenSignature,
-            GpuCheckName::TokenClaims,
-        ] {
-            work.set(name, GpuOutcome::NotEvaluated(GpuReason::NotSupplied));
-        }
-        return tokens;
+        return Tokens::none(work);
     }
+    let mut tokens = Tokens::in_state(State::NotSupplied);
     let parsed: Result<Vec<DetachedEat>, _> = endorsements
         .tokens
         .iter()
@@ -108,6 +97,26 @@ pub(super) fn verify(work: &mut Work<'_>, endorsements: &GpuEndorsements<'_>) ->
 }
 
 impl Tokens {
+    const fn in_state(state: State) -> Self {
+        Self {
+            state,
+            claims: Vec::new(),
+            expires: None,
+        }
+    }
+
+    /// No tokens: the checks on them are not evaluated.
+    pub(super) fn none(work: &mut Work<'_>) -> Self {
+        for name in [
+            GpuCheckName::TokenParse,
+            GpuCheckName::TokenSignature,
+            GpuCheckName::TokenClaims,
+        ] {
+            work.set(name, GpuOutcome::NotEvaluated(GpuReason::NotSupplied));
+        }
+        Self::in_state(State::NotSupplied)
+    }
+
     fn refused(mut self, work: &mut Work<'_>, name: GpuCheckName, outcome: GpuOutcome) -> Self {
         work.set(name, outcome);
         self.state = State::Refused(name);

@@ -11,6 +11,8 @@ use crate::{CauseCode, Outcome, TcbStatus};
 /// Judges single facts about a platform. Built from a policy file alone.
 #[derive(Clone, Debug)]
 pub(crate) struct PlatformRule {
+    /// Name of the policy, for words.
+    pub(crate) policy: String,
     roots: Vec<Digest>,
     accept: Vec<TcbStatus>,
     tolerate: Vec<Tolerance>,
@@ -109,6 +111,7 @@ impl RawPlatform {
         check_tcb(&tcb, problems);
         let allowed = self.attributes.allow.iter();
         PlatformRule {
+            policy: name.to_owned(),
             roots: read_roots(&self.roots, name, problems),
             accept: tcb.accept,
             tolerate: tcb.tolerate,

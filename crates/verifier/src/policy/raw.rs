@@ -47,7 +47,7 @@ struct RawFreshness {
 /// The one rule there is. Written out so that a reader of the file sees it.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum NonceRule {
+pub(crate) enum NonceRule {
     Required,
 }
 
@@ -162,8 +162,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<AppraisalPolicy, Vec<Polic
         };
         check_limits(&policy, problems);
         let judged = |example: &RawExample| example.judged(&policy);
-        run_examples(raw.matches.iter().map(judged), Expect::Match, problems);
-        run_examples(raw.not_match.iter().map(judged), Expect::NoMatch, problems);
+        run_examples(&raw.matches, &raw.not_match, judged, problems);
         policy
     })
 }
@@ -284,27 +283,23 @@ fn check_limits(policy: &AppraisalPolicy, problems: &mut Problems<'_>) {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expect {
-    Match,
-    NoMatch,
-}
-
-/// Examples as what the policy says to each of their members.
-pub(crate) fn run_examples(
-    examples: impl Iterator<Item = Vec<bool>>,
-    expect: Expect,
+/// Runs the examples of a file: each of `matches` must be accepted in all that it says, each of `not_match` be refused
+/// in something. `judged` is what the policy says to each member of an example.
+pub(crate) fn run_examples<E>(
+    matches: &[E],
+    not_match: &[E],
+    judged: impl Fn(&E) -> Vec<bool>,
     problems: &mut Problems<'_>,
 ) {
-    for (index, judged) in examples.enumerate() {
+    let accepted = matches.iter().enumerate().map(|it| ("match", true, it));
+    let refused = not_match.iter().enumerate();
+    let refused = refused.map(|it| ("not_match", false, it));
+    for (key, wanted, (index, example)) in accepted.chain(refused) {
+        let judged = judged(example);
         let holds = judged.iter().all(|accepted| *accepted);
-        let (key, as_wanted) = match expect {
-            Expect::Match => ("match", holds),
-            Expect::NoMatch => ("not_match", !holds),
-        };
         let problem = match judged.is_empty() {
             true => "says nothing",
-            false if as_wanted => continue,
+            false if holds == wanted => continue,
             false => "does not hold under this policy",
         };
         problems.add("policy-example", format!("[[{key}]] {index} {problem}"));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use proofroom_evidence::{Bank, EV_NO_ACTION, EventLog};
-use sha2::{Digest as _, Sha384};
 
 use super::unreadable;
 use crate::{RoomCode, RoomOutcome, reference::ReferenceEvent};
@@ -40,11 +39,9 @@ pub(super) fn difference<'a>(
     register: u32,
     mut wanted: impl Iterator<Item = &'a ReferenceEvent>,
 ) -> String {
-    let measured = log
-        .events
-        .events()
-        .iter()
-        .filter(|event| event.register == register && event.kind != EV_NO_ACTION);
+    let measured = log.events.events().iter();
+    let measured =
+        measured.filter(|event| event.register == register && event.kind != EV_NO_ACTION);
     for (number, event) in measured.enumerate() {
         let found = event.digests.get(&Bank::Sha384);
         match wanted.next() {
@@ -59,12 +56,4 @@ pub(super) fn difference<'a>(
         || format!("{label} does not have its reference value"),
         |wanted| format!("{label}: `{}` was not measured", wanted.what),
     )
-}
-
-/// A SHA-384 register after one more event.
-pub(super) fn extended(register: [u8; 48], digest: [u8; 48]) -> [u8; 48] {
-    Sha384::new_with_prefix(register)
-        .chain_update(digest)
-        .finalize()
-        .into()
 }

@@ -7,16 +7,19 @@ use proofroom_evidence::{
 };
 use serde_json::Value;
 
-use super::{Work, boot_log::extended};
-use crate::{ReferenceManifest, RoomCheckName as Name, RoomCode, RoomOutcome};
+use super::Work;
+use crate::{ReferenceManifest, RoomCheckName as Name, RoomCode, RoomOutcome, reference::Hash384};
 
 type Refusal = (RoomCode, String);
 
 /// What the register of runtime events must hold.
 pub(super) fn replay(evidence: &RoomEvidence) -> [u8; 48] {
-    evidence.runtime.iter().fold([0; 48], |register, event| {
-        extended(register, event.sha384())
-    })
+    let digests = evidence
+        .runtime
+        .iter()
+        .map(|event| Hash384::from_bytes(event.sha384()));
+    let register = digests.fold(Hash384::ZERO, |register, digest| register.extended(&digest));
+    *register.as_bytes()
 }
 
 /// Judges the events; a pass counts only when `replayed` passed.
@@ -56,10 +59,8 @@ fn boot_config(events: &[RuntimeEvent], reference: &ReferenceManifest) -> Result
         let words = "the boot configuration is not strict JSON";
         refused(RoomCode::BootConfigMalformed, words)
     })?;
-    let (vcpus, memory) = (
-        reference.contents().shape.vcpus,
-        reference.contents().shape.memory_mib,
-    );
+    let shape = &reference.contents().shape;
+    let (vcpus, memory) = (shape.vcpus, shape.memory_mib);
     let number = |path: &str| config.pointer(path).and_then(Value::as_u64);
     let shape = (number("/shape/vcpus"), number("/shape/memory_mib"));
     if shape != (Some(vcpus.into()), Some(memory.into())) {
@@ -107,15 +108,12 @@ fn layer_problem(found: &[Layer], wanted: &[Layer]) -> Option<Refusal> {
         let words = format!("layer with root `{shown}` is not one of the reference");
         return Some((RoomCode::BootConfigLayer, words));
     }
-    if let Some(layer) = wanted.iter().find(|l| count(found, l) < count(wanted, l)) {
-        let words = format!("layer `{}` of the reference is missing", layer.0);
+    if let Some((name, _)) = wanted.iter().find(|l| count(found, l) < count(wanted, l)) {
+        let words = format!("layer `{name}` of the reference is missing");
         return Some((RoomCode::BootConfigLayerMissing, words));
     }
-    if let Some(layer) = found.iter().find(|l| count(found, l) > count(wanted, l)) {
-        let words = format!(
-            "layer `{}` is there more often than in the reference",
-            layer.0
-        );
+    if let Some((name, _)) = found.iter().find(|l| count(found, l) > count(wanted, l)) {
+        let words = format!("layer `{name}` is there more often than in the reference");
         return Some((RoomCode::BootConfigLayerExtra, words));
     }
     let words = "the layers are those of the reference in another order".to_owned();

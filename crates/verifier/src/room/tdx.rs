@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     CauseCode, Outcome, RoomCheckName as Name, RoomCode, RoomOutcome,
-    platform::{self, JudgedBy, Quoted},
+    platform::{self, Quoted},
     reference::{Hash384, ReferenceEvent, TdxReference},
     room_policy::TdxRule,
 };
@@ -69,12 +69,7 @@ fn vendor(
         bytes: &evidence.quote,
         collateral,
     };
-    let by = JudgedBy {
-        rule: &rule.platform,
-        policy: work.trust.policy.policy().name(),
-        now: work.now,
-    };
-    let found = platform::judge(quoted, by);
+    let found = platform::judge(quoted, &rule.platform, work.now);
     work.tcb = found.tcb;
     for check in found.made.into_checks() {
         if let Some(name) = Name::of_platform(check.name) {

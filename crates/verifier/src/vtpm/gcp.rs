@@ -235,7 +235,7 @@ fn hardware(
     let expected = data.unwrap_or([0; REPORT_DATA_BYTES]);
     let judged = match (policy.hardware_of(Cloud::Gcp), says) {
         (Some(Hardware::Tdx(rule)), GcpHardware::Tdx(bytes, collateral)) => {
-            td(rule, policy.name(), (bytes, collateral), now, &expected)
+            td(rule, (bytes, collateral), now, &expected)
         }
         (Some(Hardware::Snp(rule)), GcpHardware::Snp(report, chain)) => {
             snp(rule, (report, chain), now, expected)

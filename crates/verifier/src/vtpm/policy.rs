@@ -10,8 +10,8 @@ use super::{Out, VTPM_REGISTERS, VtpmCause, refused};
 use crate::{
     Assurance, PolicyProblem, SnpAppraisalPolicy,
     policy::{
-        PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform, RawRegister,
-        RawTcb, RegisterRule, SIMULATED, read, read_name, read_register,
+        NonceRule, PlatformRule, Problems, Purpose, RawAttributes, RawMachines, RawPlatform,
+        RawRegister, RawTcb, RegisterRule, SIMULATED, read, read_name, read_register,
     },
 };
 
@@ -111,13 +111,6 @@ type RawPcrs = BTreeMap<String, Vec<String>>;
 struct RawFreshness {
     #[expect(dead_code, reason = "its one value is checked by being read")]
     nonce: NonceRule,
-}
-
-/// The one rule there is. Written out so that a reader of the file sees it.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum NonceRule {
-    Required,
 }
 
 #[derive(Deserialize)]

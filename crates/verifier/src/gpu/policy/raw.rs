@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     PolicyProblem,
-    policy::{Expect, Problems, Purpose, read, read_name, run_examples},
+    policy::{Problems, Purpose, read, read_name, run_examples},
 };
 
 /// A day: nobody should live on an appraisal for longer.
@@ -120,8 +120,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<GpuPolicy, Vec<PolicyProbl
             problems.add("policy-freshness", words);
         }
         let judged = |example: &RawExample| judge_example(&policy, example);
-        run_examples(raw.matches.iter().map(judged), Expect::Match, problems);
-        run_examples(raw.not_match.iter().map(judged), Expect::NoMatch, problems);
+        run_examples(&raw.matches, &raw.not_match, judged, problems);
         policy
     })
 }
