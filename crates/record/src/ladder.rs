@@ -342,8 +342,8 @@ fn check_evidence(
             Err(failure) => rungs.refuse("evidence", failure),
         };
     }
-    let judge = evidence::Judge::new(parts, anchors);
-    let at_use = rungs.require("evidence", || judge.verify_at_use(binding, records));
+    let judge = evidence::Judge::new(parts, binding, anchors);
+    let at_use = rungs.require("evidence", || judge.verify_at_use(records));
     let Proved::Yes(upstreams) = at_use else {
         let reason = "`evidence` did not pass";
         return rungs.not_evaluated("evidence-now", Requirement::Advisory, reason);

@@ -105,6 +105,7 @@ pub(super) fn check_cited(parts: &BundleParts, records: &Records) -> Result<(), 
 /// The documents of a bundle, and the policies that judge them.
 pub(super) struct Judge<'a> {
     parts: &'a BundleParts,
+    binding: &'a Binding,
     anchors: &'a Anchors,
     documents: BTreeMap<Digest, &'a [u8]>,
     /// Read when the first run on a provider is judged.
@@ -115,28 +116,25 @@ pub(super) struct Judge<'a> {
 type Question = (Digest, Digest, Digest, Timestamp);
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(parts: &'a BundleParts, anchors: &'a Anchors) -> Self {
+    pub(super) fn new(parts: &'a BundleParts, binding: &'a Binding, anchors: &'a Anchors) -> Self {
         let documents = parts.evidence.iter();
         let documents = documents.map(|document| (Digest::of(document), document.as_slice()));
         Self {
             parts,
+            binding,
             anchors,
             documents: documents.collect(),
             providers: OnceCell::new(),
         }
     }
 
-    pub(super) fn verify_at_use(
-        &self,
-        binding: &Binding,
-        records: &Records,
-    ) -> Made<Vec<UpstreamEvidence>> {
+    pub(super) fn verify_at_use(&self, records: &Records) -> Made<Vec<UpstreamEvidence>> {
         check_cited(self.parts, records)?;
         let mut appraised: BTreeMap<Question, Appraised> = BTreeMap::new();
         let mut shown = Vec::new();
         let mut unbound = 0usize;
         for used in uses(records) {
-            if used.provider.is_none() && used.policy != binding.policies.appraisal {
+            if used.provider.is_none() && used.policy != self.binding.policies.appraisal {
                 let run = used.run.run;
                 let cause =
                     format!("`{run}` was appraised under another policy than the session's");
@@ -189,7 +187,8 @@ impl<'a> Judge<'a> {
             policy: used.policy,
             tls_spki: used.tls_spki,
         };
-        let read = || ProviderJudge::new(&own.providers, &anchors.provider_policies);
+        let bound = &self.binding.policies.providers;
+        let read = || ProviderJudge::new(&own.providers, bound, &anchors.provider_policies);
         self.providers.get_or_init(read).appraise(shown, at)
     }
 }

@@ -1,6 +1,8 @@
 //! Evidence of providers in their own formats, appraised again: under the policies that the session was bound to, and
 //! under the auditor's own where they are given.
 
+use std::collections::BTreeMap;
+
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_provider::{
     Exchange, ProviderCheck, ProviderDocument, ProviderPolicy, appraise_provider,
@@ -48,9 +50,18 @@ pub(super) struct Shown<'a> {
 }
 
 impl ProviderJudge {
-    pub(super) fn new(held: &ProviderFiles, anchor: &Anchor<ProviderFiles>) -> Self {
+    /// Of the files `held` those that are `bound` count, and no other is read: a bundle may have thousands.
+    pub(super) fn new(
+        held: &ProviderFiles,
+        bound: &BTreeMap<String, Digest>,
+        anchor: &Anchor<ProviderFiles>,
+    ) -> Self {
+        let own = bound.iter().filter_map(|(name, digest)| {
+            let bytes = held.get(name)?;
+            (Digest::of(bytes) == *digest).then(|| (name.clone(), bytes.clone()))
+        });
         Self {
-            bound: ProviderPolicies::read(held),
+            bound: ProviderPolicies::read(&own.collect()),
             pinned: match anchor {
                 Anchor::FromBundle => Anchor::FromBundle,
                 Anchor::Pinned(files) => Anchor::Pinned(ProviderPolicies::read(files)),

@@ -17,6 +17,7 @@ mod fixture;
 mod flips;
 mod lies;
 mod mutations;
+mod providers;
 mod version;
 
 use proofroom_canonical::Timestamp;

@@ -1,0 +1,268 @@
+//! Bundles of a session whose upstream attested in its own format: an honest one, and ones whose gateway lies about what
+//! the evidence shows, or cites other evidence, another key, another policy.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use proofroom_canonical::{Digest, Nonce, Timestamp};
+use proofroom_provider::{
+    Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
+};
+use proofroom_record::{
+    bundle::{BundleParts, ProviderFiles},
+    ladder::{Outcome, write_bundle},
+    statement::{Assurance, Binding, ModelRun, ProviderFacts},
+};
+use proofroom_testkit::provider::{self, SimulatedProvider};
+
+use crate::{
+    first_problem,
+    fixture::{Fixture, assemble, at},
+    good_files,
+    mutations::{Wanted, refused},
+    verify,
+};
+
+const POLICY: &str = "near-ai.toml";
+
+/// The policy and those that it rests on.
+fn policies() -> ProviderFiles {
+    let siblings = provider::policies().into_iter();
+    let siblings = siblings.map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    let own = (POLICY.to_owned(), provider::policy("near-ai").into_bytes());
+    siblings.chain([own]).collect()
+}
+
+fn spki() -> Digest {
+    Digest::of("the provider's TLS key")
+}
+
+/// What the provider showed, and what it proves.
+fn evidence(made: Timestamp) -> (Vec<u8>, VerifiedProvider) {
+    let files = policies();
+    let sibling = |name: &str| String::from_utf8(files.get(name)?.clone()).ok();
+    let policy = ProviderPolicy::parse(&provider::policy("near-ai"), POLICY, &sibling).unwrap();
+    let simulated = SimulatedProvider::demo();
+    let nonce = Nonce::from_random([6; 32]);
+    let plan = simulated.plan(nonce, spki(), made);
+    let collateral = simulated.collateral(&plan);
+    let report = simulated.report(&plan);
+    let document = ProviderDocument::write(Format::NearAi, &report, collateral).unwrap();
+    let exchange = Exchange::Challenge {
+        nonce,
+        tls_spki: spki(),
+    };
+    let appraisal = appraise_provider(&document, &policy, exchange, made);
+    (document, appraisal.into_verified().unwrap())
+}
+
+/// Of the time of the session, and of weeks before: their devices' certificates take a while to make.
+static OF_THE_SESSION: LazyLock<(Vec<u8>, VerifiedProvider)> = LazyLock::new(|| evidence(at(10)));
+static OLD: LazyLock<(Vec<u8>, VerifiedProvider)> = LazyLock::new(|| evidence(at(-4_000_000)));
+
+/// What may be lied about: what the second run says of its upstream, what the session is bound to, and the files.
+#[derive(Clone, Copy)]
+struct Lies {
+    run: fn(&mut Claim<'_>),
+    binding: fn(&mut Binding),
+    files: fn(&mut BundleParts),
+}
+
+/// A claim of evidence.
+struct Claim<'a> {
+    evidence: &'a mut Digest,
+    policy: &'a mut Digest,
+    policy_name: &'a mut String,
+    tls_spki: &'a mut Digest,
+    appraised: &'a mut Timestamp,
+    expires: &'a mut Timestamp,
+    provider: &'a mut Option<ProviderFacts>,
+}
+
+const HONEST: Lies = Lies {
+    run: |_| {},
+    binding: |_| {},
+    files: |_| {},
+};
+
+fn parts(lies: Lies) -> BundleParts {
+    let (document, verified) = OF_THE_SESSION.clone();
+    let claimed = Assurance::Attested {
+        evidence: Digest::of(&document),
+        appraisal_policy: verified.policy_name().to_owned(),
+        policy: verified.policy_digest(),
+        tls_spki: spki(),
+        appraised: at(10),
+        expires: verified.expires(),
+        provider: Some(ProviderFacts::of(&verified)),
+    };
+    let files = policies();
+    let digests: BTreeMap<_, _> = (files.iter())
+        .map(|(name, bytes)| (name.clone(), Digest::of(bytes)))
+        .collect();
+    let fixture = Fixture {
+        binding: Box::new(move |binding| {
+            binding.policies.providers.clone_from(&digests);
+            (lies.binding)(binding);
+        }),
+        runs: Box::new(move |runs: &mut Vec<ModelRun>| {
+            let said = &mut runs[1].upstream.as_mut().unwrap().assurance;
+            *said = claimed.clone();
+            if let Assurance::Attested {
+                evidence,
+                appraisal_policy: policy_name,
+                policy,
+                tls_spki,
+                appraised,
+                expires,
+                provider,
+            } = said
+            {
+                (lies.run)(&mut Claim {
+                    evidence,
+                    policy,
+                    policy_name,
+                    tls_spki,
+                    appraised,
+                    expires,
+                    provider,
+                });
+            }
+        }),
+        ..Fixture::default()
+    };
+    let mut parts = fixture.parts();
+    parts.evidence = vec![document];
+    parts.trust.policies.providers = files;
+    (lies.files)(&mut parts);
+    parts
+}
+
+fn run(run: fn(&mut Claim<'_>)) -> Lies {
+    Lies { run, ..HONEST }
+}
+
+#[test]
+fn what_a_provider_proved_is_judged_again_and_shown() {
+    let report = verify(&write_bundle(&parts(HONEST)).unwrap());
+    assert_eq!(first_problem(&report), ("none", "accepted"));
+    let shown: Vec<_> = (report.upstreams.iter())
+        .map(|one| (one.format.as_str(), one.policy.as_str(), one.held))
+        .collect();
+    assert_eq!(shown, [("near-ai", "simulated-provider", Some(20))]);
+}
+
+#[test]
+fn a_gateway_that_lies_about_a_providers_evidence_is_refused() {
+    let code = |code| ("evidence", code, 10);
+    let lies: [(&str, Lies, Wanted); 11] = [
+        (
+            "a check more",
+            run(|claim| {
+                let facts = claim.provider.as_mut().unwrap();
+                let mut more = facts.checks[0].clone();
+                more.check = "request: sealed".to_owned();
+                facts.checks.push(more);
+            }),
+            code("evidence-checks-differ"),
+        ),
+        (
+            "a check less",
+            run(|claim| drop(claim.provider.as_mut().unwrap().checks.pop())),
+            code("evidence-checks-differ"),
+        ),
+        (
+            "another format",
+            run(|claim| "dstack".clone_into(&mut claim.provider.as_mut().unwrap().format)),
+            code("evidence-checks-differ"),
+        ),
+        (
+            "a connection with another key",
+            run(|claim| *claim.tls_spki = Digest::of("x")),
+            code("tls-key-other"),
+        ),
+        (
+            "a policy that is not among the session's",
+            run(|claim| *claim.policy = Digest::of("x")),
+            code("evidence-policy-differs"),
+        ),
+        (
+            "a provider's evidence as that of the first protocol",
+            run(|claim| *claim.provider = None),
+            code("evidence-policy-differs"),
+        ),
+        (
+            "simulated, and does not say so",
+            run(|claim| "production".clone_into(claim.policy_name)),
+            code("evidence-policy-name"),
+        ),
+        (
+            "held for longer",
+            run(|claim| *claim.expires = at(900_000_000)),
+            code("evidence-expired"),
+        ),
+        (
+            "used before it was appraised",
+            run(|claim| *claim.appraised = at(45)),
+            code("evidence-expired"),
+        ),
+        (
+            "evidence that is not there",
+            Lies {
+                run: |claim| *claim.evidence = Digest::of("x"),
+                files: |parts| parts.evidence.clear(),
+                ..HONEST
+            },
+            code("evidence-missing"),
+        ),
+        (
+            "evidence of another day",
+            Lies {
+                run: |claim| *claim.evidence = Digest::of(&OLD.0),
+                files: |parts| parts.evidence = vec![OLD.0.clone()],
+                ..HONEST
+            },
+            code("crl-expired"),
+        ),
+    ];
+    for (what, lies, wanted) in lies {
+        refused(what, &assemble(&parts(lies), &good_files()), wanted);
+    }
+}
+
+#[test]
+fn a_file_that_the_session_is_not_bound_to_judges_nothing() {
+    let policies = |code| ("policies", code, 10);
+    let unbound = Lies {
+        binding: |binding| {
+            binding.policies.providers.remove(POLICY);
+        },
+        ..HONEST
+    };
+    let added = Lies {
+        files: |parts| {
+            let files = &mut parts.trust.policies.providers;
+            files.insert("added.toml".to_owned(), files[POLICY].clone());
+        },
+        ..HONEST
+    };
+    let removed = Lies {
+        files: |parts| drop(parts.trust.policies.providers.remove(provider::GPU_POLICY)),
+        ..HONEST
+    };
+    for (what, lies) in [("unbound", unbound), ("added", added), ("removed", removed)] {
+        let bytes = assemble(&parts(lies), &good_files());
+        refused(what, &bytes, policies("policy-differs"));
+        let report = verify(&bytes);
+        let found = report.checks.iter().find(|check| check.name == "evidence");
+        let code = match &found.unwrap().outcome {
+            Outcome::Fail(failure) => failure.code,
+            _ => "accepted",
+        };
+        let wanted = if what == "added" {
+            "accepted"
+        } else {
+            "evidence-policy-differs"
+        };
+        assert_eq!(code, wanted, "{what}");
+    }
+}
