@@ -189,7 +189,7 @@ const TOKENS: &[&str] = &[
 ];
 
 /// What makes a key a secret one.
-const KEY_QUALIFIERS: &[&str] = &[
+pub(super) const KEY_QUALIFIERS: &[&str] = &[
     "api",
     "access",
     "private",

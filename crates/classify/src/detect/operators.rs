@@ -3,10 +3,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    Broken, Detector, Hit, Severity, Verdict, Window, always,
+    Broken, Detector, Hit, Severity, Verdict, Window,
     assignment::argument,
     at,
-    value::{is_placeholder, is_varied},
+    secrets::{secret, varied},
+    value::is_placeholder,
 };
 use crate::Confidence;
 
@@ -18,15 +19,9 @@ const fn written(
     check: fn(&Hit<'_>) -> Verdict,
 ) -> Detector {
     Detector {
-        id,
-        reason,
-        severity: Severity::Highest,
-        literals,
         window: at(300),
-        pattern,
-        check,
         broken: Broken::Leave,
-        needs: always,
+        ..secret(id, reason, literals, pattern, check)
     }
 }
 
@@ -124,14 +119,6 @@ pub(super) const DETECTORS: &[Detector] = &[
         )
     },
 ];
-
-fn varied(hit: &Hit<'_>) -> Verdict {
-    if is_varied(hit.value()) {
-        Verdict::Accept(Confidence::Medium)
-    } else {
-        Verdict::Reject
-    }
-}
 
 /// Whether the parameters beside the signature are those that a service's signed address has: its version, and until
 /// when it holds.

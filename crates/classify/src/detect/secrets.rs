@@ -12,7 +12,8 @@ use super::{
 };
 use crate::Confidence;
 
-const fn secret(
+/// A credential whose form says what it is, and which may be broken over lines.
+pub(super) const fn secret(
     id: &'static str,
     reason: &'static str,
     literals: &'static [&'static str],
@@ -229,7 +230,8 @@ fn accept_high(_: &Hit<'_>) -> Verdict {
     Verdict::Accept(Confidence::High)
 }
 
-fn varied(hit: &Hit<'_>) -> Verdict {
+/// Accepts what is no placeholder.
+pub(super) fn varied(hit: &Hit<'_>) -> Verdict {
     accept_if(is_varied(hit.value()), Confidence::Medium)
 }
 

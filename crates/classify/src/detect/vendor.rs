@@ -1,7 +1,9 @@
 //! Tokens with a vendor's fixed prefix. The prefix is the proof; the check drops placeholders.
 
-use super::{Broken, Detector, Hit, Severity, Verdict, Window, always, value::is_varied};
-use crate::Confidence;
+use super::{
+    Broken, Detector, Severity, Window, at,
+    secrets::{secret, varied},
+};
 
 const fn token(
     id: &'static str,
@@ -10,15 +12,8 @@ const fn token(
     pattern: &'static str,
 ) -> Detector {
     Detector {
-        id,
-        reason,
-        severity: Severity::Highest,
-        literals,
-        window: Window::At { reach: 512 },
-        pattern,
-        check: varied,
-        broken: Broken::Rejoin,
-        needs: always,
+        window: at(512),
+        ..secret(id, reason, literals, pattern, varied)
     }
 }
 
@@ -643,11 +638,3 @@ pub(super) const DETECTORS: &[Detector] = &[
         ),
     ),
 ];
-
-fn varied(hit: &Hit<'_>) -> Verdict {
-    if is_varied(hit.value()) {
-        Verdict::Accept(Confidence::Medium)
-    } else {
-        Verdict::Reject
-    }
-}

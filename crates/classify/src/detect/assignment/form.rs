@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::detect::Match;
+use crate::detect::{Match, name::KEY_QUALIFIERS};
 
 /// Name, operator, literal. Groups 1 to 3: quoted; 4: the rest of a line of configuration.
 pub(in crate::detect) const PATTERN: &str = concat!(
@@ -70,7 +70,7 @@ impl Form<'_> {
         };
         let mut words = WORDS.iter().map(|word| word.as_bytes());
         words.find_map(|word| after(at, word)).or_else(|| {
-            let mut owners = OWNERS.iter().map(|owner| owner.as_bytes());
+            let mut owners = KEY_QUALIFIERS.iter().map(|owner| owner.as_bytes());
             let owner = owners.find_map(|owner| after(at, owner))?;
             let joined = matches!(self.at(owner), Some(b'_' | b'-'));
             after(owner + usize::from(joined), b"key")
@@ -197,22 +197,6 @@ fn is_bare(b: u8) -> bool {
 }
 
 const WORDS: &[&str] = &["pass", "pwd", "secret", "token", "credential", "_key"];
-/// What a key is of.
-const OWNERS: &[&str] = &[
-    "api",
-    "access",
-    "private",
-    "auth",
-    "encryption",
-    "signing",
-    "master",
-    "account",
-    "client",
-    "app",
-    "service",
-    "storage",
-    "license",
-];
 
 /// The longest rest of a name after the word that says credential.
 const MAX_REST: usize = 40;
