@@ -5,6 +5,7 @@
 mod bars;
 mod config;
 mod issuer;
+mod names;
 
 use std::{sync::Arc, time::Duration};
 

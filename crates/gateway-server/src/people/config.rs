@@ -9,6 +9,7 @@ use globset::Glob;
 use proofroom_authn::{Algorithm, IssuerPolicy, NameClaim, Origin, TokenKind};
 use serde::Deserialize;
 
+use super::names::{NameGlob, TooLarge};
 use crate::{
     keys::{Permits, Scope, is_name},
     limits::Limits,
@@ -189,14 +190,30 @@ impl RawIssuer {
 
 /// A name is one person's for limits and clearances, so that two issuers may not both give it.
 fn check_names(issuers: &[IssuerConfig]) -> Result<(), String> {
-    for (place, issuer) in issuers.iter().enumerate() {
-        for glob in &issuer.names {
-            let same = |other: &String| other.eq_ignore_ascii_case(glob);
-            let before = issuers.iter().take(place);
-            if let Some(other) = before.into_iter().find(|one| one.names.iter().any(same)) {
-                let (this, other) = (&issuer.policy.issuer, &other.policy.issuer);
+    let read = |issuer: &IssuerConfig| {
+        let url = issuer.policy.issuer.clone();
+        let globs = issuer.names.iter().map(|text| {
+            let wrong = |what| format!("issuer `{url}`: `{text}` of `names` {what}");
+            let glob = Glob::new(text).map_err(|_| wrong("is no glob"))?;
+            let glob = NameGlob::new(&glob);
+            glob.map_err(|TooLarge| wrong("is too large to be compared with others' names"))
+        });
+        let globs = globs.collect::<Result<Vec<_>, String>>()?;
+        Ok((url, globs))
+    };
+    let known: Vec<(String, Vec<NameGlob>)> =
+        issuers.iter().map(read).collect::<Result<_, String>>()?;
+    let pairs = known.iter().enumerate();
+    let pairs =
+        pairs.flat_map(|(place, this)| known.iter().take(place).map(move |one| (one, this)));
+    for ((one, its), (other, others)) in pairs {
+        for (a, b) in its.iter().flat_map(|a| others.iter().map(move |b| (a, b))) {
+            let shared = a.common_name(b).map_err(|TooLarge| {
+                format!("whether issuers `{one}` and `{other}` may give the same names cannot be told: make their `names` shorter")
+            })?;
+            if let Some(name) = shared {
                 return Err(format!(
-                    "issuers `{other}` and `{this}` both may give names `{glob}`; say of each which are its own"
+                    "issuers `{one}` and `{other}` both may give the name `{name}`; say of each which are its own"
                 ));
             }
         }

@@ -204,6 +204,11 @@ fn what_is_missing_unknown_or_weak_refuses_the_file() {
         // two issuers of the same names, however they are written
         (&other, Some("gateway-people")),
         (&other.replace("*@ex", "*@EX"), Some("gateway-people")),
+        // of which one name fits both
+        (
+            &other.replace("*@example.test", "ann*"),
+            Some("gateway-people"),
+        ),
         (&others, None),
     ] {
         let both = format!("{BASE}{ISSUER}{second}");
