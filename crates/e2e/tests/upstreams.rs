@@ -148,6 +148,7 @@ fn a_session_asks_an_enclave_and_a_provider_that_were_verified_first_and_its_bun
         .map(|one| {
             (
                 &one["format"],
+                &one["model"],
                 &one["policy"],
                 &one["held"],
                 &one["not_made"],
@@ -155,8 +156,20 @@ fn a_session_asks_an_enclave_and_a_provider_that_were_verified_first_and_its_bun
         })
         .collect();
     let wanted = json!([
-        ["proofroom-enclave", "simulated-enclave", 10, []],
-        ["near-ai", "simulated-provider", 20, []],
+        [
+            "proofroom-enclave",
+            Format::Enclave.model(),
+            "simulated-enclave",
+            10,
+            []
+        ],
+        [
+            "near-ai",
+            Format::NearAi.model(),
+            "simulated-provider",
+            20,
+            []
+        ],
     ]);
     assert_eq!(json!(shown), wanted, "{said:#}");
     let words = said["remarks"].to_string();

@@ -263,10 +263,11 @@ impl OpenChannel {
         }
     }
 
-    /// What a record says about the upstream.
-    pub(crate) fn facts(&self, upstream: &Upstream, sent: Timestamp) -> UpstreamFacts {
+    /// What a record says about the upstream, which was asked for `model`.
+    pub(crate) fn facts(&self, upstream: &Upstream, model: &str, sent: Timestamp) -> UpstreamFacts {
         UpstreamFacts {
             name: upstream.name.clone(),
+            model: Some(model.to_owned()),
             source: upstream.source,
             assurance: match self {
                 Self::Standard(_) => Assurance::ContractOnly {

@@ -246,7 +246,7 @@ async fn attempt(
     draft.translating = translating;
     draft.invoked.clone_from(&invoked);
     model.clone_into(&mut draft.asked_model);
-    draft.upstream = Some(open.facts(&upstream, draft.now()));
+    draft.upstream = Some(open.facts(&upstream, model, draft.now()));
     draft.signed = signed;
     core.observer.observe(&RunEvent::Routed {
         session: draft.caller.identity().session,

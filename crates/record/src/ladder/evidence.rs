@@ -31,6 +31,9 @@ pub struct UpstreamEvidence {
     pub sequence: u64,
     /// The upstream, as configured.
     pub upstream: String,
+    /// The model that it was asked for, and that its evidence is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// `proofroom-upstream`, or a provider's format.
     pub format: String,
     /// Name of the policy that accepted it, then and here.
@@ -40,7 +43,8 @@ pub struct UpstreamEvidence {
     /// How many checks of a provider's evidence hold. Of the first protocol every one that is required, uncounted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<usize>,
-    /// The checks that were not made, and that the policy bears with.
+    /// The checks that were not made: those that the policy bears with, and `request: model` where the record does not
+    /// say which model was asked for.
     pub not_made: Vec<CheckFact>,
 }
 
@@ -193,27 +197,53 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// What a record's use of evidence must satisfy: the code and words of the refusal, and whether it does.
+type Rule = (&'static str, &'static str, fn(&Use<'_>, &Appraised) -> bool);
+
+const RULES: [Rule; 5] = [
+    (
+        "evidence-policy-name",
+        "hides that its evidence was accepted by a policy for test keys",
+        |used, by| !by.policy.contains("simulated") || used.policy_name.contains("simulated"),
+    ),
+    (
+        "evidence-key-differs",
+        "used another key for its connection than its evidence names",
+        |used, by| by.tls_spki.is_none_or(|key| key == used.tls_spki),
+    ),
+    (
+        "evidence-model-differs",
+        "asked for another model than its evidence is about",
+        |used, by| {
+            used.upstream
+                .model
+                .as_ref()
+                .is_none_or(|model| *model == by.model)
+        },
+    ),
+    (
+        "evidence-checks-differ",
+        "states other checks than its evidence shows",
+        |used, by| by.provider.as_ref() == used.provider,
+    ),
+    (
+        "evidence-expired",
+        "was sent outside the time for which its evidence was accepted",
+        |used, by| {
+            let accepted = used.appraised..=used.expires;
+            used.expires <= by.expires && accepted.contains(&used.upstream.sent)
+        },
+    ),
+];
+
 fn check_use(used: &Use<'_>, result: &Appraised) -> Result<(), Failure> {
-    let run = used.run.run;
-    let refuse = |code, cause: String| Err(Failure::refused(code, cause));
-    if result.policy.contains("simulated") && !used.policy_name.contains("simulated") {
-        let cause = "hides that its evidence was accepted by a policy for test keys";
-        return refuse("evidence-policy-name", format!("`{run}` {cause}"));
+    match RULES.iter().find(|(.., holds)| !holds(used, result)) {
+        Some((code, words, _)) => Err(Failure::refused(
+            code,
+            format!("`{}` {words}", used.run.run),
+        )),
+        None => Ok(()),
     }
-    if result.tls_spki.is_some_and(|key| key != used.tls_spki) {
-        let cause = format!("the connection of `{run}` used another key than the evidence names");
-        return refuse("evidence-key-differs", cause);
-    }
-    if result.provider.as_ref() != used.provider {
-        let cause = format!("`{run}` states other checks than its evidence shows");
-        return refuse("evidence-checks-differ", cause);
-    }
-    let over = used.expires > result.expires;
-    if over || !(used.appraised..=used.expires).contains(&used.upstream.sent) {
-        let cause = "was sent outside the time for which the evidence was accepted";
-        return refuse("evidence-expired", format!("`{run}` {cause}"));
-    }
-    Ok(())
 }
 
 fn told(used: &Use<'_>, result: &Appraised) -> UpstreamEvidence {
@@ -222,10 +252,11 @@ fn told(used: &Use<'_>, result: &Appraised) -> UpstreamEvidence {
     UpstreamEvidence {
         sequence: used.run.sequence,
         upstream: upstream.name.clone(),
+        model: upstream.model.clone(),
         format: format.to_owned(),
         policy: result.policy.clone(),
         evidence: used.evidence,
         held: provider.map(ProviderFacts::held),
-        not_made: provider.map(ProviderFacts::not_made).unwrap_or_default(),
+        not_made: CheckFact::not_made(upstream.model.is_some(), provider),
     }
 }

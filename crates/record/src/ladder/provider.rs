@@ -115,6 +115,7 @@ fn appraise(
         Failure::refused(code, cause)
     })?;
     Ok(Appraised {
+        model: verified.model().to_owned(),
         tls_spki: verified.tls_spki(),
         expires: verified.expires(),
         policy: verified.policy_name().to_owned(),

@@ -12,6 +12,8 @@ use crate::statement::ProviderFacts;
 
 /// What an accepted document says.
 pub(super) struct Appraised {
+    /// The model that it is about.
+    pub(super) model: String,
     /// The key of the connection; none where a provider's evidence binds none and its policy bears with that.
     pub(super) tls_spki: Option<Digest>,
     pub(super) expires: Timestamp,
@@ -48,6 +50,7 @@ pub(super) fn appraise(
         Failure::refused("evidence-incomplete", cause)
     })?;
     Ok(Appraised {
+        model: verified.model().to_owned(),
         tls_spki: Some(verified.tls_spki()),
         expires: verified.expires(),
         policy: verified.policy_name().to_owned(),

@@ -334,6 +334,10 @@ pub struct RejectedUpstream {
 pub struct UpstreamFacts {
     /// Name in the configuration.
     pub name: String,
+    /// The model that the forwarded request asks for: what evidence must be about. Absent in records of a time that did
+    /// not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// `live`, or `cassette` for recorded answers that are played back.
     pub source: ModelSource,
     /// What stands behind the upstream's promise.

@@ -67,12 +67,6 @@ impl ProviderFacts {
     pub(crate) fn held(&self) -> usize {
         self.checks.iter().filter(|check| check.holds()).count()
     }
-
-    /// The checks that were not made, and that the policy bears with.
-    pub(crate) fn not_made(&self) -> Vec<CheckFact> {
-        let not_made = self.checks.iter().filter(|check| !check.holds());
-        not_made.cloned().collect()
-    }
 }
 
 impl CheckFact {
@@ -82,6 +76,19 @@ impl CheckFact {
             outcome: check.outcome.word().to_owned(),
             code: check.outcome.code().map(str::to_owned),
         }
+    }
+
+    /// The checks that were not made of a run's upstream: those that the policy bears with, and that it was asked for the
+    /// model of its evidence, where the record does not say what it was asked for.
+    pub(crate) fn not_made(model_recorded: bool, provider: Option<&ProviderFacts>) -> Vec<Self> {
+        let model = (!model_recorded).then(|| Self {
+            check: "request: model".to_owned(),
+            outcome: "not-evaluated".to_owned(),
+            code: Some("model-not-recorded".to_owned()),
+        });
+        let checks = provider.into_iter().flat_map(|facts| &facts.checks);
+        let not_made = checks.filter(|check| !check.holds()).cloned();
+        model.into_iter().chain(not_made).collect()
     }
 
     fn holds(&self) -> bool {

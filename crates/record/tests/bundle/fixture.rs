@@ -490,6 +490,7 @@ fn served(
         shadow: None,
         upstream: Some(UpstreamFacts {
             name,
+            model: Some("any-model".into()),
             source: ModelSource::Cassette,
             assurance,
             retention: "in-memory".into(),

@@ -202,6 +202,11 @@ fn run_lies() -> Vec<(&'static str, Fixture, Wanted)> {
             evidence("evidence-key-differs"),
         ),
         (
+            "evidence about another model than was asked for",
+            runs(|r| r[1].upstream.as_mut().unwrap().model = Some("another-model".into())),
+            evidence("evidence-model-differs"),
+        ),
+        (
             "busy upstream with another key",
             runs(|r| {
                 sent_before(r, |earlier| {

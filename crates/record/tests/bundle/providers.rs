@@ -67,8 +67,9 @@ struct Lies {
     files: fn(&mut BundleParts),
 }
 
-/// A claim of evidence.
+/// A claim of evidence, and the model that was asked for.
 struct Claim<'a> {
+    model: &'a mut Option<String>,
     evidence: &'a mut Digest,
     policy: &'a mut Digest,
     policy_name: &'a mut String,
@@ -105,7 +106,9 @@ fn parts(lies: Lies) -> BundleParts {
             (lies.binding)(binding);
         }),
         runs: Box::new(move |runs: &mut Vec<ModelRun>| {
-            let said = &mut runs[1].upstream.as_mut().unwrap().assurance;
+            let upstream = runs[1].upstream.as_mut().unwrap();
+            let (model, said) = (&mut upstream.model, &mut upstream.assurance);
+            *model = Some(provider::MODEL.to_owned());
             *said = claimed.clone();
             if let Assurance::Attested {
                 evidence,
@@ -118,6 +121,7 @@ fn parts(lies: Lies) -> BundleParts {
             } = said
             {
                 (lies.run)(&mut Claim {
+                    model,
                     evidence,
                     policy,
                     policy_name,
@@ -149,12 +153,27 @@ fn what_a_provider_proved_is_judged_again_and_shown() {
         .map(|one| (one.format.as_str(), one.policy.as_str(), one.held))
         .collect();
     assert_eq!(shown, [("near-ai", "simulated-provider", Some(20))]);
+    assert_eq!(report.upstreams[0].model.as_deref(), Some(provider::MODEL));
+    assert_eq!(report.upstreams[0].not_made, []);
+}
+
+/// Records of a time that did not say which model was asked for are accepted, and not as if they had said it.
+#[test]
+fn a_record_without_the_model_that_was_asked_for_says_that_it_was_not_compared() {
+    let parts = parts(run(|claim| *claim.model = None));
+    let report = verify(&write_bundle(&parts).unwrap());
+    assert_eq!(first_problem(&report), ("none", "accepted"));
+    let [not_made] = &report.upstreams[0].not_made[..] else {
+        panic!("{:?}", report.upstreams[0].not_made);
+    };
+    let not_made = not_made.to_string();
+    assert_eq!(not_made, "request: model [model-not-recorded]");
 }
 
 #[test]
 fn a_gateway_that_lies_about_a_providers_evidence_is_refused() {
     let code = |code| ("evidence", code, 10);
-    let lies: [(&str, Lies, Wanted); 11] = [
+    let lies: [(&str, Lies, Wanted); 12] = [
         (
             "a check more",
             run(|claim| {
@@ -164,6 +183,11 @@ fn a_gateway_that_lies_about_a_providers_evidence_is_refused() {
                 facts.checks.push(more);
             }),
             code("evidence-checks-differ"),
+        ),
+        (
+            "another model than the evidence is about",
+            run(|claim| *claim.model = Some("simulated/other".to_owned())),
+            code("evidence-model-differs"),
         ),
         (
             "a check less",
