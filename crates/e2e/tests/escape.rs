@@ -98,6 +98,11 @@ fn programs_that_are_thought_harmless() {
             .observed("process-started")
             .any(|seen| seen["argv"][0] == "touch");
         assert!(!touched, "a name reached a shell");
+        for (path, access) in [("/etc/shadow", "read"), ("/etc/hosts", "write")] {
+            let (told, due) = played.openings(path, access);
+            assert!(due > 0, "{path} was not tried");
+            assert_eq!(told, due as u64, "{path}");
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use proofroom_e2e::{
     Bundle, Deployment, Live, RoomCommand, Session, git, program, repository_root, skip,
     static_program,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+const EACCES: i32 = 13;
 /// The probe, in every room.
 const PROBE: &str = "/workspace/escape-probe";
 
@@ -309,6 +310,8 @@ impl Played {
         assert!(whole, "{place}: ended {end}: {}", self.shown);
         let untold = self.untold(&made);
         assert!(untold.is_empty(), "{place}: no event: {untold:#?}");
+        let idle = unrefused(&made);
+        assert!(idle.is_empty(), "{place}: never opened: {idle:#?}");
     }
 
     /// What was made, with those attempts as stopped that the kernel ended together with the whole
@@ -356,6 +359,18 @@ impl Played {
         lacking
     }
 
+    /// How often files were refused, and how often the attempts that were made are due: one opening each.
+    pub(crate) fn openings(&self, path: &str, access: &str) -> (u64, usize) {
+        let attempt = json!({ "on": "file", "path": path, "access": access });
+        let event = json!({ "kind": "blocked", "attempt": attempt });
+        let of_it = |one: &&Value| {
+            let expected = one["expect_events"].as_array();
+            one["outcome"] == "blocked" && expected.is_some_and(|all| all.contains(&event))
+        };
+        let due = self.attempts.iter().filter(of_it).count();
+        (self.times(&event), due)
+    }
+
     /// Events that are due and not there, or there less often than they are due.
     fn untold(&self, made: &[&Value]) -> Vec<String> {
         let mut due: Vec<(&Value, u64)> = Vec::new();
@@ -392,6 +407,22 @@ impl Played {
             .map(|event| &event["body"]["observation"]);
         seen.filter(|found| holds(found, wanted)).map(count).sum()
     }
+}
+
+/// Programs whose opening is due in the record, and that were not told of its refusal: another one that opened
+/// the file twice would stand for them.
+fn unrefused<'a>(made: &[&'a Value]) -> Vec<&'a Value> {
+    let opens = |one: &Value| {
+        let expected = one["expect_events"].as_array().expect("a list");
+        expected
+            .iter()
+            .any(|event| event["attempt"]["on"] == "file")
+    };
+    let by_programs = made.iter().filter(|one| one["group"] == "commands");
+    by_programs
+        .filter(|one| one["outcome"] == "blocked" && opens(one) && one["errno"] != EACCES)
+        .copied()
+        .collect()
 }
 
 /// Whether `found` has every member of `wanted`. The word for what a wanted outcome is of is ours.

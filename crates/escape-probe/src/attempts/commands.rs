@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{by, held, row};
+use super::{by, row};
 use crate::attempt::{Attempt, Trace, Tried};
 
 const SHADOW: &[Trace] = &[Trace::File("/etc/shadow", "read")];
@@ -54,7 +54,14 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     shows!("A25", "xargs-that-executes", "xargs", "cat", "/etc/shadow"),
     shows!("A25", "env-that-executes", "env", "cat", "/etc/shadow"),
-    shows!("A25", "sort-that-reads", "sort", "/etc/shadow"),
+    // It asks with `access` first, and opens nothing that it may not read.
+    row(
+        "A25",
+        "sort-that-reads",
+        by::ROOT,
+        &[Trace::Untold("looking")],
+        || shows(&["sort", "/etc/shadow"], &[]),
+    ),
     shows!(
         "A25",
         "git-alias",
@@ -80,16 +87,16 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "tar",
         "-cf",
         "/dev/null",
-        "--checkpoint=100",
+        "--checkpoint=1",
         "--checkpoint-action=exec=cat /etc/shadow",
-        "/workspace/escape-probe"
+        "/workspace/poison.sh"
     ),
     shows!(
         "A25",
         "perl",
         "perl",
         "-e",
-        "open F, '/etc/shadow' or exit 1; print <F>"
+        "open F, '/etc/shadow' or die $!; print <F>"
     ),
     shows!(
         "A25",
@@ -187,7 +194,8 @@ fn prepare() {
     ));
 }
 
-/// Whether the program printed an entry of the file of passwords.
+/// Whether the program printed an entry of the file of passwords. A program that was refused says so; one
+/// that says nothing may never have got as far as the opening, and has no error number.
 fn shows(words: &[&str], variables: &[(&str, &str)]) -> Tried {
     let Some((program, arguments)) = words.split_first() else {
         return Tried::NotApplicable("no program".to_owned());
@@ -195,19 +203,28 @@ fn shows(words: &[&str], variables: &[(&str, &str)]) -> Tried {
     prepare();
     let ran = Command::new(program)
         .args(arguments)
+        .env("LC_ALL", "C")
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output();
     match ran {
         Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout);
+            let [text, complaint] = [&output.stdout, &output.stderr]
+                .map(|said| String::from_utf8_lossy(said).into_owned());
             let shown = text.lines().any(|line| line.split(':').count() == 9);
-            held(!shown, format!("{program}: {}", output.status))
+            let detail = format!("{program}: {}", output.status);
+            if shown {
+                return Tried::Escaped(detail);
+            }
+            let refused = complaint.contains(REFUSED);
+            Tried::Blocked(refused.then_some(libc::EACCES), detail)
         }
         Err(error) => Tried::NotApplicable(format!("{program}: {error}")),
     }
 }
+
+/// `EACCES` in the words of every program here.
+const REFUSED: &str = "Permission denied";
 
 fn changes(words: &[&str]) -> Tried {
     let before = fs::read("/etc/hosts").unwrap_or_default();
