@@ -31,7 +31,8 @@ for address in addresses:
     except OSError:
         pass
 for body in bodies:
-    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+    path = "/messages" if "max_tokens" in body else "/chat/completions"
+    url = os.environ["OPENAI_BASE_URL"] + path
     try:
         print(r.urlopen(r.Request(url, body.encode(), {"content-type": "application/json"})).status)
     except urllib.error.HTTPError as refused:
@@ -62,12 +63,15 @@ impl World {
 
     /// A session in a room on this kernel, whose agent asks each model once.
     fn session(&self) -> Bundle {
+        let formats = self.providers.iter().map(|(provider, _)| provider.format);
+        self.asking(&formats.map(body).collect::<Vec<_>>())
+    }
+
+    /// The same, whose agent asks this.
+    fn asking(&self, bodies: &[String]) -> Bundle {
         let repository = self.deployment.repository("plain", &[("agent.py", AGENT)]);
         let addresses: Vec<&str> = (self.providers.iter())
             .map(|(_, server)| server.address.as_str())
-            .collect();
-        let bodies: Vec<String> = (self.providers.iter())
-            .map(|(provider, _)| body(provider.format))
             .collect();
         let addresses = addresses.join(" ");
         let mut command = vec!["python3", "agent.py", &addresses];
@@ -90,6 +94,12 @@ impl World {
 fn body(format: Format) -> String {
     let messages = json!([{"role": "user", "content": PROMPT}]);
     json!({"model": format.model(), "messages": messages}).to_string()
+}
+
+/// The same in the format of the Messages API, which no provider here speaks.
+fn messages(format: Format) -> String {
+    let messages = json!([{"role": "user", "content": PROMPT}]);
+    json!({"model": format.model(), "max_tokens": 100, "messages": messages}).to_string()
 }
 
 fn statuses(bundle: &Bundle) -> Vec<Value> {
@@ -151,6 +161,7 @@ fn a_session_asks_an_enclave_and_a_provider_that_were_verified_first_and_its_bun
                 &one["model"],
                 &one["policy"],
                 &one["held"],
+                &one["receipt"],
                 &one["not_made"],
             )
         })
@@ -161,6 +172,7 @@ fn a_session_asks_an_enclave_and_a_provider_that_were_verified_first_and_its_bun
             Format::Enclave.model(),
             "simulated-enclave",
             10,
+            "model-0",
             []
         ],
         [
@@ -168,6 +180,7 @@ fn a_session_asks_an_enclave_and_a_provider_that_were_verified_first_and_its_bun
             Format::NearAi.model(),
             "simulated-provider",
             20,
+            "model-0",
             []
         ],
     ]);
@@ -288,6 +301,23 @@ fn a_session_may_ask_an_upstream_of_every_format() {
             (&json!(format.name()), not_made)
         );
     }
+}
+
+#[test]
+fn an_answer_that_was_said_in_another_format_is_still_its_machines_word_in_the_bundle() {
+    let formats = [Format::Enclave, Format::NearAi, Format::Aci];
+    let world = World::new(&formats);
+    let bundle = world.asking(&formats.map(messages));
+    assert_eq!(statuses(&bundle), ["complete"; 3], "{bundle:#?}");
+    for run in bundle.model_runs() {
+        assert_eq!(run["request"]["endpoint"], "/v1/messages");
+        assert_eq!(run["translated"]["endpoint"], "/v1/chat/completions");
+    }
+    bundle.assert_accepted();
+    let (_, said) = bundle.verify();
+    let shown = said["upstreams"].as_array().expect("upstreams");
+    let signers: Vec<_> = shown.iter().map(|one| &one["receipt"]).collect();
+    assert_eq!(signers, ["model-0"; 3], "{said:#}");
 }
 
 #[test]

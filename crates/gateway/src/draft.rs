@@ -173,11 +173,6 @@ impl Draft {
         translating.map_or(self.opening.api, |found| found.translation.upstream())
     }
 
-    /// Whether the answer needs a receipt and has none.
-    pub(crate) const fn lacks_receipt(&self) -> bool {
-        self.signed.is_some() && self.receipt.is_none()
-    }
-
     /// The session's label by which this run is routed.
     pub(crate) fn high_water(&self) -> &str {
         self.core.levels().name(self.position.after)

@@ -446,9 +446,10 @@ pub(crate) fn end(
     let finish = metered.stop.as_deref().map(FinishReason::of);
     let response = response(draft, http_status, (hasher, bytes), &metered);
     let (status, fault) = match (stop, &metered.ending) {
-        // a client may hang up on `[DONE]` without waiting for the end of the body
+        // a client may hang up on `[DONE]` without waiting for the end of the body; where a receipt is needed, that was
+        // kept back until it was there
         (Stop::ClientGone, _)
-            if said_complete && http_status.is_success() && !draft.lacks_receipt() =>
+            if said_complete && http_status.is_success() && draft.signed.is_none() =>
         {
             (RunStatus::Complete, None)
         }

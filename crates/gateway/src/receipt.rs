@@ -182,7 +182,7 @@ pub(crate) async fn prove(
     };
     match proved {
         Ok(receipt) => {
-            draft.receipt = Some(written(&receipt));
+            draft.receipt = Some(Receipt::of(&receipt));
             Ok(())
         }
         Err(code) => {
@@ -307,14 +307,4 @@ async fn once(
     let status = answer.status();
     let body = Limited::new(answer.into_body(), max);
     Some((status, body.collect().await.ok()?.to_bytes()))
-}
-
-fn written(receipt: &VerifiedReceipt) -> Receipt {
-    Receipt {
-        signer: receipt.signer().to_string(),
-        algorithm: receipt.key().algorithm().to_owned(),
-        key: receipt.key().to_string(),
-        text: receipt.text().to_owned(),
-        signature: receipt.signature().to_owned(),
-    }
 }

@@ -25,8 +25,8 @@ type Unit<'a> = gimli::Unit<Bytes<'a>>;
 
 /// No more than this (docs/promises.md) is linked of what judges every bundle.
 const MAX_LINES: usize = 8_000;
-/// No more than this is linked besides, for bundles whose runs rest on providers in their own formats (docs/adr/0058).
-const MAX_PROVIDER_LINES: usize = 6_600;
+/// No more than this is linked besides, for bundles whose runs rest on providers in their own formats (docs/adr/0058 and 0062).
+const MAX_PROVIDER_LINES: usize = 7_100;
 /// Where that lies: formats and policies of providers, what judges their bare quotes, their devices and AMD's reports,
 /// and what records state of them. Nothing of it runs for a bundle without a run on a provider, but for the reading of
 /// the directory that an auditor names with `--provider-policies`.

@@ -11,6 +11,7 @@ mod session;
 pub(crate) use custody::judge as judge_custody;
 pub(crate) use keyset::{Keyset, ReceiptKey, statement};
 pub(crate) use receipt::AttestedKeys;
+pub(crate) use receipt::judge_kept as judge_kept_receipt;
 pub use receipt::{AciRun, CitedSession, verify_aci_receipt};
 pub(crate) use report::AciReport;
 pub use session::{MAX_SESSION_BYTES, SessionError, verify_aci_session};

@@ -10,6 +10,7 @@ mod aci;
 mod appraise;
 mod check;
 mod document;
+mod kept;
 mod log;
 mod policy;
 mod receipt;
@@ -28,6 +29,7 @@ pub use document::{
     Beside, CollateralByPlatform, MAX_PROVIDER_DOCUMENT_BYTES, PROVIDER_FORMAT, ProviderDocument,
     platforms_of,
 };
+pub use kept::{KeptAnswer, KeptReceipt, KeptRun, verify_kept_receipt};
 pub use log::{DstackEvent, DstackLog, LogError};
 pub use policy::{
     Format, PRODUCTION_ACI, PRODUCTION_ENCLAVE, PRODUCTION_NEAR_AI, PRODUCTION_TINFOIL,

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{API_VERSION, Keyset, ReceiptKey, Serving, canonical};
 use crate::{
-    Component, MAX_RECEIPT_BYTES, ReceiptError, SigningKey, VerifiedProvider, VerifiedReceipt,
+    Component, KeptAnswer, KeptReceipt, KeptRun, MAX_RECEIPT_BYTES, ReceiptError, SigningKey,
+    VerifiedProvider, VerifiedReceipt,
     policy::{KeysetRule, SessionRule},
     receipt::is_signed,
 };
@@ -82,7 +83,6 @@ struct Raw {
     served_at: u32,
     event_log: Vec<Event>,
     key_id: String,
-    signature: String,
 }
 
 #[derive(Deserialize)]
@@ -107,21 +107,60 @@ pub fn verify_aci_receipt(
     provider: &VerifiedProvider,
     run: &AciRun<'_>,
 ) -> Result<(VerifiedReceipt, Option<CitedSession>), ReceiptError> {
-    let document =
+    let mut document =
         json::parse_value(receipt, MAX_RECEIPT_BYTES).map_err(ReceiptError::Malformed)?;
-    let raw = Raw::deserialize(&document)
-        .map_err(|error| ReceiptError::Malformed(json::JsonError::Shape(error)))?;
+    let raw = read(&document)?;
+    let signature = document
+        .as_object_mut()
+        .and_then(|it| it.remove("signature"));
+    let Some(Value::String(signature)) = signature else {
+        return Err(ReceiptError::Signature);
+    };
+    let text = canonical::canonical(&document).ok_or(ReceiptError::Text)?;
+    let run = KeptRun {
+        endpoint: run.endpoint,
+        request: run.request,
+        answer: KeptAnswer::Whole(run.answer),
+        sent: run.sent,
+        ended: run.ended,
+    };
+    judge(&raw, (text, signature), provider, &run)
+}
+
+/// The same of what a record keeps: the signed text. The session that it cites is not kept with it.
+pub(crate) fn judge_kept(
+    receipt: KeptReceipt<'_>,
+    provider: &VerifiedProvider,
+    run: &KeptRun<'_>,
+) -> Result<(VerifiedReceipt, Option<CitedSession>), ReceiptError> {
+    let document = json::parse_value(receipt.text.as_bytes(), MAX_RECEIPT_BYTES);
+    let raw = read(&document.map_err(ReceiptError::Malformed)?)?;
+    let signed = (receipt.text.to_owned(), receipt.signature.to_owned());
+    judge(&raw, signed, provider, run)
+}
+
+fn read(document: &Value) -> Result<Raw, ReceiptError> {
+    Raw::deserialize(document)
+        .map_err(|error| ReceiptError::Malformed(json::JsonError::Shape(error)))
+}
+
+/// Judges what `raw` says, which was read of the text that is signed.
+fn judge(
+    raw: &Raw,
+    (text, signature): (String, String),
+    provider: &VerifiedProvider,
+    run: &KeptRun<'_>,
+) -> Result<(VerifiedReceipt, Option<CitedSession>), ReceiptError> {
     let attested = provider.keyset.as_ref().ok_or(ReceiptError::KeyUnknown)?;
     let key = attested.keys.iter().find(|key| key.id == raw.key_id);
     let key = key.ok_or(ReceiptError::KeyUnknown)?;
-    let text = signed_text(document).ok_or(ReceiptError::Text)?;
-    let signature: Option<[u8; 64]> = lower_hex(&raw.signature);
-    let signature = signature.ok_or(ReceiptError::Signature)?;
-    if !is_signed(&text, &key.key, &signature) {
+    let bytes: Option<[u8; 64]> = lower_hex(&signature);
+    let bytes = bytes.ok_or(ReceiptError::Signature)?;
+    if !is_signed(&text, &key.key, &bytes) {
         return Err(ReceiptError::Signature);
     }
-    is_about(&raw, provider, attested, run)?;
-    let session = upstream(&raw, attested)?;
+    is_about(raw, provider, attested, run)?;
+    let session = upstream(raw, attested)?;
     let signer = match attested.sessions {
         Some(_) => Component::Gateway,
         None => Component::Model(0),
@@ -130,22 +169,16 @@ pub fn verify_aci_receipt(
         signer,
         key: SigningKey::Ed25519(key.key),
         text,
-        signature: raw.signature,
+        signature,
     };
     Ok((verified, session))
-}
-
-/// The canonical form without the signature, which is what is signed.
-fn signed_text(mut document: Value) -> Option<String> {
-    document.as_object_mut()?.remove("signature")?;
-    canonical::canonical(&document)
 }
 
 fn is_about(
     raw: &Raw,
     provider: &VerifiedProvider,
     attested: &AttestedKeys,
-    run: &AciRun<'_>,
+    run: &KeptRun<'_>,
 ) -> Result<(), ReceiptError> {
     if raw.api_version != API_VERSION {
         return Err(ReceiptError::Text);
@@ -175,13 +208,14 @@ fn is_about(
     if forwarded != received && !attested.rewrites {
         return Err(ReceiptError::Rewritten);
     }
-    if one(raw, "response.returned")? != run.answer {
+    let returned = one(raw, "response.returned")?;
+    if run.answer.differs(|whole| returned == whole) {
         return Err(ReceiptError::ResponseDiffers);
     }
     is_of_this_run(raw, run)
 }
 
-fn is_of_this_run(raw: &Raw, run: &AciRun<'_>) -> Result<(), ReceiptError> {
+fn is_of_this_run(raw: &Raw, run: &KeptRun<'_>) -> Result<(), ReceiptError> {
     let served = i64::from(raw.served_at);
     let earliest = run
         .sent

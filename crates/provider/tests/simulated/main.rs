@@ -17,6 +17,8 @@ mod defects;
 #[cfg(test)]
 mod enclave;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod policies;
 #[cfg(test)]
 mod receipts;

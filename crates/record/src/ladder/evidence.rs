@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     Anchors, Failure, Made,
-    provider::{ProviderJudge, Shown},
+    provider::{Backing, ProviderJudge, Shown, check_run},
     room,
     seam::{self, Appraised},
     signatures::Records,
@@ -43,8 +43,11 @@ pub struct UpstreamEvidence {
     /// How many checks of a provider's evidence hold. Of the first protocol every one that is required, uncounted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<usize>,
-    /// The checks that were not made: those that the policy bears with, and `request: model` where the record does not
-    /// say which model was asked for.
+    /// Whose machine signed the answer, where a receipt was judged again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
+    /// The checks that were not made: those that the policy bears with, and those for which the
+    /// record has not enough, such as `request: model` where it does not say which model was asked for.
     pub not_made: Vec<CheckFact>,
 }
 
@@ -136,12 +139,10 @@ impl<'a> Judge<'a> {
         check_cited(self.parts, records)?;
         let mut appraised: BTreeMap<Question, Appraised> = BTreeMap::new();
         let mut shown = Vec::new();
-        let mut unbound = 0usize;
         for used in uses(records) {
             if used.provider.is_none() && used.policy != self.binding.policies.appraisal {
                 let run = used.run.run;
-                let cause =
-                    format!("`{run}` was appraised under another policy than the session's");
+                let cause = format!("`{run}` was judged by another policy than the session's");
                 return Err(Failure::refused("evidence-policy-differs", cause));
             }
             let question = (used.evidence, used.policy, used.tls_spki, used.appraised);
@@ -149,19 +150,11 @@ impl<'a> Judge<'a> {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(self.appraise(&used, used.appraised)?),
             };
-            check_use(&used, result)?;
-            unbound += usize::from(result.tls_spki.is_none());
-            shown.push(told(&used, result));
+            let backing = check_use(&used, result)?;
+            shown.push(told(&used, result, backing));
         }
-        let keys = match unbound {
-            0 => "each names the key of its connection".to_owned(),
-            some => format!("in {some} no evidence names the key of the connection"),
-        };
-        let found = format!(
-            "{} documents accepted as of their use in {} model runs; {keys}",
-            appraised.len(),
-            shown.len(),
-        );
+        let (documents, runs) = (appraised.len(), shown.len());
+        let found = format!("{documents} documents accepted as of their use in {runs} model runs");
         Ok((found, shown))
     }
 
@@ -200,7 +193,7 @@ impl<'a> Judge<'a> {
 /// What a record's use of evidence must satisfy: the code and words of the refusal, and whether it does.
 type Rule = (&'static str, &'static str, fn(&Use<'_>, &Appraised) -> bool);
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 4] = [
     (
         "evidence-policy-name",
         "hides that its evidence was accepted by a policy for test keys",
@@ -222,11 +215,6 @@ const RULES: [Rule; 5] = [
         },
     ),
     (
-        "evidence-checks-differ",
-        "states other checks than its evidence shows",
-        |used, by| by.provider.as_ref() == used.provider,
-    ),
-    (
         "evidence-expired",
         "was sent outside the time for which its evidence was accepted",
         |used, by| {
@@ -236,17 +224,20 @@ const RULES: [Rule; 5] = [
     ),
 ];
 
-fn check_use(used: &Use<'_>, result: &Appraised) -> Result<(), Failure> {
-    match RULES.iter().find(|(.., holds)| !holds(used, result)) {
-        Some((code, words, _)) => Err(Failure::refused(
-            code,
-            format!("`{}` {words}", used.run.run),
-        )),
-        None => Ok(()),
+fn check_use(used: &Use<'_>, result: &Appraised) -> Result<Backing, Failure> {
+    if let Some((code, words, _)) = RULES.iter().find(|(.., holds)| !holds(used, result)) {
+        let cause = format!("`{}` {words}", used.run.run);
+        return Err(Failure::refused(code, cause));
     }
+    check_run(
+        used.run,
+        used.upstream,
+        used.provider,
+        result.provider.as_ref(),
+    )
 }
 
-fn told(used: &Use<'_>, result: &Appraised) -> UpstreamEvidence {
+fn told(used: &Use<'_>, result: &Appraised, backing: Backing) -> UpstreamEvidence {
     let (upstream, provider) = (used.upstream, used.provider);
     let format = provider.map_or(FIRST_PROTOCOL, |facts| &facts.format);
     UpstreamEvidence {
@@ -257,6 +248,7 @@ fn told(used: &Use<'_>, result: &Appraised) -> UpstreamEvidence {
         policy: result.policy.clone(),
         evidence: used.evidence,
         held: provider.map(ProviderFacts::held),
-        not_made: CheckFact::not_made(upstream.model.is_some(), provider),
+        receipt: backing.receipt,
+        not_made: backing.not_made,
     }
 }

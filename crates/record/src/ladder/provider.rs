@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_provider::{
-    Exchange, ProviderCheck, ProviderDocument, ProviderPolicy, appraise_provider,
+    Exchange, KeptAnswer, KeptRun, ProviderCheck, ProviderDocument, ProviderPolicy, ReceiptRule,
+    VerifiedProvider, appraise_provider, verify_kept_receipt,
 };
 
 use super::{Anchor, Failure, seam::Appraised};
-use crate::{bundle::ProviderFiles, statement::ProviderFacts};
+use crate::{
+    bundle::ProviderFiles,
+    event::RunStatus,
+    statement::{CheckFact, ModelRun, ProviderFacts, Receipt, UpstreamFacts},
+};
 
 /// The policies for providers among some files, by the files' names.
 pub(super) struct ProviderPolicies(Vec<(String, ProviderPolicy)>);
@@ -119,6 +124,117 @@ fn appraise(
         tls_spki: verified.tls_spki(),
         expires: verified.expires(),
         policy: verified.policy_name().to_owned(),
-        provider: Some(ProviderFacts::of(&verified)),
+        provider: Some(ProviderProof {
+            facts: ProviderFacts::of(&verified),
+            verified,
+        }),
     })
+}
+
+/// What a provider's evidence proves.
+pub(super) struct ProviderProof {
+    facts: ProviderFacts,
+    verified: VerifiedProvider,
+}
+
+/// What stands behind a run besides the evidence of its upstream.
+#[derive(Default)]
+pub(super) struct Backing {
+    /// Whose machine signed the answer.
+    pub(super) receipt: Option<String>,
+    /// The checks that were not made.
+    pub(super) not_made: Vec<CheckFact>,
+}
+
+/// Compares what a run states of `upstream`, the checks `stated` among it, with what the evidence proves, and judges the
+/// receipt of its answer again.
+pub(super) fn check_run(
+    run: &ModelRun,
+    upstream: &UpstreamFacts,
+    stated: Option<&ProviderFacts>,
+    proof: Option<&ProviderProof>,
+) -> Result<Backing, Failure> {
+    let mut backing = Backing::default();
+    if upstream.model.is_none() {
+        let unknown = CheckFact::not_made("request: model", "model-not-recorded");
+        backing.not_made.push(unknown);
+    }
+    if stated != proof.map(|proof| &proof.facts) {
+        let cause = format!("`{}` states other checks than its evidence shows", run.run);
+        return Err(Failure::refused("evidence-checks-differ", cause));
+    }
+    let Some(proof) = proof else {
+        return Ok(backing);
+    };
+    let open = proof.facts.checks.iter().filter(|check| !check.holds());
+    backing.not_made.extend(open.cloned());
+    // who was busy signed nothing
+    if run.upstream.as_ref() == Some(upstream) {
+        check_receipt(run, &proof.verified, &mut backing)?;
+    }
+    Ok(backing)
+}
+
+fn check_receipt(
+    run: &ModelRun,
+    provider: &VerifiedProvider,
+    backing: &mut Backing,
+) -> Result<(), Failure> {
+    let refused = |code, what: &str| {
+        let cause = format!("the receipt for the answer of `{}` {what}", run.run);
+        Err(Failure::refused(code, cause))
+    };
+    let complete = run.status == RunStatus::Complete;
+    let receipt = run.response.as_ref().and_then(|it| it.receipt.as_ref());
+    let (Some(receipt), Some(request)) = (receipt, run.request.forwarded) else {
+        let must = complete && provider.receipts() == ReceiptRule::Required;
+        return if must {
+            refused("receipt-missing", "is not there")
+        } else {
+            Ok(())
+        };
+    };
+    let answer = answer_of(run);
+    let asked = run.translated.as_ref().map(|said| &said.endpoint);
+    let of_run = KeptRun {
+        endpoint: asked.unwrap_or(&run.request.endpoint),
+        request,
+        answer,
+        sent: run.started,
+        ended: run.finished,
+    };
+    let (verified, session) = match verify_kept_receipt(receipt.kept(), provider, &of_run) {
+        Ok(verified) => verified,
+        Err(error) => return refused(error.code(), &format!("does not hold: {error}")),
+    };
+    if Receipt::of(&verified) != *receipt {
+        return refused(
+            "receipt-differs",
+            "is by another key or machine than the record says",
+        );
+    }
+    let open = [
+        (
+            answer == KeptAnswer::NotKept,
+            ("receipt: answer", "answer-not-kept"),
+        ),
+        (session.is_some(), ("receipt: session", "session-not-kept")),
+    ];
+    let open = open.into_iter().filter(|(is, _)| *is);
+    let open = open.map(|(_, (check, code))| CheckFact::not_made(check, code));
+    backing.not_made.extend(open);
+    backing.receipt = Some(verified.signer().to_string());
+    Ok(())
+}
+
+/// The answer as it arrived. Of one that was cut off, or in which placeholders were put back, the record has the digest
+/// of what the client got.
+fn answer_of(run: &ModelRun) -> KeptAnswer {
+    let answer = match (&run.translated, &run.classification.redaction) {
+        (Some(said), _) => said.answer,
+        (None, None) => run.response.as_ref().map(|response| response.digest),
+        (None, Some(_)) => None,
+    };
+    let answer = answer.filter(|_| run.status == RunStatus::Complete);
+    answer.map_or(KeptAnswer::NotKept, KeptAnswer::Whole)
 }

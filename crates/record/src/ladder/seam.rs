@@ -7,8 +7,7 @@ use proofroom_verifier::{
     AppraisalPolicy, Freshness, PolicyProblem, Verdict, appraise as appraise_document,
 };
 
-use super::Failure;
-use crate::statement::ProviderFacts;
+use super::{Failure, provider::ProviderProof};
 
 /// What an accepted document says.
 pub(super) struct Appraised {
@@ -19,8 +18,8 @@ pub(super) struct Appraised {
     pub(super) expires: Timestamp,
     /// Name of the policy that accepted it.
     pub(super) policy: String,
-    /// What was checked of a provider's own evidence; none in the first protocol.
-    pub(super) provider: Option<ProviderFacts>,
+    /// The proof that it makes of a provider; none in the first protocol.
+    pub(super) provider: Option<ProviderProof>,
 }
 
 /// Appraises an archived document as of `at`, with the nonce that it records itself: whoever kept

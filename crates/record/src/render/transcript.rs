@@ -92,11 +92,11 @@ fn upstreams(out: &mut String, report: &Report) {
             None => "every required check holds".to_owned(),
             Some(held) => format!("{held} checks hold"),
         };
-        let not_made = shown.not_made.iter();
-        let not_made: String = not_made
-            .map(|check| format!("; not made: {check}"))
-            .collect();
-        let words = format!("run {run} on {name}: {format} under `{policy}`, {held}{not_made}");
+        let (receipt, open) = (&shown.receipt, &shown.not_made);
+        let signed = (receipt.iter()).map(|by| format!("; answer signed by {by}"));
+        let not_made = open.iter().map(|check| format!("; not made: {check}"));
+        let more: String = signed.chain(not_made).collect();
+        let words = format!("run {run} on {name}: {format} under `{policy}`, {held}{more}");
         line(out, &format!("  {}", printable(&words)));
     }
 }

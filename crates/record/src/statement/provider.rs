@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use proofroom_provider::{ProviderCheck, VerifiedProvider};
+use proofroom_provider::{KeptReceipt, ProviderCheck, VerifiedProvider, VerifiedReceipt};
 use serde::{Deserialize, Serialize};
 
 /// What was checked of a provider's own evidence.
@@ -46,6 +46,30 @@ pub struct Receipt {
     pub signature: String,
 }
 
+impl Receipt {
+    /// What a record keeps of a receipt that verified.
+    #[must_use]
+    pub fn of(receipt: &VerifiedReceipt) -> Self {
+        Self {
+            signer: receipt.signer().to_string(),
+            algorithm: receipt.key().algorithm().to_owned(),
+            key: receipt.key().to_string(),
+            text: receipt.text().to_owned(),
+            signature: receipt.signature().to_owned(),
+        }
+    }
+
+    /// What can be judged again.
+    pub(crate) fn kept(&self) -> KeptReceipt<'_> {
+        KeptReceipt {
+            algorithm: &self.algorithm,
+            key: &self.key,
+            text: &self.text,
+            signature: &self.signature,
+        }
+    }
+}
+
 impl ProviderFacts {
     /// What the evidence of a verified provider showed, check for check, and that requests to it are sealed where they
     /// are.
@@ -78,20 +102,16 @@ impl CheckFact {
         }
     }
 
-    /// The checks that were not made of a run's upstream: those that the policy bears with, and that it was asked for the
-    /// model of its evidence, where the record does not say what it was asked for.
-    pub(crate) fn not_made(model_recorded: bool, provider: Option<&ProviderFacts>) -> Vec<Self> {
-        let model = (!model_recorded).then(|| Self {
-            check: "request: model".to_owned(),
+    /// One that a verifier could not make of what a record holds.
+    pub(crate) fn not_made(check: &str, code: &str) -> Self {
+        Self {
+            check: check.to_owned(),
             outcome: "not-evaluated".to_owned(),
-            code: Some("model-not-recorded".to_owned()),
-        });
-        let checks = provider.into_iter().flat_map(|facts| &facts.checks);
-        let not_made = checks.filter(|check| !check.holds()).cloned();
-        model.into_iter().chain(not_made).collect()
+            code: Some(code.to_owned()),
+        }
     }
 
-    fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.outcome == "pass"
     }
 }

@@ -6,13 +6,15 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_provider::{
     Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
+    verify_receipt,
 };
 use proofroom_record::{
     bundle::{BundleParts, ProviderFiles},
+    event::RunStatus,
     ladder::{Outcome, write_bundle},
-    statement::{Assurance, Binding, ModelRun, ProviderFacts},
+    statement::{Assurance, Binding, ModelRun, ProviderFacts, Receipt, RedactionResult},
 };
-use proofroom_testkit::provider::{self, SimulatedProvider};
+use proofroom_testkit::provider::{self, ProviderKey, SimulatedProvider};
 
 use crate::{
     first_problem,
@@ -63,6 +65,8 @@ static OLD: LazyLock<(Vec<u8>, VerifiedProvider)> = LazyLock::new(|| evidence(at
 #[derive(Clone, Copy)]
 struct Lies {
     run: fn(&mut Claim<'_>),
+    /// All else of the run.
+    whole: fn(&mut ModelRun),
     binding: fn(&mut Binding),
     files: fn(&mut BundleParts),
 }
@@ -77,10 +81,23 @@ struct Claim<'a> {
     appraised: &'a mut Timestamp,
     expires: &'a mut Timestamp,
     provider: &'a mut Option<ProviderFacts>,
+    receipt: &'a mut Option<Receipt>,
+}
+
+/// The answer's receipt as the gateway kept it.
+fn receipt(run: &ModelRun, verified: &VerifiedProvider) -> Receipt {
+    let (request, answer) = (
+        run.request.forwarded.unwrap(),
+        run.response.as_ref().unwrap().digest,
+    );
+    let key = ProviderKey::ethereum("model");
+    let served = provider::receipt(&key, Some(provider::MODEL), request, answer).to_string();
+    Receipt::of(&verify_receipt(served.as_bytes(), verified, request, answer).unwrap())
 }
 
 const HONEST: Lies = Lies {
     run: |_| {},
+    whole: |_| {},
     binding: |_| {},
     files: |_| {},
 };
@@ -106,7 +123,11 @@ fn parts(lies: Lies) -> BundleParts {
             (lies.binding)(binding);
         }),
         runs: Box::new(move |runs: &mut Vec<ModelRun>| {
-            let upstream = runs[1].upstream.as_mut().unwrap();
+            let kept = receipt(&runs[1], &verified);
+            let run = &mut runs[1];
+            let upstream = run.upstream.as_mut().unwrap();
+            let receipt = &mut run.response.as_mut().unwrap().receipt;
+            *receipt = Some(kept);
             let (model, said) = (&mut upstream.model, &mut upstream.assurance);
             *model = Some(provider::MODEL.to_owned());
             *said = claimed.clone();
@@ -129,8 +150,10 @@ fn parts(lies: Lies) -> BundleParts {
                     appraised,
                     expires,
                     provider,
+                    receipt,
                 });
             }
+            (lies.whole)(run);
         }),
         ..Fixture::default()
     };
@@ -155,6 +178,39 @@ fn what_a_provider_proved_is_judged_again_and_shown() {
     assert_eq!(shown, [("near-ai", "simulated-provider", Some(20))]);
     assert_eq!(report.upstreams[0].model.as_deref(), Some(provider::MODEL));
     assert_eq!(report.upstreams[0].not_made, []);
+    assert_eq!(report.upstreams[0].receipt.as_deref(), Some("model-0"));
+}
+
+/// Whoever restores placeholders gives the client other bytes than came, and keeps no digest of these.
+#[test]
+fn a_receipt_for_an_answer_that_the_record_does_not_have_is_judged_but_for_the_answer() {
+    let changed = Lies {
+        whole: |run| {
+            run.classification.redaction = Some(RedactionResult {
+                label: "public".to_owned(),
+                high_water_after: run.classification.high_water_after.clone(),
+                replaced: Vec::new(),
+                restored: 0,
+            });
+            run.response.as_mut().unwrap().digest = Digest::of("what the client got");
+        },
+        ..HONEST
+    };
+    let report = verify(&write_bundle(&parts(changed)).unwrap());
+    assert_eq!(first_problem(&report), ("none", "accepted"));
+    let shown = &report.upstreams[0];
+    assert_eq!(shown.receipt.as_deref(), Some("model-0"));
+    let not_made: Vec<_> = shown.not_made.iter().map(ToString::to_string).collect();
+    assert_eq!(not_made, ["receipt: answer [answer-not-kept]"]);
+    // a run that broke off needs no receipt
+    let broken = Lies {
+        run: |claim| *claim.receipt = None,
+        whole: |run| run.status = RunStatus::Cancelled,
+        ..HONEST
+    };
+    let report = verify(&write_bundle(&parts(broken)).unwrap());
+    assert_eq!(first_problem(&report), ("none", "accepted"));
+    assert_eq!(report.upstreams[0].receipt, None);
 }
 
 /// Records of a time that did not say which model was asked for are accepted, and not as if they had said it.
@@ -173,7 +229,7 @@ fn a_record_without_the_model_that_was_asked_for_says_that_it_was_not_compared()
 #[test]
 fn a_gateway_that_lies_about_a_providers_evidence_is_refused() {
     let code = |code| ("evidence", code, 10);
-    let lies: [(&str, Lies, Wanted); 12] = [
+    let lies: [(&str, Lies, Wanted); 17] = [
         (
             "a check more",
             run(|claim| {
@@ -188,6 +244,40 @@ fn a_gateway_that_lies_about_a_providers_evidence_is_refused() {
             "another model than the evidence is about",
             run(|claim| *claim.model = Some("simulated/other".to_owned())),
             code("evidence-model-differs"),
+        ),
+        (
+            "an answer without its receipt",
+            run(|claim| *claim.receipt = None),
+            code("receipt-missing"),
+        ),
+        (
+            "a receipt of a key that no quote binds",
+            run(|claim| {
+                let receipt = claim.receipt.as_mut().unwrap();
+                receipt.signature = ProviderKey::ethereum("relay").sign(&receipt.text);
+            }),
+            code("receipt-key-unknown"),
+        ),
+        (
+            "a receipt by another machine than it is",
+            run(|claim| "gateway".clone_into(&mut claim.receipt.as_mut().unwrap().signer)),
+            code("receipt-differs"),
+        ),
+        (
+            "another answer than the signed one",
+            Lies {
+                whole: |run| run.response.as_mut().unwrap().digest = Digest::of("x"),
+                ..HONEST
+            },
+            code("receipt-response-differs"),
+        ),
+        (
+            "another request than the signed one",
+            Lies {
+                whole: |run| run.request.forwarded = Some(Digest::of("x")),
+                ..HONEST
+            },
+            code("receipt-request-differs"),
         ),
         (
             "a check less",
