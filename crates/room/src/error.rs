@@ -136,7 +136,7 @@ pub enum RoomError {
     },
     /// The disk of a workspace would not fit.
     #[error(
-        "a disk for the workspace may grow to {need} bytes, and the file system of `{}` has {have} left; make \
+        "a disk for the workspace needs {need} bytes, and the file system of `{}` has {have} left; make \
          room there or lower `limits.workspace_bytes`",
         directory.display()
     )]

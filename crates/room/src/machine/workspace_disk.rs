@@ -1,15 +1,19 @@
-//! The file behind a workspace's disk: sparse, without a name at any time, and therefore gone with its
-//! last opening, also when the host process is killed. What is on it is the guest's, under a key that the
-//! host never has.
+//! The file behind a workspace's disk: its space is reserved and not written, and it has no name at any time. It is
+//! therefore gone with its last opening, also when the host process is killed. What is on it is the guest's, under a
+//! key that the host never has.
 
 use std::{
     fs::File,
+    io,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use proofroom_confine::launch::is_open_elsewhere;
-use rustix::fs::{Mode, OFlags, fstat, fstatvfs, open};
+use rustix::{
+    fs::{FallocateFlags, Mode, OFlags, SeekFrom, fallocate, fstat, fstatvfs, open, seek},
+    io::{Errno, retry_on_intr},
+};
 
 use crate::{Fact, Limits, Observed, RoomError};
 
@@ -29,8 +33,7 @@ const HEAD_BYTES: u64 = 4 << 20;
 /// Blocks that ext4 keeps for itself (16 MiB at most), those of the quota's own file, and the room's root.
 const KEPT_BYTES: u64 = 32 << 20;
 
-/// How large the disk is on which a room may store what `limits` say. Untouched parts of it take nothing
-/// of the host's.
+/// How large the disk is on which a room may store what `limits` say.
 pub(super) const fn bytes(limits: &Limits) -> u64 {
     let blocks = limits
         .workspace_bytes
@@ -56,10 +59,10 @@ pub(super) struct DiskFile {
 }
 
 impl DiskFile {
-    /// Makes the file in `directory`; what is returned beside it is the opening for QEMU.
+    /// Makes the file in `directory` and reserves its space; what is returned beside it is the opening for QEMU.
     pub(super) fn make(directory: &Path, bytes: u64) -> Result<(Self, OwnedFd), RoomError> {
         let failed = |step| {
-            move |source: std::io::Error| RoomError::WorkspaceDisk {
+            move |source: io::Error| RoomError::WorkspaceDisk {
                 step,
                 directory: directory.to_owned(),
                 source,
@@ -72,15 +75,22 @@ impl DiskFile {
         let left = fstatvfs(&given)
             .map_err(|error| failed("ask for the space that is left")(error.into()))?;
         let have = left.f_bavail.saturating_mul(left.f_frsize);
+        let too_large = RoomError::WorkspaceDiskSpace {
+            directory: directory.to_owned(),
+            need: bytes,
+            have,
+        };
+        // What root may still take is not for rooms.
         if have < bytes {
-            return Err(RoomError::WorkspaceDiskSpace {
-                directory: directory.to_owned(),
-                need: bytes,
-                have,
-            });
+            return Err(too_large);
+        }
+        // Others may take what was left a moment ago, and would while the room runs.
+        match retry_on_intr(|| fallocate(&given, FallocateFlags::empty(), 0, bytes)) {
+            Ok(()) => {}
+            Err(Errno::NOSPC) => return Err(too_large),
+            Err(error) => return Err(failed("reserve its space")(error.into())),
         }
         let given = File::from(given);
-        given.set_len(bytes).map_err(failed("size the file"))?;
         let opened = File::options()
             .read(true)
             .write(true)
@@ -98,7 +108,11 @@ impl DiskFile {
             directory: self.directory.clone(),
             source: error.into(),
         })?;
-        let held = u64::try_from(state.st_blocks).unwrap_or(0) * 512;
+        let held = written(&self.opened).map_err(|error| RoomError::WorkspaceDisk {
+            step: "ask what was written to the file",
+            directory: self.directory.clone(),
+            source: error.into(),
+        })?;
         let (fact, why) = match (state.st_nlink, is_open_elsewhere(&self.opened)) {
             (0, Ok(false)) => (
                 Fact::WorkspaceDiskClosed,
@@ -127,12 +141,33 @@ impl DiskFile {
     }
 }
 
+/// Bytes of the file that were written, by its file system's blocks: what is reserved alone counts as a hole.
+fn written(file: &File) -> Result<u64, Errno> {
+    let mut at = 0;
+    let mut bytes = 0_u64;
+    loop {
+        let begin = match seek(file, SeekFrom::Data(at)) {
+            Ok(begin) => begin,
+            // Nothing but holes follows.
+            Err(Errno::NXIO) => return Ok(bytes),
+            Err(error) => return Err(error),
+        };
+        at = seek(file, SeekFrom::Hole(begin))?;
+        bytes = bytes.saturating_add(at.saturating_sub(begin));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
         fs::{self, File},
-        os::fd::AsRawFd as _,
+        os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
         path::Path,
+    };
+
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
+        fsopen,
     };
 
     use super::{DiskFile, GROUP_BLOCKS, bytes};
@@ -163,22 +198,51 @@ mod tests {
     }
 
     #[test]
-    fn the_file_has_no_name_takes_no_space_and_is_seen_to_end() {
+    fn the_file_has_no_name_has_its_space_and_is_seen_to_end() {
         let directory = tempfile::tempdir().unwrap();
-        let (kept, given) = DiskFile::make(directory.path(), 1 << 30).unwrap();
+        let (kept, given) = DiskFile::make(directory.path(), 64 << 20).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         let given = File::from(given);
         let state = given.metadata().unwrap();
-        use std::os::unix::fs::MetadataExt as _;
+        use std::os::unix::fs::{FileExt as _, MetadataExt as _};
         assert_eq!(
             (state.len(), state.nlink(), state.mode() & 0o777),
-            (1 << 30, 0, 0o600)
+            (64 << 20, 0, 0o600)
         );
-        assert!(state.blocks() < 64);
+        assert!(state.blocks() * 512 >= 64 << 20, "{}", state.blocks());
+        for at in [0, 32 << 20] {
+            given.write_all_at(&[7; 65_536], at).unwrap();
+        }
         drop(given);
         let seen = kept.end().unwrap();
         assert_eq!(seen.fact, Fact::WorkspaceDiskClosed);
         assert!(seen.detail.contains("no name"), "{}", seen.detail);
+        let held = "; 131072 bytes of ciphertext;";
+        assert!(seen.detail.contains(held), "{}", seen.detail);
+    }
+
+    /// A file system of its own, without a place in any tree.
+    fn small(bytes: &str) -> Option<OwnedFd> {
+        let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+        fsconfig_set_string(context.as_fd(), "size", bytes).unwrap();
+        fsconfig_create(context.as_fd()).unwrap();
+        let attributes = MountAttrFlags::empty();
+        Some(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).unwrap())
+    }
+
+    #[test]
+    fn a_second_disk_cannot_have_the_space_of_the_first() {
+        let Some(system) = small("16m") else {
+            eprintln!("SKIPPED a_second_disk_cannot_have_the_space_of_the_first: not root");
+            return;
+        };
+        let directory = format!("/proc/self/fd/{}", system.as_raw_fd());
+        let make = || DiskFile::make(Path::new(&directory), 10 << 20);
+        let first = make().unwrap();
+        let refused = make().unwrap_err();
+        assert_eq!(refused.code(), "workspace-disk-space");
+        drop(first);
+        drop(make().unwrap());
     }
 
     #[test]
