@@ -1,8 +1,9 @@
 //! First process of the bare machine: the image's kernel and modules and the same layers, a build, and
 //! nothing of a room. Compiled by the bench with `rustc` alone, statically.
 //!
-//! Its initial file system has, besides the image's: `script`, `work` with what is built, and `disks`, how
-//! many layers there are. What the script prints goes to the boot port.
+//! Its initial file system has, besides the image's: `script`, `work` with what is built, and `disks`, a line for
+//! each layer: `-`, or its length in sectors and the words of a dm-verity table behind the devices, through which it is
+//! mounted then. What the script prints goes to the boot port.
 
 use std::{
     error::Error,
@@ -25,6 +26,13 @@ const FINIT_MODULE: c_long = 313;
 const BIND: c_ulong = 0x1000;
 const RECURSIVE: c_ulong = 0x4000;
 const READ_ONLY: c_ulong = 1;
+/// `DM_DEV_CREATE`, `DM_TABLE_LOAD` and `DM_DEV_SUSPEND`, which without its flag is resume: `_IOWR(0xfd, n, struct
+/// dm_ioctl)` (`linux/dm-ioctl.h`).
+const DM_CREATE: c_ulong = 0xc138_fd03;
+const DM_LOAD: c_ulong = 0xc138_fd09;
+const DM_RESUME: c_ulong = 0xc138_fd06;
+const DM_HEADER: usize = 312;
+const DM_READ_ONLY: u32 = 1;
 const POWER_OFF: c_int = 0x4321_fedc;
 const ROOT: &str = "/new-root";
 
@@ -38,6 +46,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
     fn reboot(how: c_int) -> c_int;
+    fn ioctl(file: c_int, request: c_ulong, ...) -> c_int;
 }
 
 fn main() {
@@ -81,11 +90,13 @@ fn run() -> Done<String> {
         // SAFETY: a descriptor, an empty string and no flags. A driver without a device is refused.
         unsafe { syscall(FINIT_MODULE, file.as_raw_fd(), c"".as_ptr(), 0) };
     }
-    let count: usize = fs::read_to_string("/disks")?.trim().parse()?;
     let mut lower = Vec::new();
-    for number in 0..count {
+    for (number, table) in fs::read_to_string("/disks")?.lines().enumerate() {
         let at = format!("/layers/{number}");
-        let device = disk(number)?;
+        let device = match table.split_once(' ') {
+            Some((sectors, words)) => verified(number, sectors.parse()?, words)?,
+            None => disk(number)?,
+        };
         on(&device.to_string_lossy(), &at, "erofs", READ_ONLY, "")?;
         lower.insert(0, at);
     }
@@ -103,6 +114,51 @@ fn run() -> Done<String> {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok(format!("{said}{complaint}done {}\n", output.status))
+}
+
+/// The layer's disk through dm-verity.
+fn verified(number: usize, sectors: u64, words: &str) -> Done<PathBuf> {
+    let name = format!("layer{number}");
+    let disk = disk(number)?;
+    let device = disk.to_string_lossy();
+    let table = format!("1 {device} {device} {words}");
+    let mut spec = [0_u64.to_ne_bytes(), sectors.to_ne_bytes(), [0; 8]].concat();
+    spec.extend(b"verity\0\0\0\0\0\0\0\0\0\0");
+    spec.extend(table.as_bytes());
+    spec.push(0);
+    spec.resize(spec.len().next_multiple_of(8), 0);
+    device_mapper(DM_CREATE, &name, &[])?;
+    device_mapper(DM_LOAD, &name, &spec)?;
+    device_mapper(DM_RESUME, &name, &[])?;
+    // The kernel makes the node, in the order of the devices.
+    let device = PathBuf::from(format!("/dev/dm-{number}"));
+    for _ in 0..10_000 {
+        if device.exists() {
+            return Ok(device);
+        }
+        sleep(Duration::from_millis(2));
+    }
+    Err(format!("no {}", device.display()).into())
+}
+
+/// One request about the device `name`; `spec` is a table of one target, or nothing.
+fn device_mapper(request: c_ulong, name: &str, spec: &[u8]) -> Done<()> {
+    let total = u32::try_from(DM_HEADER + spec.len())?;
+    let start = u32::try_from(DM_HEADER)?;
+    let targets = u32::from(!spec.is_empty());
+    // Version, data_size, data_start, target_count, open_count, flags, event_nr, padding; then the device's number.
+    let head = [4, 0, 0, total, start, targets, 0, DM_READ_ONLY, 0, 0, 0, 0];
+    let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    bytes.extend(name.as_bytes());
+    bytes.resize(DM_HEADER, 0);
+    bytes.extend(spec);
+    let control = File::options().read(true).write(true).open("/dev/mapper/control")?;
+    // SAFETY: the kernel reads and writes `data_size` bytes, which is the buffer's length.
+    let answer = unsafe { ioctl(control.as_raw_fd(), request, bytes.as_mut_ptr()) };
+    if answer == 0 {
+        return Ok(());
+    }
+    Err(format!("device mapper {request:#x}: {}", std::io::Error::last_os_error()).into())
 }
 
 fn new_root() -> Done<()> {
