@@ -19,8 +19,8 @@ use p256::{ecdsa::SigningKey, pkcs8::EncodePublicKey as _};
 use proofroom_canonical::{Digest, Timestamp};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    Clock, CommitmentKey, Config as GatewayConfig, Gateway, RunObserver, SetupProblem,
-    SystemEntropy, UpstreamsConfig,
+    Clock, CommitmentKey, Config as GatewayConfig, Gateway, InMemoryAlone, RunObserver,
+    SetupProblem, SystemEntropy, UpstreamsConfig,
 };
 use proofroom_record::gateway::GatewayPolicies;
 use proofroom_tlog::NoteSigner;
@@ -298,9 +298,8 @@ async fn front(
         },
         clock: parts.clock,
     });
-    let telemetry = parts.config.telemetry.as_ref();
-    let telemetry = telemetry.map(|config| Telemetry::start(config, parts.telemetry));
-    let telemetry = telemetry.transpose()?;
+    let started = |config| Telemetry::start(config, parts.telemetry);
+    let telemetry = parts.config.telemetry.as_ref().map(started).transpose()?;
     let gateway = Gateway::new(GatewayConfig {
         classification: parts.classification,
         routing: parts.routing,
@@ -313,6 +312,7 @@ async fn front(
         clock: Arc::new(Told(parts.clock)),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::new(StoreSink { store, prices }),
+        evidence: Arc::new(InMemoryAlone),
         observer: Arc::clone(&permission.metrics) as Arc<dyn RunObserver>,
         limits: proofroom_gateway::Limits::default(),
         tracing: telemetry.as_ref().map(Telemetry::tracing),

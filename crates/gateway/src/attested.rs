@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     channel::ChannelError,
     config::{BaseUrl, Upstream},
+    evidence::EvidenceNotKept,
     gateway::Core,
     observe::RunEvent,
     proof::{Proof, RoutePolicy},
@@ -222,6 +223,8 @@ impl AttestedRoute {
         }
         let client =
             transport::pinned_client(Arc::clone(&key)).map_err(|_| ChannelError::Internal)?;
+        let kept = core.evidence_sink.keep(proof.evidence(), &document);
+        kept.map_err(|EvidenceNotKept| ChannelError::EvidenceNotKept)?;
         core.evidence.keep(proof.evidence(), document);
         Ok(Arc::new(Verified {
             renew_at: renewal(appraised, proof.expires()),

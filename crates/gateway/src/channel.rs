@@ -114,6 +114,11 @@ pub enum ChannelError {
         /// The receipt's code.
         code: &'static str,
     },
+    /// Accepted evidence could not be kept for those who judge the records.
+    #[error(
+        "the upstream's evidence cannot be kept, so that nobody could judge it later; see to the gateway's disk; nothing was sent"
+    )]
+    EvidenceNotKept,
     /// The upstream answered that it does not have the key that requests are sealed to.
     #[error("the upstream no longer has the key that its evidence names; nothing was sent")]
     SealingKeyUnknown,
@@ -140,6 +145,7 @@ impl ChannelError {
             Self::ReportSuperseded => "report-superseded",
             Self::NoCollateral { .. } => "collateral-missing",
             Self::ProviderRefused { code, .. } | Self::ReceiptRefused { code } => code,
+            Self::EvidenceNotKept => "evidence-not-kept",
             Self::SealingKeyUnknown => "sealed-key-unknown",
             Self::Internal => "verification-not-possible",
         }

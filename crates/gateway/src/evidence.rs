@@ -13,6 +13,29 @@ pub const MAX_EVIDENCE_DOCUMENTS: usize = 256;
 /// The most bytes of them: a provider's with eight GPUs has 300 KiB, 256 of those 75 MiB.
 const MAX_EVIDENCE_BYTES: usize = 128 * 1024 * 1024;
 
+/// Takes evidence documents that were accepted, before anything is sent by their word.
+pub trait EvidenceSink: Send + Sync {
+    /// Keeps a document, whose SHA-256 is `evidence`, as long as the records that will cite it.
+    ///
+    /// # Errors
+    /// [`EvidenceNotKept`]: the way to the upstream stays closed, since no record of it could be judged later.
+    fn keep(&self, evidence: Digest, document: &[u8]) -> Result<(), EvidenceNotKept>;
+}
+
+/// A document could not be kept. Whoever keeps documents says why, where its own events go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceNotKept;
+
+/// Keeps no more than the gateway does by itself: the last [`MAX_EVIDENCE_DOCUMENTS`], in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InMemoryAlone;
+
+impl EvidenceSink for InMemoryAlone {
+    fn keep(&self, _: Digest, _: &[u8]) -> Result<(), EvidenceNotKept> {
+        Ok(())
+    }
+}
+
 /// Accepted evidence, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct EvidenceStore(Mutex<VecDeque<(Digest, Bytes)>>);

@@ -36,7 +36,7 @@ use crate::{
     config::{Upstream, UpstreamsConfig},
     control::{Healths, balance},
     draft::Opening,
-    evidence::EvidenceStore,
+    evidence::{EvidenceSink, EvidenceStore},
     gate::{Gate, OpenGate},
     headers, models,
     observe::{RunEvent, RunObserver},
@@ -75,6 +75,8 @@ pub struct Config {
     pub entropy: Arc<dyn Entropy>,
     /// Takes records.
     pub sink: Arc<dyn RecordSink>,
+    /// Takes the evidence that records rest on.
+    pub evidence: Arc<dyn EvidenceSink>,
     /// Watches.
     pub observer: Arc<dyn RunObserver>,
     /// Sizes and times.
@@ -143,6 +145,7 @@ pub(crate) struct Core {
     pub(crate) sink: Arc<dyn RecordSink>,
     pub(crate) observer: Arc<dyn RunObserver>,
     pub(crate) evidence: EvidenceStore,
+    pub(crate) evidence_sink: Arc<dyn EvidenceSink>,
     pub(crate) collateral: Arc<dyn CollateralStore>,
     pub(crate) limits: Limits,
     pub(crate) tracing: Option<Traced>,
@@ -202,6 +205,7 @@ impl Gateway {
             sink: config.sink,
             observer: config.observer,
             evidence: EvidenceStore::default(),
+            evidence_sink: config.evidence,
             collateral: config.providers.collateral,
             limits: config.limits,
             closed: AtomicBool::new(false),

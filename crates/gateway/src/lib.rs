@@ -56,7 +56,7 @@ pub use config::UpstreamsConfig;
 pub use control::Control;
 pub use credential::KeyError;
 pub use draft::{NOT_ROUTED, UNCLASSIFIED};
-pub use evidence::MAX_EVIDENCE_DOCUMENTS;
+pub use evidence::{EvidenceNotKept, EvidenceSink, InMemoryAlone, MAX_EVIDENCE_DOCUMENTS};
 pub use gate::{Admission, Asked, Denial, Finished, Gate, OpenGate};
 pub use gateway::{Config, Gateway, Limits};
 pub use identity::{Answered, IdentityError, ask_identity};

@@ -19,8 +19,8 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, SessionId, Timestamp, json};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    Caller, CallerIdentity, Clock, Config, Gateway, Limits, NoObserver, Providers, SystemEntropy,
-    UpstreamsConfig, config::SystemSecrets,
+    Caller, CallerIdentity, Clock, Config, Gateway, InMemoryAlone, Limits, NoObserver, Providers,
+    SystemEntropy, UpstreamsConfig, config::SystemSecrets,
 };
 use proofroom_record::{
     gateway::{GATEWAY_SESSION_PURPOSE, GatewayAttestation, GatewayPolicies, GatewaySession},
@@ -243,6 +243,7 @@ pub(crate) fn gateway_to(store: &Arc<RecordStore>, port: u16) -> Gateway {
         }),
         observer: Arc::new(NoObserver),
         limits: Limits::default(),
+        evidence: Arc::new(InMemoryAlone),
         tracing: None,
     })
     .unwrap()

@@ -9,8 +9,8 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, SessionId};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    BoxFuture, Caller, CallerIdentity, CommitmentKey, Config, Gateway, Limits, NoObserver,
-    RecordSink, SinkError, Submission, SystemClock, SystemEntropy, UpstreamsConfig,
+    BoxFuture, Caller, CallerIdentity, CommitmentKey, Config, Gateway, InMemoryAlone, Limits,
+    NoObserver, RecordSink, SinkError, Submission, SystemClock, SystemEntropy, UpstreamsConfig,
     config::SystemSecrets,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -139,6 +139,7 @@ attestation = {{ kind = "none" }}
         sink: Arc::new(Memory),
         observer: Arc::new(NoObserver),
         limits: Limits::default(),
+        evidence: Arc::new(InMemoryAlone),
         tracing: None,
     })
     .unwrap()

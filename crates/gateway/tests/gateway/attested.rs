@@ -78,6 +78,29 @@ async fn a_verified_upstream_gets_the_prompt_and_the_record_cites_its_evidence()
 }
 
 #[tokio::test]
+async fn evidence_that_cannot_be_kept_keeps_the_way_closed_and_the_refusal_is_a_record() {
+    let mut attested = TeeUpstream::start().await;
+    let mut world = World::new(tee(attested.upstream.address));
+    world.sink.forgets.store(true, Ordering::Relaxed);
+    let caller = world.caller(1);
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    is_refused(&got, &record, "evidence-not-kept");
+    assert_eq!(world.events.closed(), ["evidence-not-kept"]);
+    assert!(
+        attested.upstream.seen.try_recv().is_err(),
+        "a prompt went out"
+    );
+    // once there is room again, the next try verifies anew
+    world.sink.forgets.store(false, Ordering::Relaxed);
+    world.clock.advance_seconds(60);
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    assert_eq!(
+        (got.status.as_u16(), record.status),
+        (200, RunStatus::Complete)
+    );
+}
+
+#[tokio::test]
 async fn an_answer_by_another_model_than_the_verified_one_is_no_complete_run() {
     let attested = TeeUpstream::start().await;
     let mut world = World::new(tee(attested.upstream.address));

@@ -16,9 +16,9 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Sensitive, SessionId, Timestamp, json};
 use proofroom_classify::{ClassificationPolicy, RoutingPolicy};
 use proofroom_gateway::{
-    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, CommitmentKey, Config, Gateway, Limits,
-    Providers, RecordSink, RunEvent, RunObserver, SetupProblem, ShadowRules, SinkError, Submission,
-    SystemEntropy, UpstreamsConfig,
+    AnswerBody, BoxFuture, Caller, CallerIdentity, Clock, CommitmentKey, Config, EvidenceNotKept,
+    EvidenceSink, Gateway, Limits, Providers, RecordSink, RunEvent, RunObserver, SetupProblem,
+    ShadowRules, SinkError, Submission, SystemEntropy, UpstreamsConfig,
     config::{FileStamp, SecretSource, SystemSecrets},
     trace::{IncomingTrace, Ratio, RunTrace, TraceSink, Tracing},
 };
@@ -155,6 +155,8 @@ pub struct MemorySink {
     records: mpsc::UnboundedSender<Submission>,
     pub broken: AtomicBool,
     pub full: AtomicBool,
+    /// Set: evidence cannot be kept.
+    pub forgets: AtomicBool,
 }
 
 fn disk_full() -> SinkError {
@@ -233,6 +235,16 @@ impl Events {
             _ => None,
         });
         codes.collect()
+    }
+}
+
+impl EvidenceSink for MemorySink {
+    fn keep(&self, evidence: Digest, document: &[u8]) -> Result<(), EvidenceNotKept> {
+        assert_eq!(Digest::of(document), evidence);
+        match self.forgets.load(Ordering::Relaxed) {
+            true => Err(EvidenceNotKept),
+            false => Ok(()),
+        }
     }
 }
 
@@ -315,6 +327,7 @@ impl World {
             records: tell,
             broken: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         });
         let clock = Arc::new(TestClock(AtomicI64::new(NOW.unix_millis())));
         let events = Arc::new(Events::default());
@@ -338,6 +351,7 @@ impl World {
             records,
             broken: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         };
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let config = config(
@@ -442,6 +456,7 @@ fn config(
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         entropy: Arc::new(SystemEntropy),
         sink: Arc::clone(sink) as Arc<dyn RecordSink>,
+        evidence: Arc::clone(sink) as Arc<dyn EvidenceSink>,
         observer: Arc::clone(events) as Arc<dyn RunObserver>,
         limits: options.limits,
         tracing: Some(Tracing {

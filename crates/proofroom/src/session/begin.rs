@@ -330,7 +330,7 @@ fn gateway(
     let keeper = EvidenceKeeper::new(place.dir.to_owned(), Arc::clone(progress));
     let keeper = Arc::new(keeper);
     let keys = &place.deployment.keys;
-    let gateway = Gateway::new(Config {
+    Gateway::new(Config {
         classification: policies.classification,
         routing: policies.routing,
         shadow: policies.shadow,
@@ -342,16 +342,15 @@ fn gateway(
         clock: Arc::new(SteadyClock),
         entropy: Arc::new(SystemEntropy),
         sink: Arc::clone(shelf) as _,
-        observer: Arc::clone(&keeper) as _,
+        evidence: Arc::clone(&keeper) as _,
+        observer: keeper,
         limits: GatewayLimits::default(),
         tracing: None,
     })
     .map_err(|problems| {
         let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        SessionError::Contradiction(words)
-    })?;
-    keeper.watch(gateway.clone());
-    Ok(gateway)
+        SessionError::Contradiction(words).into()
+    })
 }
 
 /// The broker for what `egress.toml` allows. One that lacks a credential is no broker.

@@ -4,12 +4,12 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use proofroom_canonical::Digest;
-use proofroom_gateway::{Gateway, RunEvent, RunObserver};
+use proofroom_gateway::{EvidenceNotKept, EvidenceSink, Gateway, RunEvent, RunObserver};
 use tokio::{task::JoinHandle, time::interval};
 
 use super::evidence_path;
@@ -44,7 +44,6 @@ impl Drop for Ahead {
 /// Keeps evidence documents, and tells what became of upstreams.
 pub(super) struct EvidenceKeeper {
     dir: PathBuf,
-    gateway: OnceLock<Gateway>,
     progress: Arc<Progress>,
     /// What was told last of each upstream: why it is closed, or nothing where it is verified.
     told: Mutex<BTreeMap<String, Option<&'static str>>>,
@@ -54,15 +53,9 @@ impl EvidenceKeeper {
     pub(super) fn new(dir: PathBuf, progress: Arc<Progress>) -> Self {
         Self {
             dir,
-            gateway: OnceLock::new(),
             progress,
             told: Mutex::default(),
         }
-    }
-
-    /// Whose documents are kept; those of the first only.
-    pub(super) fn watch(&self, gateway: Gateway) {
-        drop(self.gateway.set(gateway));
     }
 
     /// Tells `words` unless the same was told of the upstream last: what is renewed or tried again ahead of traffic
@@ -74,16 +67,19 @@ impl EvidenceKeeper {
         }
     }
 
-    fn keep(&self, digest: Digest) -> std::io::Result<()> {
-        let Some(bytes) = self
-            .gateway
-            .get()
-            .and_then(|gateway| gateway.evidence(digest))
-        else {
-            return Ok(());
-        };
+    fn write(&self, evidence: Digest, document: &[u8]) -> std::io::Result<()> {
         std::fs::create_dir_all(self.dir.join("evidence"))?;
-        files::replace(&evidence_path(&self.dir, digest), &bytes)
+        files::replace(&evidence_path(&self.dir, evidence), document)
+    }
+}
+
+impl EvidenceSink for EvidenceKeeper {
+    fn keep(&self, evidence: Digest, document: &[u8]) -> Result<(), EvidenceNotKept> {
+        self.write(evidence, document).map_err(|error| {
+            let words = "an upstream's evidence cannot be kept, so that nothing is sent there";
+            self.progress.note(&format!("{words}: {error}"));
+            EvidenceNotKept
+        })
     }
 }
 
@@ -91,19 +87,12 @@ impl RunObserver for EvidenceKeeper {
     fn observe(&self, event: &RunEvent) {
         match event {
             RunEvent::UpstreamVerified {
-                upstream,
-                policy,
-                evidence,
+                upstream, policy, ..
             } => {
                 let words = format!(
                     "upstream {upstream} verified under the policy {policy}, before anything was sent"
                 );
                 self.tell(upstream, None, &words);
-                if let Err(error) = self.keep(*evidence) {
-                    self.progress.note(&format!(
-                        "the evidence of {upstream} cannot be kept, so the session will have no bundle: {error}"
-                    ));
-                }
             }
             RunEvent::UpstreamClosed { upstream, code } => {
                 let words = format!("upstream {upstream} is closed ({code})");
@@ -121,5 +110,59 @@ impl RunObserver for EvidenceKeeper {
             | RunEvent::UpstreamRests { .. }
             | RunEvent::UpstreamBack { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        path::Path,
+        sync::{Arc, Mutex},
+    };
+
+    use proofroom_canonical::Digest;
+    use proofroom_gateway::{EvidenceNotKept, EvidenceSink as _};
+
+    use super::EvidenceKeeper;
+    use crate::{
+        progress::{Format, Progress},
+        session::evidence_path,
+    };
+
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn keep(dir: &Path) -> (Result<(), EvidenceNotKept>, String) {
+        let told = Told::default();
+        let progress = Progress::new(Format::Human, Box::new(told.clone()));
+        let keeper = EvidenceKeeper::new(dir.to_owned(), Arc::new(progress));
+        let kept = keeper.keep(Digest::of("evidence"), b"evidence");
+        let words = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+        (kept, words)
+    }
+
+    #[test]
+    fn evidence_lies_in_the_sessions_folder_or_is_said_not_to_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(keep(dir.path()), (Ok(()), String::new()));
+        let path = evidence_path(dir.path(), Digest::of("evidence"));
+        assert_eq!(std::fs::read(path).unwrap(), b"evidence");
+        // a folder that cannot be made, as on a full disk
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let (kept, words) = keep(&file);
+        assert_eq!(kept, Err(EvidenceNotKept));
+        assert!(words.contains("cannot be kept"), "{words}");
     }
 }
