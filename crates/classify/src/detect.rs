@@ -13,6 +13,7 @@ mod name;
 mod numbers;
 mod operators;
 mod personal;
+mod runs;
 mod scorer;
 mod search;
 mod secrets;
@@ -412,10 +413,12 @@ static CATALOGUE: LazyLock<Result<Vec<Compiled>, &'static str>> = LazyLock::new(
     let compile_one = |detector: &'static Detector| {
         let mut by_hand = BY_HAND.iter();
         let by_hand = by_hand.find(|(pattern, _)| *pattern == detector.pattern);
-        let pattern = match by_hand {
-            Some((_, by_hand)) => Pattern::by_hand(*by_hand),
-            None => Pattern::new(detector.pattern).ok_or(detector.id)?,
-        };
+        let by_hand = by_hand.map(|(_, by_hand)| Pattern::by_hand(*by_hand));
+        let begins = matches!(detector.window, Window::At { .. });
+        let runs = || Pattern::of_runs(detector.pattern).filter(|_| begins);
+        let pattern = by_hand.or_else(runs);
+        let pattern = pattern.or_else(|| Pattern::new(detector.pattern));
+        let pattern = pattern.ok_or(detector.id)?;
         let shapes = shapes(detector);
         Ok(Compiled {
             detector,

@@ -2,7 +2,7 @@
 //! ten times as long as to go over the same text without any, and pays where a text is searched again
 //! and again: so a pattern's first tries in each text build none.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use regex_automata::{
     Input,
@@ -14,7 +14,10 @@ use regex_automata::{
     util::{primitives::NonMaxUsize, syntax},
 };
 
-use super::shape::{Bytes, automaton};
+use super::{
+    runs::Runs,
+    shape::{Bytes, automaton},
+};
 
 /// A pattern, ready to search with.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ enum Kind {
         holds: Option<Bytes>,
     },
     ByHand(ByHand),
+    /// Shared with the other scanners.
+    Runs(Arc<Runs>),
 }
 
 /// What a pattern matches that begins where the range does, and ends within it.
@@ -98,6 +103,12 @@ impl Pattern {
         Self(Kind::ByHand(by_hand))
     }
 
+    /// A pattern of runs, which needs no engine either. Nothing where `pattern` is none. Searches that are not anchored
+    /// look at every place anew.
+    pub(crate) fn of_runs(pattern: &str) -> Option<Self> {
+        Runs::of(pattern).map(|runs| Self(Kind::Runs(Arc::new(runs))))
+    }
+
     /// Whether all its searches build states.
     pub(crate) const fn is_tried_often(&self) -> bool {
         matches!(&self.0, Kind::Compiled { seldom: None, .. })
@@ -106,11 +117,14 @@ impl Pattern {
     /// Bytes that no search changes.
     #[cfg(test)]
     pub(crate) fn memory_usage(&self) -> usize {
-        let Kind::Compiled { often, seldom, .. } = &self.0 else {
-            return 0;
-        };
-        let seldom = seldom.as_ref();
-        often.memory_usage() + seldom.map_or(0, |regex| regex.get_nfa().memory_usage())
+        match &self.0 {
+            Kind::Compiled { often, seldom, .. } => {
+                let seldom = seldom.as_ref();
+                often.memory_usage() + seldom.map_or(0, |regex| regex.get_nfa().memory_usage())
+            }
+            Kind::Runs(runs) => runs.memory_usage(),
+            Kind::ByHand(_) => 0,
+        }
     }
 
     /// Whether it matches in `input`.
@@ -150,11 +164,11 @@ impl Marks {
 }
 
 /// The leftmost match of a pattern that is matched by hand.
-fn leftmost(by_hand: ByHand, input: &Input<'_>) -> Option<Match> {
+fn leftmost(at: impl Fn(&[u8], Range<usize>) -> Option<Match>, input: &Input<'_>) -> Option<Match> {
     let range = input.get_range();
     let anchored = input.get_anchored().is_anchored();
     let last = if anchored { range.start } else { range.end };
-    (range.start..=last).find_map(|start| by_hand(input.haystack(), start..range.end))
+    (range.start..=last).find_map(|start| at(input.haystack(), start..range.end))
 }
 
 /// As much of `input` as a match of `bytes` alone can hold.
@@ -205,7 +219,7 @@ impl Search {
     pub(crate) fn of(pattern: &Pattern) -> Self {
         let often = match &pattern.0 {
             Kind::Compiled { often, .. } => Some(often),
-            Kind::ByHand(_) => None,
+            Kind::ByHand(_) | Kind::Runs(_) => None,
         };
         let places = often.map_or(0, |regex| regex.group_info().slot_len());
         Self {
@@ -234,6 +248,7 @@ impl Search {
                 holds,
             } => (often, seldom, *holds),
             Kind::ByHand(by_hand) => return leftmost(*by_hand, input),
+            Kind::Runs(runs) => return leftmost(|text, range| runs.at(text, &range), input),
         };
         self.tries += 1;
         let seldom = seldom.as_ref().filter(|_| self.tries <= FEW);

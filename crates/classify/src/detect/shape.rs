@@ -1,7 +1,7 @@
 //! What may stand after a pattern's literal, byte by byte: a look of a few nanoseconds that spares
 //! most announcements the pattern itself. Made from the pattern, so that the two cannot differ.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use regex_automata::{
     nfa::thompson::{NFA, State, Transition},
@@ -116,6 +116,30 @@ impl Bytes {
             }
         }
         bytes
+    }
+
+    /// Those of `ranges`.
+    pub(super) fn from_ranges(ranges: impl IntoIterator<Item = RangeInclusive<u8>>) -> Self {
+        let mut bytes = Self::default();
+        ranges
+            .into_iter()
+            .flatten()
+            .for_each(|byte| bytes.add(byte));
+        bytes
+    }
+
+    /// Whether any byte is of both.
+    pub(super) const fn overlaps(self, other: Self) -> bool {
+        let Self([low, high]) = self;
+        let Self([other_low, other_high]) = other;
+        low & other_low != 0 || high & other_high != 0
+    }
+
+    /// The byte where there is one alone.
+    pub(super) fn only(self) -> Option<u8> {
+        let mut all = (0..=u8::MAX).filter(|byte| self.run(&[*byte]) == 1);
+        let first = all.next();
+        first.filter(|_| all.next().is_none())
     }
 
     fn add(&mut self, byte: u8) {
