@@ -1,5 +1,7 @@
 //! Tokens with a vendor's fixed prefix. The prefix is the proof; the check drops placeholders.
 
+use std::ops::Range;
+
 use super::{
     Broken, Detector, Severity, Window, at,
     secrets::{secret, varied},
@@ -42,6 +44,19 @@ const fn inner(
         broken: Broken::Leave,
         ..token(id, reason, literals, pattern)
     }
+}
+
+/// Whether so many bytes stand right before `at` that are all what a token has there.
+fn preceded(
+    text: &[u8],
+    window: Range<usize>,
+    at: usize,
+    count: usize,
+    of_token: impl Fn(&u8) -> bool,
+) -> bool {
+    let before = text.get(window.start..at).unwrap_or_default();
+    let near = before.iter().rev().take(count);
+    near.filter(|b| of_token(b)).count() == count
 }
 
 pub(super) const DETECTORS: &[Detector] = &[
@@ -285,13 +300,16 @@ pub(super) const DETECTORS: &[Detector] = &[
         &["pplx-"],
         r"\bpplx-[A-Za-z0-9]{48}\b",
     ),
-    inner(
-        11,
-        "telegram-token",
-        "a Telegram bot token",
-        &[":aa"],
-        r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,33}(?:[^A-Za-z0-9_-]|$)",
-    ),
+    Detector {
+        needs: |text, window, at| preceded(text, window, at, 8, u8::is_ascii_digit),
+        ..inner(
+            11,
+            "telegram-token",
+            "a Telegram bot token",
+            &[":aa"],
+            r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,33}(?:[^A-Za-z0-9_-]|$)",
+        )
+    },
     inner(
         4,
         "discord-webhook",
@@ -575,18 +593,25 @@ pub(super) const DETECTORS: &[Detector] = &[
         &["access_token$"],
         r"\baccess_token\$(?:production|sandbox)\$[a-z0-9]{16}\$[a-f0-9]{32}\b",
     ),
-    inner(
-        80,
-        "azure-identifiable-key",
-        "a key of an Azure service, which says itself whose it is",
-        &[
-            "azfu", "azse", "acdb", "+ast", "+aeh", "+asb", "+aba", "+acr", "azdo",
-        ],
-        concat!(
-            r"\b(?:[A-Za-z0-9_-]{44}AzFu[A-Za-z0-9_-]{5}[AQgw]==|[A-Za-z0-9]{42}AzSe[A-D][A-Za-z0-9]{5}|[A-Za-z0-9+/]{76}(?:\+ASt|ACDb|\+ABa)[A-Za-z0-9+/]{5}[AQgw]==",
-            r"|[A-Za-z0-9+/]{33}(?:\+AEh|\+ASb)[A-Za-z0-9+/]{5}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/]{42}\+ACR[A-D][A-Za-z0-9+/]{5}|[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4})"
-        ),
-    ),
+    Detector {
+        // of the forms the shortest before its literal
+        needs: |text, window, at| {
+            let key = |b: &u8| b.is_ascii_alphanumeric() || b"+/_-".contains(b);
+            preceded(text, window, at, 33, key)
+        },
+        ..inner(
+            80,
+            "azure-identifiable-key",
+            "a key of an Azure service, which says itself whose it is",
+            &[
+                "azfu", "azse", "acdb", "+ast", "+aeh", "+asb", "+aba", "+acr", "azdo",
+            ],
+            concat!(
+                r"\b(?:[A-Za-z0-9_-]{44}AzFu[A-Za-z0-9_-]{5}[AQgw]==|[A-Za-z0-9]{42}AzSe[A-D][A-Za-z0-9]{5}|[A-Za-z0-9+/]{76}(?:\+ASt|ACDb|\+ABa)[A-Za-z0-9+/]{5}[AQgw]==",
+                r"|[A-Za-z0-9+/]{33}(?:\+AEh|\+ASb)[A-Za-z0-9+/]{5}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/]{42}\+ACR[A-D][A-Za-z0-9+/]{5}|[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4})"
+            ),
+        )
+    },
     token(
         "vendor-token",
         "a token with a vendor's prefix",
