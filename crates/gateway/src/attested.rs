@@ -193,9 +193,11 @@ impl AttestedRoute {
             let _turn = route.turn.lock().await;
             let outcome = route.verify(&core).await;
             let holds = matches!(route.state(), State::Open(known) if known.proof.holds_at(core.clock.now()));
-            let away = outcome.as_ref().is_err_and(ChannelError::is_outage) && holds;
-            // an upstream that is away for a moment stays verified until its expiry; one that
-            // shows wrong evidence does not
+            let spared =
+                |error: &ChannelError| error.is_outage() || *error == ChannelError::EvidenceNotKept;
+            let away = outcome.as_ref().is_err_and(spared) && holds;
+            // an upstream that is away for a moment stays verified until its expiry, as does one whose newer evidence
+            // found no room; one that shows wrong evidence does not
             if !away {
                 route.settle(&core, &outcome);
             }

@@ -42,8 +42,32 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
+        // what did not fit must not take the room that is left
+        drop(fs::remove_file(&beside));
+        return Err(error);
+    }
     fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::replace;
+
+    #[test]
+    fn what_could_not_be_put_in_place_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let taken = directory.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(replace(&taken, b"a file over a folder").is_err());
+        assert!(!directory.path().join("taken.new").exists());
+        let file = directory.path().join("file");
+        replace(&file, b"one").unwrap();
+        replace(&file, b"two").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
 }

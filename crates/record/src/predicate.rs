@@ -14,7 +14,7 @@ use crate::{
     event::{RunStatus, SessionEnd},
     statement::{
         AGENT_SESSION_V1, AgentSession, DESTRUCTION_V1, Destruction, MODEL_RUN_V1, ModelRun,
-        STATEMENT_TYPE, Signer, Statement, Subject,
+        Receipt, STATEMENT_TYPE, Signer, Statement, Subject,
     },
 };
 
@@ -208,6 +208,7 @@ impl Predicate for ModelRun {
             RunStatus::Refused | RunStatus::UpstreamError if self.failure.is_none() => {
                 Some("refused or failed without a reason")
             }
+            _ if Receipt::is_of_nobody(self) => Some("a receipt of a provider that was not asked"),
             _ if !routed => Some("served by another upstream than the one routed to"),
             _ => None,
         }

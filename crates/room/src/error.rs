@@ -143,7 +143,7 @@ pub enum RoomError {
     WorkspaceDiskSpace {
         /// Where.
         directory: PathBuf,
-        /// Bytes of the disk.
+        /// Bytes of the disk, and of what it must leave to others.
         need: u64,
         /// Bytes that are left.
         have: u64,

@@ -190,6 +190,9 @@ impl RawIssuer {
 
 /// A name is one person's for limits and clearances, so that two issuers may not both give it.
 fn check_names(issuers: &[IssuerConfig]) -> Result<(), String> {
+    if issuers.len() < 2 {
+        return Ok(());
+    }
     let read = |issuer: &IssuerConfig| {
         let url = issuer.policy.issuer.clone();
         let globs = issuer.names.iter().map(|text| {

@@ -275,6 +275,29 @@ async fn evidence_is_renewed_in_the_background_before_it_expires() {
 }
 
 #[tokio::test]
+async fn newer_evidence_that_finds_no_room_leaves_the_way_open_while_the_older_holds() {
+    let attested = TeeUpstream::start().await;
+    let mut world = World::new(tee(attested.upstream.address));
+    let caller = world.caller(1);
+    ask(&mut world, &caller, "tee-model").await;
+    world.sink.forgets.store(true, Ordering::Relaxed);
+    world.clock.advance_seconds(500);
+    attested.attest(seconds(500), |_| ());
+    ask(&mut world, &caller, "tee-model").await;
+    while attested.fetched() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let (_, record) = ask(&mut world, &caller, "tee-model").await;
+    assert_eq!(record.status, RunStatus::Complete);
+    assert_eq!(world.events.closed(), Vec::<&str>::new());
+    // and not longer
+    world.clock.advance_seconds(101);
+    attested.attest(seconds(601), |_| ());
+    let (got, record) = ask(&mut world, &caller, "tee-model").await;
+    is_refused(&got, &record, "evidence-not-kept");
+}
+
+#[tokio::test]
 async fn a_tended_upstream_is_verified_and_renewed_before_any_request_waits_for_it() {
     let attested = TeeUpstream::start().await;
     let mut world = World::new(tee(attested.upstream.address));

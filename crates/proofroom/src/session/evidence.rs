@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,8 @@ pub(super) struct EvidenceKeeper {
     progress: Arc<Progress>,
     /// What was told last of each upstream: why it is closed, or nothing where it is verified.
     told: Mutex<BTreeMap<String, Option<&'static str>>>,
+    /// Whether the last document could not be kept, of which is told once.
+    full: AtomicBool,
 }
 
 impl EvidenceKeeper {
@@ -55,6 +60,7 @@ impl EvidenceKeeper {
             dir,
             progress,
             told: Mutex::default(),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -75,9 +81,13 @@ impl EvidenceKeeper {
 
 impl EvidenceSink for EvidenceKeeper {
     fn keep(&self, evidence: Digest, document: &[u8]) -> Result<(), EvidenceNotKept> {
-        self.write(evidence, document).map_err(|error| {
-            let words = "an upstream's evidence cannot be kept, so that nothing is sent there";
-            self.progress.note(&format!("{words}: {error}"));
+        let written = self.write(evidence, document);
+        let was_full = self.full.swap(written.is_err(), Ordering::Relaxed);
+        written.map_err(|error| {
+            if !was_full {
+                let words = "an upstream's evidence cannot be kept, so that nothing is sent there";
+                self.progress.note(&format!("{words}: {error}"));
+            }
             EvidenceNotKept
         })
     }

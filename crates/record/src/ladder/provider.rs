@@ -83,15 +83,29 @@ impl ProviderJudge {
             Failure::refused("evidence-policy-differs", cause)
         })?;
         let verified = appraise(shown, policy, at)?;
-        if let Anchor::Pinned(own) = &self.pinned {
-            let own = own.0.iter().find(|(other, _)| other == name);
-            let (_, own) = own.ok_or_else(|| {
-                let cause = format!("the pinned policies have none for providers named `{name}`");
-                Failure::refused("provider-policy-missing", cause)
-            })?;
-            appraise(shown, own, at)?;
-        }
-        Ok(verified)
+        let pinned = match &self.pinned {
+            Anchor::FromBundle => None,
+            Anchor::Pinned(own) => {
+                let own = own.0.iter().find(|(other, _)| other == name);
+                let (_, own) = own.ok_or_else(|| {
+                    let cause =
+                        format!("the pinned policies have none for providers named `{name}`");
+                    Failure::refused("provider-policy-missing", cause)
+                })?;
+                Some(appraise(shown, own, at)?)
+            }
+        };
+        Ok(Appraised {
+            model: verified.model().to_owned(),
+            tls_spki: verified.tls_spki(),
+            expires: verified.expires(),
+            policy: verified.policy_name().to_owned(),
+            provider: Some(ProviderProof {
+                facts: ProviderFacts::of(&verified),
+                verified,
+                pinned,
+            }),
+        })
     }
 }
 
@@ -101,7 +115,7 @@ fn appraise(
     shown: Shown<'_>,
     policy: &ProviderPolicy,
     at: Timestamp,
-) -> Result<Appraised, Failure> {
+) -> Result<VerifiedProvider, Failure> {
     let place = format!("evidence {}", Digest::of(shown.document));
     let challenge = ProviderDocument::parse(shown.document)
         .and_then(|document| document.kept_challenge())
@@ -111,30 +125,21 @@ fn appraise(
         tls_spki: shown.tls_spki,
     };
     let appraisal = appraise_provider(shown.document, policy, exchange, at);
-    let verified = appraisal.into_verified().map_err(|appraisal| {
+    appraisal.into_verified().map_err(|appraisal| {
         let obstacle = appraisal.first_obstacle();
         let label = obstacle.map_or_else(|| "evidence".to_owned(), ProviderCheck::label);
         let code = obstacle.and_then(|check| check.outcome.code());
         let code = code.unwrap_or("evidence-incomplete");
         let cause = format!("{place}: `{label}` fails at {at}: {code}");
         Failure::refused(code, cause)
-    })?;
-    Ok(Appraised {
-        model: verified.model().to_owned(),
-        tls_spki: verified.tls_spki(),
-        expires: verified.expires(),
-        policy: verified.policy_name().to_owned(),
-        provider: Some(ProviderProof {
-            facts: ProviderFacts::of(&verified),
-            verified,
-        }),
     })
 }
 
-/// What a provider's evidence proves.
+/// What a provider's evidence proves under the session's policy, and under the auditor's own where that was given.
 pub(super) struct ProviderProof {
     facts: ProviderFacts,
     verified: VerifiedProvider,
+    pinned: Option<VerifiedProvider>,
 }
 
 /// What stands behind a run besides the evidence of its upstream.
@@ -168,15 +173,26 @@ pub(super) fn check_run(
     };
     let open = proof.facts.checks.iter().filter(|check| !check.holds());
     backing.not_made.extend(open.cloned());
+    if let Some(own) = &proof.pinned {
+        let asked = upstream.model.as_ref();
+        if asked.is_some_and(|model| model != own.model()) {
+            let words = "asked for another model than the pinned policy is for";
+            let cause = format!("`{}` {words}", run.run);
+            return Err(Failure::refused("evidence-model-differs", cause));
+        }
+    }
     // who was busy signed nothing
     if run.upstream.as_ref() == Some(upstream) {
-        check_receipt(run, &proof.verified, &mut backing)?;
+        if let Some(own) = &proof.pinned {
+            check_receipt((run, upstream), own, &mut Backing::default())?;
+        }
+        check_receipt((run, upstream), &proof.verified, &mut backing)?;
     }
     Ok(backing)
 }
 
 fn check_receipt(
-    run: &ModelRun,
+    (run, upstream): (&ModelRun, &UpstreamFacts),
     provider: &VerifiedProvider,
     backing: &mut Backing,
 ) -> Result<(), Failure> {
@@ -187,12 +203,18 @@ fn check_receipt(
     let complete = run.status == RunStatus::Complete;
     let receipt = run.response.as_ref().and_then(|it| it.receipt.as_ref());
     let (Some(receipt), Some(request)) = (receipt, run.request.forwarded) else {
-        let must = complete && provider.receipts() == ReceiptRule::Required;
-        return if must {
-            refused("receipt-missing", "is not there")
-        } else {
-            Ok(())
-        };
+        let required = provider.receipts() == ReceiptRule::Required;
+        if required && complete {
+            return refused("receipt-missing", "is not there");
+        }
+        // an error needs none
+        let answered =
+            (run.response.as_ref()).is_some_and(|it| (200..300).contains(&it.http_status));
+        if required && answered {
+            let open = CheckFact::not_made("receipt", "run-not-complete");
+            backing.not_made.push(open);
+        }
+        return Ok(());
     };
     let answer = answer_of(run);
     let asked = run.translated.as_ref().map(|said| &said.endpoint);
@@ -200,7 +222,8 @@ fn check_receipt(
         endpoint: asked.unwrap_or(&run.request.endpoint),
         request,
         answer,
-        sent: run.started,
+        // the gateway looked at its clock a moment before it wrote this down
+        sent: Timestamp::from_unix_seconds(upstream.sent.unix_seconds().saturating_sub(1)),
         ended: run.finished,
     };
     let (verified, session) = match verify_kept_receipt(receipt.kept(), provider, &of_run) {
@@ -228,12 +251,14 @@ fn check_receipt(
 }
 
 /// The answer as it arrived. Of one that was cut off, or in which placeholders were put back, the record has the digest
-/// of what the client got.
+/// of what the client got; so may records of a time that did not say the model have, whose clients left at the end mark.
 fn answer_of(run: &ModelRun) -> KeptAnswer {
     let answer = match (&run.translated, &run.classification.redaction) {
         (Some(said), _) => said.answer,
-        (None, None) => run.response.as_ref().map(|response| response.digest),
-        (None, Some(_)) => None,
+        (None, None) if run.sent_to().all(|upstream| upstream.model.is_some()) => {
+            run.response.as_ref().map(|response| response.digest)
+        }
+        (None, _) => None,
     };
     let answer = answer.filter(|_| run.status == RunStatus::Complete);
     answer.map_or(KeptAnswer::NotKept, KeptAnswer::Whole)

@@ -93,7 +93,7 @@ fn upstreams(out: &mut String, report: &Report) {
             Some(held) => format!("{held} checks hold"),
         };
         let (receipt, open) = (&shown.receipt, &shown.not_made);
-        let signed = (receipt.iter()).map(|by| format!("; answer signed by {by}"));
+        let signed = (receipt.iter()).map(|by| format!("; receipt by {by}"));
         let not_made = open.iter().map(|check| format!("; not made: {check}"));
         let more: String = signed.chain(not_made).collect();
         let words = format!("run {run} on {name}: {format} under `{policy}`, {held}{more}");

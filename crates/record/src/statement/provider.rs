@@ -6,6 +6,8 @@ use std::fmt;
 use proofroom_provider::{KeptReceipt, ProviderCheck, VerifiedProvider, VerifiedReceipt};
 use serde::{Deserialize, Serialize};
 
+use super::{Assurance, ModelRun};
+
 /// What was checked of a provider's own evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +59,19 @@ impl Receipt {
             text: receipt.text().to_owned(),
             signature: receipt.signature().to_owned(),
         }
+    }
+
+    /// Whether a run has one though no provider that proved itself was sent anything.
+    pub(crate) fn is_of_nobody(run: &ModelRun) -> bool {
+        let has = run.response.as_ref().is_some_and(|it| it.receipt.is_some());
+        let proved = run.upstream.as_ref().is_some_and(|upstream| {
+            let provider = |assurance: &Assurance| match assurance {
+                Assurance::ContractOnly { .. } => false,
+                Assurance::Attested { provider, .. } => provider.is_some(),
+            };
+            provider(&upstream.assurance)
+        });
+        has && !(proved && run.request.forwarded.is_some())
     }
 
     /// What can be judged again.

@@ -5,32 +5,37 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use proofroom_canonical::{Digest, Nonce, Timestamp};
 use proofroom_provider::{
-    Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider, appraise_provider,
-    verify_receipt,
+    Beside, Exchange, Format, ProviderDocument, ProviderPolicy, VerifiedProvider,
+    appraise_provider, verify_receipt,
 };
 use proofroom_record::{
     bundle::{BundleParts, ProviderFiles},
     event::RunStatus,
-    ladder::{Outcome, write_bundle},
+    ladder::{Anchor, Anchors, Outcome, verify_bundle, write_bundle},
+    predicate::Predicate as _,
     statement::{Assurance, Binding, ModelRun, ProviderFacts, Receipt, RedactionResult},
 };
-use proofroom_testkit::provider::{self, ProviderKey, SimulatedProvider};
+use proofroom_testkit::provider::{self, ProviderKey, SimulatedProvider, aci};
 
 use crate::{
     first_problem,
     fixture::{Fixture, assemble, at},
     good_files,
     mutations::{Wanted, refused},
-    verify,
+    now, verify,
 };
 
 const POLICY: &str = "near-ai.toml";
 
 /// The policy and those that it rests on.
 fn policies() -> ProviderFiles {
+    with_policy(&provider::policy("near-ai"))
+}
+
+fn with_policy(text: &str) -> ProviderFiles {
     let siblings = provider::policies().into_iter();
     let siblings = siblings.map(|(name, text)| (name.to_owned(), text.into_bytes()));
-    let own = (POLICY.to_owned(), provider::policy("near-ai").into_bytes());
+    let own = (POLICY.to_owned(), text.as_bytes().to_vec());
     siblings.chain([own]).collect()
 }
 
@@ -40,21 +45,28 @@ fn spki() -> Digest {
 
 /// What the provider showed, and what it proves.
 fn evidence(made: Timestamp) -> (Vec<u8>, VerifiedProvider) {
-    let files = policies();
-    let sibling = |name: &str| String::from_utf8(files.get(name)?.clone()).ok();
-    let policy = ProviderPolicy::parse(&provider::policy("near-ai"), POLICY, &sibling).unwrap();
     let simulated = SimulatedProvider::demo();
-    let nonce = Nonce::from_random([6; 32]);
-    let plan = simulated.plan(nonce, spki(), made);
+    let plan = simulated.plan(nonce(), spki(), made);
     let collateral = simulated.collateral(&plan);
     let report = simulated.report(&plan);
     let document = ProviderDocument::write(Format::NearAi, &report, collateral).unwrap();
+    let verified = proved(&document, &policies(), made);
+    (document, verified)
+}
+
+fn nonce() -> Nonce {
+    Nonce::from_random([6; 32])
+}
+
+fn proved(document: &[u8], files: &ProviderFiles, made: Timestamp) -> VerifiedProvider {
+    let sibling = |name: &str| String::from_utf8(files.get(name)?.clone()).ok();
+    let policy = ProviderPolicy::parse(&sibling(POLICY).unwrap(), POLICY, &sibling).unwrap();
     let exchange = Exchange::Challenge {
-        nonce,
+        nonce: nonce(),
         tls_spki: spki(),
     };
-    let appraisal = appraise_provider(&document, &policy, exchange, made);
-    (document, appraisal.into_verified().unwrap())
+    let appraisal = appraise_provider(document, &policy, exchange, made);
+    appraisal.into_verified().unwrap()
 }
 
 /// Of the time of the session, and of weeks before: their devices' certificates take a while to make.
@@ -104,6 +116,15 @@ const HONEST: Lies = Lies {
 
 fn parts(lies: Lies) -> BundleParts {
     let (document, verified) = OF_THE_SESSION.clone();
+    parts_of(document, verified, policies(), lies)
+}
+
+fn parts_of(
+    document: Vec<u8>,
+    verified: VerifiedProvider,
+    files: ProviderFiles,
+    lies: Lies,
+) -> BundleParts {
     let claimed = Assurance::Attested {
         evidence: Digest::of(&document),
         appraisal_policy: verified.policy_name().to_owned(),
@@ -113,7 +134,6 @@ fn parts(lies: Lies) -> BundleParts {
         expires: verified.expires(),
         provider: Some(ProviderFacts::of(&verified)),
     };
-    let files = policies();
     let digests: BTreeMap<_, _> = (files.iter())
         .map(|(name, bytes)| (name.clone(), Digest::of(bytes)))
         .collect();
@@ -123,11 +143,12 @@ fn parts(lies: Lies) -> BundleParts {
             (lies.binding)(binding);
         }),
         runs: Box::new(move |runs: &mut Vec<ModelRun>| {
-            let kept = receipt(&runs[1], &verified);
+            let signs = verified.format() == Format::NearAi;
+            let kept = signs.then(|| receipt(&runs[1], &verified));
             let run = &mut runs[1];
             let upstream = run.upstream.as_mut().unwrap();
             let receipt = &mut run.response.as_mut().unwrap().receipt;
-            *receipt = Some(kept);
+            *receipt = kept;
             let (model, said) = (&mut upstream.model, &mut upstream.assurance);
             *model = Some(provider::MODEL.to_owned());
             *said = claimed.clone();
@@ -210,7 +231,73 @@ fn a_receipt_for_an_answer_that_the_record_does_not_have_is_judged_but_for_the_a
     };
     let report = verify(&write_bundle(&parts(broken)).unwrap());
     assert_eq!(first_problem(&report), ("none", "accepted"));
-    assert_eq!(report.upstreams[0].receipt, None);
+    let shown = &report.upstreams[0];
+    assert_eq!(shown.receipt, None);
+    assert_eq!(shown.not_made[0].to_string(), "receipt [run-not-complete]");
+}
+
+/// What the session's policy did without, or was for, is not what the auditor's own demands.
+#[test]
+fn the_auditors_own_policy_judges_receipts_and_models_too() {
+    let pinned = |files: ProviderFiles| Anchors {
+        provider_policies: Anchor::Pinned(files),
+        ..Anchors::from_bundle()
+    };
+    let judged = |parts: &BundleParts, anchors: &Anchors| {
+        let report = verify_bundle(&write_bundle(parts).unwrap(), anchors, now());
+        first_problem(&report)
+    };
+    let document = OF_THE_SESSION.0.clone();
+    let text = provider::policy("near-ai");
+    let lax = with_policy(&text.replace("\"required\"", "\"not-offered\""));
+    let verified = proved(&document, &lax, at(10));
+    let without = Lies {
+        run: |claim| *claim.receipt = None,
+        ..HONEST
+    };
+    let parts = parts_of(document, verified, lax.clone(), without);
+    assert_eq!(judged(&parts, &pinned(lax)).1, "accepted");
+    assert_eq!(
+        judged(&parts, &pinned(policies())),
+        ("evidence", "receipt-missing")
+    );
+    // a service whose evidence names no model: its policy alone says which
+    let plan = aci::plan(nonce(), spki(), at(10));
+    let beside = Beside {
+        collateral: aci::collateral(&plan),
+        challenge: Some(nonce()),
+    };
+    let document = ProviderDocument::write(Format::Aci, &aci::report(&plan), beside);
+    let (document, files) = (document.unwrap(), with_policy(&aci::policy("direct")));
+    let verified = proved(&document, &files, at(10));
+    let broken = Lies {
+        whole: |run| run.status = RunStatus::Cancelled,
+        ..HONEST
+    };
+    let parts = parts_of(document, verified, files.clone(), broken);
+    let other = aci::policy("direct").replace(provider::MODEL, "simulated/other");
+    let anchors = pinned(with_policy(&other));
+    assert_eq!(
+        judged(&parts, &anchors),
+        ("evidence", "evidence-model-differs")
+    );
+    assert_eq!(judged(&parts, &pinned(files)).1, "accepted");
+}
+
+#[test]
+fn a_receipt_of_a_provider_that_was_not_asked_contradicts_its_record() {
+    let (_, verified) = OF_THE_SESSION.clone();
+    let fixture = Fixture {
+        runs: Box::new(move |runs: &mut Vec<ModelRun>| {
+            let kept = receipt(&runs[0], &verified);
+            runs[0].response.as_mut().unwrap().receipt = Some(kept);
+            let words = "a receipt of a provider that was not asked";
+            assert_eq!(runs[0].contradiction(), Some(words));
+            runs[0].response.as_mut().unwrap().receipt = None;
+        }),
+        ..Fixture::default()
+    };
+    drop(fixture.parts());
 }
 
 /// Records of a time that did not say which model was asked for are accepted, and not as if they had said it.
@@ -219,11 +306,15 @@ fn a_record_without_the_model_that_was_asked_for_says_that_it_was_not_compared()
     let parts = parts(run(|claim| *claim.model = None));
     let report = verify(&write_bundle(&parts).unwrap());
     assert_eq!(first_problem(&report), ("none", "accepted"));
-    let [not_made] = &report.upstreams[0].not_made[..] else {
-        panic!("{:?}", report.upstreams[0].not_made);
-    };
-    let not_made = not_made.to_string();
-    assert_eq!(not_made, "request: model [model-not-recorded]");
+    let not_made = report.upstreams[0].not_made.iter().map(ToString::to_string);
+    assert_eq!(
+        not_made.collect::<Vec<_>>(),
+        [
+            "request: model [model-not-recorded]",
+            // its client may have left at the end mark
+            "receipt: answer [answer-not-kept]",
+        ]
+    );
 }
 
 #[test]
@@ -301,7 +392,7 @@ fn a_gateway_that_lies_about_a_providers_evidence_is_refused() {
         ),
         (
             "a provider's evidence as that of the first protocol",
-            run(|claim| *claim.provider = None),
+            run(|claim| (*claim.provider, *claim.receipt) = (None, None)),
             code("evidence-policy-differs"),
         ),
         (
