@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::headers;
 
-/// Frames that may wait for a slow client. Small: back pressure must reach the upstream.
+/// Parts that may wait for a slow client. Small: back pressure must reach the upstream.
 pub(crate) const FRAMES_AHEAD: usize = 2;
 
 /// Why an answer broke off.
@@ -26,7 +26,24 @@ pub enum AnswerError {
     RecordNotDurable,
 }
 
-pub(crate) type AnswerFrame = Result<Frame<Bytes>, AnswerError>;
+/// What goes to a client next. Small, since a channel makes room for 32 of them when it is made.
+#[derive(Debug)]
+pub(crate) enum AnswerPart {
+    Data(Bytes),
+    /// The end, and what the record is called.
+    Trailers(Box<HeaderMap>),
+    Broken(AnswerError),
+}
+
+impl AnswerPart {
+    fn into_frame(self) -> Result<Frame<Bytes>, AnswerError> {
+        match self {
+            Self::Data(data) => Ok(Frame::data(data)),
+            Self::Trailers(trailers) => Ok(Frame::trailers(*trailers)),
+            Self::Broken(error) => Err(error),
+        }
+    }
+}
 
 /// A response body of the gateway.
 #[derive(Debug)]
@@ -38,7 +55,7 @@ enum Inner {
         data: Option<Bytes>,
         trailers: Option<HeaderMap>,
     },
-    Stream(mpsc::Receiver<AnswerFrame>),
+    Stream(mpsc::Receiver<AnswerPart>),
 }
 
 impl AnswerBody {
@@ -56,8 +73,8 @@ impl AnswerBody {
     }
 
     /// A body that is still arriving.
-    pub(crate) const fn stream(frames: mpsc::Receiver<AnswerFrame>) -> Self {
-        Self(Inner::Stream(frames))
+    pub(crate) const fn stream(parts: mpsc::Receiver<AnswerPart>) -> Self {
+        Self(Inner::Stream(parts))
     }
 }
 
@@ -68,7 +85,7 @@ impl Body for AnswerBody {
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<AnswerFrame>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         match &mut self.0 {
             Inner::Ready { data, trailers } => {
                 let frame = data
@@ -77,7 +94,9 @@ impl Body for AnswerBody {
                     .or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
-            Inner::Stream(frames) => frames.poll_recv(context),
+            Inner::Stream(parts) => parts
+                .poll_recv(context)
+                .map(|part| part.map(AnswerPart::into_frame)),
         }
     }
 

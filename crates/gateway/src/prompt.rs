@@ -137,8 +137,8 @@ mod tests {
         for (count, hashed) in [(4, 20), (5, 25), (9, 25)] {
             let (sender, receiver) = tokio::sync::mpsc::channel(16);
             for _ in 0..count {
-                let frame = http_body::Frame::data(Bytes::from_static(b"12345"));
-                sender.send(Ok(frame)).await.unwrap();
+                let part = crate::answer::AnswerPart::Data(Bytes::from_static(b"12345"));
+                sender.send(part).await.unwrap();
             }
             drop(sender);
             let body = crate::AnswerBody::stream(receiver);

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    answer::{AnswerBody, AnswerError, AnswerFrame, FRAMES_AHEAD, trailers},
+    answer::{AnswerBody, AnswerError, AnswerPart, FRAMES_AHEAD, trailers},
     draft::{Draft, End, tokens},
     headers,
     receipt::{self, Tap},
@@ -170,7 +170,7 @@ pub(crate) async fn stream(
         let status = refusal.status.as_u16();
         let event = error_event(api, status, refusal.code, &refusal.message);
         let event = Bytes::from(event);
-        let sent = frames.send_timeout(Ok(Frame::data(event.clone())), core.limits.idle);
+        let sent = frames.send_timeout(AnswerPart::Data(event.clone()), core.limits.idle);
         if sent.await.is_ok() {
             passed.hasher.update(&event);
             passed.bytes = passed.bytes.saturating_add(event.len() as u64);
@@ -192,12 +192,12 @@ pub(crate) async fn finish(
     http_status: StatusCode,
     passed: Passed,
     stop: Stop,
-    frames: &mpsc::Sender<AnswerFrame>,
+    frames: &mpsc::Sender<AnswerPart>,
 ) {
     let (end, status) = end(&draft, http_status, passed, stop);
     let last = match draft.close(end).await {
-        Ok(record) => Ok(Frame::trailers(trailers(record, status))),
-        Err(_) => Err(AnswerError::RecordNotDurable),
+        Ok(record) => AnswerPart::Trailers(Box::new(trailers(record, status))),
+        Err(_) => AnswerPart::Broken(AnswerError::RecordNotDurable),
     };
     // a client that is gone needs no trailers; the record is kept
     drop(frames.send(last).await);
@@ -346,7 +346,7 @@ const TOGETHER_BYTES: usize = 16 * 1024;
 
 /// The way to the client.
 struct Out<'a> {
-    frames: &'a mpsc::Sender<AnswerFrame>,
+    frames: &'a mpsc::Sender<AnswerPart>,
     passed: &'a mut Passed,
     mark: EndMark,
     limits: Limits,
@@ -368,8 +368,8 @@ impl Out<'_> {
             return Ok(());
         }
         // a client that takes nothing for so long counts as gone
-        let frame = Ok(Frame::data(chunk.clone()));
-        let sent = self.frames.send_timeout(frame, self.limits.idle);
+        let part = AnswerPart::Data(chunk.clone());
+        let sent = self.frames.send_timeout(part, self.limits.idle);
         if sent.await.is_err() {
             return Err(Stop::ClientGone);
         }

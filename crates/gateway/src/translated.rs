@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
-use http_body::Frame;
 use proofroom_canonical::{Digest, Hasher, Wiped};
 use proofroom_llm::{
     Api, Framing, MAX_ANSWER_BYTES, ResponseMeter, Restorer, UsageReport, error_event,
@@ -16,7 +15,7 @@ use proofroom_record::{event::RunStatus, statement::Translated};
 use tokio::sync::mpsc;
 
 use crate::{
-    answer::{AnswerBody, AnswerFrame, FRAMES_AHEAD},
+    answer::{AnswerBody, AnswerPart, FRAMES_AHEAD},
     draft::Draft,
     headers,
     prompt::Prompt,
@@ -127,14 +126,14 @@ impl Exchange {
 
 /// What went to the client so far.
 struct Given<'a> {
-    frames: &'a mpsc::Sender<AnswerFrame>,
+    frames: &'a mpsc::Sender<AnswerPart>,
     hasher: Hasher,
     bytes: u64,
     idle: Duration,
 }
 
 impl<'a> Given<'a> {
-    fn new(frames: &'a mpsc::Sender<AnswerFrame>, idle: Duration) -> Self {
+    fn new(frames: &'a mpsc::Sender<AnswerPart>, idle: Duration) -> Self {
         Self {
             frames,
             hasher: Hasher::new(),
@@ -149,8 +148,8 @@ impl<'a> Given<'a> {
             return true;
         }
         let bytes = Bytes::from(bytes);
-        let frame = Ok(Frame::data(bytes.clone()));
-        if self.frames.send_timeout(frame, self.idle).await.is_err() {
+        let part = AnswerPart::Data(bytes.clone());
+        if self.frames.send_timeout(part, self.idle).await.is_err() {
             return false;
         }
         self.hasher.update(&bytes);
