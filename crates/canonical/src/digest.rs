@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Hex, hexadecimal::write_hex, lower_hex};
+use crate::{hexadecimal::write_hex, lower_hex};
 
 /// A SHA-256 digest. Written as `sha256:<hex>`; no other form is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +38,7 @@ impl Digest {
     /// The 64 lower-case hex digits without the `sha256:` prefix, as in-toto digest sets want them.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        Hex::from_bytes(self.0).to_string()
+        hex::encode(self.0)
     }
 }
 

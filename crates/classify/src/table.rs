@@ -250,9 +250,10 @@ pub(crate) enum GlobKind {
 /// Globs over paths or names, in the text the author wrote.
 #[derive(Clone, Debug)]
 pub(crate) struct Globs {
-    kind: GlobKind,
     written: Vec<String>,
     set: GlobSet,
+    /// Whether one of the patterns matches everything, which then nobody tries.
+    any: bool,
 }
 
 impl Globs {
@@ -280,15 +281,16 @@ impl Globs {
             problems.add(at, "bad-glob", format!("{}", error.kind()));
             GlobSet::empty()
         });
+        let all = |p: &String| p == "**" || (p == "*" && kind == GlobKind::Name);
         Self {
-            kind,
+            any: patterns.iter().any(all),
             written: patterns,
             set,
         }
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
-        self.set.is_match(text)
+        self.any || self.set.is_match(text)
     }
 
     /// The patterns, as the author wrote them.
@@ -296,9 +298,8 @@ impl Globs {
         self.written.iter().map(String::as_str)
     }
 
-    pub(crate) fn any(&self) -> bool {
-        let all = |p: &String| p == "**" || (p == "*" && self.kind == GlobKind::Name);
-        self.written.iter().any(all)
+    pub(crate) const fn any(&self) -> bool {
+        self.any
     }
 
     /// Whether everything `other` matches is matched here too, as far as the written patterns
@@ -330,4 +331,30 @@ fn glob(kind: GlobKind, pattern: &str) -> Result<Glob, globset::Error> {
         .literal_separator(kind != GlobKind::Name)
         .case_insensitive(kind == GlobKind::Path)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GlobKind, Globs};
+    use crate::problem::Problems;
+
+    #[test]
+    fn what_is_taken_to_match_everything_does() {
+        for (kind, pattern) in [
+            (GlobKind::Name, "*"),
+            (GlobKind::Name, "**"),
+            (GlobKind::Path, "**"),
+            (GlobKind::ExactPath, "**"),
+        ] {
+            let mut problems = Problems::new("f");
+            let globs = Globs::parse(kind, vec![pattern.to_owned()], "at", &mut problems);
+            assert!(globs.any());
+            for text in ["", "a", "A/b", "/a", "a/", ".a", "a\nb", "a\\b", "\u{e9}"] {
+                assert!(globs.set.is_match(text), "{pattern} {text:?}");
+            }
+        }
+        let mut problems = Problems::new("f");
+        let path = Globs::parse(GlobKind::Path, vec!["*".to_owned()], "at", &mut problems);
+        assert!(!path.any() && path.matches("a") && !path.matches("a/b"));
+    }
 }

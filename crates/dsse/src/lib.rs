@@ -60,14 +60,12 @@ impl VerifiedPayload {
 /// DSSE's pre-authentication encoding: the bytes that are signed.
 #[must_use]
 pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = format!(
+    let head = format!(
         "DSSEv1 {} {payload_type} {} ",
         payload_type.len(),
         payload.len()
-    )
-    .into_bytes();
-    bytes.extend_from_slice(payload);
-    bytes
+    );
+    [head.as_bytes(), payload].concat()
 }
 
 /// The id by which envelopes name a key: SHA-256 of its SubjectPublicKeyInfo (DER), in hex.

@@ -290,10 +290,7 @@ impl RunObserver for Metrics {
             RunEvent::UpstreamClosed { upstream, code } => self.closed(upstream, code),
             RunEvent::UpstreamKeyRead { upstream } => self.key_read(upstream),
             // runs are counted as they end, and the rest is asked for when it is shown
-            RunEvent::Routed { .. }
-            | RunEvent::Ended { .. }
-            | RunEvent::UpstreamVerified { .. }
-            | RunEvent::GatewayClosed => {}
+            RunEvent::UpstreamVerified { .. } | RunEvent::GatewayClosed => {}
         }
     }
 }

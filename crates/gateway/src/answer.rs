@@ -124,7 +124,7 @@ impl Body for AnswerBody {
 /// The trailers that join an answer to its record.
 pub(crate) fn trailers(record: Digest, status: RunStatus) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(&record.to_string()) {
+    if let Ok(value) = HeaderValue::try_from(record.to_string()) {
         trailers.insert(&headers::RECORD, value);
     }
     trailers.insert(&headers::STATUS, HeaderValue::from_static(status.as_str()));

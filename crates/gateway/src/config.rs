@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use globset::GlobMatcher;
-use http::Uri;
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proofroom_canonical::Digest;
 use proofroom_llm::{Api, Delivery};
@@ -187,7 +190,7 @@ pub struct BaseUrl {
     /// Host without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    pub(crate) authority: String,
+    pub(crate) authority: Authority,
     pub(crate) prefix: String,
 }
 
@@ -308,10 +311,9 @@ impl Upstream {
         if let Some(real) = self.aliases.get(model) {
             return Some(real);
         }
-        self.globs
-            .iter()
-            .any(|glob| glob.is_match(model))
-            .then_some(model)
+        let named = || self.listed().any(|listed| listed == model);
+        let matched = || self.globs.iter().any(|glob| glob.is_match(model));
+        (named() || matched()).then_some(model)
     }
 
     /// Whether it can be asked for what clients post to `path` for, in that format or another.
@@ -343,11 +345,14 @@ impl Upstream {
 
     /// Names that a client can ask for: globs are left out, because nobody can ask for a glob.
     pub(crate) fn listed_models(&self) -> impl Iterator<Item = &str> {
-        self.models
-            .iter()
-            .filter(|model| !model.contains(['*', '?', '[', '{']))
-            .chain(self.aliases.keys())
-            .map(String::as_str)
+        let aliases = self.aliases.keys().map(String::as_str);
+        self.listed().chain(aliases)
+    }
+
+    /// The models that match themselves alone.
+    fn listed(&self) -> impl Iterator<Item = &str> {
+        let models = self.models.iter().map(String::as_str);
+        models.filter(|model| !model.contains(['*', '?', '[', '{', '\\']))
     }
 }
 
@@ -366,12 +371,12 @@ impl BaseUrl {
     /// When it is not of an address's form.
     pub fn join(&self, path_and_query: &str) -> Result<Uri, http::Error> {
         let scheme = match self.transport {
-            Transport::Plain => "http",
-            Transport::Tls => "https",
+            Transport::Plain => Scheme::HTTP,
+            Transport::Tls => Scheme::HTTPS,
         };
         Uri::builder()
             .scheme(scheme)
-            .authority(self.authority.as_str())
+            .authority(self.authority.clone())
             .path_and_query(format!("{}{path_and_query}", self.prefix))
             .build()
     }

@@ -4,12 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use proofroom_canonical::{Digest, Nonce, RunId, SessionId, Timestamp};
+use proofroom_canonical::{Digest, Nonce, RunId, Timestamp};
 use proofroom_classify::{Classification, Label};
 use proofroom_llm::{Api, Placeholder, RequestFacts, Usage};
 use proofroom_record::{
     event::RunStatus,
-    predicate::{SealedRecord, seal},
+    predicate::seal_kept,
     statement::{
         Assurance, ClassificationResult, EarlierAttempt, FindingCount, ModelRequest, ModelResponse,
         ModelRun, Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
@@ -23,7 +23,6 @@ use crate::{
     gateway::Core,
     headers,
     invoked::Invoked,
-    observe::RunEvent,
     prompt::Arrival,
     receipt::Signed,
     refusal::Refusal,
@@ -214,17 +213,17 @@ impl Draft {
 
     /// Adds the headers that every answer of this run carries.
     pub(crate) fn put_headers(&self, map: &mut HeaderMap) {
-        let mut set = |name: &'static HeaderName, text: &str| {
-            if let Ok(value) = HeaderValue::from_str(text) {
+        let mut set = |name: &'static HeaderName, text: String| {
+            if let Ok(value) = HeaderValue::try_from(text) {
                 map.insert(name, value);
             }
         };
-        set(&headers::RUN, &self.opening.run.to_string());
-        set(&headers::LABEL, self.high_water());
-        set(&headers::SEQUENCE, &self.position.sequence.to_string());
+        set(&headers::RUN, self.opening.run.to_string());
+        set(&headers::LABEL, self.high_water().to_owned());
         if let Some(tier) = &self.routing.tier {
-            set(&headers::TIER, tier);
+            set(&headers::TIER, tier.clone());
         }
+        map.insert(&headers::SEQUENCE, self.position.sequence.into());
         let announced = HeaderValue::from_static("x-proofroom-record, x-proofroom-status");
         map.insert(header::TRAILER, announced);
     }
@@ -237,59 +236,29 @@ impl Draft {
         end: End,
     ) -> impl Future<Output = Result<Digest, SinkError>> + Send {
         let core = Arc::clone(&self.core);
-        let mut ended = Ended {
-            session: self.caller.identity().session,
-            run: self.opening.run,
-            label: self.position.after,
-            status: end.status,
-            code: String::new(),
-        };
         let log = self.admission.log;
         let tracked = self.opening.tracked.take();
         let trace = tracked.map(|tracked| tracked.ends(&self.traced(&end)));
-        let finished = self.finished(&end);
-        self.caller.gate.ended(&finished);
-        ended.code.clone_from(&finished.code);
-        let at = finished.finished;
-        let said = Said {
-            sequence: self.position.sequence,
-            high_water: self.high_water().to_owned(),
-            finished,
-        };
-        let submission = self.sign(end, at);
+        let caller = Arc::clone(&self.caller);
+        let held = self.admission.hand_over();
+        let predicate = self.predicate(end);
+        let sealed = seal_kept(&predicate, &core.signer).map_err(|error| SinkError {
+            reason: format!("the record cannot be written: {error}"),
+        });
+        let said = said(predicate);
+        caller.gate.ended(&said.finished);
+        drop(held);
         // boxed: a run's future holds it
-        let submission = submission.map(|record| {
+        let submission = sealed.map(|record| {
             Box::new(Submission {
                 kind: MODEL_RUN,
-                session: ended.session,
+                session: caller.identity().session,
                 log,
                 record,
                 said,
             })
         });
-        keep(core, (ended, trace), submission)
-    }
-
-    fn finished(&self, end: &End) -> Finished {
-        let response = end.response.as_ref();
-        Finished {
-            run: self.opening.run,
-            endpoint: self.request.endpoint.clone(),
-            model: self.request.model.clone(),
-            tier: self.routing.tier.clone(),
-            upstream: self.routing.upstream.clone(),
-            status: end.status,
-            code: end
-                .failure
-                .as_ref()
-                .map(|refusal| refusal.code.to_owned())
-                .unwrap_or_default(),
-            received_bytes: self.request.received_bytes,
-            answered_bytes: response.map_or(0, |response| response.bytes),
-            tokens: response.and_then(|response| response.tokens),
-            started: self.opening.started,
-            finished: self.now(),
-        }
+        keep(core, trace, submission)
     }
 
     /// What of this record its trace may say.
@@ -323,14 +292,8 @@ impl Draft {
         }
     }
 
-    fn sign(self: Box<Self>, end: End, finished: Timestamp) -> Result<SealedRecord, SinkError> {
-        let core = Arc::clone(&self.core);
-        seal((*self).predicate(end, finished), &core.signer).map_err(|error| SinkError {
-            reason: format!("the record cannot be written: {error}"),
-        })
-    }
-
-    fn predicate(self, end: End, finished: Timestamp) -> ModelRun {
+    fn predicate(self: Box<Self>, end: End) -> ModelRun {
+        let finished = self.now();
         let levels = self.core.levels();
         let identity = self.caller.identity();
         let forwarded = self.request.forwarded.is_some();
@@ -370,6 +333,31 @@ impl Draft {
     }
 }
 
+/// What the record of a run says, for whoever does not read it.
+fn said(record: ModelRun) -> Said {
+    let response = record.response.as_ref();
+    Said {
+        sequence: record.sequence,
+        high_water: record.classification.high_water_after,
+        finished: Finished {
+            run: record.run,
+            model: record.request.model,
+            tier: record.routing.tier,
+            upstream: record.routing.upstream,
+            status: record.status,
+            code: record
+                .failure
+                .map(|failure| failure.code)
+                .unwrap_or_default(),
+            received_bytes: record.request.received_bytes,
+            answered_bytes: response.map_or(0, |response| response.bytes),
+            tokens: response.and_then(|response| response.tokens),
+            started: record.started,
+            finished: record.finished,
+        },
+    }
+}
+
 /// Digest of the evidence by which an upstream was verified.
 pub(crate) const fn evidence(upstream: &UpstreamFacts) -> Option<Digest> {
     match &upstream.assurance {
@@ -378,18 +366,9 @@ pub(crate) const fn evidence(upstream: &UpstreamFacts) -> Option<Digest> {
     }
 }
 
-/// What is told of a run whose record is kept.
-struct Ended {
-    session: SessionId,
-    run: RunId,
-    label: Label,
-    status: RunStatus,
-    code: String,
-}
-
 async fn keep(
     core: Arc<Core>,
-    (ended, trace): (Ended, Option<Unkept>),
+    trace: Option<Unkept>,
     submission: Result<Box<Submission>, SinkError>,
 ) -> Result<Digest, SinkError> {
     let kept = match submission {
@@ -400,16 +379,8 @@ async fn keep(
         let record = kept.as_ref().ok().copied();
         tracing.sink.take(trace.kept(record));
     }
-    match &kept {
-        Ok(record) => core.observer.observe(&RunEvent::Ended {
-            session: ended.session,
-            run: ended.run,
-            label: core.levels().name(ended.label).to_owned(),
-            status: ended.status,
-            code: ended.code,
-            record: *record,
-        }),
-        Err(_) => core.close(),
+    if kept.is_err() {
+        core.close();
     }
     kept
 }

@@ -2,7 +2,7 @@
 //! how it ended. The gateway carries the answers out and records them; who may do how much is
 //! decided by whoever admits callers.
 
-use std::{any::Any, fmt, time::Duration};
+use std::{any::Any, borrow::Cow, fmt, time::Duration};
 
 use http::StatusCode;
 use proofroom_canonical::{Digest, RunId, Timestamp};
@@ -21,8 +21,6 @@ pub struct Asked {
     pub run: RunId,
     /// Its place in the session.
     pub sequence: u64,
-    /// Path of the API.
-    pub endpoint: String,
     /// The model as the client wrote it.
     pub model: String,
     /// The session's label before the run.
@@ -44,8 +42,6 @@ pub struct Asked {
 pub struct Finished {
     /// The run.
     pub run: RunId,
-    /// Path of the API.
-    pub endpoint: String,
     /// The model as the client wrote it; empty where the request could not be read.
     pub model: String,
     /// Tier that it was sent to, if it was.
@@ -106,6 +102,14 @@ impl Admission {
         Self {
             place: Some(Box::new(place)),
             ..Self::free()
+        }
+    }
+
+    /// What it holds, which it then does not hold any more.
+    pub(crate) const fn hand_over(&mut self) -> Self {
+        Self {
+            place: self.place.take(),
+            log: self.log,
         }
     }
 
@@ -175,7 +179,6 @@ pub(crate) async fn admit(draft: &mut Draft) -> Result<(), Refusal> {
     let asked = Asked {
         run: draft.opening.run,
         sequence: draft.position.sequence,
-        endpoint: draft.request.endpoint.clone(),
         model: draft.request.model.clone(),
         before: draft.position.before,
         label: draft.position.after,
@@ -198,22 +201,22 @@ pub(crate) async fn admit(draft: &mut Draft) -> Result<(), Refusal> {
 }
 
 /// The offers that `gate` permits for `model`, and the others with its reasons.
-pub(crate) fn permitted(
+pub(crate) fn permitted<'a>(
     gate: &dyn Gate,
-    offers: Vec<UpstreamOffer>,
+    mut offers: Cow<'a, [UpstreamOffer]>,
     model: &str,
-) -> (Vec<UpstreamOffer>, Vec<RejectedUpstream>) {
-    let mut rejected = Vec::new();
-    let open = offers.into_iter().filter(|offer| {
-        let Err(code) = gate.permits(offer, model) else {
-            return true;
-        };
-        rejected.push(RejectedUpstream {
+) -> (Cow<'a, [UpstreamOffer]>, Vec<RejectedUpstream>) {
+    let rejection = |offer: &UpstreamOffer| {
+        let code = gate.permits(offer, model).err()?;
+        Some(RejectedUpstream {
             upstream: offer.name.clone(),
             code: code.to_owned(),
-        });
-        false
-    });
-    let open = open.collect();
-    (open, rejected)
+        })
+    };
+    let rejected: Vec<RejectedUpstream> = offers.iter().filter_map(rejection).collect();
+    if !rejected.is_empty() {
+        let refused = |offer: &UpstreamOffer| rejected.iter().any(|one| one.upstream == offer.name);
+        offers.to_mut().retain(|offer| !refused(offer));
+    }
+    (offers, rejected)
 }

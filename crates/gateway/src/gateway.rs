@@ -19,10 +19,9 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::{Digest, Nonce, RunId};
 use proofroom_classify::{
     Candidate, Classification, ClassificationPolicy, Classifier, Context, Label, Levels,
-    RoutingPolicy, Segment, SessionVerdicts, Source, UpstreamOffer,
+    RoutingPolicy, Segment, SessionVerdicts, Source,
 };
 use proofroom_llm::{Api, translate::Translation};
-use proofroom_record::statement::RejectedUpstream;
 use proofroom_signer::FastSigner;
 use proofroom_verifier::AppraisalPolicy;
 use tokio::sync::oneshot;
@@ -33,13 +32,14 @@ use crate::{
     caller::{Caller, CallerIdentity, Standing},
     channel::Channel,
     commitment::CommitmentKey,
-    config::{Upstream, UpstreamsConfig},
+    config::UpstreamsConfig,
     control::{Healths, balance},
     draft::Opening,
     evidence::{EvidenceSink, EvidenceStore},
     gate::{Gate, OpenGate},
     headers, models,
     observe::{RunEvent, RunObserver},
+    offers::Offers,
     ongoing::until_answered,
     prompt,
     provider::{CollateralStore, Providers},
@@ -136,6 +136,7 @@ pub(crate) struct Core {
     pub(crate) routing: RoutingPolicy,
     pub(crate) shadow: Option<Shadow>,
     pub(crate) upstreams: UpstreamsConfig,
+    pub(crate) offers: Offers,
     channels: BTreeMap<String, Channel>,
     pub(crate) healths: Healths,
     pub(crate) signer: FastSigner,
@@ -195,6 +196,7 @@ impl Gateway {
             classifier,
             routing: config.routing,
             shadow: config.shadow.map(Shadow::new),
+            offers: Offers::of(&config.upstreams),
             upstreams: config.upstreams,
             channels,
             healths: Healths::default(),
@@ -390,35 +392,6 @@ impl Core {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// The upstreams that can be asked in `api` or by a translation of it, as routing sees them: those
-    /// that speak it before the others. A glob becomes an offer of `model`, the name asked for, when
-    /// it matches.
-    pub(crate) fn offers_for(&self, api: Api, model: &str) -> Vec<UpstreamOffer> {
-        let mut able: Vec<(bool, &Upstream)> = self
-            .upstreams
-            .iter()
-            .filter_map(|upstream| Some((upstream.spoken(api)? != api, upstream)))
-            .collect();
-        able.sort_by_key(|(translated, _)| *translated);
-        let bare = model.split_once('/').map_or(model, |(_, rest)| rest);
-        able.into_iter()
-            .map(|(_, upstream)| UpstreamOffer {
-                name: upstream.name.clone(),
-                tier: upstream.tier.clone(),
-                models: upstream
-                    .listed_models()
-                    .chain(
-                        [model, bare]
-                            .into_iter()
-                            .filter(|name| upstream.served(name).is_some()),
-                    )
-                    .map(str::to_owned)
-                    .collect(),
-                region: upstream.region.clone(),
-            })
-            .collect()
-    }
-
     /// The API in which the upstream of this name is asked for what a client asks in `api`.
     pub(crate) fn spoken(&self, upstream: &str, api: Api) -> Option<Api> {
         let mut upstreams = self.upstreams.iter();
@@ -437,20 +410,6 @@ impl Core {
             .collect()
     }
 
-    /// The upstreams that speak only APIs into which `api` is not translated; routing does not see them.
-    pub(crate) fn not_speaking(&self, api: Api) -> Vec<RejectedUpstream> {
-        let silent = self
-            .upstreams
-            .iter()
-            .filter(|upstream| upstream.spoken(api).is_none());
-        silent
-            .map(|upstream| RejectedUpstream {
-                upstream: upstream.name.clone(),
-                code: "api-not-spoken".to_owned(),
-            })
-            .collect()
-    }
-
     /// Unpredictable bytes, unless their source fails.
     pub(crate) fn random<const N: usize>(&self) -> Option<[u8; N]> {
         let mut random = [0; N];
@@ -461,6 +420,9 @@ impl Core {
     /// `candidates` in an order that shares requests among them by weight. Those that speak `api` stay before
     /// those that are asked in another.
     pub(crate) fn balanced(&self, candidates: Vec<Candidate>, api: Api) -> Vec<Candidate> {
+        if candidates.len() < 2 {
+            return candidates;
+        }
         let upstream =
             |candidate: &Candidate| self.channel(&candidate.upstream).map(Channel::upstream);
         balance(

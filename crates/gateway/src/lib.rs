@@ -24,6 +24,7 @@ mod identity;
 mod invoked;
 mod models;
 mod observe;
+mod offers;
 mod ongoing;
 mod prompt;
 mod proof;

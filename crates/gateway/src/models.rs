@@ -51,7 +51,7 @@ fn reachable(core: &Core, caller: &Caller, model: &str) -> bool {
         purpose: &caller.identity().purpose,
     };
     Api::ALL.into_iter().any(|api| {
-        let offers = core.offers_for(api, model);
+        let offers = core.offers.of_model(api, model);
         let (offers, _) = gate::permitted(&*caller.gate, offers, model);
         matches!(
             core.routing.route(&request, &offers),

@@ -2,9 +2,8 @@
 //! relying party needs; that is in the records.
 
 use proofroom_canonical::{Digest, RunId, SessionId, Timestamp};
-use proofroom_record::event::RunStatus;
 
-/// Watches runs. Called on the request path: must return at once.
+/// Watches upstreams. Called on the request path: must return at once.
 pub trait RunObserver: Send + Sync {
     /// Something happened.
     fn observe(&self, event: &RunEvent);
@@ -21,34 +20,6 @@ impl RunObserver for NoObserver {
 /// What can be seen of the gateway's work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunEvent {
-    /// A request is about to be sent.
-    Routed {
-        /// Its session.
-        session: SessionId,
-        /// The run.
-        run: RunId,
-        /// The session's label, by which it was routed.
-        label: String,
-        /// Tier chosen.
-        tier: String,
-        /// Upstream chosen.
-        upstream: String,
-    },
-    /// A run ended and its record is durable.
-    Ended {
-        /// Its session.
-        session: SessionId,
-        /// The run.
-        run: RunId,
-        /// The session's label.
-        label: String,
-        /// How it ended.
-        status: RunStatus,
-        /// Code of the refusal or failure; empty when there was none.
-        code: String,
-        /// The record's digest.
-        record: Digest,
-    },
     /// An attested upstream was appraised and accepted.
     UpstreamVerified {
         /// The upstream.

@@ -67,6 +67,12 @@ impl Passed {
         self.gave(chunk);
     }
 
+    /// Takes all that is left of an answer.
+    pub(crate) fn take_last(&mut self, rest: &[u8]) {
+        self.meter.push_last(rest);
+        self.gave(rest);
+    }
+
     fn gave(&mut self, chunk: &[u8]) {
         self.hasher.update(chunk);
         self.bytes = self.bytes.saturating_add(chunk.len() as u64);
@@ -260,6 +266,13 @@ impl Arriving {
             ended: None,
             tap: draft.signed.is_some().then(|| Box::new(Tap::new(parts))),
         }
+    }
+
+    /// How many bytes there are at least, as far as is known.
+    pub(crate) fn expected(&self) -> usize {
+        let read = self.read.as_ref().map_or(0, Bytes::len) as u64;
+        let all = read.saturating_add(self.body.size_hint().lower());
+        usize::try_from(all).unwrap_or(usize::MAX)
     }
 
     /// What came of the upstream, for its receipt; closes the connection unless it is at its end.

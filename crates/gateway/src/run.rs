@@ -345,9 +345,9 @@ async fn route(
     let core = Arc::clone(&draft.core);
     let api = draft.opening.api;
     let model = outgoing.facts.model.clone();
-    let offers = core.offers_for(api, &model);
+    let offers = core.offers.of_model(api, &model);
     let (offers, not_permitted) = gate::permitted(&*draft.caller.gate, offers, &model);
-    let identity = draft.caller.identity().clone();
+    let identity = Arc::clone(&draft.caller.identity);
     let request = RouteRequest {
         label: draft.position.after,
         model: &model,
@@ -375,7 +375,7 @@ async fn route(
             core.routing.route(&request, &offers)
         }
     };
-    draft.routing.rejected = core.not_speaking(api);
+    draft.routing.rejected = core.offers.silent(api).to_vec();
     draft.routing.rejected.extend(not_permitted);
     carry_out(draft, outgoing, decision, reply).await;
 }

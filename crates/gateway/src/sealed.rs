@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use proofroom_llm::bedrock::FrameFault;
@@ -161,6 +161,13 @@ impl Body for UpstreamBody {
                 Poll::Ready(content.map(|content| content.map(Frame::data)))
             }
             Self::Invoked(body) => body.poll_said(context),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Plain(body) => body.size_hint(),
+            Self::Opened(_) | Self::Invoked(_) => SizeHint::default(),
         }
     }
 }

@@ -248,13 +248,6 @@ async fn attempt(
     model.clone_into(&mut draft.asked_model);
     draft.upstream = Some(open.facts(&upstream, model, draft.now()));
     draft.signed = signed;
-    core.observer.observe(&RunEvent::Routed {
-        session: draft.caller.identity().session,
-        run: draft.opening.run,
-        label: draft.high_water().to_owned(),
-        tier: chosen.tier.clone(),
-        upstream: upstream.name.clone(),
-    });
     drop(prompt);
     let open = (channel, &open);
     let sent = send_traced(core, draft, open, (request, spoken), reply).await?;
@@ -492,12 +485,11 @@ fn unusable(draft: &Draft, response: &UpstreamResponse) -> Option<UpstreamFault>
         .headers()
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(|value| value.trim().to_ascii_lowercase());
-    let of_an_api = matches!(
-        kind.as_deref(),
-        Some("application/json" | "text/event-stream")
-    );
+        .and_then(|value| value.split(';').next());
+    let of_an_api = kind.is_some_and(|kind| {
+        let mut kinds = ["application/json", "text/event-stream"].into_iter();
+        kinds.any(|known| kind.trim().eq_ignore_ascii_case(known))
+    });
     (status.is_success() && !of_an_api).then_some(UpstreamFault::NotAnApi)
 }
 

@@ -1,7 +1,6 @@
 //! An answer that is one JSON document: read to its end, recorded, and then given to the client at
 //! once, so that its head can name the record. No client can use part of such an answer.
 
-use bytes::BytesMut;
 use http::{Response, response::Parts};
 use proofroom_llm::{Framing, MAX_ANSWER_BYTES, Restorer};
 use proofroom_record::event::RunStatus;
@@ -54,7 +53,7 @@ pub(crate) async fn answer(
                 None => held,
             };
             pump::note_restored(&mut draft, restorer.as_ref());
-            passed.take(&held);
+            passed.take_last(&held);
             let head = head(&draft, parts, AnswerBody::empty());
             give(draft, head, held, passed, reply).await;
         }
@@ -83,18 +82,18 @@ const fn held_bytes(draft: &Draft) -> usize {
 }
 
 async fn read(body: &mut Arriving, limits: Limits, held_bytes: usize) -> Read {
-    let mut held = BytesMut::new();
+    let mut held = Vec::with_capacity(body.expected().min(HELD_BYTES));
     loop {
         match body.next(limits).await {
             Ok(chunk) => held.extend_from_slice(&chunk),
-            Err(Stop::End) => return Read::Whole(held.into()),
+            Err(Stop::End) => return Read::Whole(held),
             Err(stop) => return Read::Stopped(stop),
         }
         if held.len() as u64 > limits.bytes {
             return Read::Stopped(Stop::Fault(UpstreamFault::TooLarge));
         }
         if held.len() > held_bytes {
-            return Read::TooLong(held.into());
+            return Read::TooLong(held);
         }
     }
 }
@@ -121,7 +120,9 @@ pub(crate) fn give(
         let answer = match closing.await {
             Ok(record) => {
                 let named = trailers(record, status);
-                head.headers_mut().extend(named.clone());
+                for (name, value) in &named {
+                    head.headers_mut().insert(name, value.clone());
+                }
                 let body = Prompt::new(held).to_bytes();
                 head.map(|_| AnswerBody::ready(body, Some(named)))
             }

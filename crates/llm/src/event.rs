@@ -153,15 +153,16 @@ fn read_said(bytes: &[u8]) -> Step {
         Ok(wire) => wire,
         Err(code) => return step(Kind::Unreadable(code)),
     };
+    let stop = wire.stop();
     let kind = match wire.failure() {
         Some(kind) => Kind::Failed(kind),
-        None if wire.stop().is_some() => Kind::Complete,
+        None if stop.is_some() => Kind::Complete,
         None => Kind::Unreadable("answer-shape"),
     };
     Step {
         usage: wire.usage(),
         model: wire.model(),
-        stop: wire.stop(),
+        stop,
         kind,
     }
 }

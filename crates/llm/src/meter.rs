@@ -88,6 +88,8 @@ pub struct ResponseMeter {
 enum Reader {
     Events(Box<SseDecoder>),
     Whole(Wiped<Vec<u8>>),
+    /// A whole answer was read.
+    Read,
     TooLarge,
 }
 
@@ -145,8 +147,27 @@ impl ResponseMeter {
                     held.extend_from_slice(chunk);
                 }
             }
-            Reader::TooLarge => {}
+            Reader::Read | Reader::TooLarge => {}
         }
+    }
+
+    /// Takes all that is left of the body, and keeps no copy of it where that is the whole and one JSON document.
+    pub fn push_last(&mut self, rest: &[u8]) {
+        match &self.reader {
+            Reader::Whole(held) if held.is_empty() && rest.len() <= MAX_ANSWER_BYTES => {
+                self.read(rest);
+                self.reader = Reader::Read;
+            }
+            _ => self.push(rest),
+        }
+    }
+
+    fn read(&mut self, whole: &[u8]) {
+        let step = read_whole(self.api, whole);
+        if let Kind::Unreadable(code) = step.kind {
+            self.seen.ending = Ending::Unreadable { code };
+        }
+        apply(step, &mut self.seen, &mut self.complete);
     }
 
     /// Whether the upstream has said that the answer is complete: what comes after is not part of it.
@@ -164,15 +185,9 @@ impl ResponseMeter {
     /// What was learned, once the body has ended or was given up.
     #[must_use]
     pub fn finish(mut self) -> Metered {
-        match &self.reader {
-            Reader::Events(_) => {}
-            Reader::Whole(held) => {
-                let step = read_whole(self.api, held);
-                if let Kind::Unreadable(code) = step.kind {
-                    self.seen.ending = Ending::Unreadable { code };
-                }
-                apply(step, &mut self.seen, &mut self.complete);
-            }
+        match std::mem::replace(&mut self.reader, Reader::Read) {
+            Reader::Events(_) | Reader::Read => {}
+            Reader::Whole(held) => self.read(&held),
             Reader::TooLarge => {
                 self.seen.ending = Ending::Unreadable {
                     code: "answer-too-large",

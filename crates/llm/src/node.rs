@@ -216,9 +216,35 @@ impl<'de> Visitor<'de> for Read<'_> {
     }
 }
 
+/// So few names are compared each with each, which takes no memory.
+const FEW: usize = 8;
+
 /// Whether a name occurs twice; n log n, so that a huge object costs no square.
-pub(crate) fn has_duplicate<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+pub(crate) fn has_duplicate<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> bool {
+    let (least, _) = names.size_hint();
+    if least <= FEW {
+        return std::iter::from_fn(|| Some((names.next()?, names.clone())))
+            .any(|(name, mut later)| later.any(|other| other == name));
+    }
     let mut sorted: Vec<&str> = names.collect();
     sorted.sort_unstable();
     sorted.windows(2).any(|pair| pair.first() == pair.get(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FEW, has_duplicate};
+
+    #[test]
+    fn a_name_that_occurs_twice_is_found_among_few_and_many() {
+        for count in [0, 1, 2, FEW, FEW + 1, 40] {
+            let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            let named = || names.iter().map(String::as_str);
+            assert!(!has_duplicate(named()), "{count}");
+            for name in named() {
+                let twice: Vec<&str> = named().chain([name]).collect();
+                assert!(has_duplicate(twice.into_iter()), "{count} {name}");
+            }
+        }
+    }
 }

@@ -99,11 +99,22 @@ pub fn seal<P: Predicate>(
     predicate: P,
     signer: &impl EnvelopeSigner,
 ) -> Result<SealedRecord, RecordError> {
-    check_consistent(&predicate)?;
+    seal_kept(&predicate, signer)
+}
+
+/// The same as [`seal`], for whoever still needs the predicate.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_kept<P: Predicate>(
+    predicate: &P,
+    signer: &impl EnvelopeSigner,
+) -> Result<SealedRecord, RecordError> {
+    check_consistent(predicate)?;
     let statement = Statement {
-        statement_type: STATEMENT_TYPE.to_owned(),
+        statement_type: STATEMENT_TYPE.into(),
         subject: predicate.subjects(),
-        predicate_type: P::TYPE.to_owned(),
+        predicate_type: P::TYPE.into(),
         predicate,
     };
     let payload = json::to_bytes_of(&statement, COMMON_BYTES).map_err(malformed::<P>)?;
@@ -144,7 +155,7 @@ fn parse_statement<P: Predicate>(payload: &[u8]) -> Result<P, RecordError> {
     })?;
     if outer.predicate_type != P::TYPE {
         return Err(RecordError::PredicateType {
-            found: outer.predicate_type,
+            found: outer.predicate_type.into_owned(),
             wanted: P::TYPE,
         });
     }

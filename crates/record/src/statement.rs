@@ -4,7 +4,7 @@
 mod model_run;
 mod provider;
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use proofroom_canonical::{Digest, IsolationLevel, Nonce, RunId, SessionId, Timestamp};
 use proofroom_evidence::EvidenceType;
@@ -35,12 +35,12 @@ pub const DESTRUCTION_V1: &str = "https://proofroom.dev/destruction/v1";
 pub struct Statement<P> {
     /// [`STATEMENT_TYPE`].
     #[serde(rename = "_type")]
-    pub statement_type: String,
+    pub statement_type: Cow<'static, str>,
     /// What the statement is about; never empty.
     pub subject: Vec<Subject>,
     /// One of the predicate types above.
     #[serde(rename = "predicateType")]
-    pub predicate_type: String,
+    pub predicate_type: Cow<'static, str>,
     /// The claim.
     pub predicate: P,
 }
@@ -50,27 +50,27 @@ pub struct Statement<P> {
 #[serde(deny_unknown_fields)]
 pub struct Subject {
     /// What it is.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Algorithm name to hex digits; `sha256`, or `gitCommit` for commits.
-    pub digest: BTreeMap<String, String>,
+    pub digest: BTreeMap<Cow<'static, str>, String>,
 }
 
 impl Subject {
     /// A subject named by its SHA-256.
     #[must_use]
-    pub fn sha256(name: impl Into<String>, digest: Digest) -> Self {
+    pub fn sha256(name: impl Into<Cow<'static, str>>, digest: Digest) -> Self {
         Self {
             name: name.into(),
-            digest: BTreeMap::from([("sha256".to_owned(), digest.to_hex())]),
+            digest: BTreeMap::from([("sha256".into(), digest.to_hex())]),
         }
     }
 
     /// A git commit.
     #[must_use]
-    pub fn git_commit(name: impl Into<String>, commit: impl Into<String>) -> Self {
+    pub fn git_commit(name: impl Into<Cow<'static, str>>, commit: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            digest: BTreeMap::from([("gitCommit".to_owned(), commit.into())]),
+            digest: BTreeMap::from([("gitCommit".into(), commit.into())]),
         }
     }
 }

@@ -21,7 +21,8 @@ pub(super) struct Reading<'a> {
     author: Option<Origin>,
     /// What a session knows everything so far by.
     chain: Option<Tag>,
-    /// What it knows beginnings of what is read by.
+    source: Option<Source<'a>>,
+    /// What it knows beginnings of what is read by, once there was a whole stretch.
     names: Option<Names<'a>>,
 }
 
@@ -62,16 +63,14 @@ impl<'a> Reading<'a> {
             run: scan::Run::default(),
             author: None,
             chain: verdicts.map(begin),
+            source: None,
             names: None,
         }
     }
 
     /// The same for segments from this source.
-    pub(super) fn from(mut self, source: &Source<'a>) -> Self {
-        let policy = self.classifier.policy.digest;
-        let repository = self.outcome.context.repository;
-        let names = |verdicts: &SessionVerdicts| verdicts.names(policy, repository, source);
-        self.names = self.verdicts.map(names);
+    pub(super) const fn from(mut self, source: &Source<'a>) -> Self {
+        self.source = Some(*source);
         self
     }
 
@@ -113,7 +112,7 @@ impl<'a> Reading<'a> {
 
     /// What a session knows the request by up to and with these segments: nothing where they are
     /// no whole stretch, or are not read to their end.
-    fn name_of(&self, segments: &[Segment<'_>]) -> Option<Tag> {
+    fn name_of(&mut self, segments: &[Segment<'_>]) -> Option<Tag> {
         let length: usize = segments.iter().map(|segment| segment.text.len()).sum();
         let whole = segments.len() == STRETCH
             && length <= self.left
@@ -121,6 +120,11 @@ impl<'a> Reading<'a> {
         let chain = self.chain.filter(|_| whole)?;
         let verdicts = self.verdicts?;
         let last = self.index.saturating_add(STRETCH).saturating_sub(1);
+        if let (None, Some(source)) = (&self.names, &self.source) {
+            let policy = self.classifier.policy.digest;
+            let repository = self.outcome.context.repository;
+            self.names = Some(verdicts.names(policy, repository, source));
+        }
         let beginning = self.names.as_ref().and_then(|names| names.of(last));
         if let Some(name) = beginning.and_then(|tag| verdicts.known_by(tag)) {
             return Some(name);

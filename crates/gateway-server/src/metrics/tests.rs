@@ -11,7 +11,6 @@ use super::{Gauges, Metrics};
 fn finished(model: &str) -> Finished {
     Finished {
         run: RunId::from_random([1; 16]),
-        endpoint: "/v1/messages".to_owned(),
         model: model.to_owned(),
         tier: Some("tee".to_owned()),
         upstream: Some("u".to_owned()),

@@ -15,8 +15,6 @@ use proofroom_gateway::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::process::{GATEWAY_CPU, pin};
-
 const CLASSIFICATION: &str = r#"
 version = 1
 levels = ["public", "internal", "confidential", "restricted"]
@@ -56,17 +54,7 @@ impl RecordSink for Memory {
 }
 
 /// Serves until it is killed; says its address on standard output.
-pub(crate) fn main(upstream: SocketAddr) {
-    pin(GATEWAY_CPU);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(serve(upstream));
-}
-
-async fn serve(upstream: SocketAddr) {
+pub(crate) async fn serve(upstream: SocketAddr) {
     let gateway = gateway(upstream);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());

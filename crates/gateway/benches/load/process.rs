@@ -11,7 +11,7 @@ use std::{
 /// Where upstream and load generator run.
 pub(crate) const GENERATOR_CPU: usize = 0;
 /// Where the gateway runs.
-pub(crate) const GATEWAY_CPU: usize = 1;
+const GATEWAY_CPU: usize = 1;
 
 /// Runs `work` on one processor.
 pub(crate) fn on_cpu(cpu: usize, work: impl Future<Output = ()>) {
@@ -23,8 +23,19 @@ pub(crate) fn on_cpu(cpu: usize, work: impl Future<Output = ()>) {
         .block_on(work);
 }
 
+/// Runs `work` where the gateway runs, as it does.
+pub(crate) fn on_gateway_cpu(work: impl Future<Output = ()>) {
+    pin(GATEWAY_CPU);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work);
+}
+
 /// Binds this process to `cpu`, if the machine has it.
-pub(crate) fn pin(cpu: usize) {
+fn pin(cpu: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
     if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
@@ -32,16 +43,17 @@ pub(crate) fn pin(cpu: usize) {
     }
 }
 
-/// A gateway in a process of its own.
-pub(crate) struct Gateway {
+/// A server between load and upstream, in a process of its own.
+pub(crate) struct Between {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
-impl Gateway {
-    pub(crate) fn start(upstream: SocketAddr) -> Self {
+impl Between {
+    /// Starts this program once more, as `role`.
+    pub(crate) fn start(role: &str, upstream: SocketAddr) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["gateway", &upstream.to_string()])
+            .args([role, &upstream.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -57,7 +69,7 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+impl Drop for Between {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());

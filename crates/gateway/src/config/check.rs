@@ -439,7 +439,7 @@ pub(super) fn base_url(text: &str, paths: &Paths) -> Result<BaseUrl, &'static st
         transport,
         host: authority.host().trim_matches(['[', ']']).to_owned(),
         port: authority.port_u16().unwrap_or(default_port),
-        authority: authority.as_str().to_owned(),
+        authority: authority.clone(),
         prefix: prefix.to_owned(),
     })
 }

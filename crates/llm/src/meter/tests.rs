@@ -23,8 +23,13 @@ fn stream(api: Api, text: &str) -> Metered {
     meter(api, Framing::EventStream, &[text.as_bytes()])
 }
 
+/// The same whether the meter keeps the answer or reads it where it lies.
 fn whole(text: &str) -> Metered {
-    meter(Api::ChatCompletions, Framing::Json, &[text.as_bytes()])
+    let kept = meter(Api::ChatCompletions, Framing::Json, &[text.as_bytes()]);
+    let mut read = ResponseMeter::new(Api::ChatCompletions, Framing::Json);
+    read.push_last(text.as_bytes());
+    assert_eq!(read.finish(), kept);
+    kept
 }
 
 #[test]

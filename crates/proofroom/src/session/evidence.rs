@@ -114,9 +114,7 @@ impl RunObserver for EvidenceKeeper {
             RunEvent::GatewayClosed => self
                 .progress
                 .note("a record could not be kept; the gateway takes no more requests"),
-            RunEvent::Routed { .. }
-            | RunEvent::Ended { .. }
-            | RunEvent::SentAgain { .. }
+            RunEvent::SentAgain { .. }
             | RunEvent::UpstreamRests { .. }
             | RunEvent::UpstreamBack { .. } => {}
         }
