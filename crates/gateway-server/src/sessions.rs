@@ -322,7 +322,8 @@ impl Sessions {
         let name = self.gateway.label_name(mark).to_owned();
         let account = live.account(occasion, name, self.permission.now());
         let (session, event) = (account.session, Event::of_account(&account));
-        let sealed = seal(account, &self.permission.signing_key).map_err(|_| StoreError::Failed)?;
+        let sealed =
+            seal(&account, &self.permission.signing_key).map_err(|_| StoreError::Failed)?;
         let kind = proofroom_record::gateway::GatewayAccount::LEAF;
         let store = &self.permission.store;
         let log = LogMode::Strict;

@@ -9,7 +9,7 @@ use proofroom_classify::{Classification, Label};
 use proofroom_llm::{Api, Placeholder, RequestFacts, Usage};
 use proofroom_record::{
     event::RunStatus,
-    predicate::seal_kept,
+    predicate::seal,
     statement::{
         Assurance, ClassificationResult, EarlierAttempt, FindingCount, ModelRequest, ModelResponse,
         ModelRun, Receipt, RedactionResult, RoutingResult, ShadowResult, TokenCount, UpstreamFacts,
@@ -242,7 +242,7 @@ impl Draft {
         let caller = Arc::clone(&self.caller);
         let held = self.admission.hand_over();
         let predicate = self.predicate(end);
-        let sealed = seal_kept(&predicate, &core.signer).map_err(|error| SinkError {
+        let sealed = seal(&predicate, &core.signer).map_err(|error| SinkError {
             reason: format!("the record cannot be written: {error}"),
         });
         let said = said(predicate);

@@ -232,7 +232,7 @@ pub async fn close(
         end: attest::claim(&offer, &identity.appraised, policies).map_err(CloseError::Attest)?,
     };
     let record = record(session, identity, evidence, events, end, started)?;
-    let sealed = seal(record, &identity.key).map_err(|_| CloseError::Record)?;
+    let sealed = seal(&record, &identity.key).map_err(|_| CloseError::Record)?;
     let sent = sealed.digest;
     let request = CloseRequest {
         session_record: Envelope::parse(&sealed.bytes).map_err(|_| CloseError::Record)?,

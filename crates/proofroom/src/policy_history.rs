@@ -248,7 +248,7 @@ impl PolicyStore {
             successor: pem(&activation.successor),
             blinding: Nonce::from_random(random()?),
         };
-        let sealed = seal(entry, activation.key)?;
+        let sealed = seal(&entry, activation.key)?;
         self.keep(number, &sealed.bytes, &activation.texts)?;
         self.write(&self.head, head_text(number, sealed.digest).as_bytes())?;
         self.enter(number, sealed.digest, log)?;

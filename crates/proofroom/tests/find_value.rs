@@ -57,7 +57,7 @@ impl Case {
         let state = StateDir::open(&folder.path().join("state")).unwrap();
         let now = Timestamp::from_unix_seconds(1_796_083_200);
         let keys = DeploymentKeys::open(&state.keys(), "proofroom.internal", now).unwrap();
-        let sealed = seal(run_of(&keys, committed), keys.gateway()).unwrap();
+        let sealed = seal(&run_of(&keys, committed), keys.gateway()).unwrap();
         fs::write(folder.path().join("record"), sealed.bytes).unwrap();
         let public = keys.gateway().verifying_key();
         let pem = public.to_public_key_pem(LineEnding::LF).unwrap();

@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn an_account_comes_back_and_one_that_does_not_add_up_is_not_sealed() {
         let key = SigningKey::from_slice(&[7; 32]).unwrap();
-        let sealed = seal(account(), &key).unwrap();
+        let sealed = seal(&account(), &key).unwrap();
         let opened = open::<GatewayAccount>(&sealed.bytes, key.verifying_key()).unwrap();
         assert_eq!(opened.predicate(), &account());
         type Break = fn(&mut GatewayAccount);
@@ -359,7 +359,7 @@ mod tests {
         for break_it in breaks {
             let mut broken = account();
             break_it(&mut broken);
-            let refused = seal(broken, &key).unwrap_err();
+            let refused = seal(&broken, &key).unwrap_err();
             assert_eq!(refused.code(), "record-contradiction");
         }
     }

@@ -96,17 +96,6 @@ const COMMON_BYTES: usize = 4096;
 /// # Errors
 /// `record-contradiction` when the predicate contradicts itself, and what the signer says.
 pub fn seal<P: Predicate>(
-    predicate: P,
-    signer: &impl EnvelopeSigner,
-) -> Result<SealedRecord, RecordError> {
-    seal_kept(&predicate, signer)
-}
-
-/// The same as [`seal`], for whoever still needs the predicate.
-///
-/// # Errors
-/// As [`seal`].
-pub fn seal_kept<P: Predicate>(
     predicate: &P,
     signer: &impl EnvelopeSigner,
 ) -> Result<SealedRecord, RecordError> {

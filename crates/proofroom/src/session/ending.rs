@@ -97,7 +97,7 @@ impl Ended<'_> {
             signer: Signer::Gateway,
             blinding: Nonce::from_random(random()?),
         };
-        let sealed = seal(record.clone(), self.keys.gateway())?;
+        let sealed = seal(&record, self.keys.gateway())?;
         let digest = self
             .shelf
             .keep(LeafKind::AgentSession, "session", sealed.bytes)
@@ -141,7 +141,7 @@ impl Ended<'_> {
             at,
             blinding: Nonce::from_random(random()?),
         };
-        let sealed = seal(record, self.keys.gateway())?;
+        let sealed = seal(&record, self.keys.gateway())?;
         self.shelf
             .keep(LeafKind::Destruction, "destruction", sealed.bytes)
             .await?;

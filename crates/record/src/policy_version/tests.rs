@@ -45,7 +45,7 @@ fn entries(times: &[(i64, i64)], change: impl Fn(&mut PolicyVersion)) -> Vec<Vec
             blinding: Nonce::from_random([7; 32]),
         };
         change(&mut version);
-        let sealed = seal(version, &key(1)).unwrap();
+        let sealed = seal(&version, &key(1)).unwrap();
         previous = Some(sealed.digest);
         sealed.bytes
     };

@@ -140,7 +140,7 @@ impl Fixture {
         let version = self.version.as_ref().map(|change| {
             let mut version = policy_version(&binding);
             change(&mut version);
-            seal(version, &gateway_key()).unwrap()
+            seal(&version, &gateway_key()).unwrap()
         });
         binding.policies.version = version.as_ref().map(|sealed| sealed.digest);
         (self.binding)(&mut binding);
@@ -151,7 +151,7 @@ impl Fixture {
         (self.runs)(&mut runs);
         let sealed: Vec<_> = runs
             .iter()
-            .map(|run| seal(run.clone(), &gateway_key()).unwrap())
+            .map(|run| seal(run, &gateway_key()).unwrap())
             .collect();
         let digests: Vec<Digest> = sealed.iter().map(|record| record.digest).collect();
 
@@ -193,11 +193,11 @@ impl Fixture {
             Signer::Session => session_key(),
             Signer::Gateway => gateway_key(),
         };
-        let sealed_session = seal(session, &signer).unwrap();
+        let sealed_session = seal(&session, &signer).unwrap();
         let mut destruction = destruction_record(sealed_session.digest);
         destruction.isolation = isolation;
         (self.destruction)(&mut destruction);
-        let sealed_destruction = seal(destruction, &gateway_key()).unwrap();
+        let sealed_destruction = seal(&destruction, &gateway_key()).unwrap();
 
         let leaf = |kind, digest| {
             RecordLeaf {

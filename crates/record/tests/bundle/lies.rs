@@ -772,8 +772,8 @@ fn a_run_that_contradicts_itself_is_not_signed() {
     failed.earlier = earlier;
     failed.earlier[0].http_status = 500;
     for run in [refused, failed] {
-        let error = seal(run, &fixture::gateway_key()).unwrap_err();
+        let error = seal(&run, &fixture::gateway_key()).unwrap_err();
         assert_eq!(error.code(), "record-contradiction");
     }
-    seal(served[1].clone(), &fixture::gateway_key()).unwrap();
+    seal(&served[1], &fixture::gateway_key()).unwrap();
 }
