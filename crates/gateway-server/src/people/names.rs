@@ -1,6 +1,6 @@
 //! Whether two globs of names have a name in common: decided, not guessed, by walking both of their automata at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 
 use globset::Glob;
 use regex_automata::{
@@ -58,10 +58,10 @@ impl NameGlob {
         let mut next = VecDeque::from([first]);
         while let Some(from) = next.pop_front() {
             for (byte, pair) in self.steps(other, from) {
-                if reached.contains_key(&pair) {
+                let Entry::Vacant(place) = reached.entry(pair) else {
                     continue;
-                }
-                reached.insert(pair, Some((from, byte)));
+                };
+                place.insert(Some((from, byte)));
                 if self.ends_at(pair.0) && other.ends_at(pair.1) {
                     return Ok(Some(spelled(&reached, pair)));
                 }

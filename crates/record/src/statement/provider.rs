@@ -65,11 +65,14 @@ impl Receipt {
     pub(crate) fn is_of_nobody(run: &ModelRun) -> bool {
         let has = run.response.as_ref().is_some_and(|it| it.receipt.is_some());
         let proved = run.upstream.as_ref().is_some_and(|upstream| {
-            let provider = |assurance: &Assurance| match assurance {
-                Assurance::ContractOnly { .. } => false,
-                Assurance::Attested { provider, .. } => provider.is_some(),
-            };
-            provider(&upstream.assurance)
+            let assurance = &upstream.assurance;
+            matches!(
+                assurance,
+                Assurance::Attested {
+                    provider: Some(_),
+                    ..
+                }
+            )
         });
         has && !(proved && run.request.forwarded.is_some())
     }
