@@ -150,11 +150,15 @@ fn host(deployment: &Deployment) -> (String, BTreeSet<String>) {
 #[test]
 fn a_disk_is_ciphertext_to_its_host_and_the_result_comes_out() {
     const TEST: &str = "a_disk_is_ciphertext_to_its_host_and_the_result_comes_out";
-    // More than the machine's whole memory, which has 1 GiB.
-    let deployment = deployment(&[(
-        "workspace_bytes = 2147483648",
-        "workspace_bytes = 3221225472",
-    )]);
+    // More than the machine's whole memory, which has 1 GiB. All of it is reserved, for the bytes or the
+    // files, whichever need more.
+    let deployment = deployment(&[
+        (
+            "workspace_bytes = 2147483648",
+            "workspace_bytes = 1342177280",
+        ),
+        ("inodes = 400000", "inodes = 100000"),
+    ]);
     let (session, repository) = match session(&deployment, "secrets.py") {
         Ok(ready) => ready,
         Err(why) => return skip(TEST, &why),
@@ -185,7 +189,7 @@ fn a_disk_is_ciphertext_to_its_host_and_the_result_comes_out() {
     assert_eq!(bundle.code, Some(0), "{}", said(&bundle));
     assert_eq!(occurrences(&file, secret.as_bytes()), 0);
     let words = said(&bundle);
-    assert!(words.contains("has 3221225472 400000"), "{words}");
+    assert!(words.contains("has 1342177280 100000"), "{words}");
     let record = &bundle.session_record()["predicate"];
     let mechanisms = record["mechanisms"].to_string();
     assert!(
@@ -266,10 +270,13 @@ fn longest_run(file: &File) -> (usize, usize) {
 #[test]
 fn a_host_that_changes_blocks_makes_reads_fail_and_nothing_else() {
     const TEST: &str = "a_host_that_changes_blocks_makes_reads_fail_and_nothing_else";
-    let deployment = deployment(&[(
-        "workspace_bytes = 2147483648",
-        "workspace_bytes = 134217728",
-    )]);
+    let deployment = deployment(&[
+        (
+            "workspace_bytes = 2147483648",
+            "workspace_bytes = 134217728",
+        ),
+        ("inodes = 400000", "inodes = 3000"),
+    ]);
     let session = match session(&deployment, "reader.py") {
         Ok((session, _)) => session,
         Err(why) => return skip(TEST, &why),
