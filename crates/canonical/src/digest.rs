@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::{hexadecimal::write_hex, lower_hex};
+use crate::{hexadecimal::with_hex, lower_hex};
 
 /// A SHA-256 digest. Written as `sha256:<hex>`; no other form is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,14 +38,13 @@ impl Digest {
     /// The 64 lower-case hex digits without the `sha256:` prefix, as in-toto digest sets want them.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+        base16ct::lower::encode_string(&self.0)
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        write_hex(&self.0, f)
+        with_hex("sha256:", &self.0, |text| f.write_str(text))
     }
 }
 
@@ -67,7 +66,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        with_hex("sha256:", &self.0, |text| s.serialize_str(text))
     }
 }
 

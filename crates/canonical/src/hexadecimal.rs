@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use base16ct::lower;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha384};
 
@@ -71,7 +72,7 @@ impl Hex<48> {
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+        with_hex("", &self.0, |text| f.write_str(text))
     }
 }
 
@@ -94,7 +95,7 @@ impl<const N: usize> FromStr for Hex<N> {
 
 impl<const N: usize> Serialize for Hex<N> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        with_hex("", &self.0, |text| s.serialize_str(text))
     }
 }
 
@@ -105,28 +106,38 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-/// Writes `bytes` as lower-case hex digits, without memory of its own.
-pub(crate) fn write_hex(bytes: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
-    let mut digits = [0; 64];
-    for part in bytes.chunks(digits.len() / 2) {
-        let digits = digits.get_mut(..part.len() * 2).ok_or(fmt::Error)?;
-        hex::encode_to_slice(part, digits).map_err(|_| fmt::Error)?;
-        out.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)?;
-    }
-    Ok(())
+/// The most bytes that are written, as many as SHA-512 has, and the longest prefix.
+const MOST_BYTES: usize = 64;
+const MOST_PREFIX: usize = 8;
+
+/// Gives the prefix and the lower-case hex digits of `bytes` on, in one piece: a record has a dozen such texts, and each
+/// piece by itself would be looked through for what JSON escapes.
+pub(crate) fn with_hex<const N: usize, T>(
+    prefix: &'static str,
+    bytes: &[u8; N],
+    give: impl FnOnce(&str) -> T,
+) -> T {
+    const { assert!(N <= MOST_BYTES) };
+    let mut text = [0; MOST_PREFIX + MOST_BYTES * 2];
+    let (before, after) = text.split_at_mut(prefix.len());
+    before.copy_from_slice(prefix.as_bytes());
+    let digits = lower::encode(bytes, after).map_or(0, <[u8]>::len);
+    let text = text.get(..prefix.len().saturating_add(digits));
+    give(text.map_or("", |text| std::str::from_utf8(text).unwrap_or_default()))
 }
 
 /// The bytes of exactly `2N` lower-case hex digits.
 #[must_use]
 pub fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
-    (lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
+    let read = lower::decode(text, &mut bytes).ok()?;
+    (read.len() == N).then_some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Hex, lower_hex, write_hex};
+    use super::{Hex, lower_hex};
+    use crate::{Digest, SessionId};
 
     #[test]
     fn one_spelling_of_the_right_length_is_read() {
@@ -137,13 +148,31 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_those_of_the_bytes_at_every_length() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        for length in [0, 1, 31, 32, 33, 48, 64, 65, 256] {
-            let mut text = String::new();
-            write_hex(&bytes[..length], &mut text).unwrap();
-            assert_eq!(text, hex::encode(&bytes[..length]));
+    fn digits_are_those_of_the_bytes() {
+        let bytes: [u8; 64] = std::array::from_fn(|at| u8::try_from(at * 4 + 3).unwrap());
+        let digits = bytes.map(|byte| format!("{byte:02x}")).concat();
+        assert_eq!(Hex::from_bytes(bytes).to_string(), digits);
+        assert_eq!(digits.parse(), Ok(Hex::from_bytes(bytes)));
+    }
+
+    #[test]
+    fn what_is_serialised_is_what_is_displayed() {
+        fn check<const N: usize>() {
+            let hex = Hex::from_bytes([0xa7; N]);
+            let json = serde_json::to_string(&hex).unwrap();
+            assert_eq!(json, format!("\"{hex}\""));
+            assert_eq!(serde_json::from_str::<Hex<N>>(&json).unwrap(), hex);
         }
+        check::<0>();
+        check::<1>();
+        check::<48>();
+        check::<64>();
+        let digest = Digest::from_bytes([0xab; 32]);
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(json, format!("\"{digest}\""));
+        let session = SessionId::from_random([0xcd; 16]);
+        let json = serde_json::to_string(&session).unwrap();
+        assert_eq!(json, format!("\"{session}\""));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Hex, HexError, hexadecimal::write_hex, lower_hex};
+use crate::{Hex, HexError, hexadecimal::with_hex, lower_hex};
 
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,8 +31,7 @@ macro_rules! identifier {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!($prefix, "_"))?;
-                write_hex(&self.0, f)
+                with_hex(concat!($prefix, "_"), &self.0, |text| f.write_str(text))
             }
         }
 
@@ -52,7 +51,7 @@ macro_rules! identifier {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
+                with_hex(concat!($prefix, "_"), &self.0, |text| s.serialize_str(text))
             }
         }
 

@@ -12,6 +12,7 @@ mod beginnings;
 mod caller;
 mod channel;
 mod commitment;
+mod company;
 pub mod config;
 mod control;
 mod credential;

@@ -130,9 +130,9 @@ pub(crate) async fn answer(mut draft: Box<Draft>, response: UpstreamResponse, re
     let restorer = (!placeholders.is_empty()).then(|| Restorer::new(api, framing, placeholders));
     let body = Arriving::new(body, &draft, &parts);
     match framing {
-        Framing::Json => whole::answer(draft, &parts, (body, restorer), passed, reply).await,
+        Framing::Json => whole::answer(draft, parts, (body, restorer), passed, reply).await,
         Framing::EventStream => {
-            let stream = stream(draft, &parts, (body, framing, restorer), passed, reply);
+            let stream = stream(draft, parts, (body, framing, restorer), passed, reply);
             Box::pin(stream).await;
         }
     }
@@ -141,7 +141,7 @@ pub(crate) async fn answer(mut draft: Box<Draft>, response: UpstreamResponse, re
 /// Streams a body to the client, with what `restorer` knows put back.
 pub(crate) async fn stream(
     mut draft: Box<Draft>,
-    parts: &Parts,
+    parts: Parts,
     (mut body, framing, mut restorer): (Arriving, Framing, Option<Restorer>),
     mut passed: Passed,
     reply: Reply,
@@ -149,7 +149,10 @@ pub(crate) async fn stream(
     let core = Arc::clone(&draft.core);
     let api = draft.opening.api;
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
-    let head = head(&draft, parts, AnswerBody::stream(receiver));
+    let head = head(&draft, &parts, AnswerBody::stream(receiver));
+    let http_status = parts.status;
+    // its headers are parts of the buffer into which they were read
+    drop(parts);
     let limits = Limits::of(&core.limits);
     let mut out = Out {
         frames: &frames,
@@ -162,7 +165,7 @@ pub(crate) async fn stream(
         Ok(()) => pass(&mut body, &mut out, restorer.as_mut()).await,
     };
     let mark = std::mem::take(&mut out.mark);
-    let stop = match receipt::settle(&mut draft, body, parts.status, stop).await {
+    let stop = match receipt::settle(&mut draft, body, http_status, stop).await {
         Stop::End => out
             .give(mark.release().into())
             .await
@@ -182,7 +185,7 @@ pub(crate) async fn stream(
             passed.bytes = passed.bytes.saturating_add(event.len() as u64);
         }
     }
-    finish(draft, parts.status, passed, stop, &frames).await;
+    finish(draft, http_status, passed, stop, &frames).await;
 }
 
 /// Writes into the record how often something was put back.

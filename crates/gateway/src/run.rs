@@ -79,6 +79,7 @@ pub(crate) async fn conduct(
     permit: OwnedSemaphorePermit,
 ) {
     let mut unrecorded = Unrecorded(Some(Arc::clone(&core)));
+    let member = core.company.join();
     let Incoming {
         opening,
         headers,
@@ -127,7 +128,7 @@ pub(crate) async fn conduct(
         }
     }
     unrecorded.0 = None;
-    drop(permit);
+    drop((permit, member));
 }
 
 async fn read(

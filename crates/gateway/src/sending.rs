@@ -74,7 +74,11 @@ pub(crate) async fn try_candidates(
             };
             let others = place.saturating_add(1) < chosen.candidates.len();
             after = match again(&core, &mut patience, &sent, others) {
-                None => return finish_sent(draft, sent, reply).await,
+                None => {
+                    // the prompt is wiped here, not at the end of a long answer
+                    drop((outgoing, chosen));
+                    return finish_sent(draft, sent, reply).await;
+                }
                 Some(Again::AtTheNext(head)) => {
                     busy_head = Some(head);
                     None
@@ -230,6 +234,7 @@ async fn attempt(
     let wire = (spoken, invoked.as_ref(), &access);
     let mut request = build(draft, outgoing, &upstream, (wire, model), &prompt)?;
     let signed = challenged(core, channel, &open, &mut request)?;
+    core.company.gather().await;
     // a pause may have come before
     if core.is_closed() || core.sink.ready().is_err() {
         return Err(Attempt::refused(Refusal::closed()));

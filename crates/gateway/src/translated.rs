@@ -171,6 +171,8 @@ async fn events(mut exchange: Exchange, mut body: Arriving, reply: Reply) {
     let (frames, receiver) = mpsc::channel(FRAMES_AHEAD);
     let body_of_answer = AnswerBody::stream(receiver);
     let head = exchange.head("text/event-stream; charset=utf-8", body_of_answer);
+    // parts of the buffer into which they were read
+    exchange.parts.headers = HeaderMap::new();
     let translating = exchange.translating;
     let translator = translating.translation.stream(translating.usage);
     let upstream = translating.translation.upstream();

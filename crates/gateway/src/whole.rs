@@ -1,7 +1,9 @@
 //! An answer that is one JSON document: read to its end, recorded, and then given to the client at
 //! once, so that its head can name the record. No client can use part of such an answer.
 
-use http::{Response, response::Parts};
+use std::sync::Arc;
+
+use http::{Response, StatusCode, response::Parts};
 use proofroom_llm::{Framing, MAX_ANSWER_BYTES, Restorer};
 use proofroom_record::event::RunStatus;
 
@@ -31,7 +33,7 @@ enum Read {
 /// Gives the answer to the client and closes the run's record.
 pub(crate) async fn answer(
     mut draft: Box<Draft>,
-    parts: &Parts,
+    parts: Parts,
     (mut body, mut restorer): (Arriving, Option<Restorer>),
     mut passed: Passed,
     mut reply: Reply,
@@ -46,7 +48,7 @@ pub(crate) async fn answer(
         Read::Whole(held) => {
             let stop = receipt::settle(&mut draft, body, parts.status, Stop::End).await;
             if stop != Stop::End {
-                return stopped(draft, parts, passed, stop, reply).await;
+                return stopped(draft, parts.status, passed, stop, reply).await;
             }
             let held = match &mut restorer {
                 Some(restorer) => restored(restorer, &held),
@@ -54,13 +56,13 @@ pub(crate) async fn answer(
             };
             pump::note_restored(&mut draft, restorer.as_ref());
             passed.take_last(&held);
-            let head = head(&draft, parts, AnswerBody::empty());
+            let head = head(&draft, &parts, AnswerBody::empty());
             give(draft, head, held, passed, reply).await;
         }
         Read::TooLong(_) if draft.signed.is_some() => {
             drop(body);
             let stop = Stop::Fault(UpstreamFault::TooLarge);
-            stopped(draft, parts, passed, stop, reply).await;
+            stopped(draft, parts.status, passed, stop, reply).await;
         }
         Read::TooLong(held) => {
             let body = body.with(Prompt::new(held).to_bytes());
@@ -69,7 +71,7 @@ pub(crate) async fn answer(
         }
         Read::Stopped(stop) => {
             drop(body);
-            stopped(draft, parts, passed, stop, reply).await;
+            stopped(draft, parts.status, passed, stop, reply).await;
         }
     }
 }
@@ -115,9 +117,12 @@ pub(crate) fn give(
 ) -> impl Future<Output = ()> + Send {
     let api = draft.opening.api;
     let (end, status) = pump::end(&draft, head.status(), passed, Stop::End);
+    let core = Arc::clone(&draft.core);
     let closing = draft.close(end);
     async move {
-        let answer = match closing.await {
+        let closed = closing.await;
+        core.company.gather().await;
+        let answer = match closed {
             Ok(record) => {
                 let named = trailers(record, status);
                 for (name, value) in &named {
@@ -134,15 +139,21 @@ pub(crate) fn give(
 }
 
 /// The client gets an error in its API's format and nothing of the answer.
-async fn stopped(draft: Box<Draft>, parts: &Parts, passed: Passed, stop: Stop, reply: Reply) {
+async fn stopped(
+    draft: Box<Draft>,
+    http_status: StatusCode,
+    passed: Passed,
+    stop: Stop,
+    reply: Reply,
+) {
     match stop {
         Stop::Fault(fault) => {
-            let http_status = Some(parts.status.as_u16());
+            let http_status = Some(http_status.as_u16());
             let status = RunStatus::UpstreamError;
             answer_alone(draft, &fault.refusal(), status, http_status, reply).await;
         }
         Stop::ClientGone | Stop::End => {
-            let (end, _) = pump::end(&draft, parts.status, passed, stop);
+            let (end, _) = pump::end(&draft, http_status, passed, stop);
             // nobody is there to be told; a record that is lost closes the gateway
             drop(draft.close(end).await);
         }
