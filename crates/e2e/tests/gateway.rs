@@ -275,6 +275,47 @@ fn what_a_stranger_can_stretch_has_an_end() {
 }
 
 #[test]
+fn both_versions_of_http_are_known_by_their_beginning_however_it_arrives() {
+    let (_deployment, files) = one();
+    let gateway = files.start();
+    let answer = |pieces: &[&[u8]]| {
+        let mut stream = TcpStream::connect(&gateway.address).expect("a connection");
+        let patience = Some(Duration::from_secs(30));
+        stream.set_read_timeout(patience).expect("a timeout");
+        stream.set_nodelay(true).expect("at once");
+        for piece in pieces {
+            stream.write_all(piece).expect("written");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).expect("an answer");
+        head
+    };
+    // a frame of settings, without any: RFC 9113 section 6.5
+    let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let rest: &[u8] = b"RI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for pieces in [
+        vec![b"P", rest, settings],
+        vec![&[b"P", rest, settings].concat()],
+    ] {
+        let [_, _, _, kind, ..] = answer(&pieces);
+        assert_eq!(kind, 4, "its settings");
+    }
+    let request: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n";
+    let (first, others) = request.split_at(1);
+    assert_eq!(&answer(&[request]), b"HTTP/1.1 ");
+    assert_eq!(&answer(&[first, others]), b"HTTP/1.1 ");
+    assert_eq!(
+        &answer(&[b"PUT", b" / HTTP/1.1\r\nhost: g\r\n\r\n"]),
+        b"HTTP/1.1 "
+    );
+    assert_eq!(
+        &answer(&[b"P", b"OST / HTTP/1.1\r\nhost: g\r\n\r\n"]),
+        b"HTTP/1.1 "
+    );
+}
+
+#[test]
 fn a_stop_ends_with_every_run_recorded_and_a_stream_begun_before_comes_to_its_end() {
     let (_deployment, files) = one();
     let key = files.key(&[]);

@@ -29,6 +29,18 @@ use crate::{config::Caps, front::Front, tls};
 /// How long a connection that is to end may take over it.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How HTTP/2 begins (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client speaks. Where that is known beforehand, the first bytes need no room of their own beside those that
+/// follow, which would be twice as much for as long as the connection lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    /// HTTP/2, or what cannot be told yet.
+    Either,
+}
+
 /// What every connection shares.
 #[derive(Clone)]
 pub(crate) struct Entrance {
@@ -86,22 +98,44 @@ impl Drop for UnderWay {
 
 impl Entrance {
     /// Serves a connection to its end.
-    pub(crate) async fn serve(self, stream: TcpStream) {
+    pub(crate) async fn serve(mut self, stream: TcpStream) {
         // an answer's last event must not wait for the acknowledgement of the one before
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let Some(acceptor) = self.tls.clone() else {
-            return self.speak(stream, None).await;
+            if let Some(spoken) = self.begins(&stream).await {
+                self.speak(stream, None, spoken).await;
+            }
+            return;
         };
         let patience = Duration::from_secs(self.caps.header_seconds);
         if let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await {
-            let client_key = tls::client_key(stream.get_ref().1.peer_certificates());
-            self.speak(stream, client_key).await;
+            let session = stream.get_ref().1;
+            let client_key = tls::client_key(session.peer_certificates());
+            let spoken = match session.alpn_protocol() {
+                Some(b"h2") => Spoken::Either,
+                _ => Spoken::Http1,
+            };
+            self.speak(stream, client_key, spoken).await;
         }
     }
 
-    async fn speak<S>(mut self, stream: S, client_key: Option<Digest>)
+    /// What a connection without TLS begins with; nothing where it does not begin.
+    async fn begins(&mut self, stream: &TcpStream) -> Option<Spoken> {
+        let mut first = [0; PREFACE.len()];
+        let idle = Duration::from_secs(self.caps.idle_seconds);
+        let seen = tokio::select! {
+            seen = timeout(idle, stream.peek(&mut first)) => seen.ok()?.ok()?,
+            _ = self.stop.changed() => return None,
+        };
+        Some(match first.get(..seen) {
+            Some(first) if !PREFACE.starts_with(first) => Spoken::Http1,
+            _ => Spoken::Either,
+        })
+    }
+
+    async fn speak<S>(mut self, stream: S, client_key: Option<Digest>, spoken: Spoken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -111,9 +145,12 @@ impl Entrance {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let front = Arc::clone(&front);
             let under_way = UnderWay::begin(&seen);
-            async move { Ok::<_, Infallible>(front.answer(request, client_key, under_way).await) }
+            // boxed: the connection keeps a future's room for as long as it lives
+            Box::pin(async move {
+                Ok::<_, Infallible>(front.answer(request, client_key, under_way).await)
+            })
         });
-        let builder = builder(&self.caps);
+        let builder = builder(&self.caps, spoken);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let idle = Duration::from_secs(self.caps.idle_seconds);
         let mut look = interval((idle / 4).max(Duration::from_millis(250)));
@@ -143,8 +180,11 @@ impl Entrance {
     }
 }
 
-fn builder(caps: &Caps) -> Builder<TokioExecutor> {
+fn builder(caps: &Caps, spoken: Spoken) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
+    if spoken == Spoken::Http1 {
+        builder = builder.http1_only();
+    }
     let header = Duration::from_secs(caps.header_seconds);
     let bytes = usize::try_from(caps.header_bytes).unwrap_or(usize::MAX);
     builder

@@ -407,8 +407,8 @@ async fn pass(body: &mut Arriving, out: &mut Out<'_>, mut restorer: Option<&mut 
         let chunk = match next {
             Err(stop) => break stop,
             // the first is what the client waits for
-            Ok(chunk) if std::mem::take(&mut first) => chunk,
-            Ok(chunk) => together(chunk, body).await,
+            Ok(chunk) if std::mem::take(&mut first) => apart(chunk),
+            Ok(chunk) => together(apart(chunk), body).await,
         };
         let more = out.mark.len().saturating_add(chunk.len());
         if out.passed.exceeds(more, limits) {
@@ -427,6 +427,19 @@ async fn pass(body: &mut Arriving, out: &mut Out<'_>, mut restorer: Option<&mut 
     match out.hand_on(Bytes::from(held)).await {
         Ok(()) => ended,
         Err(stop) => stop,
+    }
+}
+
+/// The most bytes that are copied.
+const EVENT_BYTES: usize = 1024;
+
+/// A chunk of the size of an event, in memory of its own: the connection can then read the next into the buffer of
+/// which this was part, and needs no other.
+fn apart(chunk: Bytes) -> Bytes {
+    if chunk.len() <= EVENT_BYTES {
+        Bytes::copy_from_slice(&chunk)
+    } else {
+        chunk
     }
 }
 

@@ -1,6 +1,7 @@
 //! The floor: the HTTP library with which the gateway is built, one worker thread, in a process of its own, that passes
 //! bodies on and does nothing else. Like the gateway it has a request whole before it sends it, and an answer. Or it hashes
-//! both and signs as well, which no record can do without.
+//! both and signs as well, which no record can do without, and then lets all that can write do so together, as the
+//! gateway does.
 
 use std::{convert::Infallible, hint::black_box, net::SocketAddr, sync::Arc};
 
@@ -16,7 +17,10 @@ use p256::ecdsa::SigningKey;
 use proofroom_canonical::Digest;
 use proofroom_record::dsse::EnvelopeSigner as _;
 use proofroom_signer::FastSigner;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::yield_now,
+};
 
 /// Bytes of a statement about a run, and of its envelope.
 const STATEMENT: [u8; 2048] = [b'a'; 2048];
@@ -77,6 +81,7 @@ async fn pass(
     let request = Request::post(uri).header(CONTENT_TYPE, kind);
     if way.signer.is_some() {
         black_box(Digest::of(&body));
+        yield_now().await;
     }
     let answer = way
         .client
@@ -89,6 +94,7 @@ async fn pass(
         black_box(Digest::of(&body));
         black_box(signer.sign(&STATEMENT).unwrap());
         black_box(Digest::of(ENVELOPE));
+        yield_now().await;
     }
     let response = Response::builder().header(CONTENT_TYPE, kind);
     Ok(response.body(Full::new(body)).unwrap())
