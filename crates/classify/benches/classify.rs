@@ -12,6 +12,7 @@ use std::{
     env, fs,
     hint::black_box,
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -55,18 +56,19 @@ fn requests(criterion: &mut Criterion) {
     let classifier = Classifier::new(&policy);
     let begun = Instant::now();
     classifier.warm(2);
-    println!("made warm in {:?}", begun.elapsed());
-    cold(
-        &classifier,
-        "this repository's source",
-        &repository_source(usize::MAX),
-    );
-    if let Some(texts) = development_requests() {
-        let all = texts.concat();
-        let elsewhere = || cold(&classifier, "development requests, another thread", &all);
-        thread::scope(|scope| scope.spawn(elsewhere).join().ok());
-        cold(&classifier, "development requests", &all);
+    if env::var_os(EACH).is_some() {
+        for (name, times) in first_readings(&classifier) {
+            let times: Vec<String> = times.iter().map(|t| t.as_nanos().to_string()).collect();
+            println!("{EACH}{name}:{}", times.join(" "));
+        }
+        return;
     }
+    println!("made warm in {:?}", begun.elapsed());
+    for (name, times) in first_readings(&classifier) {
+        println!("24 kB of {name}, each once: {}", shares(times));
+    }
+    nothing();
+    each_texts_median();
     turns(&classifier);
     let mut group = criterion.benchmark_group("classify");
     for size in [24_000_usize, 1_000_000] {
@@ -94,32 +96,105 @@ fn requests(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The time of 24 kB of text that was not seen before, each part of `all` once: criterion repeats, so it
-/// cannot tell.
-fn cold(classifier: &Classifier, name: &str, all: &str) {
+/// The times of texts of 24 kB that were not seen before, each once: criterion repeats, so it cannot tell.
+fn first_readings(classifier: &Classifier) -> Vec<(&'static str, Vec<Duration>)> {
+    let mut all = vec![(
+        "this repository's source",
+        cold(classifier, &repository_source(usize::MAX)),
+    )];
+    if let Some(texts) = development_requests() {
+        let texts = texts.concat();
+        let elsewhere = || cold(classifier, &texts);
+        let elsewhere = thread::scope(|scope| scope.spawn(elsewhere).join());
+        let elsewhere = elsewhere.unwrap_or_default();
+        all.push(("development requests, another thread", elsewhere));
+        all.push(("development requests", cold(classifier, &texts)));
+    }
+    all
+}
+
+fn cold(classifier: &Classifier, all: &str) -> Vec<Duration> {
     let characters: Vec<char> = all.chars().collect();
     let texts: Vec<String> = characters
         .chunks_exact(24_000)
         .map(|part| part.iter().collect())
         .collect();
-    let mut times: Vec<Duration> = texts
-        .iter()
-        .map(|text| {
-            let begun = Instant::now();
-            classify(classifier, text);
-            begun.elapsed()
-        })
-        .collect();
+    let time = |text: &String| {
+        let begun = Instant::now();
+        classify(classifier, text);
+        begun.elapsed()
+    };
+    texts.iter().map(time).collect()
+}
+
+fn shares(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
     let at = |share: usize| times.get(times.len().saturating_sub(1) * share / 100);
-    println!(
-        "24 kB of {name}, {} texts, each once: p50 {:?}, p99 {:?}, most {:?}",
-        times.len(),
-        at(50).copied().unwrap_or_default(),
-        at(99).copied().unwrap_or_default(),
-        at(100).copied().unwrap_or_default(),
-    );
+    let at = |share| at(share).copied().unwrap_or_default();
+    let (p50, p99, most) = (at(50), at(99), at(100));
+    format!(
+        "{} times, p50 {p50:?}, p99 {p99:?}, most {most:?}",
+        times.len()
+    )
 }
+
+/// What the machine takes out of a loop that is as long as a text takes and does nothing: whatever is above its own
+/// median here is not the classifier's.
+fn nothing() {
+    let spin = |rounds: u32| {
+        let begun = Instant::now();
+        black_box((0..rounds).fold(1_u64, |number, _| black_box(number.wrapping_mul(3))));
+        begun.elapsed()
+    };
+    let known: u32 = 1 << 20;
+    let wanted = u128::from(known) * 60_000 / spin(known).as_nanos().max(1);
+    let rounds = u32::try_from(wanted).unwrap_or(u32::MAX);
+    for times in [43, 340] {
+        let times = (0..times).map(|_| spin(rounds)).collect();
+        println!("a loop that does nothing: {}", shares(times));
+    }
+}
+
+/// Of each text the median of several first readings, each in a process of its own: what the machine does beside it
+/// hits another text each time.
+fn each_texts_median() {
+    let runs: Vec<Vec<(String, Vec<u64>)>> = (0..RUNS).filter_map(|_| first_elsewhere()).collect();
+    let Some(first) = runs.first() else {
+        return;
+    };
+    for (place, (name, texts)) in first.iter().enumerate() {
+        let of_text = |text: usize| {
+            let times = runs.iter().filter_map(|run| run.get(place)?.1.get(text));
+            let mut times: Vec<u64> = times.copied().collect();
+            times.sort_unstable();
+            let median = times.get(times.len() / 2).copied();
+            Duration::from_nanos(median.unwrap_or_default())
+        };
+        let medians = (0..texts.len()).map(of_text).collect();
+        println!(
+            "24 kB of {name}, of each the median of {} processes: {}",
+            runs.len(),
+            shares(medians)
+        );
+    }
+}
+
+/// What [`first_readings`] says in another process.
+fn first_elsewhere() -> Option<Vec<(String, Vec<u64>)>> {
+    let mut command = Command::new(env::current_exe().ok()?);
+    let output = command.env(EACH, "1").arg("--bench").output().ok()?;
+    let output = String::from_utf8(output.stdout).ok()?;
+    let line = |line: &str| {
+        let (name, times) = line.strip_prefix(EACH)?.split_once(':')?;
+        let times = times.split(' ').filter_map(|time| time.parse().ok());
+        Some((name.to_owned(), times.collect()))
+    };
+    Some(output.lines().filter_map(line).collect())
+}
+
+/// Set where a process tells the times of its first readings and nothing else.
+const EACH: &str = "PROOFROOM_BENCH_EACH";
+const RUNS: usize = 9;
 
 /// A conversation of 1 MB in turns of 2 kB that goes on by another turn, a hundred times: whole, and
 /// in a session that knows the earlier turns.

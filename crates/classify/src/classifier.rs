@@ -3,6 +3,7 @@
 
 mod literals;
 mod reading;
+mod rules;
 mod scan;
 mod scratch;
 mod session;
@@ -147,6 +148,11 @@ impl<'a> Outcome<'a> {
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
         }
+    }
+
+    /// For so many findings more, as many as are listed.
+    fn make_room(&mut self, findings: usize) {
+        self.findings.reserve(findings.min(MAX_FINDINGS));
     }
 
     fn repository_floor(&mut self) {

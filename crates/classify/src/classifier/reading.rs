@@ -1,9 +1,14 @@
 //! The way through the texts of a request, a stretch of them at a time. What a session knows of a
 //! stretch, and of everything before it, is said again without another look at its texts.
 
+use std::sync::Arc;
+
 use super::{
-    Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, Outcome, UNREADABLE, scan,
-    session::{Names, Part, STRETCH, SessionVerdicts, Source, Subject, Tag, Verdict},
+    Classifier, Context, MAX_REQUEST_BYTES, MAX_SEGMENTS, Outcome, UNREADABLE,
+    scan::{self, SEAM_REACH},
+    session::{
+        Known, STRETCH, Said, SessionVerdicts, SoFar, Source, Stretch, Subject, Tag, Verdict, What,
+    },
 };
 use crate::{Classification, Origin, Segment};
 
@@ -22,8 +27,10 @@ pub(super) struct Reading<'a> {
     /// What a session knows everything so far by.
     chain: Option<Tag>,
     source: Option<Source<'a>>,
-    /// What it knows beginnings of what is read by, once there was a whole stretch.
-    names: Option<Names<'a>>,
+    /// What it knows the beginnings by that end with the stretches ahead, the next one's last.
+    beginnings: Vec<Option<Tag>>,
+    /// What is said of everything so far, where there is a source and nothing is missing.
+    so_far: Option<Arc<SoFar>>,
 }
 
 /// What is known of a segment that was read, beside its text.
@@ -64,7 +71,8 @@ impl<'a> Reading<'a> {
             author: None,
             chain: verdicts.map(begin),
             source: None,
-            names: None,
+            beginnings: Vec::new(),
+            so_far: None,
         }
     }
 
@@ -75,57 +83,104 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads all `segments`.
-    pub(super) fn finish(mut self, segments: &[Segment<'a>]) -> Classification {
+    pub(super) fn finish(mut self, segments: &'a [Segment<'a>]) -> Classification {
         self.outcome.repository_floor();
-        for stretch in segments.chunks(STRETCH) {
-            if !self.stretch(stretch) {
+        self.begin(segments);
+        let left = segments.get(self.index..).unwrap_or_default();
+        for stretch in left.chunks(STRETCH) {
+            if !self.stretch(segments, stretch) {
                 break;
             }
         }
         self.outcome.finish()
     }
 
-    /// Reads a stretch. False where nothing after it is read.
-    fn stretch(&mut self, segments: &[Segment<'a>]) -> bool {
-        self.chain = self.name_of(segments);
-        if let Some((verdicts, name)) = self.verdicts.zip(self.chain)
-            && let Some(parts) = verdicts.stretch(name)
-        {
-            self.replay(segments, &parts);
+    /// Says what the session knows of the longest beginning that it has met, and goes on behind it. Looks from the last
+    /// stretch on: a conversation that grows differs from its last turn at its end.
+    fn begin(&mut self, segments: &'a [Segment<'a>]) {
+        let Some((verdicts, source)) = self.verdicts.zip(self.source) else {
+            return;
+        };
+        let policy = self.classifier.policy.digest;
+        let repository = self.outcome.context.repository;
+        let names = verdicts.names(policy, repository, &source);
+        let whole = segments.len().min(MAX_SEGMENTS) / STRETCH;
+        for end in (1..=whole).rev().map(|stretches| stretches * STRETCH) {
+            let beginning = names.of(end.saturating_sub(1));
+            if let Some((name, so_far)) = beginning.and_then(|tag| verdicts.said_of(tag)) {
+                let known = segments.get(..end).unwrap_or_default();
+                self.chain = Some(name);
+                self.outcome.make_room(so_far.count());
+                self.replay(segments, so_far.said());
+                self.pass(known, so_far.bytes);
+                self.so_far = Some(so_far);
+                return;
+            }
+            self.beginnings.push(beginning);
+        }
+        self.so_far = Some(Arc::default());
+    }
+
+    /// Reads a stretch of `all` segments. False where nothing after it is read.
+    fn stretch(&mut self, all: &'a [Segment<'a>], segments: &'a [Segment<'a>]) -> bool {
+        let length: usize = segments.iter().map(|segment| segment.text.len()).sum();
+        let beginning = self.beginnings.pop().flatten();
+        let name = self.name_of(segments, length, beginning);
+        self.chain = name;
+        let known = self.verdicts.zip(name);
+        if let Some(said) = known.and_then(|(verdicts, name)| verdicts.stretch(name)) {
+            self.replay(all, said.iter());
+            self.pass(segments, length);
+            self.keep(beginning, Some(said), length);
             return true;
         }
-        let mut parts = Vec::new();
+        let mut said = known.map(|_| Vec::new());
         for segment in segments {
             if self.index >= MAX_SEGMENTS || self.left == 0 {
                 self.outcome.oversize(self.index, 0);
                 return false;
             }
-            parts.push(self.one(segment));
+            let more = self.one(segment);
+            said = said.zip(more).map(|(mut said, more)| {
+                said.extend(more);
+                said
+            });
         }
-        if let Some((verdicts, name)) = self.verdicts.zip(self.chain)
-            && let Some(parts) = parts.into_iter().collect()
-        {
-            verdicts.keep_stretch(name, parts);
+        let said = said.map(Stretch::from);
+        if let (Some((verdicts, name)), Some(said)) = (known, &said) {
+            verdicts.keep_stretch(name, Arc::clone(said));
         }
+        self.keep(beginning, said, length);
         true
     }
 
-    /// What a session knows the request by up to and with these segments: nothing where they are
+    /// Keeps what is said of everything up to a stretch, where a beginning is of it and nothing is missing.
+    fn keep(&mut self, beginning: Option<Tag>, said: Option<Stretch>, bytes: usize) {
+        let so_far = self.so_far.take();
+        self.so_far = so_far.zip(said).map(|(mut so_far, said)| {
+            Arc::make_mut(&mut so_far).go_on(said, bytes);
+            so_far
+        });
+        if let (Some(verdicts), Some(_), Some(name), Some(so_far)) =
+            (self.verdicts, beginning, self.chain, &self.so_far)
+        {
+            verdicts.keep_so_far(name, Arc::clone(so_far));
+        }
+    }
+
+    /// What a session knows the request by up to and with these segments of so many bytes: nothing where they are
     /// no whole stretch, or are not read to their end.
-    fn name_of(&mut self, segments: &[Segment<'_>]) -> Option<Tag> {
-        let length: usize = segments.iter().map(|segment| segment.text.len()).sum();
+    fn name_of(
+        &self,
+        segments: &[Segment<'_>],
+        length: usize,
+        beginning: Option<Tag>,
+    ) -> Option<Tag> {
         let whole = segments.len() == STRETCH
             && length <= self.left
             && self.index.saturating_add(STRETCH) <= MAX_SEGMENTS;
         let chain = self.chain.filter(|_| whole)?;
         let verdicts = self.verdicts?;
-        let last = self.index.saturating_add(STRETCH).saturating_sub(1);
-        if let (None, Some(source)) = (&self.names, &self.source) {
-            let policy = self.classifier.policy.digest;
-            let repository = self.outcome.context.repository;
-            self.names = Some(verdicts.names(policy, repository, source));
-        }
-        let beginning = self.names.as_ref().and_then(|names| names.of(last));
         if let Some(name) = beginning.and_then(|tag| verdicts.known_by(tag)) {
             return Some(name);
         }
@@ -136,26 +191,52 @@ impl<'a> Reading<'a> {
         Some(name)
     }
 
-    fn replay(&mut self, segments: &[Segment<'a>], parts: &[Part]) {
-        for (segment, part) in segments.iter().zip(parts) {
-            self.floor(segment, &part.floors);
-            let read = Read::new(segment, segment.text);
-            for known in part.text.iter() {
-                self.outcome.hit(self.index, read.path, known.found());
-            }
-            for known in part.seam.iter().flat_map(|seam| seam.iter()) {
-                if let Some(written) = self.run.back(known.back()) {
-                    self.outcome.hit(written.index, written.path, known.found());
+    /// Says what is known of some of `all` segments.
+    fn replay<'k>(&mut self, all: &[Segment<'_>], said: impl Iterator<Item = &'k Said>) {
+        for Said { index, what } in said {
+            let Some(segment) = all.get(*index) else {
+                continue;
+            };
+            match what {
+                What::Floor(rule) => self.outcome.path_floor(*index, segment, &[*rule]),
+                What::Unreadable => self.unreadable(*index),
+                What::Found(known) => {
+                    let names = self.classifier.scanner.names();
+                    self.outcome.hit(*index, segment.path, known.found(names));
                 }
             }
-            self.go_on(read);
         }
     }
 
-    /// Reads a segment. Nothing where a session cannot keep what was found.
-    fn one(&mut self, segment: &Segment<'a>) -> Option<Part> {
+    /// Goes on behind segments of so many bytes of which all is said: what the next text is read with is all that is
+    /// still needed of them.
+    fn pass(&mut self, segments: &'a [Segment<'a>], bytes: usize) {
+        let author = segments.last().map(|segment| segment.origin);
+        let mut later = 0;
+        let near = segments.iter().rev().take_while(|segment| {
+            let near = later < SEAM_REACH && Some(segment.origin) == author;
+            later += segment.text.len();
+            near
+        });
+        let (passed, near) = segments.split_at(segments.len() - near.count());
+        let left = self.left.saturating_sub(bytes);
+        if !passed.is_empty() {
+            self.author = None;
+            self.index = self.index.saturating_add(passed.len());
+        }
+        for segment in near {
+            self.go_on(Read::new(segment, segment.text));
+        }
+        self.left = left;
+    }
+
+    /// Reads a segment. What is said of it, and nothing where a session cannot keep that.
+    fn one(&mut self, segment: &Segment<'a>) -> Option<Vec<Said>> {
         let floors = self.outcome.floors_of(segment);
-        self.floor(segment, &floors);
+        self.outcome.path_floor(self.index, segment, &floors);
+        if segment.origin == Origin::Unreadable {
+            self.unreadable(self.index);
+        }
         let cut = crate::detect::floor_boundary(segment.text, self.left);
         if cut < segment.text.len() {
             self.outcome.oversize(self.index, cut);
@@ -163,29 +244,50 @@ impl<'a> Reading<'a> {
         let mut read = Read::new(segment, segment.text.get(..cut).unwrap_or_default());
         read.tag = self.tag(read.text);
         let text = self.scan(read);
-        let seam = (self.author == Some(read.origin)).then(|| self.scan_seam(read));
+        let seam = if self.author == Some(read.origin) {
+            self.scan_seam(read)
+        } else {
+            Some(Verdict::default())
+        };
+        let said = text.zip(seam);
+        let said = said.map(|(text, seam)| self.said(read.origin, floors, &text, &seam));
         self.go_on(read);
         if cut < segment.text.len() {
             self.left = 0;
         }
-        let seam = match seam {
-            Some(None) => return None,
-            Some(seam) => seam,
-            None => None,
-        };
-        Some(Part {
-            floors,
-            text: text?,
-            seam,
-        })
+        said
     }
 
-    fn floor(&mut self, segment: &Segment<'_>, floors: &[usize]) {
-        self.outcome.path_floor(self.index, segment, floors);
-        if segment.origin == Origin::Unreadable {
-            let reason = "content that is not text";
-            self.outcome.unread(UNREADABLE, reason, self.index, 0);
-        }
+    /// What is said of the next segment.
+    fn said(
+        &self,
+        origin: Origin,
+        floors: Vec<usize>,
+        text: &[(usize, Known)],
+        seam: &[(usize, Known)],
+    ) -> Vec<Said> {
+        let found = |known: &Known| What::Found(known.clone());
+        let unreadable = (origin == Origin::Unreadable).then_some(What::Unreadable);
+        let floors = floors.into_iter().map(What::Floor);
+        let text = text.iter().map(|(_, known)| found(known));
+        let here = floors.chain(unreadable).chain(text);
+        let here = here.map(|what| (Some(self.index), what));
+        let before = |back: &usize| self.run.back(*back).map(|written| written.index);
+        let seam = seam
+            .iter()
+            .map(|(back, known)| (before(back), found(known)));
+        let placed = |(index, what): (Option<usize>, What)| {
+            Some(Said {
+                index: index?,
+                what,
+            })
+        };
+        here.chain(seam).filter_map(placed).collect()
+    }
+
+    fn unreadable(&mut self, index: usize) {
+        let reason = "content that is not text";
+        self.outcome.unread(UNREADABLE, reason, index, 0);
     }
 
     fn go_on(&mut self, read: Read<'a>) {
@@ -237,7 +339,9 @@ impl<'a> Reading<'a> {
                 let scan = |report: &mut dyn FnMut(usize, scan::Found<'_>)| {
                     scanner.scan(read.text, &mut |hit| report(0, hit));
                 };
-                verdicts.recall(Subject::Text(tag), scan, &mut |_, hit| report(hit))
+                verdicts.recall(Subject::Text(tag), scanner.names(), scan, &mut |_, hit| {
+                    report(hit)
+                })
             }
         }
     }
@@ -260,7 +364,12 @@ impl<'a> Reading<'a> {
                 let scan = |report: &mut dyn FnMut(usize, scan::Found<'_>)| {
                     scanner.scan_seam(run, read.text, &mut |back, hit| report(back, hit));
                 };
-                verdicts.recall(Subject::Seam(one, other), scan, &mut report)
+                verdicts.recall(
+                    Subject::Seam(one, other),
+                    scanner.names(),
+                    scan,
+                    &mut report,
+                )
             }
         }
     }

@@ -12,6 +12,7 @@ use regex_automata::{Anchored, Input};
 use super::{
     MAX_REQUEST_BYTES, OVER_BUDGET, REDACTED,
     literals::Engine,
+    rules::{RuleNames, RuleNumber},
     scratch::{Pool, Scratch},
     view::{View, ViewKind, readings, rejoined, seam_length},
     warming,
@@ -26,11 +27,12 @@ use crate::{
     finding::MAX_FINDINGS,
 };
 use building::{Anchor, Building};
-pub(super) use seam::Run;
+pub(super) use seam::{Run, SEAM_REACH};
 
 /// A finding in one text, before it has a segment.
 pub(super) struct Found<'a> {
     pub(super) rule: &'a str,
+    pub(super) number: RuleNumber,
     pub(super) reason: &'static str,
     pub(super) label: Label,
     pub(super) span: Range<usize>,
@@ -48,6 +50,7 @@ pub(super) struct Scanner {
     tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
+    names: RuleNames,
     /// Whether JSON web tokens are looked for.
     web_tokens: bool,
     unreadable: Label,
@@ -81,6 +84,7 @@ struct Rule {
 #[derive(Debug)]
 struct Ruling {
     id: String,
+    number: RuleNumber,
     reason: &'static str,
     label: Label,
     check: Check,
@@ -231,6 +235,11 @@ impl Scanner {
         descent.read(text, &mut Vec::new(), text);
     }
 
+    /// The ids of the rules that findings have.
+    pub(super) const fn names(&self) -> &RuleNames {
+        &self.names
+    }
+
     /// Where a token may stand that was not looked for.
     fn unlooked(&self, text: &str, runs: &[Range<usize>]) -> Vec<Range<usize>> {
         if self.web_tokens {
@@ -243,6 +252,7 @@ impl Scanner {
     const fn undecoded(&self, span: Range<usize>, reason: &'static str) -> Found<'static> {
         Found {
             rule: OVER_BUDGET,
+            number: RuleNumber::OVER_BUDGET,
             reason,
             label: self.unreadable,
             span,
@@ -518,6 +528,7 @@ impl Ruling {
     fn found(&self, span: Range<usize>, sure: Sure) -> Found<'_> {
         Found {
             rule: &self.id,
+            number: self.number,
             reason: sure.because.unwrap_or(self.reason),
             label: self.label,
             span,

@@ -14,7 +14,10 @@ use highway::{HighwayHash as _, HighwayHasher, Key};
 use proofroom_canonical::{Digest, Hasher};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::scan::Found;
+use super::{
+    rules::{RuleNames, RuleNumber},
+    scan::Found,
+};
 use crate::{Confidence, Label, Origin, Segment, finding::MAX_FINDINGS};
 
 /// The verdicts of one session, in memory only and of bounded size. Threads may share it.
@@ -59,32 +62,48 @@ pub(super) enum Subject {
     Seam(Tag, Tag),
 }
 
-/// All findings of a subject, in the order of the scan.
-pub(super) type Verdict = Arc<[Known]>;
+/// All findings of a subject, in the order of the scan, each with how many texts before the one it was found with it
+/// begins in.
+pub(super) type Verdict = Arc<[(usize, Known)]>;
 
 /// A finding without its text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Known {
-    /// How many texts before the one it was found with.
-    back: usize,
-    rule: Box<str>,
+    rule: RuleNumber,
     reason: &'static str,
     label: Label,
     span: Range<usize>,
     confidence: Confidence,
 }
 
-/// What is known of one of the segments of a stretch.
+/// What is said of one segment.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
-    /// The policy's path rules, by place, that give it a label.
-    pub(super) floors: Vec<usize>,
-    pub(super) text: Verdict,
-    /// Of it and what the same author wrote right before.
-    pub(super) seam: Option<Verdict>,
+pub(super) struct Said {
+    /// The segment's place in the request.
+    pub(super) index: usize,
+    pub(super) what: What,
 }
 
-type Stretch = Arc<[Part]>;
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// This path rule of the policy, by its place, gives it a label.
+    Floor(usize),
+    /// It is not text.
+    Unreadable,
+    Found(Known),
+}
+
+/// All that is said of the segments of a stretch, as it is said: of most nothing.
+pub(super) type Stretch = Arc<[Said]>;
+
+/// All that is said of the segments up to the end of a stretch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SoFar {
+    /// In turn. Each holds more than the next, so that they are few.
+    said: Vec<Stretch>,
+    /// Of all the segments' texts.
+    pub(super) bytes: usize,
+}
 
 #[derive(Default)]
 struct Memory {
@@ -92,6 +111,8 @@ struct Memory {
     stretches: Generations<Tag, Stretch>,
     /// What a request is known by that is read from a known beginning.
     names: Generations<Tag, Tag>,
+    /// By the same.
+    so_far: Generations<Tag, Arc<SoFar>>,
 }
 
 /// What was used lately, and what was used before that.
@@ -139,7 +160,8 @@ impl SessionVerdicts {
     #[must_use]
     pub fn len(&self) -> usize {
         let known = self.lock();
-        known.findings.len() + known.stretches.len() + known.names.len()
+        let requests = known.names.len() + known.so_far.len();
+        known.findings.len() + known.stretches.len() + requests
     }
 
     /// Whether nothing has a verdict.
@@ -217,6 +239,20 @@ impl SessionVerdicts {
         self.lock().names.keep(beginning, name, self.most);
     }
 
+    /// What a request is known by whose beginning is known by `beginning`, and all that is said of that.
+    pub(super) fn said_of(&self, beginning: Tag) -> Option<(Tag, Arc<SoFar>)> {
+        let mut known = self.lock();
+        let name = known.names.find(beginning)?;
+        Some((name, known.so_far.find(name)?))
+    }
+
+    /// Keeps all that is said of what is known by `name`, where there is room for several of that size.
+    pub(super) fn keep_so_far(&self, name: Tag, so_far: Arc<SoFar>) {
+        if so_far.weight() <= self.most / 4 {
+            self.lock().so_far.keep(name, so_far, self.most);
+        }
+    }
+
     fn hash(&self, kind: &[u8; 4]) -> HighwayHasher {
         let (words, _) = self.key.as_chunks::<8>();
         let mut key = [0; 4];
@@ -233,19 +269,20 @@ impl SessionVerdicts {
     pub(super) fn recall(
         &self,
         subject: Subject,
+        rules: &RuleNames,
         scan: impl FnOnce(&mut dyn FnMut(usize, Found<'_>)),
         report: &mut dyn FnMut(usize, Found<'_>),
     ) -> Option<Verdict> {
         let known = self.lock().findings.find(subject);
         if let Some(known) = known {
             let known_ones = known.iter();
-            known_ones.for_each(|known| report(known.back, known.found()));
+            known_ones.for_each(|(back, known)| report(*back, known.found(rules)));
             return Some(known);
         }
         let mut found = Vec::new();
         scan(&mut |back, hit| {
             if found.len() <= MAX_FINDINGS {
-                found.push(Known::of(back, &hit));
+                found.push((back, Known::of(&hit)));
             }
             report(back, hit);
         });
@@ -264,9 +301,8 @@ impl SessionVerdicts {
         self.lock().stretches.find(tag)
     }
 
-    pub(super) fn keep_stretch(&self, tag: Tag, parts: Vec<Part>) {
-        let parts = parts.into();
-        self.lock().stretches.keep(tag, parts, self.most);
+    pub(super) fn keep_stretch(&self, tag: Tag, said: Stretch) {
+        self.lock().stretches.keep(tag, said, self.most);
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -371,19 +407,46 @@ impl Weighs for Verdict {
 
 impl Weighs for Stretch {
     fn weight(&self) -> usize {
-        let findings = |part: &Part| {
-            let seam = part.seam.as_ref().map_or(0, |seam| seam.len());
-            1 + part.text.len() + seam
-        };
-        self.iter().map(findings).sum()
+        STRETCH + self.len()
+    }
+}
+
+impl Weighs for Arc<SoFar> {
+    fn weight(&self) -> usize {
+        // what others share of it counts too, as they may be forgotten before it
+        STRETCH + self.count()
+    }
+}
+
+impl SoFar {
+    /// A stretch of so many bytes more.
+    pub(super) fn go_on(&mut self, stretch: Stretch, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if stretch.is_empty() {
+            return;
+        }
+        let mut last = stretch;
+        while let Some(before) = self.said.pop_if(|before| before.len() <= last.len()) {
+            last = before.iter().chain(last.iter()).cloned().collect();
+        }
+        self.said.push(last);
+    }
+
+    /// How much it is.
+    pub(super) fn count(&self) -> usize {
+        self.said.iter().map(|said| said.len()).sum()
+    }
+
+    /// In turn.
+    pub(super) fn said(&self) -> impl Iterator<Item = &Said> {
+        self.said.iter().flat_map(|said| said.iter())
     }
 }
 
 impl Known {
-    fn of(back: usize, found: &Found<'_>) -> Self {
+    fn of(found: &Found<'_>) -> Self {
         Self {
-            back,
-            rule: found.rule.into(),
+            rule: found.number,
             reason: found.reason,
             label: found.label,
             span: found.span.clone(),
@@ -391,14 +454,11 @@ impl Known {
         }
     }
 
-    /// How many texts before the one it was found with.
-    pub(super) const fn back(&self) -> usize {
-        self.back
-    }
-
-    pub(super) fn found(&self) -> Found<'_> {
+    /// With `rules` of the policy that it was found under.
+    pub(super) fn found<'r>(&self, rules: &'r RuleNames) -> Found<'r> {
         Found {
-            rule: &self.rule,
+            rule: rules.name(self.rule),
+            number: self.rule,
             reason: self.reason,
             label: self.label,
             span: self.span.clone(),

@@ -7,6 +7,7 @@ use regex_automata::meta::Regex;
 use super::{
     super::{
         literals::{Engine, Literals},
+        rules::RuleNames,
         scratch::Pool,
     },
     Check, KEPT, MAX_TERM_REACH, Redact, Rule, Ruling, Scanner, Try,
@@ -31,6 +32,7 @@ pub(super) struct Building {
     tries_of: Vec<Vec<Try>>,
     rules: Vec<Rule>,
     digits: Vec<Ruling>,
+    names: RuleNames,
     /// How sure the scorer must be, where a policy says it.
     pub(super) least: Option<Least>,
 }
@@ -54,6 +56,7 @@ impl Building {
             };
             let ruling = Ruling {
                 id: detector.id.to_owned(),
+                number: self.names.add(detector.id),
                 reason: detector.reason,
                 label,
                 check,
@@ -124,6 +127,7 @@ impl Building {
             begins_word: false,
             rulings: vec![Ruling {
                 id: id.to_owned(),
+                number: self.names.add(id),
                 reason: "a term of the customer's policy",
                 label,
                 check: Check::WholeWord,
@@ -181,6 +185,7 @@ impl Building {
             tries_of: self.tries_of,
             rules: self.rules,
             digits: self.digits,
+            names: self.names,
             unreadable,
             pool: Pool::default(),
         }

@@ -164,4 +164,4 @@ impl Scanner {
 }
 
 /// How far before and behind a seam a value split over texts may reach.
-const SEAM_REACH: usize = 512;
+pub(in crate::classifier) const SEAM_REACH: usize = 512;
