@@ -118,6 +118,7 @@ pub(crate) fn with_hex<const N: usize, T>(
     give: impl FnOnce(&str) -> T,
 ) -> T {
     const { assert!(N <= MOST_BYTES) };
+    assert!(prefix.len() <= MOST_PREFIX, "`{prefix}` is too long");
     let mut text = [0; MOST_PREFIX + MOST_BYTES * 2];
     let (before, after) = text.split_at_mut(prefix.len());
     before.copy_from_slice(prefix.as_bytes());

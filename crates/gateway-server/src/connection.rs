@@ -104,8 +104,9 @@ impl Entrance {
             return;
         }
         let Some(acceptor) = self.tls.clone() else {
+            let activity = Arc::new(Activity::new());
             if let Some(spoken) = self.begins(&stream).await {
-                self.speak(stream, None, spoken).await;
+                self.speak(stream, None, spoken, activity).await;
             }
             return;
         };
@@ -117,7 +118,8 @@ impl Entrance {
                 Some(b"h2") => Spoken::Either,
                 _ => Spoken::Http1,
             };
-            self.speak(stream, client_key, spoken).await;
+            let activity = Arc::new(Activity::new());
+            self.speak(stream, client_key, spoken, activity).await;
         }
     }
 
@@ -135,11 +137,15 @@ impl Entrance {
         })
     }
 
-    async fn speak<S>(mut self, stream: S, client_key: Option<Digest>, spoken: Spoken)
-    where
+    async fn speak<S>(
+        mut self,
+        stream: S,
+        client_key: Option<Digest>,
+        spoken: Spoken,
+        activity: Arc<Activity>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let activity = Arc::new(Activity::new());
         let front = Arc::clone(&self.front);
         let seen = Arc::clone(&activity);
         let service = service_fn(move |request: hyper::Request<Incoming>| {

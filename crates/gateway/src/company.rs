@@ -23,8 +23,8 @@ impl Company {
         Member(Arc::clone(self))
     }
 
-    /// Comes back when all that could do something now have had a turn: they then are as far, and what each does
-    /// next follows closely. At once for a run that is alone.
+    /// Comes back when others that could do something have had a turn, as tokio finds them on this thread: they then are as
+    /// far, and what each does next follows closely. At once for a run that is alone.
     pub(crate) async fn gather(&self) {
         if self.0.load(Ordering::Relaxed) > 1 {
             yield_now().await;

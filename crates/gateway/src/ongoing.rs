@@ -38,9 +38,11 @@ impl Drop for Ongoing {
 /// Does `work` until it has given its answer to `answer`'s other end; nothing if it ended without.
 pub(crate) async fn until_answered<T>(
     work: impl Future<Output = ()> + Send + 'static,
-    mut answer: oneshot::Receiver<T>,
+    answer: oneshot::Receiver<T>,
 ) -> Option<T> {
     let mut ongoing = Ongoing(Some(Box::pin(work)));
+    // dropped before the work, which so finds its client gone wherever it goes on
+    let mut answer = answer;
     poll_fn(|context| {
         ongoing.work(context);
         Pin::new(&mut answer).poll(context)

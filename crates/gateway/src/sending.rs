@@ -207,6 +207,8 @@ async fn attempt(
     candidate: &Candidate,
     reply: &mut Reply,
 ) -> Result<Sent, Attempt> {
+    // before anything is asked that may end meanwhile: evidence, a credential, the client's patience
+    core.company.gather().await;
     let channel = way_to(core, candidate)?;
     let upstream = Arc::clone(channel.upstream());
     let model = upstream
@@ -234,7 +236,6 @@ async fn attempt(
     let wire = (spoken, invoked.as_ref(), &access);
     let mut request = build(draft, outgoing, &upstream, (wire, model), &prompt)?;
     let signed = challenged(core, channel, &open, &mut request)?;
-    core.company.gather().await;
     // a pause may have come before
     if core.is_closed() || core.sink.ready().is_err() {
         return Err(Attempt::refused(Refusal::closed()));
