@@ -1,18 +1,21 @@
 """Many streams at once through a standalone gateway: that each is held to its end, and what they take of memory.
 
-usage: streams.py --programs DIR [--streams N] [--seconds N] [--every N] [--log strict|prompt]
+usage: streams.py --programs DIR [--streams N] [--seconds N] [--every N] [--log strict|prompt] [--h2load PROGRAM]
 
 DIR holds proofroom and proofroom-cassette. Starts a gateway before an upstream of its own, opens N streams, one connection
 each, sends an event on each every `--every` seconds for `--seconds`, then ends them all. Each must have begun before the first
 one ended, have every event, and name a record that says `complete`. Prints one JSON line: resident memory of the gateway at
 rest, while all streams are open and afterwards, and how long opening and ending took. Exit 1 when a stream was not held.
-Needs twice N file descriptors for the gateway (`prlimit --nofile`). Python's standard library alone.
+Needs twice N file descriptors for the gateway (`prlimit --nofile`). With `--h2load` (of nghttp2) the clients are that
+program, 64 streams on each of its HTTP/2 connections, which takes half as many: each of its answers must be whole and each
+record `complete`, events are not counted. Else Python's standard library alone.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -50,6 +53,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=20, help="for how long all are open")
     parser.add_argument("--every", type=float, default=1, help="seconds between events of a stream; below 60")
     parser.add_argument("--log", choices=["strict", "prompt"], default="strict", help="when records are on disk")
+    parser.add_argument("--h2load", help="the program whose HTTP/2 streams the clients' are")
     return parser.parse_args()
 
 
@@ -88,6 +92,10 @@ class Upstream:
         return sent
 
 
+BODY = json.dumps({"model": "cassette-standard", "stream": True,
+                   "messages": [{"role": "user", "content": "x" * 1024}]}).encode()
+
+
 class Stream:
     def __init__(self, address, key):
         self.address, self.key = address, key
@@ -96,11 +104,9 @@ class Stream:
     async def begin(self):
         host, port = self.address.rsplit(":", 1)
         self.reader, self.writer = await asyncio.open_connection(host, int(port))
-        body = json.dumps({"model": "cassette-standard", "stream": True,
-                           "messages": [{"role": "user", "content": "x" * 1024}]}).encode()
         head = (f"POST /v1/chat/completions HTTP/1.1\r\nhost: {self.address}\r\nauthorization: Bearer {self.key}\r\n"
-                f"content-type: application/json\r\nte: trailers\r\ncontent-length: {len(body)}\r\n\r\n")
-        self.writer.write(head.encode() + body)
+                f"content-type: application/json\r\nte: trailers\r\ncontent-length: {len(BODY)}\r\n\r\n")
+        self.writer.write(head.encode() + BODY)
         while b'"a"' not in self.answer:
             await self.more()
 
@@ -148,6 +154,45 @@ async def measured(options, gateway, keys, upstream):
     return result
 
 
+async def connection(options, gateway, key, streams, body):
+    """How many of so many streams on one HTTP/2 connection came to their end."""
+    url = f"http://{gateway.said['listening']}/v1/chat/completions"
+    client = await asyncio.create_subprocess_exec(
+        options.h2load, "-n", str(streams), "-c", "1", "-m", str(streams), "-d", body, "-H", f"authorization: Bearer {key}",
+        "-H", "content-type: application/json", url, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said, _ = await client.communicate()
+    found = re.search(rb"status codes: (\d+) 2xx", said), re.search(rb" (\d+) succeeded", said)
+    return min(int(count[1]) if count else 0 for count in found)
+
+
+async def measured_together(options, gateway, keys, upstream, body):
+    """The same with `RUNS_OF_A_KEY` streams on each connection."""
+    result = {"streams": options.streams, "log": options.log, "resident_mib": {"rest": gateway.resident() >> 20}}
+    begin, left, clients = time.monotonic(), options.streams, []
+    for key in keys:
+        clients.append(asyncio.create_task(connection(options, gateway, key, min(left, RUNS_OF_A_KEY), body)))
+        left -= RUNS_OF_A_KEY
+    while len(upstream.open) < options.streams and time.monotonic() < begin + 300:
+        await asyncio.sleep(0.05)
+    result["opening_s"] = round(time.monotonic() - begin, 1)
+    result["open"] = len(upstream.open)
+    result["events_of_each"] = await upstream.speak(options.seconds, options.every)
+    result["resident_mib"]["open"] = gateway.resident() >> 20
+    result["connections"] = len(keys)
+    begin = time.monotonic()
+    upstream.ending.set()
+    result["whole"] = sum(await asyncio.gather(*clients))
+    result["ending_s"] = round(time.monotonic() - begin, 1)
+    result["resident_mib"]["after"] = gateway.resident() >> 20
+    return result
+
+
+def complete(state):
+    """How many records say that a stream came to its end."""
+    records = [soak.predicate(body) for kind, _, body in soak.lines(state) if kind == "model-run"]
+    return sum(record["status"] == "complete" for record in records)
+
+
 async def run(options, folder):
     upstream = Upstream()
     address = await upstream.start()
@@ -161,8 +206,15 @@ async def run(options, folder):
     keys = [subprocess.run(create + [f"user-{number}"], check=True, capture_output=True, text=True).stdout.strip()
             for number in range(count)]
     gateway = soak.Process([deployment.program, "gateway", "serve", "--config", deployment.config], deployment.log)
-    result = await measured(options, gateway, keys, upstream)
+    if options.h2load:
+        body = os.path.join(folder, "body.json")
+        with open(body, "wb") as file:
+            file.write(BODY)
+        result = await measured_together(options, gateway, keys, upstream, body)
+    else:
+        result = await measured(options, gateway, keys, upstream)
     result["stopped"] = gateway.end(signal.SIGTERM)
+    result["complete"] = complete(deployment.state)
     return result
 
 
@@ -170,12 +222,14 @@ def main():
     options = arguments()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most < 2 * options.streams + 200:
-        raise SystemExit(f"{options.streams} streams need {2 * options.streams + 200} file descriptors, and {most} are allowed")
+    need = (1 if options.h2load else 2) * options.streams + 200
+    if most < need:
+        raise SystemExit(f"{options.streams} streams need {need} file descriptors, and {most} are allowed")
     with tempfile.TemporaryDirectory(prefix="proofroom-streams-") as folder:
         result = asyncio.run(run(options, folder))
     print(json.dumps(result))
-    return 0 if result["whole"] == options.streams and result["stopped"] == 0 else 1
+    whole = result["whole"] == result["complete"] == options.streams
+    return 0 if whole and result["stopped"] == 0 else 1
 
 
 if __name__ == "__main__":
