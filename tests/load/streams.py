@@ -126,65 +126,83 @@ class Stream:
                 and self.answer.count(b'"content": "b"') == events)
 
 
-async def opened(stream, places):
-    async with places:
-        await stream.begin()
+class Connections:
+    """A stream on each connection."""
+
+    def __init__(self, options, gateway, keys, folder):
+        address = gateway.said["listening"]
+        self.streams = [Stream(address, keys[number // RUNS_OF_A_KEY]) for number in range(options.streams)]
+
+    async def open(self, upstream):
+        places = asyncio.Semaphore(OPENING_AT_ONCE)
+
+        async def opened(stream):
+            async with places:
+                await stream.begin()
+
+        found = await asyncio.gather(*map(opened, self.streams), return_exceptions=True)
+        self.failed = [error for error in found if error is not None]
+        self.readers = [asyncio.create_task(stream.end()) for stream, error in zip(self.streams, found) if error is None]
+
+    async def end(self, events):
+        """How many were whole."""
+        ended = await asyncio.gather(*self.readers, return_exceptions=True)
+        self.failed += [error for error in ended if error is not None]
+        return sum(stream.is_whole(events) for stream in self.streams)
+
+    def said(self):
+        return {"failed": sorted({repr(error) for error in self.failed})[:5]}
 
 
-async def measured(options, gateway, keys, upstream):
+class SharedConnections:
+    """`RUNS_OF_A_KEY` streams on each connection, by h2load."""
+
+    def __init__(self, options, gateway, keys, folder):
+        self.program, self.streams, self.keys = options.h2load, options.streams, keys
+        self.url = f"http://{gateway.said['listening']}/v1/chat/completions"
+        self.body = os.path.join(folder, "body.json")
+        with open(self.body, "wb") as file:
+            file.write(BODY)
+
+    async def connection(self, key, streams):
+        """How many of so many streams came to their end."""
+        client = await asyncio.create_subprocess_exec(
+            self.program, "-n", str(streams), "-c", "1", "-m", str(streams), "-d", self.body, "-H",
+            f"authorization: Bearer {key}", "-H", "content-type: application/json", self.url,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said, _ = await client.communicate()
+        found = re.search(rb"status codes: (\d+) 2xx", said), re.search(rb" (\d+) succeeded", said)
+        return min(int(count[1]) if count else 0 for count in found)
+
+    async def open(self, upstream):
+        shares = [min(RUNS_OF_A_KEY, self.streams - place) for place in range(0, self.streams, RUNS_OF_A_KEY)]
+        self.clients = [asyncio.create_task(self.connection(*of)) for of in zip(self.keys, shares)]
+        patience = time.monotonic() + 300
+        while len(upstream.open) < self.streams and time.monotonic() < patience:
+            await asyncio.sleep(0.05)
+
+    async def end(self, events):
+        return sum(await asyncio.gather(*self.clients))
+
+    def said(self):
+        return {"connections": len(self.clients)}
+
+
+async def measured(options, gateway, upstream, clients):
     result = {"streams": options.streams, "log": options.log, "resident_mib": {"rest": gateway.resident() >> 20}}
-    address = gateway.said["listening"]
-    streams = [Stream(address, keys[number // RUNS_OF_A_KEY]) for number in range(options.streams)]
-    places, begin = asyncio.Semaphore(OPENING_AT_ONCE), time.monotonic()
-    found = await asyncio.gather(*(opened(stream, places) for stream in streams), return_exceptions=True)
-    failed = [error for error in found if error is not None]
+    begin = time.monotonic()
+    await clients.open(upstream)
     result["opening_s"] = round(time.monotonic() - begin, 1)
     result["open"] = len(upstream.open)
-    readers = [asyncio.create_task(stream.end()) for stream, error in zip(streams, found) if error is None]
     events = await upstream.speak(options.seconds, options.every)
     result["events_of_each"] = events
     result["resident_mib"]["open"] = gateway.resident() >> 20
     begin = time.monotonic()
     upstream.ending.set()
-    failed += [error for error in await asyncio.gather(*readers, return_exceptions=True) if error is not None]
-    result["ending_s"] = round(time.monotonic() - begin, 1)
-    result["whole"] = sum(stream.is_whole(events) for stream in streams)
-    result["failed"] = sorted({repr(error) for error in failed})[:5]
-    result["resident_mib"]["after"] = gateway.resident() >> 20
-    return result
-
-
-async def connection(options, gateway, key, streams, body):
-    """How many of so many streams on one HTTP/2 connection came to their end."""
-    url = f"http://{gateway.said['listening']}/v1/chat/completions"
-    client = await asyncio.create_subprocess_exec(
-        options.h2load, "-n", str(streams), "-c", "1", "-m", str(streams), "-d", body, "-H", f"authorization: Bearer {key}",
-        "-H", "content-type: application/json", url, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    said, _ = await client.communicate()
-    found = re.search(rb"status codes: (\d+) 2xx", said), re.search(rb" (\d+) succeeded", said)
-    return min(int(count[1]) if count else 0 for count in found)
-
-
-async def measured_together(options, gateway, keys, upstream, body):
-    """The same with `RUNS_OF_A_KEY` streams on each connection."""
-    result = {"streams": options.streams, "log": options.log, "resident_mib": {"rest": gateway.resident() >> 20}}
-    begin, left, clients = time.monotonic(), options.streams, []
-    for key in keys:
-        clients.append(asyncio.create_task(connection(options, gateway, key, min(left, RUNS_OF_A_KEY), body)))
-        left -= RUNS_OF_A_KEY
-    while len(upstream.open) < options.streams and time.monotonic() < begin + 300:
-        await asyncio.sleep(0.05)
-    result["opening_s"] = round(time.monotonic() - begin, 1)
-    result["open"] = len(upstream.open)
-    result["events_of_each"] = await upstream.speak(options.seconds, options.every)
-    result["resident_mib"]["open"] = gateway.resident() >> 20
-    result["connections"] = len(keys)
-    begin = time.monotonic()
-    upstream.ending.set()
-    result["whole"] = sum(await asyncio.gather(*clients))
+    result["whole"] = await clients.end(events)
     result["ending_s"] = round(time.monotonic() - begin, 1)
     result["resident_mib"]["after"] = gateway.resident() >> 20
-    return result
+    return result | clients.said()
 
 
 def complete(state):
@@ -206,13 +224,8 @@ async def run(options, folder):
     keys = [subprocess.run(create + [f"user-{number}"], check=True, capture_output=True, text=True).stdout.strip()
             for number in range(count)]
     gateway = soak.Process([deployment.program, "gateway", "serve", "--config", deployment.config], deployment.log)
-    if options.h2load:
-        body = os.path.join(folder, "body.json")
-        with open(body, "wb") as file:
-            file.write(BODY)
-        result = await measured_together(options, gateway, keys, upstream, body)
-    else:
-        result = await measured(options, gateway, keys, upstream)
+    kind = SharedConnections if options.h2load else Connections
+    result = await measured(options, gateway, upstream, kind(options, gateway, keys, folder))
     result["stopped"] = gateway.end(signal.SIGTERM)
     result["complete"] = complete(deployment.state)
     return result
